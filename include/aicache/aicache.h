@@ -1,0 +1,384 @@
+/*
+ * aicache.h - the public face of libaicache: a two-tier response cache for LLM backends.
+ *
+ * A cache maps a request (operation, text, options, question) to a response (any JSON value). Requests become
+ * 32-byte keys by HMAC-SHA-256 over an unambiguous canonical form, so two different requests never share an answer.
+ * Entries live in a memory tier bounded in bytes and, when a data directory is given, in an embedded storage tier
+ * that survives a restart. The daemon `aicached` is built on this same header.
+ *
+ * Conventions
+ *   - Handles are opaque. There is no global state: two caches in one process know nothing of each other.
+ *   - Every function may be called from any thread, unless it says otherwise. No callback runs under a lock.
+ *   - An `aic_view` is borrowed: the callee reads it during the call and keeps nothing, unless it says otherwise.
+ *   - Results come through out-parameters, written only on success.
+ *   - Status 0 is fine, > 0 are outcomes that are no error (a miss), < 0 are errors. Nothing is printed, ever.
+ *   - A zeroed options struct means the defaults. Where 0 means "default", AIC_ZERO means the number zero.
+ *   - Times are milliseconds since the Unix epoch (`_ms`), lengths of time say their unit, sizes are bytes.
+ */
+#ifndef AICACHE_H
+#define AICACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(AIC_BUILD) && defined(__GNUC__)
+#define AIC_API __attribute__((visibility("default")))
+#else
+#define AIC_API
+#endif
+#if defined(__GNUC__)
+#define AIC_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define AIC_MUST_CHECK
+#endif
+
+#define AIC_VERSION "0.1.0"
+
+/* Where zero stands for "the default", this stands for the number zero (for example a memory tier of no bytes). */
+#define AIC_ZERO UINT64_MAX
+
+/*
+ * Every status: name, number, HTTP status that the daemon answers with, sentence. The only table of them.
+ */
+#define AIC_STATUS_MAP(X)                                                                                          \
+    X(OK, 0, 200, "fine")                                                                                          \
+    X(MISS, 1, 404, "no such entry")                                                                               \
+    X(EXISTS, 2, 409, "an entry with this key is already there")                                                   \
+    X(NOT_STORED, 3, 200, "accepted, but not kept: larger than the limits allow")                                  \
+    X(STALE, 4, 409, "superseded by a newer write or an invalidation")                                             \
+    X(INVALID, -1, 400, "the input is not acceptable")                                                             \
+    X(TOO_LARGE, -2, 413, "the input is larger than the limit")                                                    \
+    X(NO_MEMORY, -3, 503, "an allocation failed")                                                                  \
+    X(FULL, -4, 507, "no room: the limit is reached and nothing can be evicted")                                   \
+    X(BUSY, -5, 503, "too much is waiting already")                                                                \
+    X(TIMEOUT, -6, 504, "the deadline passed")                                                                     \
+    X(UNAVAILABLE, -7, 503, "the backend cannot be reached")                                                       \
+    X(IO, -8, 500, "reading or writing failed")                                                                    \
+    X(DAMAGED, -9, 500, "stored bytes do not match their checksum or format")                                      \
+    X(VERSION, -10, 500, "written by a newer version of the program")                                              \
+    X(LOCKED, -11, 409, "another process has the store open")                                                      \
+    X(UNAUTHORIZED, -12, 401, "no key, or a wrong one")                                                            \
+    X(FORBIDDEN, -13, 403, "this key does not allow that")                                                         \
+    X(NOT_FOUND, -14, 404, "no such thing")                                                                        \
+    X(CLOSED, -15, 503, "shutting down")                                                                           \
+    X(INTERNAL, -16, 500, "a broken invariant")
+
+typedef enum aic_status {
+#define AIC_STATUS_ENUM(name, number, http, sentence) AIC_##name = (number),
+    AIC_STATUS_MAP(AIC_STATUS_ENUM)
+#undef AIC_STATUS_ENUM
+} aic_status;
+
+/* The name of a status ("AIC_MISS") and its sentence. Static strings; for an unknown number "AIC_UNKNOWN". */
+AIC_API const char *aic_status_name(aic_status status);
+AIC_API const char *aic_status_text(aic_status status);
+
+/* Borrowed bytes, not NUL-terminated. data == NULL means "absent" where a field is optional. */
+typedef struct aic_view {
+    const char *data;
+    size_t size;
+} aic_view;
+
+/* A view of a string literal, and of a C string (NULL gives the absent view). */
+#define AIC_LITERAL(text) ((aic_view){"" text, sizeof(text) - 1})
+AIC_API aic_view aic_view_of(const char *text);
+
+/* The identity of one request in one namespace. Written as 64 lower-case hex digits. */
+#define AIC_KEY_BYTES 32
+#define AIC_KEY_HEX_SIZE 65 /* with the NUL */
+typedef struct aic_key {
+    uint8_t bytes[AIC_KEY_BYTES];
+} aic_key;
+
+/* Writes the 64 digits and a NUL. */
+AIC_API void aic_key_format(const aic_key *key, char out[AIC_KEY_HEX_SIZE]);
+/* Reads exactly 64 lower-case hex digits, or AIC_INVALID. */
+AIC_API AIC_MUST_CHECK aic_status aic_key_parse(aic_view text, aic_key *out);
+
+/*
+ * What was wrong. Every function that takes input from a user takes one of these, or NULL. `field` names the
+ * offending field as the user wrote it ("ttl", "options.temperature"), or is empty; `message` is a full sentence
+ * that says what came and what is accepted. It never repeats user text.
+ */
+typedef struct aic_error {
+    aic_status status;
+    char field[128];
+    char message[384];
+} aic_error;
+
+/* ------------------------------------------------------------------------------------------------ open, close -- */
+
+typedef struct aic_cache aic_cache;
+
+typedef enum aic_storage { AIC_STORAGE_DEFAULT = 0, AIC_STORAGE_NONE, AIC_STORAGE_LMDB } aic_storage;
+typedef enum aic_policy { AIC_POLICY_S3FIFO = 0, AIC_POLICY_LRU, AIC_POLICY_FIFO, AIC_POLICY_SIEVE } aic_policy;
+
+/* Time to live of one operation. ttl_seconds 0 = never expires. */
+typedef struct aic_operation_ttl {
+    const char *operation;
+    uint64_t ttl_seconds;
+} aic_operation_ttl;
+
+/*
+ * Where memory comes from. `release` gets the size that was asked for. NULL from `acquire` is survived by every
+ * function of the library. Both must be thread-safe. The memory tier's values come from mmap and are counted, but do
+ * not pass here, except that `acquire_mapping`, when given, is asked first whether a mapping may be made (tests).
+ */
+typedef struct aic_allocator {
+    void *(*acquire)(void *context, size_t bytes);
+    void (*release)(void *context, void *block, size_t bytes);
+    bool (*acquire_mapping)(void *context, size_t bytes);
+    void *context;
+} aic_allocator;
+
+/*
+ * Time, replaceable in tests. `wall_ms` is the time since the Unix epoch, `mono_ns` never goes back.
+ */
+typedef struct aic_clock {
+    uint64_t (*wall_ms)(void *context);
+    uint64_t (*mono_ns)(void *context);
+    void *context;
+} aic_clock;
+
+typedef enum aic_log_level { AIC_LOG_DEBUG = 0, AIC_LOG_INFO, AIC_LOG_WARNING, AIC_LOG_ERROR } aic_log_level;
+
+/* Options of aic_cache_open(). All pointers are borrowed for the call; zero everywhere means the defaults. */
+typedef struct aic_options {
+    const char *data_dir;    /* where storage and secret live; NULL: memory only, a random secret */
+    aic_storage storage;     /* default: LMDB with a data_dir, none without */
+    const char *secret_file; /* default: data_dir/secret, made at first start with mode 0600 */
+
+    uint64_t memory_max_bytes;      /* default 256 MiB; AIC_ZERO: no memory tier */
+    uint64_t memory_max_entries;    /* default: no limit */
+    uint64_t memory_max_item_bytes; /* default 8 MiB */
+    aic_policy memory_policy;
+
+    uint64_t storage_max_bytes;       /* default 10 GiB */
+    uint64_t storage_queue_bytes;     /* write-behind queue; default 64 MiB */
+    unsigned storage_deadline_ms;     /* a lookup waits this long for storage, then it is a miss; default 20 */
+    unsigned storage_sync_ms;         /* between syncs to disk; default 1000 */
+
+    uint64_t ttl_default_seconds;          /* default 3600; AIC_ZERO: never expires */
+    const aic_operation_ttl *ttl_operations; /* added to the built-in ones, which they override */
+    size_t ttl_operation_count;
+
+    uint64_t compression_threshold_bytes; /* larger values are compressed; default 1000; AIC_ZERO: all */
+    int compression_level;                /* zstd, 1..19; default 3 */
+    bool dictionary_off;                  /* no trained dictionaries */
+
+    const aic_allocator *allocator; /* default: the C library's */
+    const aic_clock *clock;         /* default: the system's */
+    /* Called for changes of state (storage down, storage back); may be called from any thread; may be NULL. */
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+} aic_options;
+
+/*
+ * Opens a cache. At most one process has a data_dir open: AIC_LOCKED otherwise. AIC_VERSION for a store of a newer
+ * version, AIC_IO for a directory that cannot be written (`error` says which and why). *out is owned by the caller.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
+
+/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit must have been
+ * released and no other call be running. */
+AIC_API void aic_cache_close(aic_cache **cache);
+
+/* Waits until everything that was put before this call is on disk. AIC_OK at once without storage. */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_sync(aic_cache *cache);
+
+/* ------------------------------------------------------------------------------------------- put, lookup, get -- */
+
+/*
+ * A request. `operation` (1..128 bytes) and `text` are required; `ns` defaults to "default"; `options` is the text of a
+ * JSON object (absent, `null` and `{}` are the same request); an absent `question` differs from an empty one.
+ * All text is UTF-8 and is neither trimmed nor normalised.
+ */
+typedef struct aic_request {
+    aic_view ns;
+    aic_view operation;
+    aic_view text;
+    aic_view options;
+    aic_view question;
+} aic_request;
+
+#define AIC_MAX_TAGS 32
+#define AIC_MAX_NAME_BYTES 128 /* of a namespace, operation, model or tag */
+
+/* What is stored beside the request. `response` is the text of any JSON value and comes back byte for byte. */
+typedef struct aic_put {
+    aic_request request;
+    aic_view response;
+    bool ttl_given;       /* false: the operation's default */
+    uint64_t ttl_seconds; /* 0: never expires */
+    const aic_view *tags;
+    size_t tag_count;
+    aic_view model;
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    double cost_usd;
+} aic_put;
+
+enum { AIC_IN_MEMORY = 1, AIC_IN_STORAGE = 2 };
+
+typedef struct aic_put_result {
+    aic_key key;
+    uint64_t expires_ms;   /* 0: never */
+    uint64_t size_bytes;   /* of the response as given */
+    uint64_t stored_bytes; /* of the response as kept */
+    bool compressed;
+    unsigned tiers; /* AIC_IN_MEMORY | AIC_IN_STORAGE: where it was accepted */
+} aic_put_result;
+
+/* The key of a request. AIC_INVALID with `error` when the request is not acceptable. */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_key(aic_cache *cache, const aic_request *request, aic_key *out,
+                                                aic_error *error);
+
+/*
+ * Stores a response under its request, replacing what was there. Both tiers are reached before it returns (storage through
+ * its write-behind queue). AIC_OK, or AIC_NOT_STORED when no tier keeps it (result->tiers is 0 then);
+ * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result,
+                                                aic_error *error);
+
+/* Metadata of one entry. Views stay valid as long as the hit or page they came from. */
+typedef struct aic_metadata {
+    aic_key key;
+    aic_view ns;
+    aic_view operation;
+    aic_view model; /* empty: none was given */
+    aic_view tags[AIC_MAX_TAGS];
+    size_t tag_count;
+    uint64_t created_ms;
+    uint64_t expires_ms; /* 0: never */
+    uint64_t size_bytes;
+    uint64_t stored_bytes;
+    uint64_t text_length; /* code points of the request's text */
+    bool compressed;
+    unsigned tiers;
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    double cost_usd;
+} aic_metadata;
+
+/* One found entry, pinned: its bytes stay as they are until the release, whatever happens to the cache meanwhile. */
+typedef struct aic_hit aic_hit;
+
+/*
+ * Looks a request up: memory, then storage (for at most storage_deadline_ms). AIC_OK with *hit owned by the caller,
+ * AIC_MISS, or an error. `key` (may be NULL) gets the key in either case. Counts one lookup.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_key *key,
+                                                   aic_hit **hit, aic_error *error);
+
+/* The same by key. An entry of another namespace than `ns` is a miss. */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
+
+/* The response, contiguous and decompressed; valid until the release. AIC_NO_MEMORY, AIC_DAMAGED. One thread at a time. */
+AIC_API AIC_MUST_CHECK aic_status aic_hit_response(aic_hit *hit, aic_view *out);
+/* Its metadata; valid until the release. */
+AIC_API const aic_metadata *aic_hit_metadata(const aic_hit *hit);
+/* The tier that answered: AIC_IN_MEMORY or AIC_IN_STORAGE. */
+AIC_API unsigned aic_hit_tier(const aic_hit *hit);
+/* Releases and nulls. Accepts a pointer to NULL. */
+AIC_API void aic_hit_release(aic_hit **hit);
+
+/* Removes one entry from both tiers: AIC_OK, or AIC_MISS. */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key);
+
+/* -------------------------------------------------------------------------------------- invalidate, list, explain -- */
+
+/*
+ * Which entries. Every field that is given must match; equality is exact. `pattern` is a glob (`*`, `?`, `[a-z]`, `\`)
+ * over the operation and each tag. An empty ns means the namespace "default", `all_namespaces` every one.
+ */
+typedef struct aic_filter {
+    aic_view ns;
+    bool all_namespaces;
+    aic_view operation;
+    aic_view model;
+    aic_view tag;
+    aic_view pattern;
+    bool age_given;
+    uint64_t older_than_seconds;
+    unsigned tiers; /* 0: both */
+} aic_filter;
+
+typedef struct aic_invalidated {
+    uint64_t matched; /* entries, one in both tiers counted once */
+    uint64_t removed;
+    uint64_t bytes_freed; /* in the memory tier and in storage together */
+} aic_invalidated;
+
+/*
+ * Removes every entry that matches, from both tiers: after the return none of them is served. With dry_run, only counts.
+ * Cost: linear in the memory tier's entries and in the matching storage entries.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run,
+                                                       aic_invalidated *out, aic_error *error);
+
+/* A page of metadata, owned by the caller. */
+typedef struct aic_page aic_page;
+
+/*
+ * Lists entries that match. `cursor` is empty for the first page, afterwards aic_page_cursor() of the page before. Every entry that
+ * is there during the whole walk is listed exactly once. limit 1..1000.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit,
+                                                 aic_view cursor, aic_page **out, aic_error *error);
+AIC_API size_t aic_page_count(const aic_page *page);
+AIC_API const aic_metadata *aic_page_entry(const aic_page *page, size_t index);
+/* Empty after the last page. Valid until the release. */
+AIC_API aic_view aic_page_cursor(const aic_page *page);
+AIC_API void aic_page_release(aic_page **page);
+
+/* Why a request hits or misses, as the text of a JSON object (see docs/http.md, `POST /cache/explain`). */
+typedef struct aic_explanation aic_explanation;
+AIC_API AIC_MUST_CHECK aic_status aic_cache_explain(aic_cache *cache, const aic_request *request, aic_explanation **out,
+                                                    aic_error *error);
+AIC_API aic_view aic_explanation_json(const aic_explanation *explanation);
+AIC_API void aic_explanation_release(aic_explanation **explanation);
+
+/* ------------------------------------------------------------------------------------------- statistics, verify -- */
+
+/* Counted, never guessed. Counters run since the open. */
+typedef struct aic_stats {
+    uint64_t lookups, hits_memory, hits_storage, misses;
+    uint64_t puts, deletes, invalidations, invalidated_entries;
+
+    uint64_t memory_entries, memory_bytes, memory_max_bytes, memory_max_entries;
+    uint64_t memory_key_bytes;      /* the parts of memory_bytes: keys, ... */
+    uint64_t memory_value_bytes;    /* ... record bytes, ... */
+    uint64_t memory_index_bytes;    /* ... the index, ... */
+    uint64_t memory_overhead_bytes; /* ... headers, links, rounding */
+    uint64_t evicted_capacity, evicted_expired, not_admitted, pinned;
+    uint64_t expiry_lag_ms; /* how late the last expired entry was removed */
+
+    bool storage_configured, storage_up;
+    uint64_t storage_entries, storage_bytes, storage_max_bytes, storage_file_bytes;
+    uint64_t storage_errors, storage_timeouts, storage_dropped_writes, storage_evicted, storage_expired;
+    uint64_t queue_entries, queue_bytes, queue_max_bytes;
+    uint64_t damaged;
+
+    uint64_t compressed_entries, compression_bytes_in, compression_bytes_out, dictionaries;
+    uint64_t promoted;
+} aic_stats;
+
+AIC_API void aic_cache_stats(aic_cache *cache, aic_stats *out);
+
+/*
+ * Recounts everything: each structure of the memory tier, each record and index of the storage tier, each checksum.
+ * AIC_OK, or AIC_DAMAGED with `error` naming the first difference. Other calls go on meanwhile.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_verify(aic_cache *cache, aic_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,25 @@
+#include "base/clock.h"
+
+#include <time.h>
+
+static uint64_t system_wall_ms(void *context)
+{
+    (void)context;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t system_mono_ns(void *context)
+{
+    (void)context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+const aic_clock *clock_system(void)
+{
+    static const aic_clock system = {.wall_ms = system_wall_ms, .mono_ns = system_mono_ns};
+    return &system;
+}

@@ -1,0 +1,22 @@
+/*
+ * clock.h - time that tests can replace. Wall time dates entries, monotonic time measures durations; never the other way round.
+ */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <aicache/aicache.h>
+
+/* The system's clock: CLOCK_REALTIME and CLOCK_MONOTONIC. Static, never released. */
+const aic_clock *clock_system(void);
+
+static inline uint64_t clock_wall_ms(const aic_clock *clock)
+{
+    return clock->wall_ms(clock->context);
+}
+
+static inline uint64_t clock_mono_ns(const aic_clock *clock)
+{
+    return clock->mono_ns(clock->context);
+}
+
+#endif

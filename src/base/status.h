@@ -1,0 +1,19 @@
+/*
+ * status.h - what the tree adds to the public status table: the HTTP status of each, and filling an aic_error.
+ */
+#ifndef BASE_STATUS_H
+#define BASE_STATUS_H
+
+#include <aicache/aicache.h>
+
+/* The HTTP status that the daemon answers with; 500 for an unknown number. */
+int status_http(aic_status status);
+
+/*
+ * Fills *error (which may be NULL) and returns `status`, so that `return error_set(...)` is the whole refusal.
+ * `field` (NULL: none) is the field as the user wrote it; the message says what came and what is accepted.
+ */
+__attribute__((format(printf, 4, 5))) aic_status error_set(aic_error *error, aic_status status, const char *field,
+                                                           const char *format, ...);
+
+#endif

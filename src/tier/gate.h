@@ -1,0 +1,60 @@
+/*
+ * gate.h - the way to a storage tier: worker threads, a deadline, a write-behind queue, a breaker. A slow or dead tier costs nobody more
+ * than the deadline.
+ *
+ * Reads: a job goes to a reader thread; its `done` is called exactly once, by that thread, or at once when the breaker is open or the job queue
+ * is full (AIC_UNAVAILABLE, AIC_BUSY). The deadline is the waiter's: it stops waiting and lets the job end unseen (the job is reference-counted).
+ *
+ * Writes: put into the queue, visible to reads at once (read-your-writes), applied in batches by the writer thread, synced every sync_ms or
+ * 64 MB. When the queue is full a put is dropped and a delete of the same key takes its place, so that no older value can be served;
+ * it is counted. When even deletes do not fit, the whole tier is distrusted until it was emptied.
+ *
+ * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at once; one probe at a time
+ * with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line through `log`.
+ */
+#ifndef TIER_GATE_H
+#define TIER_GATE_H
+
+#include "tier/tier.h"
+
+struct gate;
+
+struct gate_options {
+    struct mem *mem;
+    const aic_clock *clock;
+    struct tier *tier; /* taken over: closed by gate_destroy */
+    uint64_t queue_bytes;
+    unsigned sync_ms;
+    unsigned readers; /* default 2 */
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+};
+
+AIC_MUST_CHECK aic_status gate_create(const struct gate_options *options, struct gate **out);
+/* Drains, syncs, stops the threads, closes the tier. */
+void gate_destroy(struct gate **gate);
+
+/* Called once, on a reader thread (or before gate_read returns). `record` is borrowed for the call; valid when status is AIC_OK. */
+typedef void gate_done_fn(void *context, aic_status status, aic_view record);
+/* Never blocks. */
+void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *context);
+/* Waits at most deadline_ms: AIC_OK with the record appended, AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, AIC_BUSY, AIC_NO_MEMORY, AIC_IO. */
+AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms, struct buf *out);
+
+/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY. The record is copied. */
+AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count);
+/* Queued; never lost while the process lives. */
+AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
+/* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE. */
+AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);
+
+/* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait, after gate_flush. */
+struct tier *gate_tier(struct gate *gate);
+
+struct gate_stats {
+    bool up;
+    uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, timeouts, errors, opened;
+};
+void gate_stats(struct gate *gate, struct gate_stats *out);
+
+#endif

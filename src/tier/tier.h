@@ -1,0 +1,97 @@
+/*
+ * tier.h - the storage tier behind one vtable: records by key, kept outside the process's memory.
+ *
+ * A record is opaque bytes; what the tier must know of it (labels for its indexes, dates) it asks from a function given at creation. Functions
+ * of a tier block; they are called by worker threads (tier/gate.h), never by a front thread. Any thread may call any function.
+ *
+ * Knows nothing of JSON or AI.
+ */
+#ifndef TIER_TIER_H
+#define TIER_TIER_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#define TIER_MAX_LABELS 36
+
+/* A label: something that entries are selected by. Kinds are the caller's (namespace, operation, model, tag). Kind 0 is the partition. */
+struct tier_label {
+    uint8_t kind;
+    aic_view value; /* at most 128 bytes */
+};
+
+struct tier_description {
+    uint64_t created_ms;
+    uint64_t expires_ms; /* 0: never */
+    struct tier_label labels[TIER_MAX_LABELS]; /* views into the record; the partition first */
+    size_t label_count;
+};
+
+/* Describes a record. AIC_DAMAGED when it cannot be read. Must not block. */
+typedef aic_status tier_describe_fn(void *context, aic_view record, struct tier_description *out);
+
+struct tier_write {
+    aic_key key;
+    aic_view record; /* data == NULL: delete */
+};
+
+/* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any). */
+struct tier_filter {
+    const struct tier_label *labels;
+    size_t label_count;
+    uint64_t created_until_ms;
+};
+
+/* Visits one record (borrowed for the call). false ends the walk. */
+typedef bool tier_visit_fn(void *context, const aic_key *key, aic_view record);
+
+struct tier_stats {
+    uint64_t entries, bytes /* of records */, file_bytes, max_bytes;
+    uint64_t reads, hits, writes, deletes, expired, evicted, errors;
+    uint64_t last_sync_ms;
+};
+
+struct tier;
+struct tier_ops {
+    const char *kind; /* "lmdb" */
+    /* AIC_OK with the record appended to `out`, AIC_MISS (also when expired), AIC_IO. */
+    aic_status (*get)(struct tier *tier, const aic_key *key, struct buf *out);
+    /* Applies in order, in one transaction. AIC_FULL after eviction did not help; AIC_IO. Nothing is applied on an error. */
+    aic_status (*apply)(struct tier *tier, const struct tier_write *writes, size_t count);
+    /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). */
+    aic_status (*sync)(struct tier *tier);
+    /* Visits records that match, in key order, from the first key > *after (NULL: from the start). Expired ones are left out. */
+    aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
+                         void *context);
+    /* Removes what expired, at most `max`. */
+    aic_status (*expire)(struct tier *tier, size_t max, size_t *removed);
+    /* Small named blobs (dictionaries, marks). get: AIC_MISS. put with data == NULL deletes. each: in name order. */
+    aic_status (*blob_get)(struct tier *tier, aic_view name, struct buf *out);
+    aic_status (*blob_put)(struct tier *tier, aic_view name, aic_view value);
+    aic_status (*blob_each)(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
+                            void *context);
+    void (*stats)(struct tier *tier, struct tier_stats *out);
+    aic_status (*verify)(struct tier *tier, aic_error *error);
+    void (*close)(struct tier *tier);
+};
+
+/* Every tier begins with this. */
+struct tier {
+    const struct tier_ops *ops;
+};
+
+struct lmdb_options {
+    struct mem *mem;
+    const aic_clock *clock;
+    const char *directory; /* exists or is made, mode 0700 */
+    uint64_t max_bytes;    /* of the file; beyond, what expires first is evicted */
+    tier_describe_fn *describe;
+    void *describe_context;
+    /* Tells of every record that leaves without being asked to (expired, evicted), after the commit, no lock held; may be NULL. */
+    void (*removed)(void *context, const aic_key *key, aic_view record);
+    void *removed_context;
+};
+/* AIC_LOCKED, AIC_VERSION, AIC_IO, AIC_NO_MEMORY; `error` says what and what to do. */
+AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
+
+#endif
