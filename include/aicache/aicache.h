@@ -60,7 +60,7 @@ extern "C" {
     X(UNAVAILABLE, -7, 503, "the backend cannot be reached")                                                       \
     X(IO, -8, 500, "reading or writing failed")                                                                    \
     X(DAMAGED, -9, 500, "stored bytes do not match their checksum or format")                                      \
-    X(VERSION, -10, 500, "written by a newer version of the program")                                              \
+    X(NEWER, -10, 500, "written by a newer version of the program")                                              \
     X(LOCKED, -11, 409, "another process has the store open")                                                      \
     X(UNAUTHORIZED, -12, 401, "no key, or a wrong one")                                                            \
     X(FORBIDDEN, -13, 403, "this key does not allow that")                                                         \
@@ -179,7 +179,7 @@ typedef struct aic_options {
 } aic_options;
 
 /*
- * Opens a cache. At most one process has a data_dir open: AIC_LOCKED otherwise. AIC_VERSION for a store of a newer
+ * Opens a cache. At most one process has a data_dir open: AIC_LOCKED otherwise. AIC_NEWER for a store of a newer
  * version, AIC_IO for a directory that cannot be written (`error` says which and why). *out is owned by the caller.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);

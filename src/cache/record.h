@@ -32,7 +32,7 @@ AIC_MUST_CHECK aic_status record_write_head(const struct record *record, struct 
 #define RECORD_FIXED_BYTES 96
 size_t record_head_size(aic_view bytes);
 /*
- * Reads a head; `record->payload` is set when `bytes` holds the whole record. Every length is checked. AIC_DAMAGED, AIC_VERSION.
+ * Reads a head; `record->payload` is set when `bytes` holds the whole record. Every length is checked. AIC_DAMAGED, AIC_NEWER.
  * Views point into `bytes`.
  */
 AIC_MUST_CHECK aic_status record_read(aic_view bytes, struct record *record);

@@ -91,7 +91,7 @@ struct lmdb_options {
     void (*removed)(void *context, const aic_key *key, aic_view record);
     void *removed_context;
 };
-/* AIC_LOCKED, AIC_VERSION, AIC_IO, AIC_NO_MEMORY; `error` says what and what to do. */
+/* AIC_LOCKED, AIC_NEWER, AIC_IO, AIC_NO_MEMORY; `error` says what and what to do. */
 AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
 
 #endif
