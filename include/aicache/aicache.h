@@ -171,6 +171,8 @@ typedef struct aic_options {
     int compression_level;                /* zstd, 1..19; default 3 */
     bool dictionary_off;                  /* no trained dictionaries */
 
+    struct aic_monitor *monitor; /* records every operation (aicache/monitor.h); outlives the cache; NULL: none */
+
     const aic_allocator *allocator; /* default: the C library's */
     const aic_clock *clock;         /* default: the system's */
     /* Called for changes of state (storage down, storage back); may be called from any thread; may be NULL. */
@@ -191,6 +193,11 @@ AIC_API void aic_cache_close(aic_cache **cache);
 /* Waits until everything that was put before this call is on disk. AIC_OK at once without storage. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_sync(aic_cache *cache);
 
+/*
+ * The cache's secret: with a data_dir it is made at the first open (data_dir/secret, 64 hex digits, mode 0600) and read ever after.
+ * A file that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused.
+ */
+
 /* ------------------------------------------------------------------------------------------- put, lookup, get -- */
 
 /*
@@ -207,7 +214,8 @@ typedef struct aic_request {
 } aic_request;
 
 #define AIC_MAX_TAGS 32
-#define AIC_MAX_NAME_BYTES 128 /* of a namespace, operation, model or tag */
+#define AIC_MAX_NAME_BYTES 128 /* of a namespace, operation, model or tag: UTF-8 without control characters */
+#define AIC_MAX_TTL_SECONDS UINT64_C(3155760000) /* a hundred years; more is refused, 0 is the way to say "never" */
 
 /* What is stored beside the request. `response` is the text of any JSON value and comes back byte for byte. */
 typedef struct aic_put {
@@ -224,6 +232,9 @@ typedef struct aic_put {
 } aic_put;
 
 enum { AIC_IN_MEMORY = 1, AIC_IN_STORAGE = 2 };
+
+/* The size class of a text by its Unicode code points: "small" < 500, "medium" < 5000, "large" < 50000, "xlarge". Static strings. */
+AIC_API const char *aic_text_tier(uint64_t code_points);
 
 typedef struct aic_put_result {
     aic_key key;
@@ -305,8 +316,10 @@ typedef struct aic_filter {
     aic_view tag;
     aic_view pattern;
     bool age_given;
-    uint64_t older_than_seconds;
-    unsigned tiers; /* 0: both */
+    uint64_t older_than_seconds; /* stored at least so long ago */
+    unsigned tiers;              /* 0: both */
+    bool all;         /* invalidation of a filter that names nothing at all is refused unless this is set */
+    aic_view context; /* selects nothing: a note that is recorded with the invalidation */
 } aic_filter;
 
 typedef struct aic_invalidated {
@@ -318,6 +331,9 @@ typedef struct aic_invalidated {
 /*
  * Removes every entry that matches, from both tiers: after the return none of them is served. With dry_run, only counts.
  * Cost: linear in the memory tier's entries and in the matching storage entries.
+ * AIC_INVALID for a filter that names nothing. AIC_UNAVAILABLE or AIC_TIMEOUT when storage could not be reached: memory is clean
+ * then, what storage still holds is hidden from every lookup at once and removed when storage is back (as long as
+ * this process lives; *out is written all the same and counts what was removed so far).
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run,
                                                        aic_invalidated *out, aic_error *error);
@@ -326,8 +342,9 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const a
 typedef struct aic_page aic_page;
 
 /*
- * Lists entries that match. `cursor` is empty for the first page, afterwards aic_page_cursor() of the page before. Every entry that
- * is there during the whole walk is listed exactly once. limit 1..1000.
+ * Lists entries that match, in the order of their keys. `cursor` is empty for the first page, afterwards aic_page_cursor() of the page
+ * before. Every entry that is there during the whole walk is listed exactly once. limit 1..1000. A page costs a pass over
+ * the memory tier. While storage is down the page shows memory alone.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit,
                                                  aic_view cursor, aic_page **out, aic_error *error);
@@ -343,6 +360,59 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_explain(aic_cache *cache, const aic_
                                                     aic_error *error);
 AIC_API aic_view aic_explanation_json(const aic_explanation *explanation);
 AIC_API void aic_explanation_release(aic_explanation **explanation);
+
+/* ---------------------------------------------------------------------------------------------- export, import -- */
+
+/*
+ * Export writes one JSON object per line: {key, namespace, operation, model?, tags?, text_length, created_ms, expires_ms, prompt_tokens?,
+ * completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so the key stands for it. An entry comes
+ * once, or twice if the memory tier's tables grow during the walk; importing it twice is the same as once. Many entries are
+ * walked in bounded pieces, so that a slow reader holds nothing but its own piece.
+ */
+typedef struct aic_export aic_export;
+AIC_API AIC_MUST_CHECK aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out,
+                                                    aic_error *error);
+/*
+ * The next whole lines, about piece_bytes of them (0: 256 KiB) and at least one: AIC_OK with *out valid until the next call, AIC_MISS
+ * after the last. May wait for storage. One thread at a time.
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_export_next(aic_export *exporter, size_t piece_bytes, aic_view *out);
+AIC_API uint64_t aic_export_lines(const aic_export *exporter); /* so far */
+AIC_API void aic_export_destroy(aic_export **exporter);
+
+/*
+ * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that key) or
+ * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests). Optional: namespace, model,
+ * tags, prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms
+ * (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
+ */
+typedef struct aic_import_options {
+    aic_view only_ns;       /* given: every line belongs there; a line that says otherwise is rejected */
+    bool refuse_keys;       /* lines with `key` are rejected: the source is not trusted to name keys */
+    size_t max_line_bytes;  /* default 64 MiB */
+    size_t max_rejections;  /* how many are kept to be asked for; default 1000. All are counted */
+} aic_import_options;
+
+typedef struct aic_import_counts {
+    uint64_t lines;    /* not blank */
+    uint64_t accepted; /* stored in at least one tier */
+    uint64_t expired;  /* fine, but their time is over */
+    uint64_t rejected;
+} aic_import_counts;
+
+typedef struct aic_import aic_import;
+/* `options` may be NULL. Keeps a pointer to the cache and copies the rest. */
+AIC_API AIC_MUST_CHECK aic_status aic_import_create(aic_cache *cache, const aic_import_options *options,
+                                                    aic_import **out, aic_error *error);
+/* Takes any bytes. Waits while the write-behind queue is full. AIC_NO_MEMORY (the import can go on), or AIC_OK. One thread at a time. */
+AIC_API AIC_MUST_CHECK aic_status aic_import_add(aic_import *importer, aic_view bytes);
+/* The last line may lack its newline: this takes it in. */
+AIC_API AIC_MUST_CHECK aic_status aic_import_finish(aic_import *importer);
+AIC_API void aic_import_count(const aic_import *importer, aic_import_counts *out);
+/* The index-th rejection: the line's number (from 1) and what was wrong; AIC_MISS beyond the last one kept. */
+AIC_API AIC_MUST_CHECK aic_status aic_import_rejection(const aic_import *importer, size_t index, uint64_t *line,
+                                                       aic_error *error);
+AIC_API void aic_import_destroy(aic_import **importer);
 
 /* ------------------------------------------------------------------------------------------- statistics, verify -- */
 
@@ -365,8 +435,13 @@ typedef struct aic_stats {
     uint64_t queue_entries, queue_bytes, queue_max_bytes;
     uint64_t damaged;
 
-    uint64_t compressed_entries, compression_bytes_in, compression_bytes_out, dictionaries;
-    uint64_t promoted;
+    uint64_t compressed_entries;    /* responses that were compressed since the open */
+    uint64_t compression_bytes_in;  /* of those, before and ... */
+    uint64_t compression_bytes_out; /* ... after */
+    uint64_t dictionaries;
+    uint64_t promoted;                 /* from storage to memory */
+    uint64_t hot_entries, hot_bytes;   /* kept plain in memory because they are hit often */
+    uint64_t invalidations_pending;    /* that storage has still to carry out */
 } aic_stats;
 
 AIC_API void aic_cache_stats(aic_cache *cache, aic_stats *out);

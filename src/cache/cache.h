@@ -1,5 +1,8 @@
 /*
  * cache.h - the two-tier response cache behind aicache.h, and what only the daemon needs of it: lookups that do not wait.
+ *
+ * Front threads call what is marked "never blocks"; everything else may wait for storage or compress and belongs to a back thread
+ * (cache_put compresses on the calling thread and never waits for storage, so a front thread may call it when it can spare the time).
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -9,42 +12,130 @@
 #include "store/store.h"
 #include "tier/gate.h"
 
-/* A found entry. Either pinned in the memory tier (zero-copy) or a copy from storage. Plain data; one thread at a time. */
+struct cache_hit;
+
+/* ---- opening ---- */
+
+/*
+ * aic_cache_open() with a storage tier of the caller's (taken over, also when this fails); NULL opens what the options say. Its records must be
+ * described by record_describe.
+ */
+AIC_MUST_CHECK aic_status cache_open(const aic_options *options, struct tier *tier, struct aic_cache **out,
+                                     aic_error *error);
+/* The accounts of everything that the cache allocates, for the breakdown by owner. */
+struct mem *cache_mem(struct aic_cache *cache);
+/* The memory tier, for resizing under pressure and for its own statistics; NULL never. */
+struct store *cache_store(struct aic_cache *cache);
+/* The way to storage; NULL without storage. */
+struct gate *cache_gate(struct aic_cache *cache);
+struct codec *cache_codec(struct aic_cache *cache);
+const aic_clock *cache_clock(const struct aic_cache *cache);
+
+/* ---- what a request may look like ---- */
+
+/*
+ * A namespace, operation, model or tag: 1..128 bytes of UTF-8 without control characters. `field` is what the error names ("tags[3]").
+ * cache_check_pattern: any UTF-8, 1..1024 bytes. cache_check_ttl: at most AIC_MAX_TTL_SECONDS.
+ */
+AIC_MUST_CHECK aic_status cache_check_name(const char *field, aic_view name, aic_error *error);
+AIC_MUST_CHECK aic_status cache_check_pattern(aic_view pattern, aic_error *error);
+AIC_MUST_CHECK aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error);
+/* The time to live of an operation when the request gives none, in seconds; 0: never expires. */
+uint64_t cache_default_ttl(const struct aic_cache *cache, aic_view operation);
+
+/* The key of a request whose parts lie in a scanned document. Records a key generation. Never blocks. */
+AIC_MUST_CHECK aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out,
+                                    uint64_t *text_length, aic_error *error);
+
+/* ---- put ---- */
+
+/* As aic_put; everything was checked by cache_check_* and the response is the text of one JSON value. */
+struct cache_put {
+    struct key_request request;
+    aic_view response;
+    bool ttl_given;
+    uint64_t ttl_seconds;
+    const aic_view *tags;
+    size_t tag_count;
+    aic_view model;
+    uint64_t prompt_tokens, completion_tokens;
+    double cost_usd;
+    /* Import and the proxy: a key that was computed before (with its text's length); NULL: computed here. */
+    const aic_key *key;
+    uint64_t text_length;
+    bool dates_given; /* created_ms and expires_ms as they are, instead of now and a ttl */
+    uint64_t created_ms, expires_ms;
+};
+/* Outcomes of aic_cache_put(). Compresses on the calling thread; never waits for storage. */
+AIC_MUST_CHECK aic_status cache_put(struct aic_cache *cache, const struct cache_put *put, aic_put_result *result,
+                                    aic_error *error);
+
+/* ---- lookup ---- */
+
+/* A found entry. Either pinned in the memory tier (zero-copy) or a copy from storage. Plain data, but it holds views into itself: do not
+ * copy it by value, use cache_hit_move(). One thread at a time. */
 struct cache_hit {
     struct aic_cache *cache;
-    struct pin pin;          /* memory tier */
-    struct buf copy;         /* storage tier, when it was not promoted */
-    struct buf head;         /* the record's head, contiguous */
-    struct record record;    /* read from it; views into it */
-    unsigned tier;           /* AIC_IN_MEMORY, AIC_IN_STORAGE */
+    struct pin pin;       /* memory tier */
+    struct buf copy;      /* the record, when it is not in the memory tier */
+    struct buf head;      /* the record's head, when it does not lie in one piece of the pin */
+    size_t head_bytes;
+    struct record record; /* views into pin, copy or head */
+    unsigned tier;        /* the tier that answered: AIC_IN_MEMORY, AIC_IN_STORAGE */
+    uint64_t epoch, writes; /* guards as of before the read; see inner.h */
 };
 
-/* Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS (not counted as a miss yet when storage is configured), AIC_NO_MEMORY. */
+/*
+ * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. A hit is counted here. A miss is
+ * counted here only without storage; with storage the caller goes on to cache_lookup_storage() and then cache_count_storage().
+ */
 AIC_MUST_CHECK aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key,
                                               struct cache_hit *hit);
 /* Is there a storage tier to ask after a miss in memory? */
 bool cache_has_storage(const struct aic_cache *cache);
 /*
- * Asks storage after a miss in memory. `done` is called exactly once, on a worker thread (or before this returns): AIC_OK with *hit for the receiver to
- * release, or AIC_MISS (also for a dead, damaged or expired one). Promotes. The deadline is the caller's: on giving up it calls cache_count_timeout() and
- * releases whatever comes later.
+ * Asks storage after a miss in memory. Never blocks. `done` is called exactly once, on a worker thread (or before this returns): AIC_OK with *hit, which the
+ * receiver moves away (cache_hit_move) or releases during the call, or AIC_MISS (also for a dead, damaged or expired one). Promotes. The deadline is the
+ * caller's: on giving up it counts AIC_TIMEOUT and releases whatever comes later.
  */
 typedef void cache_done_fn(void *context, aic_status status, struct cache_hit *hit);
 void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *key, cache_done_fn *done, void *context);
-void cache_count_timeout(struct aic_cache *cache);
+/* What became of one cache_lookup_storage(), exactly once for each, by whoever answers the client: AIC_OK a hit of the storage tier,
+ * AIC_TIMEOUT a miss after the deadline, anything else a miss. */
+void cache_count_storage(struct aic_cache *cache, aic_status outcome);
+static inline void cache_count_timeout(struct aic_cache *cache)
+{
+    cache_count_storage(cache, AIC_TIMEOUT);
+}
+/* Moves a hit into memory of the caller's; `from` is empty afterwards. */
+void cache_hit_move(struct cache_hit *to, struct cache_hit *from);
+/* Accepts an empty (zeroed) hit; empties it. */
 void cache_hit_release(struct cache_hit *hit);
 
-/* The response as pieces without a copy when it is stored plain; otherwise decoded into `plain` (owned by the caller), one piece. AIC_DAMAGED removes the entry
- * and counts it. Returns the pieces through *count. */
+/*
+ * The response as pieces, without a copy when it is kept plain; otherwise decoded into `plain` (initialised and owned by the caller), one piece.
+ * The pieces live as long as the hit and `plain`. A value that is decoded again and again is kept plain in memory from then on.
+ * AIC_OK with *count <= max pieces filled; when the value lies in more pieces than `max` it is gathered into `plain`. AIC_DAMAGED removes
+ * the entry from both tiers and counts it; AIC_NO_MEMORY. Never blocks.
+ */
 AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iovec *out, size_t max,
                                            size_t *count);
+/* Views live as long as the hit. */
 void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 
-/* The key of a request whose parts lie in a scanned document. */
-AIC_MUST_CHECK aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out,
-                                    uint64_t *text_length, aic_error *error);
+/* Tells the monitor of one get: `started_ns` is the monotonic time of its begin. aic_cache_lookup() and aic_cache_get() do it by themselves. */
+void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length);
 
-/* Once a second, from a background thread: expiry in both tiers, dictionary training. */
+/* ---- the rest ---- */
+
+/* As aic_cache_explain() for a request in a scanned document. Waits for storage. */
+AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json,
+                                        aic_error *error);
+
+/*
+ * Expiry in both tiers, dictionary training, invalidations that storage still owes, keeping plain what is hot. The cache's own thread calls it
+ * once a second of real time; tests call it by themselves.
+ */
 void cache_tick(struct aic_cache *cache);
 
 #endif
