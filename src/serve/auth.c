@@ -23,26 +23,6 @@ struct auth {
     _Atomic unsigned references; /* release on giving back, acquire by the last one, which frees */
 };
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9') return digit - '0';
-    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
-    return -1;
-}
-
-static bool read_digest(const char *hex, uint8_t out[32])
-{
-    if (hex == NULL || strlen(hex) != 64) return false;
-    for (size_t i = 0; i < 32; i++) {
-        int high = hex_value(hex[2 * i]);
-        int low = hex_value(hex[2 * i + 1]);
-        if (high < 0 || low < 0) return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
 static aic_status refuse(aic_error *error, size_t index, const char *field, const char *what)
 {
     char name[64];
@@ -57,8 +37,7 @@ static aic_status add_row(struct auth *auth, const struct auth_key *key, aic_err
     struct row *row = &auth->rows[index];
     if (key->id == NULL || key->id[0] == '\0' || strlen(key->id) > AIC_MAX_NAME_BYTES)
         return refuse(error, index, "id", "an id of 1 to 128 bytes is needed");
-    if (!read_digest(key->sha256, row->sha256))
-        return refuse(error, index, "sha256", "the SHA-256 of the key is needed, as 64 hex digits");
+    memcpy(row->sha256, key->sha256, sizeof row->sha256);
     const char *ns = key->ns != NULL ? key->ns : "default";
     if (ns[0] == '\0' || strlen(ns) > AIC_MAX_NAME_BYTES)
         return refuse(error, index, "namespace", "a namespace of 1 to 128 bytes is accepted");

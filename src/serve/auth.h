@@ -18,7 +18,7 @@
 /* One configured key, as the configuration spells it. All borrowed for the call. */
 struct auth_key {
     const char *id;     /* names the key in logs; 1..128 bytes */
-    const char *sha256; /* 64 hex digits */
+    const uint8_t *sha256; /* 32 bytes: of the key's text */
     const char *ns;     /* NULL: "default" */
     bool admin;
 };
@@ -27,7 +27,7 @@ struct auth;
 
 /*
  * A set of keys; with none, every caller may do everything (the daemon then listens on loopback only). AIC_INVALID with the
- * field named ("api_keys[2].sha256"): a digest that is no digest, the same id or digest twice, an empty id. AIC_NO_MEMORY.
+ * field named ("api_keys[2].sha256"): the same id or digest twice, an id or a namespace that is empty or too long. AIC_NO_MEMORY.
  */
 AIC_MUST_CHECK aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t count, struct auth **out,
                                       aic_error *error);

@@ -1,0 +1,72 @@
+/*
+ * routes.h - the application behind the HTTP layer: every route, who may call it, and what the daemon must give for that.
+ *
+ * The table of routes is routes.def. The daemon makes one `struct routes`, hands routes_table(), routes_guard() and the two thread
+ * functions to the HTTP server with the struct as context, calls routes_tick() once a second from a background thread, and says when it drains:
+ *
+ *   routes_create -> http_server_start(… context = routes …) -> routes_tick … -> routes_drain -> http_server_stop -> routes_destroy -> aic_cache_close
+ *
+ * Handlers run on front threads and never wait. What may take long runs on libuv's worker threads, storage lookups on the
+ * storage tier's readers; both come back to the front thread that owns the connection. Lock order: none of ours is held while
+ * another module is called.
+ */
+#ifndef SERVE_ROUTES_H
+#define SERVE_ROUTES_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/auth.h"
+#include "serve/http.h"
+
+#include <aicache/monitor.h>
+
+struct routes;
+
+/* Everything is borrowed and outlives the routes, except `auth`, of which a reference is taken. */
+struct routes_options {
+    struct mem *mem;
+    const aic_clock *clock;
+    struct log *log;      /* may be NULL */
+    aic_cache *cache;
+    struct auth *auth;
+    aic_monitor *monitor; /* NULL: measurements are off */
+    unsigned threads;     /* front threads of the server */
+    const char *version;
+    const char *storage_kind;        /* "none", "lmdb", "redis" */
+    uint64_t storage_deadline_ms;    /* 0: 20 */
+    uint64_t memory_warning_bytes;   /* of the memory tier; 0: 80 % of its limit */
+    uint64_t memory_critical_bytes;  /* 0: 95 % */
+    uint64_t ttl_max_seconds;        /* the longest ttl in a request; 0: 10 years */
+    /* Parts that are configured, but belong to no cache: they are "disabled" in health reports when false. */
+    bool redis_configured, chroma_configured, embeddings_configured, upstream_configured;
+};
+
+/* AIC_NO_MEMORY, AIC_IO (no random bytes). */
+AIC_MUST_CHECK aic_status routes_create(const struct routes_options *options, struct routes **out);
+/* After http_server_stop(). Accepts a pointer to NULL; nulls. */
+void routes_destroy(struct routes **routes);
+
+/* For the HTTP server's options. */
+const struct http_route *routes_table(size_t *count);
+bool routes_guard(struct http_exchange *exchange, const struct http_route *route, void *context);
+/* `context` is the struct routes. On the front thread, before its first request; NULL when there is no memory. */
+void *routes_thread_start(void *context, struct http_thread *thread);
+/* On the front thread, after its last request. */
+void routes_thread_stop(void *context, void *data);
+
+/* Measures what /health shows. Once a second, from one background thread; may block. */
+void routes_tick(struct routes *routes);
+/* From now on /health/ready says no. Any thread. */
+void routes_drain(struct routes *routes);
+/* Another set of keys for requests that begin from now on; a reference is taken. Any thread. */
+void routes_reload_auth(struct routes *routes, struct auth *auth);
+void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uint64_t critical_bytes);
+
+/* Who may call: http_route.access. */
+enum routes_access {
+    ROUTES_PUBLIC, /* everybody */
+    ROUTES_KEY,    /* any configured key */
+    ROUTES_ADMIN,  /* a key with the admin flag */
+};
+
+#endif
