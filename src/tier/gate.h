@@ -26,13 +26,18 @@ struct gate_options {
     uint64_t queue_bytes;
     unsigned sync_ms;
     unsigned readers; /* default 2 */
+    unsigned close_ms; /* how long gate_destroy waits for the tier; default 5000 */
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
 };
 
 AIC_MUST_CHECK aic_status gate_create(const struct gate_options *options, struct gate **out);
-/* Drains, syncs, stops the threads, closes the tier. */
-void gate_destroy(struct gate **gate);
+/*
+ * Drains, syncs, stops the threads, closes the tier: AIC_OK. When a call into the tier does not come back within close_ms: AIC_TIMEOUT; every
+ * waiting `done` was called, but the hung thread still uses the tier, `mem` and `clock`, which must then outlive the process's other work
+ * (it cleans up by itself should it ever come back). Nulls *gate in any case; accepts a pointer to NULL.
+ */
+aic_status gate_destroy(struct gate **gate);
 
 /* Called once, on a reader thread (or before gate_read returns). `record` is borrowed for the call; valid when status is AIC_OK. */
 typedef void gate_done_fn(void *context, aic_status status, aic_view record);
@@ -45,14 +50,21 @@ AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsign
 AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count);
 /* Queued; never lost while the process lives. */
 AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
-/* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE. */
+/* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes fail now, or the tier is
+ * distrusted). */
 AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);
+
+/*
+ * Hides everything behind the gate at once and empties the tier as soon as it can be: for an invalidation that must hold although the tier does
+ * not answer. Until it was emptied reads are misses and puts are AIC_NOT_STORED. Queued writes are dropped. Never blocks.
+ */
+void gate_distrust(struct gate *gate);
 
 /* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait, after gate_flush. */
 struct tier *gate_tier(struct gate *gate);
 
 struct gate_stats {
-    bool up;
+    bool up; /* reads and writes are admitted, and the tier is trusted */
     uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, timeouts, errors, opened;
 };
 void gate_stats(struct gate *gate, struct gate_stats *out);

@@ -54,11 +54,13 @@ struct tier_stats {
 struct tier;
 struct tier_ops {
     const char *kind; /* "lmdb" */
-    /* AIC_OK with the record appended to `out`, AIC_MISS (also when expired), AIC_IO. */
+    /* AIC_OK with the record appended to `out`, AIC_MISS (also when expired), AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
     aic_status (*get)(struct tier *tier, const aic_key *key, struct buf *out);
-    /* Applies in order, in one transaction. AIC_FULL after eviction did not help; AIC_IO. Nothing is applied on an error. */
+    /* Applies in order, in one transaction. AIC_FULL after eviction did not help; AIC_IO (also a full disk); AIC_DAMAGED for a record that
+     * cannot be described. Nothing is applied on an error. */
     aic_status (*apply)(struct tier *tier, const struct tier_write *writes, size_t count);
-    /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). */
+    /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). Called again with nothing
+     * new, it may mark the store as complete: a power failure from then on loses nothing at all. */
     aic_status (*sync)(struct tier *tier);
     /* Visits records that match, in key order, from the first key > *after (NULL: from the start). Expired ones are left out. */
     aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
@@ -72,6 +74,8 @@ struct tier_ops {
                             void *context);
     void (*stats)(struct tier *tier, struct tier_stats *out);
     aic_status (*verify)(struct tier *tier, aic_error *error);
+    /* Removes every record at once, keeps the blobs; `removed` is not told. */
+    aic_status (*clear)(struct tier *tier);
     void (*close)(struct tier *tier);
 };
 
@@ -90,8 +94,14 @@ struct lmdb_options {
     /* Tells of every record that leaves without being asked to (expired, evicted), after the commit, no lock held; may be NULL. */
     void (*removed)(void *context, const aic_key *key, aic_view record);
     void *removed_context;
+    /* Told when a store from before a power failure is dropped; may be NULL. */
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+    const char *boot_id_path; /* NULL: /proc/sys/kernel/random/boot_id */
 };
-/* AIC_LOCKED, AIC_NEWER, AIC_IO, AIC_NO_MEMORY; `error` says what and what to do. */
+/* AIC_LOCKED, AIC_NEWER, AIC_DAMAGED (not a store of ours), AIC_INVALID (max_bytes below LMDB_MIN_BYTES), AIC_IO, AIC_NO_MEMORY; `error` says
+ * what and what to do. *out is closed with its `close`. */
+#define LMDB_MIN_BYTES ((uint64_t)4 << 20)
 AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
 
 #endif
