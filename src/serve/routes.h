@@ -1,10 +1,12 @@
 /*
  * routes.h - the application behind the HTTP layer: every route, who may call it, and what the daemon must give for that.
  *
- * The table of routes is routes.def. The daemon makes one `struct routes`, hands routes_table(), routes_guard() and the two thread
- * functions to the HTTP server with the struct as context, calls routes_tick() once a second from a background thread, and says when it drains:
+ * The table of routes is routes.def. The daemon makes one `struct routes`, lets routes_serve() fill its part of the server's options, calls
+ * routes_tick() once a second from a background thread, and says when it drains:
  *
- *   routes_create -> http_server_start(… context = routes …) -> routes_tick … -> routes_drain -> http_server_stop -> routes_destroy -> aic_cache_close
+ *   routes_create, routes_tick, routes_serve, http_server_create, routes_attach, http_server_start
+ *   … routes_tick …
+ *   routes_drain, http_server_stop, routes_detach, http_server_destroy, routes_destroy, aic_cache_close
  *
  * Handlers run on front threads and never wait. What may take long runs on libuv's worker threads, storage lookups on the
  * storage tier's readers; both come back to the front thread that owns the connection. Lock order: none of ours is held while
@@ -16,7 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/auth.h"
-#include "serve/http.h"
+#include "serve/server.h"
 
 #include <aicache/monitor.h>
 
@@ -46,13 +48,13 @@ AIC_MUST_CHECK aic_status routes_create(const struct routes_options *options, st
 /* After http_server_stop(). Accepts a pointer to NULL; nulls. */
 void routes_destroy(struct routes **routes);
 
-/* For the HTTP server's options. */
+/* Fills routes, route_count, guard, guard_context, context, thread_start, thread_stop and finished. */
+void routes_serve(struct routes *routes, struct http_options *options);
+/* The server whose counters /metrics shows, from before its start until after its stop. */
+void routes_attach(struct routes *routes, const struct http_server *server);
+void routes_detach(struct routes *routes);
+/* The table by itself, for the reference page. Static. */
 const struct http_route *routes_table(size_t *count);
-bool routes_guard(struct http_exchange *exchange, const struct http_route *route, void *context);
-/* `context` is the struct routes. On the front thread, before its first request; NULL when there is no memory. */
-void *routes_thread_start(void *context, struct http_thread *thread);
-/* On the front thread, after its last request. */
-void routes_thread_stop(void *context, void *data);
 
 /* Measures what /health shows. Once a second, from one background thread; may block. */
 void routes_tick(struct routes *routes);
