@@ -1,0 +1,69 @@
+#include "base/utf8.h"
+
+
+size_t utf8_valid_bytes(aic_view text)
+{
+    if (text.size == 0) return 0;
+    const uint8_t *begin = (const uint8_t *)text.data;
+    const uint8_t *end = begin + text.size;
+    const uint8_t *at = begin;
+    while (at < end) {
+        while (end - at >= 16 && ((utf8_load(at) | utf8_load(at + 8)) & UTF8_TOPS) == 0) at += 16;
+        if (at == end) break;
+        size_t length = utf8_sequence(at, end);
+        if (length == 0) break;
+        at += length;
+    }
+    return (size_t)(at - begin);
+}
+
+bool utf8_is_valid(aic_view text)
+{
+    return utf8_valid_bytes(text) == text.size;
+}
+
+/* Every byte but a tail byte begins a code point. A tail byte has bit 7 set and bit 6 clear. */
+uint64_t utf8_count(const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    uint64_t tails = 0;
+    size_t left = size;
+    for (; left >= 8; at += 8, left -= 8) {
+        uint64_t word = utf8_load(at);
+        tails += ((word & ~(word << 1) & UTF8_TOPS) >> 7) * UTF8_EACH(1) >> 56; /* the product's top byte is the sum of all bytes */
+    }
+    for (; left > 0; at++, left--) tails += utf8_is_tail(*at);
+    return size - tails;
+}
+
+size_t utf8_encode(uint32_t point, uint8_t out[4])
+{
+    if (point < 0x80) {
+        out[0] = (uint8_t)point;
+        return 1;
+    }
+    if (point < 0x800) {
+        out[0] = (uint8_t)(0xc0 | point >> 6);
+        out[1] = (uint8_t)(0x80 | (point & 0x3f));
+        return 2;
+    }
+    if (point < 0x10000) {
+        out[0] = (uint8_t)(0xe0 | point >> 12);
+        out[1] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+        out[2] = (uint8_t)(0x80 | (point & 0x3f));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xf0 | point >> 18);
+    out[1] = (uint8_t)(0x80 | (point >> 12 & 0x3f));
+    out[2] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+    out[3] = (uint8_t)(0x80 | (point & 0x3f));
+    return 4;
+}
+
+size_t utf8_fit(aic_view text, size_t max)
+{
+    if (text.size <= max) return text.size;
+    size_t size = max;
+    while (size > 0 && utf8_is_tail((uint8_t)text.data[size])) size--;
+    return size;
+}
