@@ -20,6 +20,7 @@ enum option_type {
     OPTION_SIZE,      /* 1500, 64K, 1.5G (powers of 1024) -> uint64_t, bytes */
     OPTION_MS,        /* 20ms 10s 5m 2h 7d, a number alone is seconds -> uint64_t, milliseconds */
     OPTION_SECONDS,   /* the same, whole seconds -> uint64_t, seconds */
+    OPTION_HOURS,     /* 1, 0.5: hours as a plain number -> uint64_t, milliseconds */
     OPTION_TEXT,      /* -> char *, owned, NULL when empty */
     OPTION_ENUM,      /* one of `choices` -> unsigned, its index */
     OPTION_TEXT_LIST, /* a list, or one text; commas in the environment; a repeated flag -> struct option_texts */
@@ -31,6 +32,7 @@ enum option_type {
 #define OPTION_C_SIZE uint64_t
 #define OPTION_C_MS uint64_t
 #define OPTION_C_SECONDS uint64_t
+#define OPTION_C_HOURS uint64_t
 #define OPTION_C_TEXT char *
 #define OPTION_C_ENUM unsigned
 #define OPTION_C_TEXT_LIST struct option_texts
@@ -171,7 +173,7 @@ const char *option_nearest(const struct option_table *table, const char *name);
 /* Edit distance of two texts with a cap: for suggestions elsewhere. */
 unsigned option_distance(const char *a, const char *b);
 
-/* Reads a number with the rules of `type` (OPTION_U64, _SIZE, _MS, _SECONDS): AIC_OK or AIC_INVALID. */
+/* Reads a number with the rules of `type` (OPTION_U64, _SIZE, _MS, _SECONDS, _HOURS): AIC_OK or AIC_INVALID. */
 AIC_MUST_CHECK aic_status option_number(enum option_type type, const char *text, uint64_t *out);
 
 /* A YAML text as a tree, bounded in size (1 MiB), depth and without aliases. AIC_INVALID with the report filled. *out may be NULL: an empty file. */
