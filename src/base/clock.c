@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include <stdio.h>
 #include <time.h>
 
 static uint64_t system_wall_ms(void *context)
@@ -22,4 +23,13 @@ const aic_clock *clock_system(void)
 {
     static const aic_clock system = {.wall_ms = system_wall_ms, .mono_ns = system_mono_ns};
     return &system;
+}
+
+void clock_format(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE])
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm parts;
+    size_t size = 0;
+    if (gmtime_r(&seconds, &parts) != NULL) size = strftime(out, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(out + size, CLOCK_TEXT_SIZE - size, ".%03uZ", (unsigned)(wall_ms % 1000));
 }

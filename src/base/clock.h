@@ -9,6 +9,10 @@
 /* The system's clock: CLOCK_REALTIME and CLOCK_MONOTONIC. Static, never released. */
 const aic_clock *clock_system(void);
 
+/* Wall time in UTC as RFC 3339 with milliseconds, "2026-01-31T12:00:00.000Z", and a NUL. */
+#define CLOCK_TEXT_SIZE 32
+void clock_format(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE]);
+
 static inline uint64_t clock_wall_ms(const aic_clock *clock)
 {
     return clock->wall_ms(clock->context);
