@@ -210,7 +210,8 @@ void option_write(const struct option_row *row, const void *target, struct buf *
     case OPTION_U64:
     case OPTION_SIZE:
     case OPTION_MS:
-    case OPTION_SECONDS: option_write_number(row->type, *(const uint64_t *)field, out); return;
+    case OPTION_SECONDS:
+    case OPTION_HOURS: option_write_number(row->type, *(const uint64_t *)field, out); return;
     case OPTION_TEXT: {
         const char *text = *(char *const *)field;
         buf_append_text(out, text != NULL ? text : "");
