@@ -40,9 +40,17 @@ struct settings {
 #undef SETTINGS_FIELD
 };
 
+/* One origin per option. */
+struct settings_origins {
+#define OPTION(type, field, ...) +1
+    struct option_origin items[0
+#include "serve/settings.def"
+    ];
+#undef OPTION
+};
+
 /* The indices of the choices of OPTION_ENUM rows, in the order of settings.def. */
 enum settings_storage { SETTINGS_STORAGE_NONE, SETTINGS_STORAGE_LMDB };
-enum settings_dictionary { SETTINGS_DICTIONARY_OFF, SETTINGS_DICTIONARY_ON };
 
 /* The table of the daemon. Static. */
 const struct option_table *settings_table(void);
