@@ -1,0 +1,319 @@
+#include "monitor/monitor.h"
+
+#include "base/check.h"
+#include "base/status.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SLOW_LOG_INTERVAL_NS 1000000000ULL   /* one slow line a second */
+#define STATE_LOG_INTERVAL_NS 60000000000ULL /* a state that lasts is repeated once a minute */
+
+/* ---------------------------------------------------------------------------------------------------- options -- */
+
+static aic_status check_options(const aic_monitor_options *o, aic_error *error)
+{
+    if (!(o->retention_hours >= 0) || o->retention_hours > 24 * 366)
+        return error_set(error, AIC_INVALID, "retention_hours", "retention_hours must be above 0 and at most 8784");
+    if (o->max_measurements < 0 || o->max_measurements > 100000)
+        return error_set(error, AIC_INVALID, "max_measurements", "max_measurements must be from 1 to 100000");
+    if (!(o->slow_key_generation_seconds >= 0) || !(o->slow_operation_seconds >= 0))
+        return error_set(error, AIC_INVALID, "slow", "slow limits are seconds and must not be negative");
+    if (o->invalidations_warning_per_hour < 0 || o->invalidations_critical_per_hour < 0)
+        return error_set(error, AIC_INVALID, "invalidations", "invalidation limits must not be negative");
+    return AIC_OK;
+}
+
+static aic_status fill_options(const aic_monitor_options *given, aic_monitor_options *o, aic_error *error)
+{
+    *o = given != NULL ? *given : (aic_monitor_options){0};
+    TRY(check_options(o, error));
+    if (o->retention_hours == 0) o->retention_hours = 1;
+    if (o->max_measurements == 0) o->max_measurements = 1000;
+    if (o->memory_warning_bytes == 0) o->memory_warning_bytes = 50ULL << 20;
+    if (o->memory_critical_bytes == 0) o->memory_critical_bytes = 100ULL << 20;
+    if (o->slow_key_generation_seconds == 0) o->slow_key_generation_seconds = 0.1;
+    if (o->slow_operation_seconds == 0) o->slow_operation_seconds = 0.05;
+    if (o->invalidations_warning_per_hour == 0) o->invalidations_warning_per_hour = 50;
+    if (o->invalidations_critical_per_hour == 0) o->invalidations_critical_per_hour = 100;
+    if (o->memory_warning_bytes >= o->memory_critical_bytes)
+        return error_set(error, AIC_INVALID, "memory_warning_bytes",
+                         "memory_warning_bytes (%llu) must be below memory_critical_bytes (%llu)",
+                         (unsigned long long)o->memory_warning_bytes, (unsigned long long)o->memory_critical_bytes);
+    return AIC_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ open, close -- */
+
+aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **out, aic_error *error)
+{
+    aic_monitor_options filled;
+    TRY(fill_options(options, &filled, error));
+    struct mem mem;
+    mem_init(&mem, filled.allocator);
+    aic_monitor *monitor = mem_zalloc(&mem, MEM_OTHER, sizeof *monitor);
+    if (monitor == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the monitor");
+    mem_init(&monitor->mem, filled.allocator);
+    monitor->options = filled;
+    monitor->clock = filled.clock != NULL ? filled.clock : clock_system();
+    uint64_t retention_ns = (uint64_t)(filled.retention_hours * 3600e9);
+    percentiles_init(&monitor->key_generation_percentiles, retention_ns);
+    percentiles_init(&monitor->operation_percentiles, retention_ns);
+    percentiles_init(&monitor->compression_percentiles, retention_ns);
+    if (history_init(&monitor->history, &monitor->mem) != AIC_OK) {
+        aic_monitor_close(&monitor);
+        return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the monitor's history");
+    }
+    for (unsigned i = 0; i < STREAM_COUNT; i++) {
+        aic_status status = stream_init(&monitor->streams[i], &monitor->mem, monitor->clock,
+                                        (uint64_t)filled.max_measurements, retention_ns);
+        if (status != AIC_OK) {
+            aic_monitor_close(&monitor);
+            return error_set(error, status, NULL, "no memory for the monitor's streams");
+        }
+    }
+    *out = monitor;
+    return AIC_OK;
+}
+
+void aic_monitor_close(aic_monitor **monitor)
+{
+    if (*monitor == NULL) return;
+    for (unsigned i = 0; i < STREAM_COUNT; i++) stream_fini(&(*monitor)->streams[i]);
+    history_fini(&(*monitor)->history);
+    mem_fini(&(*monitor)->mem);
+    aic_allocator allocator = (*monitor)->mem.allocator;
+    allocator.release(allocator.context, *monitor, sizeof **monitor);
+    *monitor = NULL;
+}
+
+void aic_monitor_reset(aic_monitor *monitor)
+{
+    for (unsigned i = 0; i < STREAM_COUNT; i++) ring_clear(&monitor->streams[i].ring);
+    rate_clear(&monitor->invalidation_rate);
+    percentiles_clear(&monitor->key_generation_percentiles);
+    percentiles_clear(&monitor->operation_percentiles);
+    percentiles_clear(&monitor->compression_percentiles);
+    history_clear(&monitor->history);
+    atomic_store_explicit(&monitor->hits, 0, memory_order_relaxed);
+    atomic_store_explicit(&monitor->misses, 0, memory_order_relaxed);
+    atomic_store_explicit(&monitor->operations, 0, memory_order_relaxed);
+    atomic_store_explicit(&monitor->invalidations, 0, memory_order_relaxed);
+    atomic_store_explicit(&monitor->keys_invalidated, 0, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------------------------------------ record -- */
+
+static void say(const aic_monitor *monitor, aic_log_level level, const char *line, uint64_t held)
+{
+    char whole[320];
+    if (held > 0)
+        snprintf(whole, sizeof whole, "%s (and %llu more since the last line)", line, (unsigned long long)held);
+    monitor->options.log(monitor->options.log_context, level, held > 0 ? whole : line);
+}
+
+/* Names are cut at 128 bytes so that the texts of one event always fit beside each other. */
+static aic_view name_of(aic_view text)
+{
+    if (text.size > AIC_MAX_NAME_BYTES) text.size = AIC_MAX_NAME_BYTES;
+    while (text.size == AIC_MAX_NAME_BYTES && text.size > 0 && ((unsigned char)text.data[text.size - 1] & 0xC0) == 0x80)
+        text.size--;
+    return text;
+}
+
+static aic_view data_of(aic_view data)
+{
+    return data.size <= AIC_MONITOR_MAX_DATA_BYTES ? data : (aic_view){0};
+}
+
+void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
+                                aic_view data)
+{
+    struct event event = {.seconds = seconds,
+                          .number = {[KEYGEN_TEXT_LENGTH] = text_length},
+                          .text = {[TEXT_NAME] = name_of(operation), [TEXT_DATA] = data_of(data)}};
+    stream_append(&monitor->streams[STREAM_KEY_GENERATION], &event);
+    percentiles_add(&monitor->key_generation_percentiles, event.mono_ns, seconds);
+    uint64_t held;
+    if (seconds <= monitor->options.slow_key_generation_seconds || monitor->options.log == NULL) return;
+    if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
+    char line[256];
+    snprintf(line, sizeof line, "Slow key generation: %.3fs for %llu chars in %.*s operation", seconds,
+             (unsigned long long)text_length, (int)event.text[TEXT_NAME].size, event.text[TEXT_NAME].data);
+    say(monitor, AIC_LOG_WARNING, line, held);
+}
+
+void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, bool hit, uint64_t text_length,
+                           aic_view data)
+{
+    bool get = kind.size == 3 && memcmp(kind.data, "get", 3) == 0;
+    atomic_fetch_add_explicit(&monitor->operations, 1, memory_order_relaxed);
+    if (get) atomic_fetch_add_explicit(hit ? &monitor->hits : &monitor->misses, 1, memory_order_relaxed);
+    struct event event = {.seconds = seconds,
+                          .number = {[OPERATION_TEXT_LENGTH] = text_length, [OPERATION_HIT] = hit},
+                          .text = {[TEXT_NAME] = name_of(kind), [TEXT_DATA] = data_of(data)}};
+    stream_append(&monitor->streams[STREAM_OPERATION], &event);
+    percentiles_add(&monitor->operation_percentiles, event.mono_ns, seconds);
+    uint64_t held;
+    if (seconds <= monitor->options.slow_operation_seconds || monitor->options.log == NULL) return;
+    if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
+    char line[256];
+    snprintf(line, sizeof line, "Slow cache %.*s: %.3fs (hit: %s, text_length: %llu)", (int)event.text[TEXT_NAME].size,
+             event.text[TEXT_NAME].data, seconds, hit ? "true" : "false", (unsigned long long)text_length);
+    say(monitor, AIC_LOG_WARNING, line, held);
+}
+
+void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,
+                             aic_view operation)
+{
+    struct event event = {.seconds = seconds,
+                          .number = {[COMPRESSION_ORIGINAL] = original_bytes, [COMPRESSION_SIZE] = compressed_bytes},
+                          .text = {[TEXT_NAME] = name_of(operation)}};
+    stream_append(&monitor->streams[STREAM_COMPRESSION], &event);
+    percentiles_add(&monitor->compression_percentiles, event.mono_ns, seconds);
+}
+
+const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour)
+{
+    if (last_hour >= (uint64_t)monitor->options.invalidations_critical_per_hour) return "critical";
+    return last_hour >= (uint64_t)monitor->options.invalidations_warning_per_hour ? "warning" : "normal";
+}
+
+static void warn_of_rate(aic_monitor *monitor, uint64_t now_ns)
+{
+    uint64_t last_hour = rate_sum(&monitor->invalidation_rate, now_ns, 3600);
+    const char *level = invalidation_level(monitor, last_hour);
+    if (level[0] == 'n') return;
+    bool critical = level[0] == 'c';
+    uint64_t held;
+    if (!throttle_pass_state(&monitor->rate_log, critical ? 2 : 1, now_ns, STATE_LOG_INTERVAL_NS, &held)) return;
+    char line[192];
+    snprintf(line, sizeof line, "%s invalidation rate: %llu in the last hour (limit %lld)",
+             critical ? "Critical" : "High", (unsigned long long)last_hour,
+             (long long)(critical ? monitor->options.invalidations_critical_per_hour
+                                  : monitor->options.invalidations_warning_per_hour));
+    say(monitor, critical ? AIC_LOG_ERROR : AIC_LOG_WARNING, line, held);
+}
+
+void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, uint64_t keys, double seconds, aic_view type,
+                              aic_view context, aic_view data)
+{
+    atomic_fetch_add_explicit(&monitor->invalidations, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&monitor->keys_invalidated, keys, memory_order_relaxed);
+    struct event event = {.seconds = seconds,
+                          .number = {[INVALIDATION_KEYS] = keys},
+                          .text = {[TEXT_NAME] = name_of(pattern),
+                                   [TEXT_TYPE] = type.size > 0 ? name_of(type) : AIC_LITERAL("manual"),
+                                   [TEXT_CONTEXT] = name_of(context),
+                                   [TEXT_DATA] = data_of(data)}};
+    stream_append(&monitor->streams[STREAM_INVALIDATION], &event);
+    rate_add(&monitor->invalidation_rate, event.mono_ns);
+    if (monitor->options.log != NULL) warn_of_rate(monitor, event.mono_ns);
+}
+
+void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data)
+{
+    struct event event = {.number = {[MEMORY_BYTES] = sample->memory_bytes,
+                                     [MEMORY_ENTRIES] = sample->memory_entries,
+                                     [MEMORY_STORAGE_BYTES] = sample->storage_bytes,
+                                     [MEMORY_STORAGE_ENTRIES] = sample->storage_entries,
+                                     [MEMORY_PROCESS_BYTES] = sample->process_bytes,
+                                     [MEMORY_LIMIT_ENTRIES] = sample->limit_entries,
+                                     [MEMORY_LIMIT_BYTES] = sample->limit_bytes},
+                          .text = {[TEXT_DATA] = data_of(data)}};
+    stream_append(&monitor->streams[STREAM_MEMORY], &event);
+    struct history_sample kept = {.time_ms = event.wall_ms,
+                                  .total_bytes = memory_event_total(&event),
+                                  .memory_bytes = sample->memory_bytes,
+                                  .memory_entries = sample->memory_entries,
+                                  .process_bytes = sample->process_bytes,
+                                  .hits = atomic_load_explicit(&monitor->hits, memory_order_relaxed),
+                                  .misses = atomic_load_explicit(&monitor->misses, memory_order_relaxed),
+                                  .operations = atomic_load_explicit(&monitor->operations, memory_order_relaxed)};
+    history_add(&monitor->history, &kept);
+    if (monitor->options.log != NULL) memory_warn(monitor, &event);
+}
+
+void memory_warn(struct aic_monitor *monitor, const struct event *event)
+{
+    uint64_t total = memory_event_total(event);
+    int state = total >= monitor->options.memory_critical_bytes  ? 2
+                : total >= monitor->options.memory_warning_bytes ? 1
+                                                                 : 0;
+    uint64_t held;
+    bool pass = throttle_pass_state(&monitor->memory_log, state, event->mono_ns, STATE_LOG_INTERVAL_NS, &held);
+    if (!pass || state == 0) return;
+    char line[192];
+    snprintf(line, sizeof line, "%s cache memory: %.1f MB used, %s threshold %.1f MB",
+             state == 2 ? "Critical" : "High", (double)total / 1048576.0, state == 2 ? "critical" : "warning",
+             (double)(state == 2 ? monitor->options.memory_critical_bytes : monitor->options.memory_warning_bytes) /
+                 1048576.0);
+    say(monitor, state == 2 ? AIC_LOG_ERROR : AIC_LOG_WARNING, line, held);
+}
+
+/* ----------------------------------------------------------------------------------------------------- reports -- */
+
+aic_view aic_report_json(const aic_report *report)
+{
+    return buf_view(&report->text);
+}
+
+void aic_report_release(aic_report **report)
+{
+    if (*report == NULL) return;
+    struct mem *mem = (*report)->mem;
+    buf_fini(&(*report)->text);
+    mem_free(mem, MEM_MONITOR, *report, sizeof **report);
+    *report = NULL;
+}
+
+/* Opens a report that `writer` fills; follow with report_finish(). */
+static aic_status report_begin(aic_monitor *monitor, aic_report **out, struct json_writer *writer)
+{
+    aic_report *made = mem_zalloc(&monitor->mem, MEM_MONITOR, sizeof *made);
+    if (made == NULL) return AIC_NO_MEMORY;
+    made->mem = &monitor->mem;
+    buf_init(&made->text, &monitor->mem, MEM_MONITOR);
+    json_writer_init(writer, &made->text);
+    *out = made;
+    return AIC_OK;
+}
+
+/* Hands the report over when everything went well, frees it otherwise. */
+static aic_status report_finish(aic_report *made, aic_status status, aic_report **out)
+{
+    if (status == AIC_OK) status = buf_status(&made->text);
+    if (status == AIC_OK) *out = made;
+    else aic_report_release(&made);
+    return status;
+}
+
+/* The public reports without a parameter: name of the function, its writer. */
+#define REPORT_MAP(X)                                                                                              \
+    X(aic_monitor_statistics, statistics_write)                                                                    \
+    X(aic_monitor_summary, summary_write)                                                                          \
+    X(aic_monitor_memory_usage, memory_usage_write)                                                                \
+    X(aic_monitor_warnings, warnings_write)                                                                        \
+    X(aic_monitor_invalidations, invalidations_write)                                                              \
+    X(aic_monitor_invalidation_advice, invalidation_advice_write)                                                  \
+    X(aic_monitor_export, export_write)
+
+#define REPORT_FUNCTION(name, write)                                                                               \
+    aic_status name(aic_monitor *monitor, aic_report **out)                                                        \
+    {                                                                                                              \
+        aic_report *made;                                                                                          \
+        struct json_writer writer;                                                                                 \
+        TRY(report_begin(monitor, &made, &writer));                                                                \
+        return report_finish(made, write(monitor, &writer), out);                                                  \
+    }
+REPORT_MAP(REPORT_FUNCTION)
+
+aic_status aic_monitor_slow(aic_monitor *monitor, double multiplier, aic_report **out)
+{
+    if (!(multiplier > 0) || !isfinite(multiplier)) return AIC_INVALID;
+    aic_report *made;
+    struct json_writer writer;
+    TRY(report_begin(monitor, &made, &writer));
+    return report_finish(made, slow_write(monitor, multiplier, &writer), out);
+}

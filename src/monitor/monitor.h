@@ -1,0 +1,86 @@
+/*
+ * monitor.h - the inside of an aic_monitor: five streams, counters, invalidation rates, and who writes which report.
+ *
+ * Threads: everything that records uses atomics only, except memory snapshots (once a second), which take the history's mutex; everything that reads
+ * copies a window first.
+ */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+#include <aicache/monitor.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "monitor/history.h"
+#include "monitor/percentiles.h"
+#include "monitor/rate.h"
+#include "monitor/stream.h"
+#include "monitor/throttle.h"
+
+enum stream_kind {
+    STREAM_KEY_GENERATION,
+    STREAM_OPERATION,
+    STREAM_COMPRESSION,
+    STREAM_MEMORY,
+    STREAM_INVALIDATION,
+    STREAM_COUNT
+};
+
+/* What the numbers and texts of each stream's events mean. */
+enum { KEYGEN_TEXT_LENGTH };                     /* texts: operation, -, -, data */
+enum { OPERATION_TEXT_LENGTH, OPERATION_HIT };   /* texts: kind, -, -, data */
+enum { COMPRESSION_ORIGINAL, COMPRESSION_SIZE }; /* texts: operation, -, -, - */
+enum {                                           /* texts: -, -, -, data */
+    MEMORY_BYTES,
+    MEMORY_ENTRIES,
+    MEMORY_STORAGE_BYTES,
+    MEMORY_STORAGE_ENTRIES,
+    MEMORY_PROCESS_BYTES,
+    MEMORY_LIMIT_ENTRIES,
+    MEMORY_LIMIT_BYTES
+};
+enum { INVALIDATION_KEYS };                      /* texts: pattern, type, context, data */
+enum { TEXT_NAME = 0, TEXT_TYPE = 1, TEXT_CONTEXT = 2, TEXT_DATA = 3 };
+
+struct aic_monitor {
+    struct mem mem;
+    const aic_clock *clock;
+    aic_monitor_options options; /* defaults filled in; allocator and clock pointers are not kept in it */
+    struct stream streams[STREAM_COUNT];
+    struct rate invalidation_rate;
+    struct percentiles key_generation_percentiles, operation_percentiles, compression_percentiles;
+    struct history history;
+    /* Counters of the process; relaxed: each is exact, together they are no snapshot. */
+    _Atomic uint64_t hits, misses, operations, invalidations, keys_invalidated;
+    struct throttle slow_log, rate_log, memory_log;
+};
+
+struct aic_report {
+    struct mem *mem;
+    struct buf text; /* owned */
+};
+
+/* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
+uint64_t memory_event_total(const struct event *event);
+/* Bytes of a memory tier's entry on average, 0.0 without entries; percent of the warning threshold. */
+double memory_event_average(const struct event *event);
+double memory_event_utilization(const struct aic_monitor *monitor, const struct event *event);
+/* compressed/original of a compression event; 1.0 when original is 0. */
+double compression_ratio(const struct event *event);
+/* The level of the last hour's invalidations: "normal", "warning" or "critical". */
+const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour);
+
+/* Each writes one report as a value (an object or an array). AIC_NO_MEMORY. Any thread. */
+AIC_MUST_CHECK aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status slow_write(struct aic_monitor *monitor, double multiplier, struct json_writer *out);
+AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out);
+AIC_MUST_CHECK aic_status export_write(struct aic_monitor *monitor, struct json_writer *out);
+
+/* Says a memory warning when its state changes and then at most once a minute. */
+void memory_warn(struct aic_monitor *monitor, const struct event *event);
+
+#endif

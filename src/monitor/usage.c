@@ -1,0 +1,238 @@
+/*
+ * usage.c - memory usage of the window: where it stands, where it goes, and what to do about it.
+ */
+#include "base/check.h"
+#include "monitor/fields.h"
+#include "monitor/monitor.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#define MB 1048576.0
+#define TREND_SNAPSHOTS 10
+#define NEARLY_FULL 0.9 /* of a real limit: worth a word, no warning yet */
+
+uint64_t memory_event_total(const struct event *event)
+{
+    return event->number[MEMORY_BYTES] + event->number[MEMORY_STORAGE_BYTES];
+}
+
+static uint64_t event_entries(const struct event *event)
+{
+    return event->number[MEMORY_ENTRIES] + event->number[MEMORY_STORAGE_ENTRIES];
+}
+
+double memory_event_average(const struct event *event)
+{
+    uint64_t entries = event->number[MEMORY_ENTRIES];
+    return entries > 0 ? (double)event->number[MEMORY_BYTES] / (double)entries : 0.0;
+}
+
+double memory_event_utilization(const struct aic_monitor *monitor, const struct event *event)
+{
+    return (double)memory_event_total(event) / (double)monitor->options.memory_warning_bytes * 100;
+}
+
+static void write_current(const struct aic_monitor *monitor, const struct event *event, struct json_writer *out)
+{
+    json_key(out, "current");
+    json_open(out, '{');
+    put_mb(out, "total_cache_size_mb", memory_event_total(event));
+    put_mb(out, "memory_cache_size_mb", event->number[MEMORY_BYTES]);
+    put_count(out, "cache_entry_count", event_entries(event));
+    put_count(out, "memory_cache_entry_count", event->number[MEMORY_ENTRIES]);
+    put_number(out, "avg_entry_size_bytes", memory_event_average(event));
+    put_mb(out, "process_memory_mb", event->number[MEMORY_PROCESS_BYTES]);
+    put_number(out, "cache_utilization_percent", memory_event_utilization(monitor, event));
+    put_flag(out, "warning_threshold_reached", memory_event_total(event) >= monitor->options.memory_warning_bytes);
+    json_close(out, '}');
+}
+
+static void write_thresholds(const struct aic_monitor *monitor, const struct event *event, struct json_writer *out)
+{
+    uint64_t total = memory_event_total(event);
+    json_key(out, "thresholds");
+    json_open(out, '{');
+    put_mb(out, "warning_threshold_mb", monitor->options.memory_warning_bytes);
+    put_mb(out, "critical_threshold_mb", monitor->options.memory_critical_bytes);
+    put_flag(out, "warning_threshold_reached", total >= monitor->options.memory_warning_bytes);
+    put_flag(out, "critical_threshold_reached", total >= monitor->options.memory_critical_bytes);
+    json_close(out, '}');
+}
+
+/* Bytes an hour between two moments; false when they are the same moment. */
+static bool rate_between(uint64_t first_bytes, uint64_t first_ms, uint64_t last_bytes, uint64_t last_ms, double *rate)
+{
+    if (last_ms <= first_ms) return false;
+    *rate = ((double)last_bytes - (double)first_bytes) / ((double)(last_ms - first_ms) / 1000) * 3600;
+    return true;
+}
+
+/* Growth over the last ten snapshots; where these are one moment, over what the history still holds. */
+static bool growth(struct aic_monitor *monitor, const struct event *first, const struct event *last, double *rate)
+{
+    if (rate_between(memory_event_total(first), first->wall_ms, memory_event_total(last), last->wall_ms, rate))
+        return true;
+    struct history_sample a, b;
+    return history_span(&monitor->history, HISTORY_SECONDS, TREND_SNAPSHOTS - 1, &a, &b) &&
+           rate_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, rate);
+}
+
+static void write_growth(struct aic_monitor *monitor, const struct event *first, const struct event *last,
+                         struct json_writer *out)
+{
+    double rate;
+    if (!growth(monitor, first, last, &rate)) return;
+    put_number(out, "growth_rate_mb_per_hour", rate / MB);
+    json_key(out, "projected_seconds_to_limit");
+    uint64_t limit = last->number[MEMORY_LIMIT_BYTES], used = last->number[MEMORY_BYTES];
+    if (rate > 0 && limit > used) json_put_double(out, (double)(limit - used) / rate * 3600);
+    else json_put_null(out);
+}
+
+static void write_trends(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
+{
+    size_t from = window->count > TREND_SNAPSHOTS ? window->count - TREND_SNAPSHOTS : 0;
+    double total = 0, memory = 0, entries = 0;
+    uint64_t max_total = 0, max_entries = 0;
+    for (size_t i = from; i < window->count; i++) {
+        const struct event *event = window_at(window, i);
+        total += (double)memory_event_total(event);
+        memory += (double)event->number[MEMORY_BYTES];
+        entries += (double)event_entries(event);
+        if (memory_event_total(event) > max_total) max_total = memory_event_total(event);
+        if (event_entries(event) > max_entries) max_entries = event_entries(event);
+    }
+    double count = (double)(window->count - from);
+    json_key(out, "trends");
+    json_open(out, '{');
+    put_count(out, "total_measurements", window->count);
+    put_number(out, "avg_total_cache_size_mb", total / count / MB);
+    put_mb(out, "max_total_cache_size_mb", max_total);
+    put_number(out, "avg_memory_cache_size_mb", memory / count / MB);
+    put_number(out, "avg_entry_count", entries / count);
+    put_count(out, "max_entry_count", max_entries);
+    write_growth(monitor, window_at(window, from), window_at(window, window->count - 1), out);
+    json_close(out, '}');
+}
+
+aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out)
+{
+    struct window window;
+    TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
+    json_open(out, '{');
+    if (window.count == 0) {
+        put_flag(out, "no_measurements", true);
+        put_mb(out, "warning_threshold_mb", monitor->options.memory_warning_bytes);
+        put_mb(out, "critical_threshold_mb", monitor->options.memory_critical_bytes);
+    } else {
+        const struct event *last = window_at(&window, window.count - 1);
+        write_current(monitor, last, out);
+        write_thresholds(monitor, last, out);
+        write_trends(monitor, &window, out);
+    }
+    json_close(out, '}');
+    window_fini(&window);
+    return AIC_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- warnings -- */
+
+/* When the newest run of snapshots at or above `threshold` began. */
+static uint64_t above_since(const struct window *window, uint64_t threshold)
+{
+    uint64_t since = 0;
+    for (size_t i = window->count; i > 0; i--) {
+        const struct event *event = window_at(window, i - 1);
+        if (memory_event_total(event) < threshold) break;
+        since = event->wall_ms;
+    }
+    return since;
+}
+
+static void open_warning(struct json_writer *out, const char *severity, const char *code, const char *message,
+                         uint64_t since_ms)
+{
+    json_open(out, '{');
+    put_text(out, "severity", severity);
+    put_text(out, "code", code);
+    put_text(out, "message", message);
+    put_time(out, "since", since_ms);
+    json_key(out, "recommendations");
+    json_open(out, '[');
+}
+
+static void close_warning(struct json_writer *out)
+{
+    json_close(out, ']');
+    json_close(out, '}');
+}
+
+/* One piece of advice: the setting, a value to try, and why. */
+static void put_advice(struct json_writer *out, const char *setting, uint64_t value, const char *reason)
+{
+    json_open(out, '{');
+    put_text(out, "setting", setting);
+    put_count(out, "value", value);
+    put_text(out, "reason", reason);
+    json_close(out, '}');
+}
+
+/* The next power of two of mebibytes that leaves a quarter free above `bytes`. */
+static uint64_t roomy(uint64_t bytes)
+{
+    uint64_t value = 1ULL << 20;
+    while (value < bytes + bytes / 4 && value < 1ULL << 62) value *= 2;
+    return value;
+}
+
+static void write_threshold_warning(struct aic_monitor *monitor, const struct window *window, const struct event *last,
+                                    struct json_writer *out)
+{
+    uint64_t total = memory_event_total(last);
+    bool critical = total >= monitor->options.memory_critical_bytes;
+    if (!critical && total < monitor->options.memory_warning_bytes) return;
+    uint64_t limit = critical ? monitor->options.memory_critical_bytes : monitor->options.memory_warning_bytes;
+    char message[192];
+    snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
+             critical ? "critical" : "warning", (double)limit / MB);
+    open_warning(out, critical ? "critical" : "warning", critical ? "memory_critical" : "memory_warning", message,
+                 above_since(window, limit));
+    put_advice(out, "memory.max_bytes", monitor->options.memory_warning_bytes,
+               "Lower it to the warning threshold: the cache then evicts before it passes it.");
+    put_advice(out, critical ? "memory.critical_bytes" : "memory.warning_bytes", roomy(total),
+               "Raise it when this much memory is meant for the cache.");
+    close_warning(out);
+}
+
+static void write_full_warning(const struct event *last, const char *unit, uint64_t used, uint64_t limit,
+                               struct json_writer *out)
+{
+    if (limit == 0 || (double)used <= NEARLY_FULL * (double)limit) return;
+    bool entries = unit[0] == 'e';
+    char message[192];
+    snprintf(message, sizeof message, "The memory tier is at %.1f%% of its limit: %" PRIu64 "/%" PRIu64 " %s.",
+             (double)used / (double)limit * 100, used, limit, unit);
+    open_warning(out, "info", entries ? "memory_entries_nearly_full" : "memory_bytes_nearly_full", message,
+                 last->wall_ms);
+    put_advice(out, entries ? "memory.max_entries" : "memory.max_bytes", entries ? limit * 2 : roomy(limit),
+               "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
+    close_warning(out);
+}
+
+aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out)
+{
+    struct window window;
+    TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
+    json_open(out, '[');
+    if (window.count > 0) {
+        const struct event *last = window_at(&window, window.count - 1);
+        write_threshold_warning(monitor, &window, last, out);
+        write_full_warning(last, "entries", last->number[MEMORY_ENTRIES], last->number[MEMORY_LIMIT_ENTRIES], out);
+        write_full_warning(last, "bytes", last->number[MEMORY_BYTES], last->number[MEMORY_LIMIT_BYTES], out);
+    }
+    json_close(out, ']');
+    window_fini(&window);
+    return AIC_OK;
+}

@@ -1,0 +1,241 @@
+/* Recording, retention and threads: what goes in is what comes out, in order, and nothing older. */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NO_DATA ((aic_view){0})
+
+static void keeps_the_fields_of_a_key_generation(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    aic_monitor_key_generation(f.monitor, 0.05, 1000, AIC_LITERAL("summarize"), AIC_LITERAL("{\"model\":\"gpt-4\"}"));
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 1);
+    reading_expect(&r, "key_generation_times.0.duration", 0.05);
+    reading_expect(&r, "key_generation_times.0.text_length", 1000);
+    reading_expect_text(&r, "key_generation_times.0.operation_type", "summarize");
+    reading_expect_text(&r, "key_generation_times.0.additional_data.model", "gpt-4");
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void warns_of_slow_operations_and_counts_what_it_holds_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    aic_monitor_key_generation(f.monitor, 0.1, 5000, AIC_LITERAL("summarize"), NO_DATA);
+    assert_int_equal(f.log_count, 0);
+    aic_monitor_key_generation(f.monitor, 0.15, 5000, AIC_LITERAL("summarize"), NO_DATA);
+    assert_int_equal(f.log_count, 1);
+    assert_int_equal(f.levels[0], AIC_LOG_WARNING);
+    assert_string_equal(f.log[0], "Slow key generation: 0.150s for 5000 chars in summarize operation");
+    for (int i = 0; i < 3; i++) aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.08, true, 500, NO_DATA);
+    assert_int_equal(f.log_count, 1);
+    fixture_advance(&f, 1.001);
+    aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.08, true, 500, NO_DATA);
+    assert_int_equal(f.log_count, 2);
+    assert_string_equal(f.log[1], "Slow cache get: 0.080s (hit: true, text_length: 500) (and 3 more since the last line)");
+    fixture_close(&f);
+}
+
+static void counts_hits_of_gets_only(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    static const char *const kinds[] = {"get", "get", "set", "delete", "invalidate"};
+    for (unsigned i = 0; i < 5; i++)
+        aic_monitor_operation(f.monitor, aic_view_of(kinds[i]), 0.02, i == 0 || i == 2, 10, NO_DATA);
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "total_cache_operations", 5);
+    reading_expect(&r, "cache_hits", 1);
+    reading_expect(&r, "cache_misses", 1);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void keeps_the_newest_within_the_limit_in_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){.max_measurements = 5});
+    for (int i = 1; i <= 10; i++)
+        aic_monitor_key_generation(f.monitor, 0.01 * i, (uint64_t)i, AIC_LITERAL("qa"), NO_DATA);
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 5);
+    for (unsigned i = 0; i < 5; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "key_generation_times.%u.duration", i);
+        reading_expect(&r, path, 0.06 + 0.01 * i);
+    }
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static unsigned kept(struct fixture *f)
+{
+    struct reading r;
+    reading_open(&r, f, aic_monitor_export);
+    unsigned count = reading_length(&r, "cache_operation_times");
+    reading_close(&r);
+    return count;
+}
+
+static void drops_what_is_as_old_as_the_retention(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    for (int i = 0; i < 3; i++) { /* at the cutoff - 1 s, the cutoff, the cutoff + 1 s */
+        aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
+        fixture_advance(&f, 1);
+    }
+    fixture_advance(&f, 3600 - 2);
+    assert_int_equal(kept(&f), 1);
+    fixture_close(&f);
+}
+
+static void keeps_a_short_retention(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){.retention_hours = 0.001});
+    aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
+    fixture_advance(&f, 3600);
+    aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
+    assert_int_equal(kept(&f), 1);
+    fixture_close(&f);
+}
+
+static void refuses_senseless_options(void **state)
+{
+    (void)state;
+    static const aic_monitor_options bad[] = {{.retention_hours = -1},
+                                              {.max_measurements = -1},
+                                              {.memory_warning_bytes = 100, .memory_critical_bytes = 100},
+                                              {.slow_operation_seconds = -0.1},
+                                              {.invalidations_warning_per_hour = -5}};
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        aic_monitor *monitor = NULL;
+        aic_error error = {0};
+        assert_int_equal(aic_monitor_open(&bad[i], &monitor, &error), AIC_INVALID);
+        assert_null(monitor);
+        assert_true(error.field[0] != '\0' && error.message[0] != '\0');
+    }
+}
+
+static void resets_streams_and_counters(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){.max_measurements = 7});
+    aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
+    aic_monitor_invalidation(f.monitor, AIC_LITERAL("x"), 3, 0.1, NO_DATA, NO_DATA, NO_DATA);
+    aic_monitor_reset(f.monitor);
+    assert_int_equal(kept(&f), 0);
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "cache_hits", 0);
+    reading_expect(&r, "total_cache_operations", 0);
+    assert_true(reading_is_null(&r, "invalidation"));
+    reading_close(&r);
+    for (int i = 0; i < 9; i++) aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
+    assert_int_equal(kept(&f), 7);
+    fixture_close(&f);
+}
+
+static void leaves_out_data_that_is_too_large(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    char data[400];
+    memset(data, ' ', sizeof data);
+    data[0] = '{';
+    data[sizeof data - 1] = '}';
+    char name[300];
+    memset(name, 'n', sizeof name);
+    aic_monitor_operation(f.monitor, (aic_view){name, sizeof name}, 0.001, true, 1, (aic_view){data, sizeof data});
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "cache_operation_times.0.additional_data"), 0);
+    assert_int_equal(json_source(&r.json, reading_find(&r, "cache_operation_times.0.operation_type")).size, 128);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ----------------------------------------------------------------------------------------------------- threads -- */
+
+#define WRITERS 3
+#define WRITES 20000
+
+static void *write_many(void *context)
+{
+    aic_monitor *monitor = context;
+    char name[100];
+    for (unsigned i = 0; i < WRITES; i++) {
+        memset(name, 'a' + (int)(i % 26), sizeof name);
+        aic_monitor_operation(monitor, (aic_view){name, i % 2 == 0 ? sizeof name : 10}, i % 26, false, i % 26, NO_DATA);
+    }
+    return NULL;
+}
+
+/* A reader must never see half of one event and half of another: the name, the duration and the length agree in each. */
+static void never_tears_an_event(void **state)
+{
+    (void)state;
+    aic_monitor *monitor = NULL;
+    assert_int_equal(aic_monitor_open(&(aic_monitor_options){.max_measurements = 16}, &monitor, NULL), AIC_OK);
+    pthread_t threads[WRITERS];
+    for (unsigned i = 0; i < WRITERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, write_many, monitor), 0);
+    for (int round = 0; round < 200; round++) {
+        aic_report *report = NULL;
+        assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
+        struct reading r;
+        reading_take(&r, report);
+        for (unsigned i = 0; i < reading_length(&r, "cache_operation_times"); i++) {
+            char path[64];
+            snprintf(path, sizeof path, "cache_operation_times.%u.duration", i);
+            double duration = reading_number(&r, path);
+            snprintf(path, sizeof path, "cache_operation_times.%u.text_length", i);
+            assert_true(reading_number(&r, path) == duration);
+            snprintf(path, sizeof path, "cache_operation_times.%u.operation_type", i);
+            aic_view name = json_source(&r.json, reading_find(&r, path));
+            for (size_t k = 0; k < name.size; k++) assert_int_equal(name.data[k], 'a' + (int)duration);
+        }
+        reading_close(&r);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) pthread_join(threads[i], NULL);
+    aic_report *report = NULL;
+    assert_int_equal(aic_monitor_statistics(monitor, &report), AIC_OK);
+    struct reading r;
+    reading_take(&r, report);
+    reading_expect(&r, "total_cache_operations", WRITERS * WRITES);
+    reading_close(&r);
+    aic_monitor_close(&monitor);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_the_fields_of_a_key_generation),
+        cmocka_unit_test(warns_of_slow_operations_and_counts_what_it_holds_back),
+        cmocka_unit_test(counts_hits_of_gets_only),
+        cmocka_unit_test(keeps_the_newest_within_the_limit_in_order),
+        cmocka_unit_test(drops_what_is_as_old_as_the_retention),
+        cmocka_unit_test(keeps_a_short_retention),
+        cmocka_unit_test(refuses_senseless_options),
+        cmocka_unit_test(resets_streams_and_counters),
+        cmocka_unit_test(leaves_out_data_that_is_too_large),
+        cmocka_unit_test(never_tears_an_event),
+    };
+    return cmocka_run_group_tests_name("monitor record", tests, NULL, NULL);
+}
