@@ -1,0 +1,295 @@
+/*
+ * lmdb.c - the embedded storage tier: opening a store or dropping one that cannot be trusted, syncing, closing, and the table of operations.
+ *
+ * The idea: one LMDB environment without a sync per commit (measured with 1..50 KB values, 64 a commit: 835 MB/s replaced against 133 with
+ * one), one fdatasync now and then, and a mark (lmdb_home.h) that tells after a power failure whether the file can be trusted. A crash of the
+ * process alone never harms it: LMDB's pages are copied on write, and the kernel keeps what was committed.
+ *
+ * Opening takes the same time for any number of entries: the counters are kept in the same transactions as the entries.
+ *
+ * Threads: any, for every operation. Locks: see lmdb_tier.h.
+ */
+#include "tier/lmdb_tier.h"
+
+#include "base/check.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------------------ sync -- */
+
+/* A descriptor of its own, so that neither a commit nor a moving map waits for the disk. */
+static int borrow_data_fd(struct lmdb_tier *lmdb)
+{
+    pthread_rwlock_rdlock(&lmdb->map_lock);
+    int fd = lmdb->data_fd >= 0 ? fcntl(lmdb->data_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    return fd;
+}
+
+static aic_status sync_data(struct lmdb_tier *lmdb)
+{
+    /* Acquire, partner of the release in publish(): what was committed up to this number is in the file before the fdatasync. */
+    uint64_t committed = atomic_load_explicit(&lmdb->committed, memory_order_acquire);
+    int fd = borrow_data_fd(lmdb);
+    if (fd < 0) return AIC_IO;
+    bool fine = fdatasync(fd) == 0;
+    close(fd);
+    if (!fine) {
+        atomic_store_explicit(&lmdb->sync_failed, true, memory_order_relaxed);
+        return AIC_IO;
+    }
+    atomic_store_explicit(&lmdb->synced, committed, memory_order_relaxed);
+    atomic_store_explicit(&lmdb->last_sync_ms, clock_wall_ms(lmdb->clock), memory_order_relaxed);
+    return AIC_OK;
+}
+
+static bool is_synced(const struct lmdb_tier *lmdb)
+{
+    return atomic_load_explicit(&lmdb->synced, memory_order_relaxed) ==
+           atomic_load_explicit(&lmdb->committed, memory_order_relaxed);
+}
+
+/* Marks the store as whole on disk, unless a commit came or a sync has ever failed. */
+static aic_status settle(struct lmdb_tier *lmdb)
+{
+    if (atomic_load_explicit(&lmdb->sync_failed, memory_order_relaxed)) return AIC_OK;
+    pthread_mutex_lock(&lmdb->write_lock);
+    aic_status status = AIC_OK;
+    if (is_synced(lmdb) && !lmdb->home.clean && lmdb->env != NULL) status = lmdb_home_write(&lmdb->home, true);
+    pthread_mutex_unlock(&lmdb->write_lock);
+    return status;
+}
+
+static aic_status lmdb_sync(struct tier *tier)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    aic_status status = is_synced(lmdb) ? settle(lmdb) : sync_data(lmdb);
+    if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
+    return status;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- clear -- */
+
+struct kept_blobs {
+    struct buf bytes; /* name size u64 | value size u64 | name | value */
+};
+
+static bool keep_blob(void *context, aic_view name, aic_view value)
+{
+    struct kept_blobs *kept = context;
+    uint8_t sizes[16];
+    lmdb_put_u64(sizes, name.size);
+    lmdb_put_u64(sizes + 8, value.size);
+    buf_append(&kept->bytes, sizes, sizeof sizes);
+    buf_append_view(&kept->bytes, name);
+    buf_append_view(&kept->bytes, value);
+    return true;
+}
+
+static aic_status restore_blobs(struct tier *tier, const struct kept_blobs *kept)
+{
+    const struct buf *bytes = &kept->bytes;
+    for (size_t at = 0; at < bytes->size;) {
+        size_t name_size = (size_t)lmdb_take_u64((const uint8_t *)bytes->data + at);
+        size_t value_size = (size_t)lmdb_take_u64((const uint8_t *)bytes->data + at + 8);
+        const char *name = bytes->data + at + 16;
+        TRY(lmdb_blob_put(tier, (aic_view){name, name_size}, (aic_view){name + name_size, value_size}));
+        at += 16 + name_size + value_size;
+    }
+    return AIC_OK;
+}
+
+/* A new file instead of millions of removals: takes a moment, and gives the disk back. */
+static aic_status start_new_file(struct lmdb_tier *lmdb)
+{
+    pthread_mutex_lock(&lmdb->write_lock);
+    pthread_rwlock_wrlock(&lmdb->map_lock);
+    aic_status status = lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+    if (status == AIC_OK) {
+        lmdb_env_stop(lmdb);
+        status = lmdb_home_drop(&lmdb->home);
+        aic_status started = lmdb_env_start(lmdb, NULL);
+        if (status == AIC_OK) status = started;
+        atomic_fetch_add_explicit(&lmdb->committed, 1, memory_order_release);
+    }
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    pthread_mutex_unlock(&lmdb->write_lock);
+    return status;
+}
+
+static aic_status lmdb_clear(struct tier *tier)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    struct kept_blobs kept;
+    buf_init(&kept.bytes, lmdb->mem, MEM_STORAGE);
+    aic_status status = lmdb_blob_each(tier, (aic_view){"", 0}, keep_blob, &kept);
+    if (status == AIC_OK) status = buf_status(&kept.bytes);
+    if (status == AIC_OK) status = start_new_file(lmdb);
+    if (status == AIC_OK) status = restore_blobs(tier, &kept);
+    buf_fini(&kept.bytes);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------ statistics -- */
+
+static void lmdb_stats(struct tier *tier, struct tier_stats *out)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+#define RELAXED(field) atomic_load_explicit(&lmdb->field, memory_order_relaxed)
+    *out = (struct tier_stats){
+        .entries = RELAXED(entries),
+        .bytes = RELAXED(bytes),
+        .file_bytes = RELAXED(file_bytes),
+        .max_bytes = lmdb->max_bytes,
+        .reads = RELAXED(counts.reads),
+        .hits = RELAXED(counts.hits),
+        .writes = RELAXED(counts.writes),
+        .deletes = RELAXED(counts.deletes),
+        .expired = RELAXED(counts.expired),
+        .evicted = RELAXED(counts.evicted),
+        .errors = RELAXED(counts.errors),
+        .last_sync_ms = RELAXED(last_sync_ms),
+    };
+#undef RELAXED
+}
+
+/* --------------------------------------------------------------------------------------------------- open and close -- */
+
+static void lmdb_close(struct tier *tier)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    if (lmdb->env != NULL) {
+        bool whole = is_synced(lmdb) || sync_data(lmdb) == AIC_OK;
+        /* A mark that cannot be written leaves the store "open": whole in this boot, dropped after a power failure. */
+        if (whole && settle(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
+    }
+    lmdb_env_stop(lmdb);
+    lmdb_home_close(&lmdb->home);
+    pthread_mutex_destroy(&lmdb->pool_lock);
+    pthread_mutex_destroy(&lmdb->write_lock);
+    pthread_rwlock_destroy(&lmdb->map_lock);
+    mem_free_string(lmdb->mem, MEM_STORAGE, lmdb->path);
+    mem_free(lmdb->mem, MEM_STORAGE, lmdb, sizeof *lmdb);
+}
+
+static const struct tier_ops lmdb_ops = {
+    .kind = "lmdb",
+    .get = lmdb_get,
+    .apply = lmdb_apply,
+    .sync = lmdb_sync,
+    .select = lmdb_select,
+    .expire = lmdb_expire,
+    .blob_get = lmdb_blob_get,
+    .blob_put = lmdb_blob_put,
+    .blob_each = lmdb_blob_each,
+    .stats = lmdb_stats,
+    .verify = lmdb_verify,
+    .clear = lmdb_clear,
+    .close = lmdb_close,
+};
+
+/* Locks that cannot be made are out of memory by the letter of POSIX. A writer of the map goes before new readers, or it would starve. */
+static void init_locks(struct lmdb_tier *lmdb)
+{
+    pthread_rwlockattr_t attributes;
+    CHECK(pthread_rwlockattr_init(&attributes) == 0);
+    CHECK(pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+    CHECK(pthread_rwlock_init(&lmdb->map_lock, &attributes) == 0);
+    pthread_rwlockattr_destroy(&attributes);
+    CHECK(pthread_mutex_init(&lmdb->write_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&lmdb->pool_lock, NULL) == 0);
+}
+
+static void tell(struct lmdb_tier *lmdb, const char *why)
+{
+    char line[256];
+    if (lmdb->log == NULL) return;
+    snprintf(line, sizeof line, "the stored entries were dropped: %s", why);
+    lmdb->log(lmdb->log_context, AIC_LOG_WARNING, line);
+}
+
+/* A new file needs its mark first: data without a mark is never taken for ours. */
+static aic_status start_fresh(struct lmdb_tier *lmdb, aic_error *error)
+{
+    if (lmdb_home_drop(&lmdb->home) != AIC_OK || lmdb_home_write(&lmdb->home, false) != AIC_OK) {
+        return error_set(error, AIC_IO, "data_dir", "cannot write in the storage directory %s: %s", lmdb->home.directory, strerror(errno));
+    }
+    return lmdb_env_start(lmdb, error);
+}
+
+static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
+{
+    enum lmdb_mark mark;
+    TRY(lmdb_home_read(&lmdb->home, &mark, error));
+    if (mark == LMDB_MARK_NEWER) {
+        return error_set(error, AIC_NEWER, "data_dir", "the store in %s was written by a newer version of this program",
+                         lmdb->home.directory);
+    }
+    if (!lmdb_home_has_data(&lmdb->home)) return start_fresh(lmdb, error);
+    if (mark == LMDB_MARK_NONE) {
+        return error_set(error, AIC_DAMAGED, "data_dir", "%s lies there without cache.state, so that nobody knows whether it is whole; move it away",
+                         lmdb->path);
+    }
+    if (mark == LMDB_MARK_LOST) {
+        tell(lmdb, "the machine went down while they were being written");
+        return start_fresh(lmdb, error);
+    }
+    aic_status status = lmdb_env_start(lmdb, error);
+    if (status != AIC_DAMAGED) return status;
+    tell(lmdb, "the file is damaged");
+    return start_fresh(lmdb, error);
+}
+
+static aic_status make_path(struct lmdb_tier *lmdb)
+{
+    struct buf path;
+    buf_init(&path, lmdb->mem, MEM_STORAGE);
+    buf_printf(&path, "%s/cache.mdb", lmdb->home.directory);
+    aic_status status = buf_status(&path);
+    if (status == AIC_OK) {
+        lmdb->path = mem_copy_string(lmdb->mem, MEM_STORAGE, buf_view(&path));
+        if (lmdb->path == NULL) status = AIC_NO_MEMORY;
+    }
+    buf_fini(&path);
+    return status;
+}
+
+aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error)
+{
+    if (options->max_bytes < LMDB_MIN_BYTES) {
+        return error_set(error, AIC_INVALID, "storage.max_bytes", "at least %u MiB are needed", (unsigned)(LMDB_MIN_BYTES >> 20));
+    }
+    struct lmdb_tier *lmdb = mem_zalloc(options->mem, MEM_STORAGE, sizeof *lmdb);
+    if (lmdb == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory to open the store");
+    lmdb->tier.ops = &lmdb_ops;
+    lmdb->mem = options->mem;
+    lmdb->clock = options->clock;
+    lmdb->describe = options->describe;
+    lmdb->describe_context = options->describe_context;
+    lmdb->removed = options->removed;
+    lmdb->removed_context = options->removed_context;
+    lmdb->log = options->log;
+    lmdb->log_context = options->log_context;
+    lmdb->max_bytes = options->max_bytes;
+    lmdb->data_fd = -1;
+    init_locks(lmdb);
+    aic_status status = lmdb_home_open(&lmdb->home, lmdb->mem, options->directory, options->boot_id_path, error);
+    if (status == AIC_OK) {
+        status = make_path(lmdb);
+        if (status == AIC_OK) status = start(lmdb, error);
+        else error_set(error, status, NULL, "no memory to open the store");
+    }
+    if (status != AIC_OK) {
+        lmdb_close(&lmdb->tier);
+        return status;
+    }
+    /* What is not marked clean may be in the kernel only: the next sync has something to do. */
+    if (!lmdb->home.clean) atomic_store_explicit(&lmdb->committed, 1, memory_order_relaxed);
+    *out = &lmdb->tier;
+    return AIC_OK;
+}

@@ -1,0 +1,313 @@
+/*
+ * lmdb_env.c - LMDB's environment: opening, the size of its map, read transactions.
+ *
+ * The map starts small and doubles, up to max_bytes exactly: LMDB never allocates a page beyond its map, so the file cannot grow past the
+ * limit. It moves only while map_lock is held exclusively, that is with no transaction alive. Idle read transactions keep their slot in the
+ * reader table (MDB_NOTLS), so that a read costs no search for one.
+ *
+ * Never MDB_WRITEMAP: a stray pointer of ours must not reach the file. Never MDB_NOMEMINIT: heap bytes must not either.
+ */
+#include "tier/lmdb_tier.h"
+
+#include "base/check.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FIRST_MAP_BYTES = 64 << 20 };
+
+static const char *const database_names[] = {
+#define DATABASE_NAME(name, text) text,
+    LMDB_DATABASE_MAP(DATABASE_NAME)
+#undef DATABASE_NAME
+};
+
+aic_status lmdb_status(int code)
+{
+    switch (code) {
+    case MDB_SUCCESS: return AIC_OK;
+    case MDB_NOTFOUND: return AIC_MISS;
+    case ENOMEM: return AIC_NO_MEMORY;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL: return AIC_FULL;
+    case MDB_READERS_FULL: return AIC_BUSY;
+    case MDB_VERSION_MISMATCH: return AIC_NEWER;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID: return AIC_DAMAGED;
+    default: return AIC_IO;
+    }
+}
+
+static uint64_t round_to_pages(uint64_t bytes)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    return bytes / page * page;
+}
+
+static aic_status refuse(const struct lmdb_tier *lmdb, aic_error *error, int code, const char *what)
+{
+    aic_status status = lmdb_status(code);
+    if (status >= 0) status = AIC_IO;
+    if (status == AIC_DAMAGED) {
+        return error_set(error, status, "data_dir", "%s is not a store of this program, or is damaged (%s); move it away",
+                         lmdb->path, mdb_strerror(code));
+    }
+    return error_set(error, status, "data_dir", "%s %s: %s", what, lmdb->path, mdb_strerror(code));
+}
+
+/* ------------------------------------------------------------------------------------------------ start and stop -- */
+
+static uint64_t first_map_bytes(const struct lmdb_tier *lmdb)
+{
+    struct stat file;
+    uint64_t bytes = FIRST_MAP_BYTES;
+    if (stat(lmdb->path, &file) == 0 && file.st_size > 0) {
+        uint64_t wanted = (uint64_t)file.st_size + (uint64_t)file.st_size / 4;
+        if (bytes < wanted) bytes = wanted;
+    }
+    return round_to_pages(bytes < lmdb->max_bytes ? bytes : lmdb->max_bytes);
+}
+
+static int open_environment(struct lmdb_tier *lmdb)
+{
+    uint64_t map_bytes = first_map_bytes(lmdb);
+    if (!mem_may_map(lmdb->mem, map_bytes)) return ENOMEM;
+    int code = mdb_env_create(&lmdb->env);
+    if (code != 0) {
+        lmdb->env = NULL;
+        return code;
+    }
+    if ((code = mdb_env_set_maxdbs(lmdb->env, LMDB_DATABASES)) != 0) return code;
+    if ((code = mdb_env_set_maxreaders(lmdb->env, LMDB_MAX_READERS)) != 0) return code;
+    if ((code = mdb_env_set_mapsize(lmdb->env, map_bytes)) != 0) return code;
+    code = mdb_env_open(lmdb->env, lmdb->path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NORDAHEAD | MDB_NOTLS, 0600);
+    if (code != 0) return code;
+    int dead;
+    if ((code = mdb_reader_check(lmdb->env, &dead)) != 0) return code;
+    mdb_filehandle_t fd;
+    if ((code = mdb_env_get_fd(lmdb->env, &fd)) != 0) return code;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return errno;
+    lmdb->data_fd = open(lmdb->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return lmdb->data_fd < 0 ? errno : 0;
+}
+
+/* A store without a meta database is new when it has no database at all, and foreign otherwise. */
+static int check_new(MDB_txn *txn, bool *is_new)
+{
+    MDB_stat main_stat;
+    int code = mdb_stat(txn, 1, &main_stat);
+    if (code != 0) return code;
+    MDB_dbi meta;
+    code = mdb_dbi_open(txn, database_names[LMDB_META], 0, &meta);
+    *is_new = code == MDB_NOTFOUND && main_stat.ms_entries == 0;
+    if (code == MDB_NOTFOUND && !*is_new) return MDB_INVALID;
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+static int write_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
+{
+    uint8_t format[4];
+    uint8_t counters[16] = {0};
+    lmdb_put_u32(format, LMDB_FORMAT);
+    MDB_val key = lmdb_val("format", 6);
+    MDB_val value = lmdb_val(format, sizeof format);
+    int code = mdb_put(txn, lmdb->databases[LMDB_META], &key, &value, 0);
+    if (code != 0) return code;
+    key = lmdb_val("counters", 8);
+    value = lmdb_val(counters, sizeof counters);
+    return mdb_put(txn, lmdb->databases[LMDB_META], &key, &value, 0);
+}
+
+static int read_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
+{
+    MDB_val key = lmdb_val("format", 6);
+    MDB_val value;
+    int code = mdb_get(txn, lmdb->databases[LMDB_META], &key, &value);
+    if (code != 0) return code == MDB_NOTFOUND ? MDB_INVALID : code;
+    if (value.mv_size != 4) return MDB_INVALID;
+    if (lmdb_take_u32(value.mv_data) > LMDB_FORMAT) return MDB_VERSION_MISMATCH;
+    key = lmdb_val("counters", 8);
+    code = mdb_get(txn, lmdb->databases[LMDB_META], &key, &value);
+    if (code != 0) return code == MDB_NOTFOUND ? MDB_INVALID : code;
+    if (value.mv_size != 16) return MDB_INVALID;
+    uint64_t entries = lmdb_take_u64(value.mv_data);
+    atomic_store_explicit(&lmdb->entries, entries, memory_order_relaxed);
+    atomic_store_explicit(&lmdb->bytes, lmdb_take_u64((const uint8_t *)value.mv_data + 8), memory_order_relaxed);
+    MDB_stat rows, ranks;
+    if ((code = mdb_stat(txn, lmdb->databases[LMDB_ENTRIES], &rows)) != 0) return code;
+    if ((code = mdb_stat(txn, lmdb->databases[LMDB_EXPIRY], &ranks)) != 0) return code;
+    lmdb->page_bytes = rows.ms_psize;
+    return rows.ms_entries == entries && ranks.ms_entries == entries ? 0 : MDB_CORRUPTED;
+}
+
+static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
+{
+    bool is_new;
+    int code = check_new(txn, &is_new);
+    for (int i = 0; code == 0 && i < LMDB_DATABASES; i++) {
+        code = mdb_dbi_open(txn, database_names[i], is_new ? MDB_CREATE : 0, &lmdb->databases[i]);
+        /* A newer version may have other databases; its format number decides. */
+        if (code == MDB_NOTFOUND) code = i > LMDB_META && read_meta(lmdb, txn) == MDB_VERSION_MISMATCH ? MDB_VERSION_MISMATCH : MDB_INVALID;
+    }
+    if (code == 0 && is_new) code = write_meta(lmdb, txn);
+    return code != 0 ? code : read_meta(lmdb, txn);
+}
+
+static int start_databases(struct lmdb_tier *lmdb)
+{
+    MDB_txn *txn;
+    int code = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
+    if (code != 0) return code;
+    code = open_databases(lmdb, txn);
+    if (code != 0) {
+        mdb_txn_abort(txn);
+        return code;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static void publish_map(struct lmdb_tier *lmdb)
+{
+    MDB_envinfo info;
+    if (mdb_env_info(lmdb->env, &info) != 0) return;
+    lmdb->map_bytes = info.me_mapsize;
+    atomic_store_explicit(&lmdb->file_bytes, (info.me_last_pgno + 1) * lmdb->page_bytes, memory_order_relaxed);
+}
+
+aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error)
+{
+    int code = open_environment(lmdb);
+    if (code != 0) {
+        lmdb_env_stop(lmdb);
+        return refuse(lmdb, error, code, "cannot open");
+    }
+    code = start_databases(lmdb);
+    if (code != 0) {
+        lmdb_env_stop(lmdb);
+        if (code == MDB_VERSION_MISMATCH) {
+            return error_set(error, AIC_NEWER, "data_dir", "%s was written by a newer version of this program; this one reads formats up to %d",
+                             lmdb->path, LMDB_FORMAT);
+        }
+        return refuse(lmdb, error, code, "cannot read");
+    }
+    publish_map(lmdb);
+    return AIC_OK;
+}
+
+static void empty_pool(struct lmdb_tier *lmdb)
+{
+    pthread_mutex_lock(&lmdb->pool_lock);
+    while (lmdb->idle_count > 0) mdb_txn_abort(lmdb->idle[--lmdb->idle_count]);
+    pthread_mutex_unlock(&lmdb->pool_lock);
+}
+
+void lmdb_env_stop(struct lmdb_tier *lmdb)
+{
+    empty_pool(lmdb);
+    if (lmdb->data_fd >= 0) close(lmdb->data_fd);
+    lmdb->data_fd = -1;
+    if (lmdb->env != NULL) mdb_env_close(lmdb->env);
+    lmdb->env = NULL;
+}
+
+aic_status lmdb_env_restart(struct lmdb_tier *lmdb)
+{
+    pthread_rwlock_wrlock(&lmdb->map_lock);
+    lmdb_env_stop(lmdb);
+    aic_status status = lmdb_env_start(lmdb, NULL);
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------------------- the map's size -- */
+
+static int remap(struct lmdb_tier *lmdb, uint64_t bytes)
+{
+    pthread_rwlock_wrlock(&lmdb->map_lock);
+    empty_pool(lmdb);
+    int code = mdb_env_set_mapsize(lmdb->env, bytes);
+    if (code == 0) {
+        publish_map(lmdb);
+    } else {
+        /* The old map is gone already; opening again takes a size that the file needs. */
+        lmdb_env_stop(lmdb);
+        if (lmdb_env_start(lmdb, NULL) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
+    }
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    return code;
+}
+
+aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes)
+{
+    uint64_t limit = round_to_pages(lmdb->max_bytes);
+    if (lmdb->map_bytes >= limit) return AIC_FULL;
+    if (bytes < 2 * lmdb->map_bytes) bytes = 2 * lmdb->map_bytes;
+    bytes = bytes < limit ? round_to_pages(bytes) : limit;
+    if (!mem_may_map(lmdb->mem, bytes)) return AIC_NO_MEMORY;
+    return lmdb_status(remap(lmdb, bytes));
+}
+
+int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
+{
+    uint64_t pages = 2; /* the two meta pages */
+    for (int i = -2; i < LMDB_DATABASES; i++) {
+        MDB_stat stat;
+        /* 0 is LMDB's free list, 1 its list of databases. */
+        int code = mdb_stat(txn, i < 0 ? (MDB_dbi)(i + 2) : lmdb->databases[i], &stat);
+        if (code != 0) return code;
+        pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    }
+    *out = pages;
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------- read transactions -- */
+
+static MDB_txn *take_idle(struct lmdb_tier *lmdb)
+{
+    pthread_mutex_lock(&lmdb->pool_lock);
+    MDB_txn *txn = lmdb->idle_count > 0 ? lmdb->idle[--lmdb->idle_count] : NULL;
+    pthread_mutex_unlock(&lmdb->pool_lock);
+    return txn;
+}
+
+static int begin_read(struct lmdb_tier *lmdb, MDB_txn **out)
+{
+    if (lmdb->env == NULL) return EIO;
+    MDB_txn *txn = take_idle(lmdb);
+    if (txn == NULL) return mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, out);
+    int code = mdb_txn_renew(txn);
+    if (code != 0) {
+        mdb_txn_abort(txn);
+        return code;
+    }
+    *out = txn;
+    return 0;
+}
+
+aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
+{
+    pthread_rwlock_rdlock(&lmdb->map_lock);
+    int code = begin_read(lmdb, out);
+    if (code == 0) return AIC_OK;
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    lmdb_count(&lmdb->counts.errors, 1);
+    return lmdb_status(code);
+}
+
+void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn)
+{
+    mdb_txn_reset(*txn);
+    pthread_mutex_lock(&lmdb->pool_lock);
+    bool kept = lmdb->idle_count < LMDB_IDLE_READERS;
+    if (kept) lmdb->idle[lmdb->idle_count++] = *txn;
+    pthread_mutex_unlock(&lmdb->pool_lock);
+    if (!kept) mdb_txn_abort(*txn);
+    *txn = NULL;
+    pthread_rwlock_unlock(&lmdb->map_lock);
+}

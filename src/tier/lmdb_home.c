@@ -1,0 +1,180 @@
+#include "tier/lmdb_home.h"
+
+#include "base/check.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DATA_NAME "cache.mdb"
+#define DATA_LOCK_NAME "cache.mdb-lock"
+#define LOCK_NAME "cache.lock"
+#define STATE_NAME "cache.state"
+#define STATE_NEW_NAME "cache.state.new"
+#define STATE_MAGIC "aicache-store "
+#define STATE_VERSION 1
+
+/* Reads a small file whole, NUL-terminated, without the line end. Bytes read, or -1 with errno. */
+static ssize_t read_small(int directory_fd, const char *name, char *out, size_t capacity)
+{
+    int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    ssize_t size = read(fd, out, capacity - 1);
+    int code = errno;
+    close(fd);
+    errno = code;
+    if (size < 0) return -1;
+    while (size > 0 && (out[size - 1] == '\n' || out[size - 1] == '\0')) size--;
+    out[size] = '\0';
+    return size;
+}
+
+static void read_boot_id(struct lmdb_home *home, const char *path)
+{
+    if (path == NULL) path = "/proc/sys/kernel/random/boot_id";
+    ssize_t size = read_small(AT_FDCWD, path, home->boot_id, sizeof home->boot_id);
+    if (size < 0) home->boot_id[0] = '\0';
+}
+
+static aic_status refuse(const struct lmdb_home *home, aic_error *error, int code, const char *what)
+{
+    bool rights = code == EACCES || code == EPERM || code == EROFS;
+    return error_set(error, code == ENOMEM ? AIC_NO_MEMORY : AIC_IO, "data_dir", "%s %s: %s%s", what, home->directory,
+                     strerror(code), rights ? "; make it writable for this user or name another directory" : "");
+}
+
+static aic_status open_directory(struct lmdb_home *home, aic_error *error)
+{
+    if (mkdir(home->directory, 0700) != 0 && errno != EEXIST) {
+        return refuse(home, error, errno, "cannot make the storage directory");
+    }
+    home->directory_fd = open(home->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (home->directory_fd < 0) return refuse(home, error, errno, "cannot open the storage directory");
+    return AIC_OK;
+}
+
+static aic_status refuse_locked(const struct lmdb_home *home, aic_error *error)
+{
+    char holder[128];
+    ssize_t size = read_small(home->directory_fd, LOCK_NAME, holder, sizeof holder);
+    return error_set(error, AIC_LOCKED, "data_dir", "the store in %s is held by %s; stop it or name another directory",
+                     home->directory, size > 0 ? holder : "another process");
+}
+
+/* Writes who holds the store into the lock file, for the message of the next one. A failure costs only that message. */
+static void name_holder(const struct lmdb_home *home)
+{
+    char program[64];
+    char line[128];
+    if (read_small(AT_FDCWD, "/proc/self/comm", program, sizeof program) <= 0) program[0] = '\0';
+    int size = snprintf(line, sizeof line, "process %ld%s%s%s\n", (long)getpid(), program[0] != '\0' ? " (" : "", program,
+                        program[0] != '\0' ? ")" : "");
+    if (ftruncate(home->lock_fd, 0) == 0 && pwrite(home->lock_fd, line, (size_t)size, 0) < 0) return;
+}
+
+static aic_status take_lock(struct lmdb_home *home, aic_error *error)
+{
+    home->lock_fd = openat(home->directory_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (home->lock_fd < 0) return refuse(home, error, errno, "cannot write in the storage directory");
+    if (flock(home->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        close(home->lock_fd);
+        home->lock_fd = -1;
+        return code == EWOULDBLOCK ? refuse_locked(home, error) : refuse(home, error, code, "cannot lock the storage directory");
+    }
+    name_holder(home);
+    return AIC_OK;
+}
+
+aic_status lmdb_home_open(struct lmdb_home *home, struct mem *mem, const char *directory, const char *boot_id_path,
+                          aic_error *error)
+{
+    *home = (struct lmdb_home){.mem = mem, .directory_fd = -1, .lock_fd = -1};
+    home->directory = mem_copy_string(mem, MEM_STORAGE, aic_view_of(directory));
+    if (home->directory == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory to open the store");
+    read_boot_id(home, boot_id_path);
+    aic_status status = open_directory(home, error);
+    if (status == AIC_OK) status = take_lock(home, error);
+    if (status != AIC_OK) lmdb_home_close(home);
+    return status;
+}
+
+void lmdb_home_close(struct lmdb_home *home)
+{
+    if (home->lock_fd >= 0) {
+        /* Emptied first, so that nobody reads the name of a process that has let go. */
+        if (ftruncate(home->lock_fd, 0) != 0) errno = 0;
+        close(home->lock_fd);
+    }
+    if (home->directory_fd >= 0) close(home->directory_fd);
+    mem_free_string(home->mem, MEM_STORAGE, home->directory);
+    home->directory = NULL;
+    home->directory_fd = -1;
+    home->lock_fd = -1;
+}
+
+/* Understands "aicache-store VERSION clean|open BOOT-ID". What is not understood counts as lost: the bytes are not to be trusted. */
+static enum lmdb_mark parse_mark(const struct lmdb_home *home, const char *text)
+{
+    if (strncmp(text, STATE_MAGIC, sizeof STATE_MAGIC - 1) != 0) return LMDB_MARK_LOST;
+    char *rest;
+    unsigned long version = strtoul(text + sizeof STATE_MAGIC - 1, &rest, 10);
+    if (version > STATE_VERSION) return LMDB_MARK_NEWER;
+    if (strcmp(rest, " clean") == 0) return LMDB_MARK_CLEAN;
+    if (strncmp(rest, " open ", 6) != 0 || home->boot_id[0] == '\0') return LMDB_MARK_LOST;
+    return strcmp(rest + 6, home->boot_id) == 0 ? LMDB_MARK_CRASHED : LMDB_MARK_LOST;
+}
+
+aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error *error)
+{
+    char text[160];
+    if (read_small(home->directory_fd, STATE_NAME, text, sizeof text) < 0) {
+        if (errno != ENOENT) return refuse(home, error, errno, "cannot read " STATE_NAME " in");
+        *out = LMDB_MARK_NONE;
+        return AIC_OK;
+    }
+    *out = parse_mark(home, text);
+    home->clean = *out == LMDB_MARK_CLEAN;
+    return AIC_OK;
+}
+
+static bool write_durably(const struct lmdb_home *home, const char *text, size_t size)
+{
+    int fd = openat(home->directory_fd, STATE_NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return false;
+    bool fine = write(fd, text, size) == (ssize_t)size && fsync(fd) == 0;
+    if (close(fd) != 0) fine = false;
+    if (fine) fine = renameat(home->directory_fd, STATE_NEW_NAME, home->directory_fd, STATE_NAME) == 0;
+    /* After the rename the new mark stands in any case; a directory that cannot be synced still is a failure of the promise. */
+    return fine && fsync(home->directory_fd) == 0;
+}
+
+aic_status lmdb_home_write(struct lmdb_home *home, bool clean)
+{
+    char text[160];
+    int size = snprintf(text, sizeof text, STATE_MAGIC "%d %s%s\n", STATE_VERSION, clean ? "clean" : "open ",
+                        clean ? "" : home->boot_id);
+    /* A failed write leaves it unknown which mark stands; "not clean" makes the next commit write it again. */
+    home->clean = false;
+    if (!write_durably(home, text, (size_t)size)) return AIC_IO;
+    home->clean = clean;
+    return AIC_OK;
+}
+
+bool lmdb_home_has_data(const struct lmdb_home *home)
+{
+    return faccessat(home->directory_fd, DATA_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+aic_status lmdb_home_drop(struct lmdb_home *home)
+{
+    if (unlinkat(home->directory_fd, DATA_NAME, 0) != 0 && errno != ENOENT) return AIC_IO;
+    if (unlinkat(home->directory_fd, DATA_LOCK_NAME, 0) != 0 && errno != ENOENT) return AIC_IO;
+    return AIC_OK;
+}

@@ -1,0 +1,50 @@
+/*
+ * lmdb_home.h - the directory of a store: who holds it, and whether its bytes can be trusted after a power failure.
+ *
+ *   cache.mdb, cache.mdb-lock   LMDB's own
+ *   cache.lock                  flock()ed while a process has the store open; says which one
+ *   cache.state                 "aicache-store 1 clean" or "aicache-store 1 open BOOT-ID"
+ *
+ * Commits are not synced one by one, so after a power failure the file may be torn; after a crash of the process alone it is whole, because the
+ * kernel has every page. The mark tells them apart: it is put to "open" with this boot's id, durably, before the first commit, and back to
+ * "clean" when everything is on disk (at the end, and whenever the store has been idle). "open" with another boot's id means: not to be trusted.
+ *
+ * One thread at a time; the tier calls it under its write lock.
+ */
+#ifndef TIER_LMDB_HOME_H
+#define TIER_LMDB_HOME_H
+
+#include "base/mem.h"
+
+enum lmdb_mark {
+    LMDB_MARK_NONE,    /* no mark: a new store, or not one of ours */
+    LMDB_MARK_CLEAN,   /* everything was on disk */
+    LMDB_MARK_CRASHED, /* open in this boot: the process died, the kernel did not */
+    LMDB_MARK_LOST,    /* open in another boot, or in an unknown one */
+    LMDB_MARK_NEWER,   /* written by a newer version */
+};
+
+struct lmdb_home {
+    struct mem *mem;
+    char *directory;  /* owned */
+    int directory_fd; /* -1: not open */
+    int lock_fd;      /* -1: not held */
+    char boot_id[64]; /* empty: unknown, which makes every unclean end a lost one */
+    bool clean;       /* what cache.state says now */
+};
+
+/* Makes the directory if needed (0700), takes the lock. AIC_LOCKED with the holder named, AIC_IO, AIC_NO_MEMORY. On failure nothing is held. */
+AIC_MUST_CHECK aic_status lmdb_home_open(struct lmdb_home *home, struct mem *mem, const char *directory,
+                                         const char *boot_id_path, aic_error *error);
+void lmdb_home_close(struct lmdb_home *home);
+
+/* What the mark says. AIC_IO when it cannot be read. */
+AIC_MUST_CHECK aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error *error);
+/* Writes the mark durably. AIC_IO: the old one stands. */
+AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
+/* Is there a data file? */
+bool lmdb_home_has_data(const struct lmdb_home *home);
+/* Removes the data file and LMDB's lock file. AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_home_drop(struct lmdb_home *home);
+
+#endif

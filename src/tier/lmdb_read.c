@@ -1,0 +1,160 @@
+/*
+ * lmdb_read.c - single records and blobs.
+ *
+ * A record is copied out and the transaction ended before anybody is called: a reader that lingers pins pages, and the file grows.
+ */
+#include "tier/lmdb_tier.h"
+
+#include "base/check.h"
+
+#include <string.h>
+
+aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, MDB_val value,
+                       const struct lmdb_envelope *envelope, size_t envelope_size, struct buf *out)
+{
+    size_t inside = lmdb_inline_bytes(envelope);
+    char *room = buf_reserve(out, (size_t)envelope->record_bytes);
+    if (room == NULL && envelope->record_bytes > 0) return AIC_NO_MEMORY;
+    if (inside > 0) memcpy(room, (const uint8_t *)value.mv_data + envelope_size, inside);
+    size_t at = inside;
+    for (uint32_t i = 0; i < lmdb_chunk_count(envelope); i++) {
+        struct lmdb_chunk_row row;
+        lmdb_chunk_row_make(key, i, &row);
+        MDB_val chunk_key = lmdb_val(row.bytes, sizeof row.bytes);
+        MDB_val chunk;
+        int code = mdb_get(txn, lmdb->databases[LMDB_CHUNKS], &chunk_key, &chunk);
+        if (code != 0) return code == MDB_NOTFOUND ? AIC_DAMAGED : lmdb_status(code);
+        size_t rest = (size_t)envelope->record_bytes - at;
+        if (chunk.mv_size != (rest < LMDB_PIECE_BYTES ? rest : LMDB_PIECE_BYTES)) return AIC_DAMAGED;
+        memcpy(room + at, chunk.mv_data, chunk.mv_size);
+        at += chunk.mv_size;
+    }
+    buf_commit(out, (size_t)envelope->record_bytes);
+    return AIC_OK;
+}
+
+static aic_status get_in(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, struct buf *out)
+{
+    MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
+    MDB_val value;
+    int code = mdb_get(txn, lmdb->databases[LMDB_ENTRIES], &entry, &value);
+    if (code != 0) return lmdb_status(code);
+    struct lmdb_envelope envelope;
+    size_t size;
+    TRY(lmdb_envelope_read(value, &envelope, &size));
+    if (envelope.expires_ms != 0 && envelope.expires_ms <= clock_wall_ms(lmdb->clock)) return AIC_MISS;
+    return lmdb_record(lmdb, txn, key, value, &envelope, size, out);
+}
+
+aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    MDB_txn *txn;
+    lmdb_count(&lmdb->counts.reads, 1);
+    TRY(lmdb_read_begin(lmdb, &txn));
+    aic_status status = get_in(lmdb, txn, key, out);
+    lmdb_read_end(lmdb, &txn);
+    if (status == AIC_OK) lmdb_count(&lmdb->counts.hits, 1);
+    if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- blobs -- */
+
+static bool is_name(aic_view name)
+{
+    return name.size > 0 && name.size <= LMDB_MAX_NAME_BYTES;
+}
+
+aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    MDB_txn *txn;
+    if (!is_name(name)) return AIC_INVALID;
+    TRY(lmdb_read_begin(lmdb, &txn));
+    MDB_val key = lmdb_val(name.data, name.size);
+    MDB_val value;
+    int code = mdb_get(txn, lmdb->databases[LMDB_BLOBS], &key, &value);
+    if (code == 0) buf_append(out, value.mv_data, value.mv_size);
+    lmdb_read_end(lmdb, &txn);
+    return code != 0 ? lmdb_status(code) : buf_status(out);
+}
+
+struct blob {
+    aic_view name, value;
+};
+
+static int put_blob(struct lmdb_write *write, void *context)
+{
+    const struct blob *blob = context;
+    MDB_dbi database = write->lmdb->databases[LMDB_BLOBS];
+    MDB_val key = lmdb_val(blob->name.data, blob->name.size);
+    if (blob->value.data == NULL) {
+        int code = mdb_del(write->txn, database, &key, NULL);
+        return code == MDB_NOTFOUND ? 0 : code;
+    }
+    MDB_val value = lmdb_val(blob->value.data, blob->value.size);
+    return mdb_put(write->txn, database, &key, &value, 0);
+}
+
+aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    struct blob blob = {.name = name, .value = value};
+    if (!is_name(name) || value.size > lmdb->max_bytes / 8) return AIC_INVALID;
+    return lmdb_write(lmdb, value.size + 4 * lmdb->page_bytes, put_blob, &blob);
+}
+
+static bool has_prefix(MDB_val name, aic_view prefix)
+{
+    return name.mv_size >= prefix.size && (prefix.size == 0 || memcmp(name.mv_data, prefix.data, prefix.size) == 0);
+}
+
+/* Copies the first blob of the prefix whose name is greater than *last (empty: the first at all) into the two buffers. */
+static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, struct buf *last, struct buf *value)
+{
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(txn, lmdb->databases[LMDB_BLOBS], &cursor);
+    if (code != 0) return code;
+    aic_view from = last->size > 0 ? buf_view(last) : prefix;
+    MDB_val key = lmdb_val(from.data, from.size);
+    MDB_val bytes;
+    code = mdb_cursor_get(cursor, &key, &bytes, from.size > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    if (code == 0 && last->size > 0 && key.mv_size == last->size && memcmp(key.mv_data, last->data, last->size) == 0) {
+        code = mdb_cursor_get(cursor, &key, &bytes, MDB_NEXT);
+    }
+    if (code == 0 && !has_prefix(key, prefix)) code = MDB_NOTFOUND;
+    if (code == 0) {
+        buf_clear(last);
+        buf_clear(value);
+        buf_append(last, key.mv_data, key.mv_size);
+        buf_append(value, bytes.mv_data, bytes.mv_size);
+    }
+    mdb_cursor_close(cursor);
+    return code;
+}
+
+aic_status lmdb_blob_each(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
+                          void *context)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    struct buf name, value;
+    if (prefix.size > LMDB_MAX_NAME_BYTES) return AIC_INVALID;
+    buf_init(&name, lmdb->mem, MEM_STORAGE);
+    buf_init(&value, lmdb->mem, MEM_STORAGE);
+    aic_status status = AIC_OK;
+    bool more = true;
+    while (more && status == AIC_OK) {
+        MDB_txn *txn;
+        status = lmdb_read_begin(lmdb, &txn);
+        if (status != AIC_OK) break;
+        status = lmdb_status(next_blob(lmdb, txn, prefix, &name, &value));
+        lmdb_read_end(lmdb, &txn);
+        if (status == AIC_OK) status = buf_status(&name);
+        if (status == AIC_OK) status = buf_status(&value);
+        if (status == AIC_OK) more = visit(context, buf_view(&name), buf_view(&value));
+    }
+    buf_fini(&name);
+    buf_fini(&value);
+    return status == AIC_MISS ? AIC_OK : status;
+}

@@ -1,0 +1,236 @@
+/*
+ * lmdb_tier.h - what the files of the LMDB tier share: the databases, their rows, and transactions.
+ *
+ * One environment in DIR/cache.mdb, six databases:
+ *
+ *   entries   key[32]                      -> envelope | record (its first 65520 bytes less the envelope)
+ *   chunks    key[32] | index u32 BE       -> the next 65520 bytes of a larger record
+ *   expiry    rank u64 BE | key[32]        -> nothing     in the order in which entries leave
+ *   labels    label id u64 BE | key[32]    -> nothing     one row per label of an entry
+ *   blobs     name                         -> bytes
+ *   meta      "format" -> u32 LE, "counters" -> entries u64 LE, record bytes u64 LE
+ *
+ *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 created_ms u64 | 16 expires_ms u64 | 24 record bytes u64 |
+ *             32 label ids, u64 each                                                              (all little-endian)
+ *
+ * The envelope repeats what the describe function told, so that the rows of an old record can be removed without understanding it: rows and
+ * records cannot disagree. A label id is a 64-bit hash of partition, kind and value; a collision costs a look at one more record, never a wrong
+ * answer, because a match is compared with the labels themselves.
+ *
+ * A record larger than one run of 16 pages is cut into chunks: LMDB searches its free list linearly for contiguous pages.
+ *
+ * Locks, in this order: write_lock (one writer), map_lock (shared by transactions, exclusive while the map moves), pool_lock (idle read
+ * transactions). The removed() callback runs after all of them.
+ */
+#ifndef TIER_LMDB_TIER_H
+#define TIER_LMDB_TIER_H
+
+#include "tier/lmdb_home.h"
+#include "tier/tier.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LMDB_FORMAT 1
+
+/* Every database: enum name, its name in the file. */
+#define LMDB_DATABASE_MAP(X)                                                                                       \
+    X(META, "meta")                                                                                                \
+    X(ENTRIES, "entries")                                                                                          \
+    X(CHUNKS, "chunks")                                                                                            \
+    X(EXPIRY, "expiry")                                                                                            \
+    X(LABELS, "labels")                                                                                            \
+    X(BLOBS, "blobs")
+
+enum lmdb_database {
+#define LMDB_DATABASE_ENUM(name, text) LMDB_##name,
+    LMDB_DATABASE_MAP(LMDB_DATABASE_ENUM)
+#undef LMDB_DATABASE_ENUM
+        LMDB_DATABASES
+};
+
+enum {
+    LMDB_PIECE_BYTES = 65520, /* 16 pages of 4 KiB less the header of an overflow run */
+    LMDB_IDLE_READERS = 16,
+    LMDB_MAX_READERS = 254,
+    LMDB_MAX_NAME_BYTES = 511, /* of a blob: the largest key of the packaged library */
+    LMDB_ENVELOPE_BYTES = 32,  /* without the label ids */
+    LMDB_ENVELOPE_VERSION = 1,
+};
+
+/* ------------------------------------------------------------------------------------------- rows (lmdb_row.c) -- */
+
+struct lmdb_envelope {
+    uint64_t created_ms;
+    uint64_t expires_ms;
+    uint64_t record_bytes;
+    size_t label_count; /* ids are distinct and ascending */
+    uint64_t labels[TIER_MAX_LABELS];
+};
+
+struct lmdb_pair_row {
+    uint8_t bytes[8 + AIC_KEY_BYTES];
+};
+struct lmdb_chunk_row {
+    uint8_t bytes[AIC_KEY_BYTES + 4];
+};
+
+/* The id of a label within a partition. */
+uint64_t lmdb_label_id(aic_view partition, const struct tier_label *label);
+/* What the description says, as an envelope. AIC_INVALID when there are too many labels or one is too long. */
+AIC_MUST_CHECK aic_status lmdb_envelope_make(const struct tier_description *description, uint64_t record_bytes,
+                                             struct lmdb_envelope *out);
+size_t lmdb_envelope_size(const struct lmdb_envelope *envelope);
+/* Writes lmdb_envelope_size() bytes. */
+void lmdb_envelope_write(const struct lmdb_envelope *envelope, uint8_t *out);
+/* AIC_DAMAGED when the bytes are no envelope. *size gets how many of them it takes. */
+AIC_MUST_CHECK aic_status lmdb_envelope_read(MDB_val value, struct lmdb_envelope *out, size_t *size);
+
+/* Where in the order of leaving: by expiry; what never expires after all that does, the oldest first. */
+uint64_t lmdb_rank(const struct lmdb_envelope *envelope);
+void lmdb_pair_row_make(uint64_t number, const aic_key *key, struct lmdb_pair_row *out);
+uint64_t lmdb_pair_row_number(MDB_val row);
+void lmdb_pair_row_key(MDB_val row, aic_key *out);
+void lmdb_chunk_row_make(const aic_key *key, uint32_t index, struct lmdb_chunk_row *out);
+/* How many chunks follow the entry of such a record. */
+uint32_t lmdb_chunk_count(const struct lmdb_envelope *envelope);
+/* How many record bytes lie in the entry itself. */
+size_t lmdb_inline_bytes(const struct lmdb_envelope *envelope);
+/* The key that follows; false after the last one. */
+bool lmdb_key_next(aic_key *key);
+
+void lmdb_put_u32(uint8_t *out, uint32_t number); /* little-endian */
+void lmdb_put_u64(uint8_t *out, uint64_t number);
+uint32_t lmdb_take_u32(const uint8_t *bytes);
+uint64_t lmdb_take_u64(const uint8_t *bytes);
+
+static inline MDB_val lmdb_val(const void *bytes, size_t size)
+{
+    return (MDB_val){.mv_size = size, .mv_data = (void *)(uintptr_t)bytes};
+}
+
+/* ------------------------------------------------------------------------------------------------------- the tier -- */
+
+/* Counters of operations since the open. Relaxed: each is exact, together they are no snapshot. */
+struct lmdb_counts {
+    _Atomic uint64_t reads, hits, writes, deletes, expired, evicted, errors;
+};
+
+struct lmdb_tier {
+    struct tier tier; /* first */
+    struct mem *mem;
+    const aic_clock *clock;
+    tier_describe_fn *describe;
+    void *describe_context;
+    void (*removed)(void *context, const aic_key *key, aic_view record);
+    void *removed_context;
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+
+    struct lmdb_home home;
+    char *path; /* of the data file, owned */
+    uint64_t max_bytes;
+
+    pthread_rwlock_t map_lock; /* protects env, databases, page_bytes, map_bytes: shared by transactions, exclusive to change them */
+    MDB_env *env;              /* NULL after a reopening failed: every call is AIC_IO until one succeeds */
+    MDB_dbi databases[LMDB_DATABASES];
+    uint64_t page_bytes;
+    uint64_t map_bytes;
+    int data_fd; /* a descriptor of our own for fdatasync, so that a sync needs no lock; -1: none. Written under map_lock */
+
+    pthread_mutex_t write_lock; /* protects the writing side: one transaction at a time, home's mark, entries and bytes */
+
+    pthread_mutex_t pool_lock; /* protects idle and idle_count; taken last */
+    MDB_txn *idle[LMDB_IDLE_READERS];
+    size_t idle_count;
+
+    /* Published under write_lock after each commit; relaxed reads by lmdb_stats, nothing is inferred from them. */
+    _Atomic uint64_t entries, bytes, file_bytes;
+    /* Number of the last commit (release by the writer, acquire by sync_data) and of the last one known to be on disk (relaxed, written by
+     * sync; a stale value costs one more sync). */
+    _Atomic uint64_t committed, synced;
+    _Atomic bool sync_failed; /* sticky: the kernel may have dropped what it could not write; such a store is never marked clean */
+    _Atomic uint64_t last_sync_ms;
+    struct lmdb_counts counts;
+};
+
+static inline struct lmdb_tier *lmdb_of(struct tier *tier)
+{
+    return (struct lmdb_tier *)tier;
+}
+
+/* The status of LMDB's or the system's error number. */
+aic_status lmdb_status(int code);
+void lmdb_count(_Atomic uint64_t *counter, uint64_t amount);
+
+/* ----------------------------------------------------------------------------------------- environment (lmdb_env.c) -- */
+
+/* Opens the environment and its databases; the caller holds map_lock exclusively or is alone. AIC_NEWER, AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error);
+/* The reverse. Accepts an environment that is not open. */
+void lmdb_env_stop(struct lmdb_tier *lmdb);
+/* Closes and opens again, after a failure from which LMDB itself does not recover. Takes map_lock; the caller holds write_lock. */
+AIC_MUST_CHECK aic_status lmdb_env_restart(struct lmdb_tier *lmdb);
+/* Makes the map at least `bytes` large if the limit allows: AIC_OK, AIC_FULL at the limit, AIC_NO_MEMORY. The caller holds write_lock. */
+AIC_MUST_CHECK aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes);
+/* Pages that hold something, all databases together. */
+AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out);
+
+/* A read transaction: holds map_lock shared until the end. Keep it short; never call out while it is open. AIC_BUSY, AIC_NO_MEMORY, AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
+void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
+
+/* -------------------------------------------------------------------------------------------- writing (lmdb_write.c) -- */
+
+/* One write transaction under way. Lives on the writer's stack. */
+struct lmdb_write {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+    uint64_t entries, bytes; /* the counters as this transaction will leave them */
+    uint64_t writes, deletes, expired, evicted;
+    struct buf *departures; /* key[32] | size u64 | record, for each entry that left by itself */
+};
+/* Does the work of one write transaction; may run more than once. LMDB's error number, 0 to commit. */
+typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
+
+/* Runs `work` in a write transaction, grows the map, makes room, retries, commits, and then tells `removed`. `need_bytes` is an estimate. */
+AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
+
+aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count);
+aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
+
+/* ------------------------------------------------------------------------------ removing (lmdb_remove.c), shared with writing -- */
+
+/* Removes the rows and chunks of the record that `value` begins; the entry itself too unless `keep_entry`. Label rows that `next` (NULL: nothing)
+ * has too stay. */
+AIC_MUST_CHECK int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value,
+                               const struct lmdb_envelope *next, bool keep_entry);
+/* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. Keeps it for removed(). */
+AIC_MUST_CHECK int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed);
+/* Evicts what leaves first until at most the budget of pages is in use. */
+AIC_MUST_CHECK int lmdb_evict(struct lmdb_write *write);
+/* Pages that may be in use after a commit: the limit less the reserve that copy-on-write needs. */
+uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb);
+
+/* --------------------------------------------------------------------------------- reading (lmdb_read.c, lmdb_select.c) -- */
+
+aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out);
+aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
+                       void *context);
+/* Appends the whole record of an entry's value, from the entry and its chunks. AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, MDB_val value,
+                                      const struct lmdb_envelope *envelope, size_t envelope_size, struct buf *out);
+
+aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out);
+aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);
+aic_status lmdb_blob_each(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
+                          void *context);
+
+/* ------------------------------------------------------------------------------------------- checking (lmdb_verify.c) -- */
+
+aic_status lmdb_verify(struct tier *tier, aic_error *error);
+/* Appends every row of every database as a line of text: name, key, value in hexadecimal. For golden files and debugging. */
+AIC_MUST_CHECK aic_status lmdb_dump(struct tier *tier, struct buf *out);
+
+#endif

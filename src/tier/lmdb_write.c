@@ -1,0 +1,347 @@
+/*
+ * lmdb_write.c - one writer at a time: the transaction, what to do when the map or the limit is reached, and the operations that change things.
+ *
+ * The limit is kept by evicting after the writes of a batch, inside its transaction, down to 7/8 of the pages. The rest is what copy-on-write
+ * needs: pages freed by a transaction come back only two transactions later. Where that is not enough (large batches in a small
+ * store, no contiguous run), room is made in transactions of their own and the batch is tried again.
+ */
+#include "tier/lmdb_tier.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ATTEMPTS = 8 };
+
+void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
+{
+    atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------------------------------ the transaction -- */
+
+static int store_counters(struct lmdb_write *write)
+{
+    uint8_t counters[16];
+    lmdb_put_u64(counters, write->entries);
+    lmdb_put_u64(counters + 8, write->bytes);
+    MDB_val key = lmdb_val("counters", 8);
+    MDB_val value = lmdb_val(counters, sizeof counters);
+    return mdb_put(write->txn, write->lmdb->databases[LMDB_META], &key, &value, 0);
+}
+
+static void publish(const struct lmdb_write *write)
+{
+    struct lmdb_tier *lmdb = write->lmdb;
+    MDB_envinfo info;
+    if (mdb_env_info(lmdb->env, &info) == 0) {
+        atomic_store_explicit(&lmdb->file_bytes, (info.me_last_pgno + 1) * lmdb->page_bytes, memory_order_relaxed);
+    }
+    atomic_store_explicit(&lmdb->entries, write->entries, memory_order_relaxed);
+    atomic_store_explicit(&lmdb->bytes, write->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lmdb->committed, 1, memory_order_release); /* partner: sync_data's load */
+    lmdb_count(&lmdb->counts.writes, write->writes);
+    lmdb_count(&lmdb->counts.deletes, write->deletes);
+    lmdb_count(&lmdb->counts.expired, write->expired);
+    lmdb_count(&lmdb->counts.evicted, write->evicted);
+}
+
+/* One try: all of the work is in the file afterwards, or nothing. */
+static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context, struct buf *departures)
+{
+    struct lmdb_write write = {.lmdb = lmdb,
+                               .entries = atomic_load_explicit(&lmdb->entries, memory_order_relaxed),
+                               .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed),
+                               .departures = departures};
+    size_t before = departures->size;
+    pthread_rwlock_rdlock(&lmdb->map_lock);
+    int code = mdb_txn_begin(lmdb->env, NULL, 0, &write.txn);
+    if (code == 0) {
+        code = work(&write, context);
+        if (code == 0) code = store_counters(&write);
+        if (code == 0) {
+            code = mdb_txn_commit(write.txn);
+        } else {
+            mdb_txn_abort(write.txn);
+        }
+    }
+    if (code == 0) {
+        publish(&write);
+    } else {
+        departures->size = before;
+    }
+    pthread_rwlock_unlock(&lmdb->map_lock);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------------ making room -- */
+
+static int evict_some(struct lmdb_write *write, void *context)
+{
+    size_t count = *(size_t *)context;
+    for (size_t i = 0; i < count; i++) {
+        bool removed;
+        int code = lmdb_remove_first(write, UINT64_MAX, &removed);
+        if (code == ENOMEM && i > 0) return 0;
+        if (code != 0) return code;
+        if (!removed) return i > 0 ? 0 : MDB_NOTFOUND;
+        write->evicted++;
+    }
+    return 0;
+}
+
+static int do_nothing(struct lmdb_write *write, void *context)
+{
+    (void)write;
+    (void)context;
+    return 0;
+}
+
+/* Evicts at least one entry; fewer at once when even their removal finds no page. MDB_MAP_FULL when nothing helps. */
+static int make_room(struct lmdb_tier *lmdb, size_t count, struct buf *departures)
+{
+    int code = MDB_MAP_FULL;
+    while (count > 0 && code == MDB_MAP_FULL) {
+        code = try_once(lmdb, evict_some, &count, departures);
+        count /= 2;
+    }
+    if (code == MDB_NOTFOUND) return MDB_MAP_FULL;
+    /* The pages come back two transactions later; these two are small. */
+    for (int i = 0; code == 0 && i < 2; i++) code = try_once(lmdb, do_nothing, NULL, departures);
+    return code;
+}
+
+static int grow_ahead(struct lmdb_tier *lmdb, uint64_t need_bytes)
+{
+    MDB_envinfo info;
+    int code = mdb_env_info(lmdb->env, &info);
+    if (code != 0) return code;
+    uint64_t used = (info.me_last_pgno + 1) * lmdb->page_bytes;
+    uint64_t wanted = used + 2 * need_bytes + lmdb->map_bytes / 8;
+    if (wanted <= lmdb->map_bytes) return 0;
+    /* At the limit, or refused: the pages that are free inside the file may do. */
+    aic_status status = lmdb_env_grow(lmdb, wanted);
+    return status == AIC_IO && lmdb->env == NULL ? EIO : 0;
+}
+
+static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context,
+                             struct buf *departures)
+{
+    int code = grow_ahead(lmdb, need_bytes);
+    if (code != 0) return code;
+    for (size_t attempt = 0;; attempt++) {
+        code = try_once(lmdb, work, context, departures);
+        if (code != MDB_MAP_FULL || attempt == ATTEMPTS) return code;
+        aic_status grown = lmdb_env_grow(lmdb, lmdb->map_bytes + 4 * need_bytes);
+        if (lmdb->env == NULL) return EIO;
+        if (grown != AIC_OK && make_room(lmdb, (size_t)16 << attempt, departures) != 0) return code;
+    }
+}
+
+/* Before the first commit since the store was known to be whole on disk, its mark says so no longer. */
+static aic_status prepare(struct lmdb_tier *lmdb)
+{
+    if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
+    return lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+}
+
+static void tell_departures(struct lmdb_tier *lmdb, const struct buf *departures)
+{
+    for (size_t at = 0; at < departures->size;) {
+        aic_key key;
+        memcpy(key.bytes, departures->data + at, AIC_KEY_BYTES);
+        size_t size = (size_t)lmdb_take_u64((const uint8_t *)departures->data + at + AIC_KEY_BYTES);
+        at += AIC_KEY_BYTES + 8;
+        lmdb->removed(lmdb->removed_context, &key, (aic_view){departures->data + at, size});
+        at += size;
+    }
+}
+
+aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context)
+{
+    struct buf departures;
+    buf_init(&departures, lmdb->mem, MEM_STORAGE);
+    pthread_mutex_lock(&lmdb->write_lock);
+    aic_status status = prepare(lmdb);
+    if (status == AIC_OK) {
+        int code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
+        status = lmdb_status(code);
+        /* LMDB goes on only after a new opening when it could not write its meta page. */
+        if (code == MDB_PANIC && lmdb_env_restart(lmdb) != AIC_OK) status = AIC_IO;
+    }
+    pthread_mutex_unlock(&lmdb->write_lock);
+    if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
+    tell_departures(lmdb, &departures);
+    buf_fini(&departures);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- apply -- */
+
+struct batch {
+    const struct tier_write *writes;
+    struct lmdb_envelope *envelopes; /* of the puts */
+    size_t count;
+};
+
+static int put_entry(struct lmdb_write *write, const aic_key *key, aic_view record,
+                     const struct lmdb_envelope *envelope)
+{
+    size_t head = lmdb_envelope_size(envelope);
+    size_t inside = lmdb_inline_bytes(envelope);
+    MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
+    MDB_val value = lmdb_val(NULL, head + inside);
+    int code = mdb_put(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &value, MDB_RESERVE);
+    if (code != 0) return code;
+    lmdb_envelope_write(envelope, value.mv_data);
+    if (inside > 0) memcpy((uint8_t *)value.mv_data + head, record.data, inside);
+    for (uint32_t i = 0; code == 0 && i < lmdb_chunk_count(envelope); i++) {
+        struct lmdb_chunk_row row;
+        lmdb_chunk_row_make(key, i, &row);
+        size_t offset = inside + (size_t)i * LMDB_PIECE_BYTES;
+        size_t size = record.size - offset < LMDB_PIECE_BYTES ? record.size - offset : LMDB_PIECE_BYTES;
+        MDB_val chunk_key = lmdb_val(row.bytes, sizeof row.bytes);
+        MDB_val chunk = lmdb_val(record.data + offset, size);
+        code = mdb_put(write->txn, write->lmdb->databases[LMDB_CHUNKS], &chunk_key, &chunk, 0);
+    }
+    return code;
+}
+
+static int put_row(struct lmdb_write *write, enum lmdb_database database, uint64_t number, const aic_key *key)
+{
+    struct lmdb_pair_row row;
+    lmdb_pair_row_make(number, key, &row);
+    MDB_val row_key = lmdb_val(row.bytes, sizeof row.bytes);
+    MDB_val nothing = lmdb_val("", 0);
+    /* A row that is there already (the same label as before) costs no copied page. */
+    int code = mdb_put(write->txn, write->lmdb->databases[database], &row_key, &nothing, MDB_NOOVERWRITE);
+    return code == MDB_KEYEXIST ? 0 : code;
+}
+
+static int apply_one(struct lmdb_write *write, const struct tier_write *one, const struct lmdb_envelope *envelope)
+{
+    bool is_delete = one->record.data == NULL;
+    MDB_val entry = lmdb_val(one->key.bytes, AIC_KEY_BYTES);
+    MDB_val old;
+    int code = mdb_get(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &old);
+    if (code == 0) code = lmdb_remove(write, &one->key, old, is_delete ? NULL : envelope, !is_delete);
+    else if (code == MDB_NOTFOUND) code = 0;
+    if (code != 0) return code;
+    if (is_delete) {
+        write->deletes++;
+        return 0;
+    }
+    write->writes++;
+    write->entries++;
+    write->bytes += envelope->record_bytes;
+    if ((code = put_entry(write, &one->key, one->record, envelope)) != 0) return code;
+    if ((code = put_row(write, LMDB_EXPIRY, lmdb_rank(envelope), &one->key)) != 0) return code;
+    for (size_t i = 0; code == 0 && i < envelope->label_count; i++) {
+        code = put_row(write, LMDB_LABELS, envelope->labels[i], &one->key);
+    }
+    return code;
+}
+
+static int apply_batch(struct lmdb_write *write, void *context)
+{
+    const struct batch *batch = context;
+    for (size_t i = 0; i < batch->count; i++) {
+        int code = apply_one(write, &batch->writes[i], &batch->envelopes[i]);
+        if (code != 0) return code;
+    }
+    int code = lmdb_evict(write);
+    return code == ENOMEM ? 0 : code; /* evicting again next time is enough */
+}
+
+/* Describes what is put, before any transaction. A record that would fill a quarter of the store is refused. */
+static aic_status describe_batch(struct lmdb_tier *lmdb, const struct batch *batch, uint64_t *need_bytes)
+{
+    uint64_t need = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        aic_view record = batch->writes[i].record;
+        struct tier_description description = {0};
+        need += 4 * lmdb->page_bytes;
+        if (record.data == NULL) continue;
+        TRY(lmdb->describe(lmdb->describe_context, record, &description));
+        TRY(lmdb_envelope_make(&description, record.size, &batch->envelopes[i]));
+        if (record.size > lmdb->max_bytes / 4) return AIC_FULL;
+        need += record.size + lmdb->page_bytes;
+    }
+    *need_bytes = need;
+    return AIC_OK;
+}
+
+aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    if (count == 0) return AIC_OK;
+    struct batch batch = {.writes = writes, .count = count};
+    batch.envelopes = mem_alloc(lmdb->mem, MEM_STORAGE, count * sizeof *batch.envelopes);
+    if (batch.envelopes == NULL) return AIC_NO_MEMORY;
+    uint64_t need_bytes = 0;
+    aic_status status = describe_batch(lmdb, &batch, &need_bytes);
+    if (status == AIC_OK) status = lmdb_write(lmdb, need_bytes, apply_batch, &batch);
+    mem_free(lmdb->mem, MEM_STORAGE, batch.envelopes, count * sizeof *batch.envelopes);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------------------------- expire -- */
+
+struct expiry {
+    uint64_t until; /* rank: what expires at this millisecond is expired */
+    size_t max;
+    size_t removed;
+};
+
+/* Bounds the memory that leaving records take before removed() is told. */
+enum { EXPIRE_BYTES = 8 << 20 };
+
+static int expire_some(struct lmdb_write *write, void *context)
+{
+    struct expiry *expiry = context;
+    expiry->removed = 0;
+    while (expiry->removed < expiry->max && write->departures->size < EXPIRE_BYTES) {
+        bool removed;
+        int code = lmdb_remove_first(write, expiry->until, &removed);
+        if (code == ENOMEM && expiry->removed > 0) break;
+        if (code != 0) return code;
+        if (!removed) break;
+        expiry->removed++;
+        write->expired++;
+    }
+    return 0;
+}
+
+/* Is there anything to do? Saves the write transaction of an idle second. */
+static aic_status has_expired(struct lmdb_tier *lmdb, uint64_t until, bool *out)
+{
+    MDB_txn *txn;
+    TRY(lmdb_read_begin(lmdb, &txn));
+    MDB_cursor *cursor;
+    MDB_val row, nothing;
+    int code = mdb_cursor_open(txn, lmdb->databases[LMDB_EXPIRY], &cursor);
+    if (code == 0) {
+        code = mdb_cursor_get(cursor, &row, &nothing, MDB_FIRST);
+        if (code == 0) *out = lmdb_pair_row_number(row) <= until;
+        mdb_cursor_close(cursor);
+    }
+    if (code == MDB_NOTFOUND) {
+        *out = false;
+        code = 0;
+    }
+    lmdb_read_end(lmdb, &txn);
+    return lmdb_status(code);
+}
+
+aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    struct expiry expiry = {.until = clock_wall_ms(lmdb->clock), .max = max};
+    bool due = false;
+    TRY(has_expired(lmdb, expiry.until, &due));
+    if (due) TRY(lmdb_write(lmdb, 64 * lmdb->page_bytes, expire_some, &expiry));
+    *removed = expiry.removed;
+    return AIC_OK;
+}
