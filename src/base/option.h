@@ -85,6 +85,7 @@ struct option_row {
     const char *name;        /* "memory.max_bytes" */
     enum option_type type;
     size_t offset;           /* into the target struct */
+    size_t bytes;            /* of the field */
     const char *fallback;    /* the default, as a user would write it; "" for an empty text, list or table */
     uint64_t min, max;       /* of numbers; max 0: no limit */
     const char *choices;     /* of OPTION_ENUM: "s3fifo|lru|fifo|sieve" */
@@ -163,6 +164,9 @@ AIC_MUST_CHECK aic_status option_load(const struct option_table *table, struct m
                                       void *target, struct option_origin *origins, struct option_report *report);
 /* Releases what the target owns and zeroes it. */
 void option_release(const struct option_table *table, struct mem *mem, void *target);
+
+/* Exchanges one option's values between two targets. */
+void option_swap(const struct option_row *row, void *a, void *b);
 
 /* The row of this name, or NULL. */
 const struct option_row *option_find(const struct option_table *table, const char *name);

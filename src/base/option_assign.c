@@ -201,6 +201,16 @@ aic_status option_assign_node(const struct option_row *row, struct mem *mem, con
     return option_texts_add(mem, field_of(row, target), node->text, strlen(node->text));
 }
 
+void option_swap(const struct option_row *row, void *a, void *b)
+{
+    char *left = field_of(row, a), *right = field_of(row, b);
+    for (size_t i = 0; i < row->bytes; i++) {
+        char byte = left[i];
+        left[i] = right[i];
+        right[i] = byte;
+    }
+}
+
 void option_write(const struct option_row *row, const void *target, struct buf *out)
 {
     const void *field = const_field_of(row, target);

@@ -200,6 +200,61 @@ aic_status settings_load(struct mem *mem, const struct option_input *input, stru
     return status;
 }
 
+/* Adds a line for an option that differs: to `changed` when it is live, otherwise to `fixed`. */
+static aic_status note_difference(struct mem *mem, const struct option_row *row, const struct settings *current, const struct settings *next,
+                                  struct buf *changed, struct buf *fixed)
+{
+    struct buf now, then;
+    buf_init(&now, mem, MEM_CONFIG);
+    buf_init(&then, mem, MEM_CONFIG);
+    option_write(row, current, &now);
+    option_write(row, next, &then);
+    aic_status status = buf_status(&now) != AIC_OK ? AIC_NO_MEMORY : buf_status(&then);
+    bool differs = status == AIC_OK && (now.size != then.size || (now.size > 0 && memcmp(now.data, then.data, now.size) != 0));
+    if (differs && !row->live) buf_printf(fixed, "%s: stays %.*s\n", row->name, (int)now.size, now.size > 0 ? now.data : "");
+    if (differs && row->live) buf_printf(changed, "%s\n", row->name);
+    buf_fini(&then);
+    buf_fini(&now);
+    return status;
+}
+
+static void swap_fixed(struct settings *a, struct settings *b)
+{
+    const struct option_table *table = settings_table();
+    for (size_t i = 0; i < table->row_count; i++) {
+        if (!table->rows[i].live) option_swap(&table->rows[i], a, b);
+    }
+}
+
+static aic_status note_differences(struct mem *mem, const struct settings *current, const struct settings *next, struct buf *changed,
+                                   struct buf *fixed)
+{
+    const struct option_table *table = settings_table();
+    for (size_t i = 0; i < table->row_count; i++) {
+        TRY(note_difference(mem, &table->rows[i], current, next, changed, fixed));
+    }
+    TRY(buf_status(changed));
+    return buf_status(fixed);
+}
+
+aic_status settings_reload(struct mem *mem, const struct option_input *input, struct settings *current, struct settings *out,
+                           struct buf *changed, struct buf *fixed, struct option_report *report)
+{
+    struct settings_origins origins;
+    struct settings next;
+    TRY(settings_load(mem, input, &next, origins.items, report));
+    aic_status status = note_differences(mem, current, &next, changed, fixed);
+    swap_fixed(current, &next);
+    if (status == AIC_OK) status = check_all(mem, input, &next, origins.items, report);
+    if (status == AIC_OK) {
+        *out = next; /* the fixed values that were read go with `current`, which the caller releases */
+        return AIC_OK;
+    }
+    swap_fixed(current, &next);
+    settings_release(mem, &next);
+    return status;
+}
+
 void settings_release(struct mem *mem, struct settings *settings)
 {
     option_release(settings_table(), mem, settings);

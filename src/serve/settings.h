@@ -72,7 +72,20 @@ const struct settings_preset *settings_presets(size_t *count);
  */
 AIC_MUST_CHECK aic_status settings_load(struct mem *mem, const struct option_input *input, struct settings *out,
                                         struct option_origin *origins, struct option_report *report);
+/*
+ * A reload: loads again and takes the options that need a restart from `current`, then checks the whole. AIC_OK with *out; *fixed gets the options that differ
+ * in the sources, but cannot change now, one line each ("listen: stays 127.0.0.1:8080"), *changed the names of those that do change.
+ * Otherwise as settings_load(): nothing is to be changed then, and `current` is as before. After AIC_OK `current` is only good for settings_release().
+ */
+AIC_MUST_CHECK aic_status settings_reload(struct mem *mem, const struct option_input *input, struct settings *current,
+                                          struct settings *out, struct buf *changed, struct buf *fixed,
+                                          struct option_report *report);
 void settings_release(struct mem *mem, struct settings *settings);
+
+/* Pages made from the table: what --help prints, aicached(8) in roff, docs/configuration.md. */
+void settings_write_help(struct buf *out);
+void settings_write_manual(struct buf *out);
+void settings_write_reference(struct buf *out);
 
 /* Borrowed views into `settings`, ready for aic_cache_open(). */
 void settings_cache_options(const struct settings *settings, aic_options *out);

@@ -256,7 +256,8 @@ static const struct option_shape keys_shape = {read_keys, write_keys, release_ke
 #define TYPE_TTLS OPTION_TABLE, &ttls_shape
 #define TYPE_KEYS OPTION_TABLE, &keys_shape
 #define ROW_(row_type, row_shape, row_field, row_name, row_fallback, row_min, row_max, row_choices, row_live, row_help, row_detail) \
-    {.name = row_name, .type = row_type, .offset = offsetof(struct settings, row_field), .fallback = row_fallback,        \
+    {.name = row_name, .type = row_type, .offset = offsetof(struct settings, row_field), \
+     .bytes = sizeof ((struct settings *)0)->row_field, .fallback = row_fallback,                                         \
      .min = row_min, .max = row_max, .choices = row_choices, .shape = row_shape, .live = row_live, .help = row_help, .detail = row_detail},
 #define ROW(...) ROW_(__VA_ARGS__)
 #define OPTION(type, ...) ROW(TYPE_##type, __VA_ARGS__)
