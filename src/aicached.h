@@ -1,0 +1,46 @@
+/*
+ * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown) and aicached_reload.c (SIGHUP).
+ *
+ * The main thread is the back loop: it owns this struct, handles signals and ticks once a second. Front threads belong to the server.
+ */
+#ifndef AICACHED_H
+#define AICACHED_H
+
+#include "cache/cache.h"
+#include "serve/routes.h"
+#include "serve/settings.h"
+
+#include <uv.h>
+
+struct daemon {
+    struct mem mem;
+    /* The sources of settings, kept for reloads. Borrowed from main(). */
+    struct option_flag *flags;
+    struct option_input input;
+    struct settings settings;
+    unsigned threads;
+
+    struct log *log;
+    aic_monitor *monitor; /* NULL: off */
+    aic_cache *cache;
+    struct auth *auth;
+    struct routes *routes;
+    struct http_server *server;
+    bool started;
+
+    uv_loop_t loop;
+    uv_signal_t terminate, interrupt, hangup;
+    uv_timer_t tick;
+    bool loop_open;
+};
+
+/* Every option that the server takes live. */
+struct http_limits daemon_limits(const struct settings *settings);
+/* A set of keys from the settings. */
+AIC_MUST_CHECK aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out, aic_error *error);
+/* Logs a report or a list line by line. */
+void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix, const struct buf *lines);
+/* Reads file and environment again; changes what is live and logs what changed, what cannot and what is wrong. */
+void daemon_reload(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,133 @@
+/*
+ * aicached_reload.c - SIGHUP: what is live changes, part by part; what is wrong changes nothing.
+ *
+ * The order is that of setup(). A part that refuses its new value (a memory budget beyond what was reserved, a certificate that does not load)
+ * keeps the old one, and the settings in force say so.
+ */
+#include "aicached.h"
+
+#include "base/check.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+struct http_limits daemon_limits(const struct settings *settings)
+{
+    return (struct http_limits){
+        .connections = settings->limits_connections,
+        .body_bytes = settings->limits_body_bytes,
+        .header_bytes = settings->limits_header_bytes,
+        .header_ms = settings->timeouts_header,
+        .body_ms = settings->timeouts_body,
+        .write_ms = settings->timeouts_write,
+        .idle_ms = settings->timeouts_idle,
+    };
+}
+
+aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out, aic_error *error)
+{
+    size_t bytes = settings->api_keys.count * sizeof(struct auth_key);
+    struct auth_key *keys = mem_alloc(&daemon->mem, MEM_CONFIG, bytes);
+    if (keys == NULL && bytes > 0) return AIC_NO_MEMORY;
+    for (size_t i = 0; i < settings->api_keys.count; i++) {
+        const struct settings_key *key = &settings->api_keys.items[i];
+        keys[i] = (struct auth_key){.id = key->id, .sha256 = key->sha256, .ns = key->namespace_, .admin = key->admin};
+    }
+    aic_status status = auth_create(&daemon->mem, keys, settings->api_keys.count, out, error);
+    mem_free(&daemon->mem, MEM_CONFIG, keys, bytes);
+    return status;
+}
+
+void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix, const struct buf *lines)
+{
+    for (size_t at = 0; at < lines->size;) {
+        const char *line = lines->data + at;
+        const char *end = memchr(line, '\n', lines->size - at);
+        size_t size = end != NULL ? (size_t)(end - line) : lines->size - at;
+        log_line(daemon->log, level, part, "%s%.*s", prefix, (int)size, line);
+        at += size + 1;
+    }
+}
+
+static void reload_auth(struct daemon *daemon, const struct settings *next)
+{
+    struct auth *auth;
+    aic_error error = {0};
+    if (daemon_auth(daemon, next, &auth, &error) != AIC_OK) {
+        log_line(daemon->log, AIC_LOG_ERROR, "settings", "api_keys: the old ones stay: %s", error.message);
+        return;
+    }
+    routes_reload_auth(daemon->routes, auth);
+    auth_release(&daemon->auth);
+    daemon->auth = auth;
+}
+
+static void reload_memory(struct daemon *daemon, struct settings *next)
+{
+    struct settings *now = &daemon->settings;
+    struct store *store = cache_store(daemon->cache);
+    bool same = next->memory_max_bytes == now->memory_max_bytes && next->memory_max_entries == now->memory_max_entries;
+    if (!same && (store == NULL || store_resize(store, next->memory_max_bytes, next->memory_max_entries) != AIC_OK)) {
+        log_line(daemon->log, AIC_LOG_ERROR, "settings",
+                 "memory.max_bytes: %llu is more than what was reserved at the start (four times the first value, at least 1G); it stays %llu, restart to go beyond",
+                 (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
+        next->memory_max_bytes = now->memory_max_bytes;
+        next->memory_max_entries = now->memory_max_entries;
+    }
+    routes_reload_thresholds(daemon->routes, settings_warning_bytes(next), settings_critical_bytes(next));
+}
+
+/* Always, not only when the paths changed: a renewed certificate stands at the old path. */
+static void reload_tls(struct daemon *daemon, const struct settings *next)
+{
+    aic_error error = {0};
+    bool was = daemon->settings.tls_certificate != NULL, is = next->tls_certificate != NULL;
+    if (was != is) {
+        log_line(daemon->log, AIC_LOG_WARNING, "settings", "TLS cannot be switched on or off while running; restart to do so");
+    } else if (is && http_server_reload_tls(daemon->server, next->tls_certificate, next->tls_key, &error) != AIC_OK) {
+        log_line(daemon->log, AIC_LOG_ERROR, "settings", "tls: the old certificate stays: %s", error.message);
+    }
+}
+
+static void apply(struct daemon *daemon, struct settings *next)
+{
+    struct http_limits limits = daemon_limits(next);
+    log_set(daemon->log, (aic_log_level)next->log_level, (enum log_format)next->log_format);
+    reload_memory(daemon, next);
+    reload_auth(daemon, next);
+    http_server_set_limits(daemon->server, &limits);
+    reload_tls(daemon, next);
+    settings_release(&daemon->mem, &daemon->settings);
+    daemon->settings = *next;
+}
+
+static void reload(struct daemon *daemon, struct buf *changed, struct buf *fixed, struct option_report *report)
+{
+    struct settings next;
+    aic_status status = settings_reload(&daemon->mem, &daemon->input, &daemon->settings, &next, changed, fixed, report);
+    daemon_log_lines(daemon, status == AIC_OK ? AIC_LOG_WARNING : AIC_LOG_ERROR, "settings", "", &report->text);
+    if (status != AIC_OK) {
+        log_line(daemon->log, AIC_LOG_ERROR, "settings", "nothing was changed: %s", aic_status_text(status));
+        return;
+    }
+    apply(daemon, &next);
+    daemon_log_lines(daemon, AIC_LOG_INFO, "settings", "changed: ", changed);
+    daemon_log_lines(daemon, AIC_LOG_WARNING, "settings", "cannot change while running, restart for that: ", fixed);
+    log_line(daemon->log, AIC_LOG_INFO, "settings", "reloaded");
+}
+
+void daemon_reload(struct daemon *daemon)
+{
+    struct buf changed, fixed;
+    struct option_report report;
+    buf_init(&changed, &daemon->mem, MEM_CONFIG);
+    buf_init(&fixed, &daemon->mem, MEM_CONFIG);
+    option_report_init(&report, &daemon->mem);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_mono_ns(clock_system()) / 1000));
+    reload(daemon, &changed, &fixed, &report);
+    sd_notify(0, "READY=1");
+    option_report_fini(&report);
+    buf_fini(&fixed);
+    buf_fini(&changed);
+}
