@@ -1,0 +1,262 @@
+#include "store/codec.h"
+
+#include "base/check.h"
+#include "store/codec_inner.h"
+
+#include <string.h>
+
+aic_status codec_create(const struct codec_options *options, struct codec **out)
+{
+    if (options->level < CODEC_LEVEL_MIN || options->level > CODEC_LEVEL_MAX) return AIC_INVALID;
+    struct codec *codec = mem_zalloc(options->mem, MEM_CODEC, sizeof *codec);
+    if (codec == NULL) return AIC_NO_MEMORY;
+    codec->options = *options;
+    codec->next_id = 1;
+    pthread_mutex_init(&codec->lock, NULL);
+    *out = codec;
+    return AIC_OK;
+}
+
+static void destroy_groups(struct codec *codec)
+{
+    for (size_t i = 0; i < CODEC_GROUP_CHAINS; i++) {
+        while (codec->groups[i] != NULL) {
+            struct codec_group *group = codec->groups[i];
+            codec->groups[i] = group->next;
+            samples_clear(&group->samples, codec->options.mem);
+            dictionary_release(&group->current);
+            mem_free(codec->options.mem, MEM_CODEC, group, sizeof *group + group->name_size);
+        }
+    }
+}
+
+static void destroy_dictionaries(struct codec *codec)
+{
+    for (size_t i = 0; i < DICTIONARY_CHAINS; i++) {
+        while (codec->dictionaries.chains[i] != NULL) {
+            struct dictionary *gone = dictionary_set_remove(&codec->dictionaries, codec->dictionaries.chains[i]->id);
+            dictionary_release(&gone);
+        }
+    }
+}
+
+void codec_destroy(struct codec **codec)
+{
+    struct codec *gone = *codec;
+    if (gone == NULL) return;
+    *codec = NULL;
+    destroy_groups(gone);
+    destroy_dictionaries(gone);
+    for (unsigned i = 0; i < gone->compressor_count; i++) ZSTD_freeCCtx(gone->compressors[i]);
+    for (unsigned i = 0; i < gone->decompressor_count; i++) ZSTD_freeDCtx(gone->decompressors[i]);
+    pthread_mutex_destroy(&gone->lock);
+    mem_free(gone->options.mem, MEM_CODEC, gone, sizeof *gone);
+}
+
+/* ---- contexts; the lock is held for the *_locked ones ---- */
+
+static ZSTD_CCtx *take_compressor_locked(struct codec *codec)
+{
+    return codec->compressor_count > 0 ? codec->compressors[--codec->compressor_count] : NULL;
+}
+
+static ZSTD_DCtx *take_decompressor_locked(struct codec *codec)
+{
+    return codec->decompressor_count > 0 ? codec->decompressors[--codec->decompressor_count] : NULL;
+}
+
+/* Returns what the caller frees without the lock: a context that is not worth keeping. */
+static ZSTD_CCtx *give_compressor_locked(struct codec *codec, ZSTD_CCtx *context, size_t bytes)
+{
+    if (codec->compressor_count == CODEC_IDLE_MAX || bytes > CODEC_IDLE_BYTES) return context;
+    codec->compressors[codec->compressor_count++] = context;
+    return NULL;
+}
+
+static ZSTD_DCtx *give_decompressor_locked(struct codec *codec, ZSTD_DCtx *context)
+{
+    if (codec->decompressor_count == CODEC_IDLE_MAX) return context;
+    codec->decompressors[codec->decompressor_count++] = context;
+    return NULL;
+}
+
+/* ---- encoding ---- */
+
+struct encoding {
+    struct codec_group *group;     /* NULL: no dictionary and no samples */
+    struct dictionary *dictionary; /* one reference */
+    ZSTD_CCtx *context;
+    bool sampled;
+};
+
+static aic_status begin_encoding(struct codec *codec, aic_view group, aic_view plain, struct encoding *encoding)
+{
+    *encoding = (struct encoding){0};
+    pthread_mutex_lock(&codec->lock);
+    encoding->context = take_compressor_locked(codec);
+    if (!codec->options.dictionary_off && plain.size <= CODEC_DICTIONARY_MAX_VALUE)
+        encoding->group = codec_group_locked(codec, group);
+    if (encoding->group != NULL) {
+        encoding->dictionary = encoding->group->current;
+        if (encoding->dictionary != NULL) dictionary_take(encoding->dictionary);
+        encoding->sampled = codec_wants_sample_locked(codec, encoding->group, plain.size);
+    }
+    pthread_mutex_unlock(&codec->lock);
+    if (encoding->context == NULL) encoding->context = ZSTD_createCCtx_advanced(zstd_mem(codec->options.mem));
+    if (encoding->context != NULL) return AIC_OK;
+    dictionary_release(&encoding->dictionary);
+    return AIC_NO_MEMORY;
+}
+
+static void end_encoding(struct codec *codec, struct encoding *encoding, aic_view plain, size_t stored)
+{
+    /* A sample that finds no memory is one sample less, no failure. */
+    struct sample *sample = encoding->sampled ? sample_create(codec->options.mem, plain) : NULL;
+    size_t bytes = ZSTD_sizeof_CCtx(encoding->context);
+    pthread_mutex_lock(&codec->lock);
+    if (sample != NULL) codec_add_sample_locked(codec, encoding->group, sample);
+    if (encoding->dictionary != NULL) codec_watch_ratio_locked(encoding->group, encoding->dictionary, plain.size, stored);
+    ZSTD_CCtx *surplus = give_compressor_locked(codec, encoding->context, bytes);
+    pthread_mutex_unlock(&codec->lock);
+    ZSTD_freeCCtx(surplus);
+    dictionary_release(&encoding->dictionary);
+}
+
+/* The compressed size, or 0 when it would not be smaller or memory ran out (*no_memory). */
+static size_t compress(const struct codec *codec, const struct encoding *encoding, aic_view plain, char *room,
+                       bool *no_memory)
+{
+    size_t capacity = plain.size - 1;
+    size_t size = encoding->dictionary != NULL
+                      ? ZSTD_compress_usingCDict(encoding->context, room, capacity, plain.data, plain.size,
+                                                 encoding->dictionary->compress)
+                      : ZSTD_compressCCtx(encoding->context, room, capacity, plain.data, plain.size, codec->options.level);
+    *no_memory = ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation;
+    return ZSTD_isError(size) ? 0 : size;
+}
+
+/* Room in `out`, whose failure does not stick when it did not before: the caller learns it from the status. */
+static char *reserve(struct buf *out, size_t bytes)
+{
+    bool failed = out->failed;
+    char *room = buf_reserve(out, bytes);
+    out->failed = failed;
+    return room;
+}
+
+aic_status codec_encode(struct codec *codec, aic_view group, aic_view plain, struct buf *out, struct codec_form *form)
+{
+    codec_count(&codec->encoded, 1);
+    if (plain.size <= codec->options.threshold_bytes || plain.size < 2) {
+        codec_count(&codec->kept_plain, 1);
+        *form = (struct codec_form){0};
+        return AIC_OK;
+    }
+    char *room = reserve(out, plain.size - 1);
+    if (room == NULL) return AIC_NO_MEMORY;
+    struct encoding encoding;
+    TRY(begin_encoding(codec, group, plain, &encoding));
+    uint32_t id = encoding.dictionary != NULL ? encoding.dictionary->id : 0;
+    bool no_memory = false;
+    size_t size = compress(codec, &encoding, plain, room, &no_memory);
+    end_encoding(codec, &encoding, plain, size > 0 ? size : plain.size);
+    if (no_memory) return AIC_NO_MEMORY;
+    codec_count(&codec->kept_plain, size == 0);
+    if (size > 0) {
+        codec_count(&codec->bytes_in, plain.size);
+        codec_count(&codec->bytes_out, size);
+        buf_commit(out, size);
+    }
+    *form = (struct codec_form){.compressed = size > 0, .dictionary_id = size > 0 ? id : 0};
+    return AIC_OK;
+}
+
+/* ---- decoding ---- */
+
+static aic_status begin_decoding(struct codec *codec, uint32_t id, ZSTD_DCtx **context, struct dictionary **dictionary)
+{
+    *dictionary = NULL;
+    pthread_mutex_lock(&codec->lock);
+    struct dictionary *found = id != 0 ? dictionary_set_find(&codec->dictionaries, id) : NULL;
+    if (found != NULL) dictionary_take(found);
+    bool unknown = id != 0 && found == NULL;
+    *context = unknown ? NULL : take_decompressor_locked(codec);
+    pthread_mutex_unlock(&codec->lock);
+    if (unknown) return AIC_DAMAGED;
+    if (*context == NULL) *context = ZSTD_createDCtx_advanced(zstd_mem(codec->options.mem));
+    if (*context == NULL) {
+        dictionary_release(&found);
+        return AIC_NO_MEMORY;
+    }
+    *dictionary = found;
+    return AIC_OK;
+}
+
+static void end_decoding(struct codec *codec, ZSTD_DCtx *context, struct dictionary *dictionary)
+{
+    pthread_mutex_lock(&codec->lock);
+    ZSTD_DCtx *surplus = give_decompressor_locked(codec, context);
+    pthread_mutex_unlock(&codec->lock);
+    ZSTD_freeDCtx(surplus);
+    dictionary_release(&dictionary);
+}
+
+static aic_status unpack(struct codec *codec, uint32_t id, aic_view stored, size_t plain_size, struct buf *out)
+{
+    /* The frame says its content size itself; a wrong claim is refused before memory is asked for. */
+    if (ZSTD_getFrameContentSize(stored.data, stored.size) != plain_size) return AIC_DAMAGED;
+    char *room = reserve(out, plain_size);
+    if (room == NULL) return AIC_NO_MEMORY;
+    ZSTD_DCtx *context;
+    struct dictionary *dictionary;
+    TRY(begin_decoding(codec, id, &context, &dictionary));
+    size_t size = ZSTD_decompress_usingDDict(context, room, plain_size, stored.data, stored.size,
+                                             dictionary != NULL ? dictionary->decompress : NULL);
+    end_decoding(codec, context, dictionary);
+    if (ZSTD_isError(size) || size != plain_size) return AIC_DAMAGED;
+    buf_commit(out, size);
+    return AIC_OK;
+}
+
+static aic_status copy_plain(aic_view stored, size_t plain_size, struct buf *out)
+{
+    if (stored.size != plain_size) return AIC_DAMAGED;
+    char *room = reserve(out, plain_size);
+    if (room == NULL) return AIC_NO_MEMORY;
+    if (plain_size > 0) memcpy(room, stored.data, plain_size);
+    buf_commit(out, plain_size);
+    return AIC_OK;
+}
+
+aic_status codec_decode(struct codec *codec, struct codec_form form, aic_view stored, size_t plain_size, struct buf *out)
+{
+    aic_status status = AIC_DAMAGED;
+    if (plain_size <= codec->options.max_plain_bytes)
+        status = form.compressed ? unpack(codec, form.dictionary_id, stored, plain_size, out)
+                                 : copy_plain(stored, plain_size, out);
+    codec_count(&codec->decoded, status == AIC_OK);
+    codec_count(&codec->damaged, status == AIC_DAMAGED);
+    return status;
+}
+
+static uint64_t counted(_Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void codec_stats(struct codec *codec, struct codec_stats *out)
+{
+    *out = (struct codec_stats){
+        .encoded = counted(&codec->encoded),
+        .kept_plain = counted(&codec->kept_plain),
+        .decoded = counted(&codec->decoded),
+        .bytes_in = counted(&codec->bytes_in),
+        .bytes_out = counted(&codec->bytes_out),
+        .damaged = counted(&codec->damaged),
+    };
+    pthread_mutex_lock(&codec->lock);
+    out->dictionaries = codec->dictionaries.count;
+    out->dictionary_bytes = codec->dictionaries.bytes;
+    out->sample_bytes = codec->sample_bytes;
+    pthread_mutex_unlock(&codec->lock);
+}

@@ -1,0 +1,92 @@
+#include "store/dictionary.h"
+
+#include "base/check.h"
+
+#include <string.h>
+#include <zdict.h>
+
+static bool is_dictionary(uint32_t id, aic_view bytes)
+{
+    return id != 0 && bytes.data != NULL && ZDICT_getDictID(bytes.data, bytes.size) == id &&
+           !ZDICT_isError(ZDICT_getDictHeaderSize(bytes.data, bytes.size));
+}
+
+aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int level, struct dictionary **out)
+{
+    if (!is_dictionary(id, bytes)) return AIC_DAMAGED;
+    struct dictionary *made = mem_zalloc(mem, MEM_CODEC, sizeof *made + bytes.size);
+    if (made == NULL) return AIC_NO_MEMORY;
+    made->mem = mem;
+    made->id = id;
+    made->size = bytes.size;
+    atomic_init(&made->references, 1);
+    memcpy(made->bytes, bytes.data, bytes.size);
+    made->compress = ZSTD_createCDict_advanced(made->bytes, made->size, ZSTD_dlm_byRef, ZSTD_dct_fullDict,
+                                               ZSTD_getCParams(level, 0, made->size), zstd_mem(mem));
+    made->decompress =
+        ZSTD_createDDict_advanced(made->bytes, made->size, ZSTD_dlm_byRef, ZSTD_dct_fullDict, zstd_mem(mem));
+    if (made->compress == NULL || made->decompress == NULL) {
+        dictionary_release(&made);
+        return AIC_NO_MEMORY;
+    }
+    *out = made;
+    return AIC_OK;
+}
+
+void dictionary_take(struct dictionary *dictionary)
+{
+    /* Relaxed: the caller holds the codec's lock, under which the set's own reference keeps the count above 0. */
+    atomic_fetch_add_explicit(&dictionary->references, 1, memory_order_relaxed);
+}
+
+void dictionary_release(struct dictionary **dictionary)
+{
+    struct dictionary *gone = *dictionary;
+    if (gone == NULL) return;
+    *dictionary = NULL;
+    /* Acquire and release: whoever frees sees all that the other holders did before their own release of this count. */
+    if (atomic_fetch_sub_explicit(&gone->references, 1, memory_order_acq_rel) > 1) return;
+    ZSTD_freeCDict(gone->compress);
+    ZSTD_freeDDict(gone->decompress);
+    mem_free(gone->mem, MEM_CODEC, gone, sizeof *gone + gone->size);
+}
+
+size_t dictionary_bytes(const struct dictionary *dictionary)
+{
+    return sizeof *dictionary + dictionary->size + ZSTD_sizeof_CDict(dictionary->compress) +
+           ZSTD_sizeof_DDict(dictionary->decompress);
+}
+
+static struct dictionary **chain_of(struct dictionary_set *set, uint32_t id)
+{
+    return &set->chains[id % DICTIONARY_CHAINS];
+}
+
+void dictionary_set_add(struct dictionary_set *set, struct dictionary *dictionary)
+{
+    struct dictionary **chain = chain_of(set, dictionary->id);
+    CHECK(dictionary_set_find(set, dictionary->id) == NULL);
+    dictionary->next = *chain;
+    *chain = dictionary;
+    set->count++;
+    set->bytes += dictionary_bytes(dictionary);
+}
+
+struct dictionary *dictionary_set_find(const struct dictionary_set *set, uint32_t id)
+{
+    struct dictionary *found = set->chains[id % DICTIONARY_CHAINS];
+    while (found != NULL && found->id != id) found = found->next;
+    return found;
+}
+
+struct dictionary *dictionary_set_remove(struct dictionary_set *set, uint32_t id)
+{
+    struct dictionary **link = chain_of(set, id);
+    while (*link != NULL && (*link)->id != id) link = &(*link)->next;
+    struct dictionary *found = *link;
+    if (found == NULL) return NULL;
+    *link = found->next;
+    set->count--;
+    set->bytes -= dictionary_bytes(found);
+    return found;
+}
