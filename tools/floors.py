@@ -108,6 +108,8 @@ def check_unfinished(name, text):
     if not re.match(r"(src|include|web|bench|examples|\.ci)/|dev$", name):
         return
     for match in UNFINISHED.finditer(text):
+        if match.group(0) == "Not Implemented":  # the reason phrase of 501
+            continue
         yield line_of(text, match.start()), f'a word of unfinished work: "{match.group(0)}"'
 
 
@@ -130,7 +132,7 @@ def main():
     tree = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), ".."))
     findings, checks = [], 0
     for name in tracked(tree):
-        code = name.endswith((".c", ".h", ".cc"))
+        code = name.endswith((".c", ".h", ".def", ".cc"))
         if not (code or name.endswith(".md") or name in ("dev", ".ci/run")):
             continue
         with open(os.path.join(tree, name), encoding="utf-8") as file:
