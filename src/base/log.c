@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -49,42 +50,31 @@ static void line_text(struct line *line, const char *text)
     line_add(line, text, strlen(text));
 }
 
-/* Appends bytes such that they cannot end the line, close a quote or command a terminal: the escapes of JSON, \u00xx for other control bytes and for those that are no
- * ASCII and no well-formed UTF-8. */
-static size_t utf8_size(const unsigned char *at, size_t left)
+/* Bytes of a sequence that may stand in a line as it is; 0 for what is no UTF-8, for C1 controls, and for separators and marks that turn the direction of text. */
+static size_t printable_bytes(const uint8_t *at, const uint8_t *end)
 {
-    size_t size = *at >= 0xc2 && *at < 0xe0 ? 2 : *at >= 0xe0 && *at < 0xf0 ? 3 : *at >= 0xf0 && *at < 0xf5 ? 4 : 0;
-    if (size == 0 || size > left) return 0;
-    for (size_t i = 1; i < size; i++) {
-        if ((at[i] & 0xc0) != 0x80) return 0;
-    }
-    if (*at == 0xe0 && at[1] < 0xa0) return 0;
-    if (*at == 0xed && at[1] > 0x9f) return 0;
-    if (*at == 0xf0 && at[1] < 0x90) return 0;
-    if (*at == 0xf4 && at[1] > 0x8f) return 0;
-    if (*at == 0xc2 && at[1] < 0xa0) return 0; /* C1 controls */
-    if (*at == 0xe2 && at[1] == 0x80 && (at[2] >= 0xa8 && at[2] <= 0xae)) return 0; /* line separators, direction overrides */
+    size_t size = utf8_sequence(at, end);
+    if (size == 1) return *at >= 0x20 && *at != 0x7f ? 1 : 0;
+    if (size == 2 && at[0] == 0xc2 && at[1] < 0xa0) return 0;
+    if (size == 3 && at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) return 0;
+    if (size == 3 && at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9) return 0;
     return size;
 }
 
+/* Appends bytes such that they cannot end the line, close a quote or command a terminal. */
 static void line_escaped(struct line *line, const char *text, size_t size)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
-    for (size_t i = 0; i < size && !line->full;) {
+    const uint8_t *at = (const uint8_t *)text, *end = at + size;
+    while (at < end && !line->full) {
         char escape[8];
-        size_t wide = bytes[i] >= 0x80 ? utf8_size(bytes + i, size - i) : 1;
-        if (bytes[i] == '"' || bytes[i] == '\\') {
-            snprintf(escape, sizeof escape, "\\%c", bytes[i]);
-            line_text(line, escape);
-        } else if (bytes[i] == '\n') {
-            line_text(line, "\\n");
-        } else if (wide == 0 || bytes[i] < 0x20 || bytes[i] == 0x7f) {
-            snprintf(escape, sizeof escape, "\\u%04x", bytes[i]);
-            line_text(line, escape);
-        } else {
-            line_add(line, text + i, wide);
-        }
-        i += wide > 0 ? wide : 1;
+        size_t wide = printable_bytes(at, end);
+        if (*at == '"' || *at == '\\') snprintf(escape, sizeof escape, "\\%c", *at);
+        else if (*at == '\n') snprintf(escape, sizeof escape, "\\n");
+        else if (wide == 0) snprintf(escape, sizeof escape, "\\u%04x", *at);
+        else escape[0] = '\0';
+        if (escape[0] != '\0') line_text(line, escape);
+        else line_add(line, (const char *)at, wide);
+        at += wide > 0 ? wide : 1;
     }
 }
 
