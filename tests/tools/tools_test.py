@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Are the judges just? Feeds tools/test_summary.py and tools/floors.py what they must refuse. usage: tools_test.py TREE"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TREE = os.path.abspath(sys.argv.pop(1))
+
+
+def program(result, stdout="", stderr="", name="p"):
+    return {"name": name, "result": result, "stdout": stdout, "stderr": stderr, "duration": 1.0, "returncode": 0 if result == "OK" else 1}
+
+
+class Summary(unittest.TestCase):
+    def summary(self, *records, log=True):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "meson-logs"))
+            if log:
+                with open(os.path.join(folder, "meson-logs", "testlog.json"), "w", encoding="utf-8") as file:
+                    file.writelines(json.dumps(record) + "\n" for record in records)
+            done = subprocess.run([sys.executable, os.path.join(TREE, "tools", "test_summary.py"), folder], capture_output=True, text=True,
+                                  check=False)
+            return done.stdout.splitlines()[-1], done.returncode
+
+    def test_nothing_ran(self):
+        self.assertEqual(self.summary(log=False), ("0 passed, 0 failed", 1))
+        self.assertEqual(self.summary(), ("0 passed, 0 failed", 1))
+        self.assertEqual(self.summary(program("SKIP")), ("0 passed, 0 failed", 1))
+
+    def test_cases_are_counted(self):
+        tap = "1..3\nok 1 - a\nok 2 - b\nok 3 - c # SKIP no server\n"
+        self.assertEqual(self.summary(program("OK", tap), program("OK")), ("3 passed, 0 failed", 0))
+
+    def test_a_failed_case(self):
+        self.assertEqual(self.summary(program("FAIL", "ok 1 - a\nnot ok 2 - b\n")), ("1 passed, 1 failed", 1))
+
+    def test_a_crash_after_good_cases(self):
+        self.assertEqual(self.summary(program("FAIL", "ok 1 - a\nok 2 - b\n")), ("2 passed, 1 failed", 1))
+        self.assertEqual(self.summary(program("TIMEOUT")), ("0 passed, 1 failed", 1))
+        self.assertEqual(self.summary(program("ERROR", "ok 1 - a\n")), ("1 passed, 1 failed", 1))
+
+    def test_unittest_programs(self):
+        self.assertEqual(self.summary(program("OK", stderr="...\nRan 3 tests in 0.1s\n\nOK\n")), ("3 passed, 0 failed", 0))
+        bad = "FAIL: test_x (A.test_x)\nRan 3 tests in 0.1s\n\nFAILED (failures=1, errors=1)\n"
+        self.assertEqual(self.summary(program("FAIL", stderr=bad)), ("1 passed, 2 failed", 1))
+
+
+class Floors(unittest.TestCase):
+    def findings(self, name, text):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["git", "init", "-q", folder], check=True)
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = subprocess.run([sys.executable, os.path.join(TREE, "tools", "floors.py"), folder], capture_output=True, text=True,
+                                  check=False)
+            lines = done.stdout.splitlines()
+            self.assertEqual(done.returncode, 1 if len(lines) > 1 else 0)
+            return lines[:-1]
+
+    def test_a_clean_file(self):
+        self.assertEqual(self.findings("src/tier/a.c", '#include "store/codec.h"\n#include "base/mem.h"\n/* malloc() */\n'), [])
+
+    def test_upwards(self):
+        self.assertIn("store includes upwards", self.findings("src/store/a.c", '#include "cache/key.h"\n')[0])
+        self.assertIn("tier includes upwards", self.findings("tests/unit/tier/a_test.c", '/* assert */\n#include "serve/http.h"\n')[0])
+        self.assertIn("is no floor", self.findings("src/other/a.c", '#include "base/mem.h"\n')[0])
+
+    def test_the_public_header(self):
+        self.assertIn("public header", self.findings("include/aicache/aicache.h", '#include "base/mem.h"\n')[0])
+        self.assertEqual(self.findings("include/aicache/aicache.h", "#include <stdint.h>\n"), [])
+
+    def test_sizes(self):
+        self.assertIn("601 lines", self.findings("src/base/a.c", "\n" * 601)[0])
+        body = "void f(void)\n{\n" + "    g();\n" * 101 + "}\n"
+        self.assertIn("a function of 102 lines", self.findings("src/base/a.c", body)[0])
+
+    def test_allocation(self):
+        self.assertIn("malloc()", self.findings("src/cache/a.c", "int *a = malloc(4);\n")[0])
+        self.assertEqual(self.findings("src/base/a.c", "int *a = malloc(4);\n"), [])
+        self.assertEqual(self.findings("src/cache/a.c", "mem_free(a); allocator.free(a); my_free(b);\n"), [])
+
+    def test_links(self):
+        self.assertIn("leads nowhere: b.md", self.findings("docs/a.md", "see [b](b.md)\n")[0])
+        self.assertEqual(self.findings("docs/a.md", "see [a](a.md#top) and [w](https://example.org)\n"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
