@@ -1,0 +1,226 @@
+#include "monitor/alerts.h"
+
+#include "base/check.h"
+#include "monitor/fields.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ALERTS_KEPT 100
+#define LOOKUPS_NEEDED 50
+#define QUIET_MS 300000
+#define DOWN_SECONDS 60
+
+struct alerts {
+    struct mem *mem;
+    const aic_clock *clock;
+    alert_notify_fn *notify;
+    void *context;
+    pthread_mutex_t mutex; /* guards all below */
+    struct alert kept[ALERTS_KEPT]; /* in the order of their opening */
+    size_t count;
+    uint64_t total, resolved;
+    uint64_t seen_hits, seen_misses; /* when the hit rate was looked at last */
+};
+
+const char *alert_severity_name(enum alert_severity severity)
+{
+    static const char *const names[] = {"medium", "high", "critical"};
+    return names[severity];
+}
+
+aic_status alerts_create(struct mem *mem, const aic_clock *clock, alert_notify_fn *notify, void *context,
+                         struct alerts **out)
+{
+    struct alerts *made = mem_zalloc(mem, MEM_MONITOR, sizeof *made);
+    if (made == NULL) return AIC_NO_MEMORY;
+    *made = (struct alerts){.mem = mem, .clock = clock, .notify = notify, .context = context};
+    CHECK(pthread_mutex_init(&made->mutex, NULL) == 0);
+    *out = made;
+    return AIC_OK;
+}
+
+void alerts_destroy(struct alerts **alerts)
+{
+    if (*alerts == NULL) return;
+    pthread_mutex_destroy(&(*alerts)->mutex);
+    mem_free((*alerts)->mem, MEM_MONITOR, *alerts, sizeof **alerts);
+    *alerts = NULL;
+}
+
+/* The newest alert of this id, open or not. */
+static struct alert *find(struct alerts *alerts, const char *id)
+{
+    for (size_t i = alerts->count; i > 0; i--)
+        if (strcmp(alerts->kept[i - 1].id, id) == 0) return &alerts->kept[i - 1];
+    return NULL;
+}
+
+/* Drops the oldest resolved alert, or the oldest of all when every one is open. */
+static void make_room(struct alerts *alerts)
+{
+    if (alerts->count < ALERTS_KEPT) return;
+    size_t victim = 0;
+    while (victim < alerts->count && alerts->kept[victim].resolved_ms == 0) victim++;
+    if (victim == alerts->count) victim = 0;
+    memmove(&alerts->kept[victim], &alerts->kept[victim + 1],
+            (alerts->count - victim - 1) * sizeof alerts->kept[0]);
+    alerts->count--;
+}
+
+static struct alert *open_alert(struct alerts *alerts, const char *id, uint64_t now)
+{
+    make_room(alerts);
+    struct alert *alert = &alerts->kept[alerts->count++];
+    *alert = (struct alert){.opened_ms = now};
+    snprintf(alert->id, sizeof alert->id, "%s", id);
+    alerts->total++;
+    return alert;
+}
+
+bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
+                    const char *message)
+{
+    uint64_t now = clock_wall_ms(alerts->clock);
+    pthread_mutex_lock(&alerts->mutex);
+    struct alert *alert = find(alerts, id);
+    bool open = alert != NULL && alert->resolved_ms == 0;
+    bool quiet = alert != NULL && !open && now - alert->resolved_ms < quiet_ms;
+    bool tell = !open || severity > alert->severity;
+    struct alert copy;
+    if (!quiet) {
+        if (open && severity > alert->severity) alert->escalations++;
+        if (!open) alert = open_alert(alerts, id, now);
+        alert->severity = severity;
+        alert->changed_ms = now;
+        snprintf(alert->message, sizeof alert->message, "%s", message);
+        copy = *alert;
+    }
+    pthread_mutex_unlock(&alerts->mutex);
+    if (!quiet && tell && alerts->notify != NULL) alerts->notify(alerts->context, &copy);
+    return !quiet;
+}
+
+bool alerts_resolve(struct alerts *alerts, const char *id)
+{
+    struct alert copy;
+    pthread_mutex_lock(&alerts->mutex);
+    struct alert *alert = find(alerts, id);
+    bool known = alert != NULL, open = known && alert->resolved_ms == 0;
+    if (open) {
+        alert->resolved_ms = clock_wall_ms(alerts->clock);
+        alerts->resolved++;
+        copy = *alert;
+    }
+    pthread_mutex_unlock(&alerts->mutex);
+    if (open && alerts->notify != NULL) alerts->notify(alerts->context, &copy);
+    return known;
+}
+
+uint64_t alerts_open_count(struct alerts *alerts)
+{
+    pthread_mutex_lock(&alerts->mutex);
+    uint64_t count = 0;
+    for (size_t i = 0; i < alerts->count; i++) count += alerts->kept[i].resolved_ms == 0;
+    pthread_mutex_unlock(&alerts->mutex);
+    return count;
+}
+
+static void write_alert(const struct alert *alert, struct json_writer *out)
+{
+    json_open(out, '{');
+    put_text(out, "id", alert->id);
+    put_text(out, "severity", alert_severity_name(alert->severity));
+    put_text(out, "message", alert->message);
+    put_time(out, "opened", alert->opened_ms);
+    put_time(out, "changed", alert->changed_ms);
+    put_count(out, "escalations", alert->escalations);
+    if (alert->resolved_ms > 0) put_time(out, "resolved", alert->resolved_ms);
+    json_close(out, '}');
+}
+
+static void write_list(const struct alerts *alerts, const char *name, bool open, struct json_writer *out)
+{
+    json_key(out, name);
+    json_open(out, '[');
+    for (size_t i = alerts->count; i > 0; i--) {
+        const struct alert *alert = &alerts->kept[i - 1];
+        if ((alert->resolved_ms == 0) == open) write_alert(alert, out);
+    }
+    json_close(out, ']');
+}
+
+void alerts_write(struct alerts *alerts, struct json_writer *out)
+{
+    pthread_mutex_lock(&alerts->mutex);
+    json_open(out, '{');
+    write_list(alerts, "active", true, out);
+    write_list(alerts, "past", false, out);
+    put_count(out, "total_alerts", alerts->total);
+    put_count(out, "resolved_alerts", alerts->resolved);
+    json_close(out, '}');
+    pthread_mutex_unlock(&alerts->mutex);
+}
+
+/* ------------------------------------------------------------------------------------------------------- rules -- */
+
+enum alert_severity alert_of_downtime(double seconds)
+{
+    if (seconds >= 900) return ALERT_CRITICAL;
+    return seconds >= 300 ? ALERT_HIGH : ALERT_MEDIUM;
+}
+
+enum alert_severity alert_of_hit_rate(double percent)
+{
+    if (percent < 10) return ALERT_CRITICAL;
+    return percent < 30 ? ALERT_HIGH : ALERT_MEDIUM;
+}
+
+void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses)
+{
+    pthread_mutex_lock(&alerts->mutex);
+    /* Counters that went back were reset. */
+    if (hits < alerts->seen_hits || misses < alerts->seen_misses) alerts->seen_hits = alerts->seen_misses = 0;
+    uint64_t new_hits = hits - alerts->seen_hits, new_misses = misses - alerts->seen_misses;
+    bool enough = new_hits + new_misses >= LOOKUPS_NEEDED;
+    if (enough) {
+        alerts->seen_hits = hits;
+        alerts->seen_misses = misses;
+    }
+    pthread_mutex_unlock(&alerts->mutex);
+    if (!enough) return;
+    double percent = (double)new_hits / (double)(new_hits + new_misses) * 100;
+    if (percent >= 50) {
+        alerts_resolve(alerts, "low_hit_rate");
+        return;
+    }
+    char message[160];
+    snprintf(message, sizeof message, "Only %.1f%% of the last %llu lookups were hits.", percent,
+             (unsigned long long)(new_hits + new_misses));
+    alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
+}
+
+void alerts_watch_pressure(struct alerts *alerts, double percent)
+{
+    if (percent < 75) {
+        alerts_resolve(alerts, "memory_pressure");
+        return;
+    }
+    enum alert_severity severity = percent >= 95 ? ALERT_CRITICAL : percent >= 85 ? ALERT_HIGH : ALERT_MEDIUM;
+    char message[128];
+    snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
+    alerts_trigger(alerts, "memory_pressure", severity, 0, message);
+}
+
+void alerts_watch_part(struct alerts *alerts, const char *part, double down_seconds)
+{
+    char id[64], message[160];
+    snprintf(id, sizeof id, "down:%s", part);
+    if (down_seconds <= 0) {
+        alerts_resolve(alerts, id);
+        return;
+    }
+    if (down_seconds < DOWN_SECONDS) return;
+    snprintf(message, sizeof message, "%s has been down for %.0f seconds.", part, down_seconds);
+    alerts_trigger(alerts, id, alert_of_downtime(down_seconds), 0, message);
+}

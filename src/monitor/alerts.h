@@ -1,0 +1,56 @@
+/*
+ * alerts.h - what somebody should look at: opened once, escalated while it lasts, resolved by itself.
+ *
+ * An alert is known by its id. Triggering an open one changes its severity or message, never makes a second; only an opening and an escalation are told to
+ * `notify`. The history is bounded: the oldest resolved alert makes room. Any thread; a mutex guards the table, `notify` runs outside it.
+ */
+#ifndef MONITOR_ALERTS_H
+#define MONITOR_ALERTS_H
+
+#include "base/clock.h"
+#include "base/json.h"
+
+#include <pthread.h>
+
+enum alert_severity { ALERT_MEDIUM, ALERT_HIGH, ALERT_CRITICAL };
+const char *alert_severity_name(enum alert_severity severity);
+
+/* A copy of one alert, as `notify` gets it. */
+struct alert {
+    char id[64];
+    enum alert_severity severity;
+    char message[256];
+    uint64_t opened_ms, changed_ms, resolved_ms; /* resolved_ms 0: open */
+    unsigned escalations;
+};
+typedef void alert_notify_fn(void *context, const struct alert *alert);
+
+struct alerts;
+/* notify (may be NULL) is told of openings, escalations and resolutions. AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status alerts_create(struct mem *mem, const aic_clock *clock, alert_notify_fn *notify, void *context,
+                                        struct alerts **out);
+void alerts_destroy(struct alerts **alerts);
+
+/* Opens the alert, or escalates the open one. `quiet_ms`: an alert resolved less than so long ago is not opened again yet (false then). */
+bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
+                    const char *message);
+/* true when the id is known: open ones are resolved by it, resolved ones stay as they are. */
+bool alerts_resolve(struct alerts *alerts, const char *id);
+uint64_t alerts_open_count(struct alerts *alerts);
+/* {"active":[…],"past":[…],"total_alerts","resolved_alerts"} */
+void alerts_write(struct alerts *alerts, struct json_writer *out);
+
+/* ---- the rules ---- */
+
+/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical; at most one notice in 300 s. */
+void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses);
+/* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical. */
+void alerts_watch_pressure(struct alerts *alerts, double percent);
+/* Seconds that a part has been down; 0: it is up. From 60 s on medium, 300 high, 900 critical. */
+void alerts_watch_part(struct alerts *alerts, const char *part, double down_seconds);
+
+/* The severities behind the rules. */
+enum alert_severity alert_of_downtime(double seconds);
+enum alert_severity alert_of_hit_rate(double percent);
+
+#endif

@@ -1,0 +1,170 @@
+/* Alerts open once, escalate, resolve, and their rules fire where they say. */
+#include "fixture.h"
+
+#include "monitor/alerts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct world {
+    struct mem mem;
+    uint64_t now_ms;
+    aic_clock clock;
+    struct alerts *alerts;
+    unsigned told;
+    struct alert last;
+};
+
+static uint64_t wall(void *context)
+{
+    return ((struct world *)context)->now_ms;
+}
+
+static void notify(void *context, const struct alert *alert)
+{
+    struct world *w = context;
+    w->told++;
+    w->last = *alert;
+}
+
+static void world_open(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    mem_init(&w->mem, NULL);
+    w->now_ms = 1700000000000;
+    w->clock = (aic_clock){wall, wall, w};
+    assert_int_equal(alerts_create(&w->mem, &w->clock, notify, w, &w->alerts), AIC_OK);
+}
+
+static void world_close(struct world *w)
+{
+    alerts_destroy(&w->alerts);
+    mem_fini(&w->mem);
+}
+
+static void expect_counts(struct world *w, unsigned active, unsigned past, unsigned total)
+{
+    struct buf text;
+    buf_init(&text, &w->mem, MEM_OTHER);
+    struct json_writer writer;
+    json_writer_init(&writer, &text);
+    alerts_write(w->alerts, &writer);
+    struct json json;
+    json_init(&json, &w->mem, MEM_OTHER);
+    assert_int_equal(json_scan(&json, buf_view(&text), NULL), AIC_OK);
+    int64_t found = -1;
+    assert_int_equal(json_integer(&json, json_member(&json, 0, "total_alerts"), &found), AIC_OK);
+    assert_int_equal(found, total);
+    assert_int_equal(json.tokens[json_member(&json, 0, "active")].members, active);
+    assert_int_equal(json.tokens[json_member(&json, 0, "past")].members, past);
+    json_fini(&json);
+    buf_fini(&text);
+}
+
+static void opens_one_alert_per_id(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "first"));
+    assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "again"));
+    assert_int_equal(w.told, 1);
+    expect_counts(&w, 1, 0, 1);
+    assert_true(alerts_trigger(w.alerts, "a", ALERT_CRITICAL, 0, "worse"));
+    assert_int_equal(w.told, 2);
+    assert_int_equal(w.last.severity, ALERT_CRITICAL);
+    assert_int_equal(w.last.escalations, 1);
+    expect_counts(&w, 1, 0, 1);
+    assert_true(alerts_resolve(w.alerts, "a"));
+    assert_false(alerts_resolve(w.alerts, "unknown"));
+    assert_true(alerts_resolve(w.alerts, "a"));
+    assert_int_equal(w.told, 3);
+    expect_counts(&w, 0, 1, 1);
+    world_close(&w);
+}
+
+static void bounds_its_history(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    alerts_trigger(w.alerts, "stays", ALERT_MEDIUM, 0, "open all the time");
+    for (int i = 0; i < 250; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "a%d", i);
+        alerts_trigger(w.alerts, id, ALERT_MEDIUM, 0, "x");
+        alerts_resolve(w.alerts, id);
+    }
+    expect_counts(&w, 1, 99, 251);
+    world_close(&w);
+}
+
+static void grades_downtime_and_hit_rates(void **state)
+{
+    (void)state;
+    assert_int_equal(alert_of_downtime(30), ALERT_MEDIUM);
+    assert_int_equal(alert_of_downtime(180), ALERT_MEDIUM);
+    assert_int_equal(alert_of_downtime(600), ALERT_HIGH);
+    assert_int_equal(alert_of_downtime(1800), ALERT_CRITICAL);
+    assert_int_equal(alert_of_hit_rate(10.0), ALERT_HIGH);
+    assert_int_equal(alert_of_hit_rate(9.9), ALERT_CRITICAL);
+    assert_int_equal(alert_of_hit_rate(30), ALERT_MEDIUM);
+}
+
+static void watches_the_hit_rate(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    alerts_watch_hit_rate(w.alerts, 0, 49);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    alerts_watch_hit_rate(w.alerts, 0, 100);
+    alerts_watch_hit_rate(w.alerts, 0, 200);
+    assert_int_equal(w.told, 1);
+    assert_int_equal(w.last.severity, ALERT_CRITICAL);
+    alerts_watch_hit_rate(w.alerts, 100, 200);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    alerts_watch_hit_rate(w.alerts, 100, 300); /* again at once: quiet for 300 s */
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    w.now_ms += 300000;
+    alerts_watch_hit_rate(w.alerts, 100, 400);
+    assert_int_equal(alerts_open_count(w.alerts), 1);
+    alerts_watch_hit_rate(w.alerts, 10, 0); /* the counters were reset */
+    alerts_watch_hit_rate(w.alerts, 60, 0);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    world_close(&w);
+}
+
+static void watches_pressure_and_parts(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    static const double percent[] = {74.9, 75, 85, 95};
+    for (unsigned i = 0; i < 4; i++) {
+        alerts_watch_pressure(w.alerts, percent[i]);
+        assert_int_equal(w.told, i);
+        if (i > 0) assert_int_equal(w.last.severity, ALERT_MEDIUM + (int)i - 1);
+    }
+    alerts_watch_pressure(w.alerts, 50);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    alerts_watch_part(w.alerts, "storage", 59);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    alerts_watch_part(w.alerts, "storage", 60);
+    assert_string_equal(w.last.id, "down:storage");
+    alerts_watch_part(w.alerts, "storage", 900);
+    assert_int_equal(w.last.severity, ALERT_CRITICAL);
+    alerts_watch_part(w.alerts, "storage", 0);
+    assert_true(w.last.resolved_ms > 0);
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opens_one_alert_per_id),       cmocka_unit_test(bounds_its_history),
+        cmocka_unit_test(grades_downtime_and_hit_rates), cmocka_unit_test(watches_the_hit_rate),
+        cmocka_unit_test(watches_pressure_and_parts),
+    };
+    return cmocka_run_group_tests_name("monitor alerts", tests, NULL, NULL);
+}
