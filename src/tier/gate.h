@@ -11,18 +11,21 @@
  *
  * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at once; one probe at a time
  * with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line through `log`.
+ * Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
  */
 #ifndef TIER_GATE_H
 #define TIER_GATE_H
 
 #include "tier/tier.h"
 
+#include <sys/uio.h>
+
 struct gate;
 
 struct gate_options {
     struct mem *mem;
     const aic_clock *clock;
-    struct tier *tier; /* taken over: closed by gate_destroy */
+    struct tier *tier; /* taken over: closed by gate_destroy, and when gate_create fails */
     uint64_t queue_bytes;
     unsigned sync_ms;
     unsigned readers; /* default 2 */
@@ -31,11 +34,12 @@ struct gate_options {
     void *log_context;
 };
 
+/* AIC_NO_MEMORY. *out is owned by the caller. */
 AIC_MUST_CHECK aic_status gate_create(const struct gate_options *options, struct gate **out);
 /*
  * Drains, syncs, stops the threads, closes the tier: AIC_OK. When a call into the tier does not come back within close_ms: AIC_TIMEOUT; every
- * waiting `done` was called, but the hung thread still uses the tier, `mem` and `clock`, which must then outlive the process's other work
- * (it cleans up by itself should it ever come back). Nulls *gate in any case; accepts a pointer to NULL.
+ * waiting `done` was called, but the hung thread still uses the tier, `mem`, `clock` and what the tier's own callbacks use: leak them (the
+ * thread releases gate and tier should it ever come back). Nulls *gate in any case; accepts a pointer to NULL.
  */
 aic_status gate_destroy(struct gate **gate);
 
@@ -43,12 +47,14 @@ aic_status gate_destroy(struct gate **gate);
 typedef void gate_done_fn(void *context, aic_status status, aic_view record);
 /* Never blocks. */
 void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *context);
-/* Waits at most deadline_ms: AIC_OK with the record appended, AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, AIC_BUSY, AIC_NO_MEMORY, AIC_IO. */
+/* Waits at most deadline_ms: AIC_OK with the record appended, AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, AIC_BUSY, AIC_NO_MEMORY, AIC_IO,
+ * AIC_DAMAGED, AIC_CLOSED. A record that is still queued is given as it is, expired or not: it is the caller's to look. */
 AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms, struct buf *out);
 
-/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY. The record is copied. */
+/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing changed), AIC_CLOSED. The record
+ * is copied. */
 AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count);
-/* Queued; never lost while the process lives. */
+/* AIC_OK: queued; never lost while the process lives. AIC_NO_MEMORY (nothing changed), AIC_CLOSED. */
 AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
 /* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes fail now, or the tier is
  * distrusted). */

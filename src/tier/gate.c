@@ -1,0 +1,275 @@
+/*
+ * gate.c - making and ending a gate, and what both of its sides use.
+ *
+ * Threads: `readers` for reads, one for writes. They call the tier; nobody else does. An end waits for them close_ms long, then leaves hung ones
+ * behind: the gate is freed by the last of them.
+ */
+#include "tier/gate_state.h"
+
+#include "base/check.h"
+
+#include <string.h>
+#include <time.h>
+
+/* ----------------------------------------------------------------------------------------------------------- tools -- */
+
+void gate_lock(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+}
+
+static void tell(void (*log)(void *, aic_log_level, const char *), void *context, unsigned notes)
+{
+    static const struct {
+        aic_log_level level;
+        const char *text;
+    } lines[] = {
+#define NOTE_LINE(name, level, text) {AIC_LOG_##level, text},
+        GATE_NOTE_MAP(NOTE_LINE)
+#undef NOTE_LINE
+    };
+    if (log == NULL) return;
+    for (unsigned i = 0; i < COUNT_OF(lines); i++) {
+        if ((notes >> i & 1) != 0) log(context, lines[i].level, lines[i].text);
+    }
+}
+
+void gate_unlock(struct gate *gate)
+{
+    unsigned notes = gate->abandoned ? 0 : gate->notes;
+    gate->notes = 0;
+    void (*log)(void *, aic_log_level, const char *) = gate->log;
+    void *context = gate->log_context;
+    pthread_mutex_unlock(&gate->lock);
+    tell(log, context, notes);
+}
+
+void gate_note(struct gate *gate, enum gate_note note)
+{
+    gate->notes |= 1u << note;
+}
+
+uint64_t gate_now(const struct gate *gate)
+{
+    return clock_mono_ns(gate->clock);
+}
+
+void gate_wait(struct gate *gate, pthread_cond_t *condition, uint64_t ns)
+{
+    /* A clock of a test moves by itself: look again soon. */
+    const uint64_t look_ns = 20 * GATE_MS_NS;
+    if (ns > look_ns && gate->clock->mono_ns != clock_system()->mono_ns) ns = look_ns;
+    if (ns == UINT64_MAX) {
+        pthread_cond_wait(condition, &gate->lock);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t sum = (uint64_t)until.tv_nsec + ns % 1000000000;
+    until.tv_sec += (time_t)(ns / 1000000000 + sum / 1000000000);
+    until.tv_nsec = (long)(sum % 1000000000);
+    pthread_cond_timedwait(condition, &gate->lock, &until);
+}
+
+bool gate_is_failure(aic_status status)
+{
+    return status == AIC_IO || status == AIC_TIMEOUT || status == AIC_UNAVAILABLE || status == AIC_BUSY ||
+           status == AIC_CLOSED || status == AIC_INTERNAL;
+}
+
+static void free_gate(struct gate *gate)
+{
+    gate->tier->ops->close(gate->tier);
+    queue_fini(&gate->queue);
+    for (unsigned i = 0; i < gate->reader_count; i++) buf_fini(&gate->readers[i].record);
+    pthread_cond_destroy(&gate->progress);
+    pthread_cond_destroy(&gate->writes_changed);
+    pthread_cond_destroy(&gate->jobs_changed);
+    pthread_mutex_destroy(&gate->lock);
+    mem_free(gate->mem, MEM_QUEUE, gate, sizeof *gate);
+}
+
+void gate_thread_ends(struct gate *gate)
+{
+    bool last = --gate->threads == 0 && gate->abandoned;
+    pthread_cond_broadcast(&gate->progress);
+    gate_unlock(gate);
+    if (last) free_gate(gate);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- create -- */
+
+static void init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(condition, &attributes) == 0);
+    pthread_condattr_destroy(&attributes);
+}
+
+static void init_gate(struct gate *gate, const struct gate_options *options)
+{
+    gate->mem = options->mem;
+    gate->clock = options->clock;
+    gate->tier = options->tier;
+    gate->log = options->log;
+    gate->log_context = options->log_context;
+    gate->sync_ns = (options->sync_ms > 0 ? options->sync_ms : 1000) * GATE_MS_NS;
+    gate->close_ns = (options->close_ms > 0 ? options->close_ms : 5000) * GATE_MS_NS;
+    gate->reader_count = options->readers > 0 ? options->readers : 2;
+    if (gate->reader_count > GATE_MAX_READERS) gate->reader_count = GATE_MAX_READERS;
+    CHECK(pthread_mutex_init(&gate->lock, NULL) == 0);
+    init_condition(&gate->jobs_changed);
+    init_condition(&gate->writes_changed);
+    init_condition(&gate->progress);
+    uint64_t now_ns = gate_now(gate);
+    breaker_init(&gate->reads, now_ns);
+    breaker_init(&gate->writes, now_ns + 1);
+    gate->sync_due_ns = now_ns + gate->sync_ns;
+    for (unsigned i = 0; i < gate->reader_count; i++) {
+        gate->readers[i].gate = gate;
+        buf_init(&gate->readers[i].record, gate->mem, MEM_QUEUE);
+    }
+}
+
+/* Ends the threads that run and joins them. For a start that failed: nothing is queued. */
+static void stop_threads(struct gate *gate, unsigned readers)
+{
+    gate_lock(gate);
+    gate->stopping = true;
+    pthread_cond_broadcast(&gate->jobs_changed);
+    gate_unlock(gate);
+    for (unsigned i = 0; i < readers; i++) pthread_join(gate->readers[i].thread, NULL);
+}
+
+static aic_status start_threads(struct gate *gate)
+{
+    gate->threads = gate->reader_count + 1;
+    unsigned started = 0;
+    while (started < gate->reader_count) {
+        struct reader *reader = &gate->readers[started];
+        if (pthread_create(&reader->thread, NULL, gate_reader_main, reader) != 0) break;
+        started++;
+    }
+    if (started == gate->reader_count && pthread_create(&gate->writer, NULL, gate_writer_main, gate) == 0) return AIC_OK;
+    stop_threads(gate, started);
+    return AIC_NO_MEMORY;
+}
+
+aic_status gate_create(const struct gate_options *options, struct gate **out)
+{
+    struct gate *gate = mem_zalloc(options->mem, MEM_QUEUE, sizeof *gate);
+    if (gate == NULL) {
+        options->tier->ops->close(options->tier);
+        return AIC_NO_MEMORY;
+    }
+    init_gate(gate, options);
+    aic_status status = queue_init(&gate->queue, gate->mem, options->queue_bytes);
+    if (status == AIC_OK) status = start_threads(gate);
+    if (status != AIC_OK) {
+        free_gate(gate);
+        return status;
+    }
+    *out = gate;
+    return AIC_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- destroy -- */
+
+static void wait_for_threads(struct gate *gate)
+{
+    uint64_t until_ns = gate_now(gate) + gate->close_ns;
+    for (uint64_t now_ns = gate_now(gate); gate->threads > 0 && now_ns < until_ns; now_ns = gate_now(gate)) {
+        gate_wait(gate, &gate->progress, until_ns - now_ns);
+    }
+}
+
+static void join_threads(struct gate *gate)
+{
+    for (unsigned i = 0; i < gate->reader_count; i++) pthread_join(gate->readers[i].thread, NULL);
+    pthread_join(gate->writer, NULL);
+}
+
+/* Takes the jobs that hang in the tier away from their readers and leaves the threads to themselves. Under the lock; unlocks. */
+static void abandon(struct gate *gate)
+{
+    struct job *jobs = NULL;
+    gate->abandoned = true;
+    for (unsigned i = 0; i < gate->reader_count; i++) {
+        struct reader *reader = &gate->readers[i];
+        if (reader->job != NULL) {
+            reader->job->next = jobs;
+            jobs = reader->job;
+            reader->job = NULL;
+        }
+        pthread_detach(reader->thread);
+    }
+    pthread_detach(gate->writer);
+    struct mem *mem = gate->mem;
+    pthread_mutex_unlock(&gate->lock); /* from here on the gate may be gone */
+    while (jobs != NULL) {
+        struct job *job = jobs;
+        jobs = job->next;
+        job->done(job->context, AIC_TIMEOUT, (aic_view){NULL, 0});
+        mem_free(mem, MEM_QUEUE, job, sizeof *job);
+    }
+}
+
+aic_status gate_destroy(struct gate **gate_slot)
+{
+    struct gate *gate = *gate_slot;
+    *gate_slot = NULL;
+    if (gate == NULL) return AIC_OK;
+    gate_lock(gate);
+    gate->stopping = true;
+    pthread_cond_broadcast(&gate->jobs_changed);
+    pthread_cond_broadcast(&gate->writes_changed);
+    pthread_cond_broadcast(&gate->progress);
+    struct job *jobs = gate_take_jobs(gate);
+    gate_unlock(gate);
+    gate_answer_jobs(gate, jobs, AIC_CLOSED);
+    gate_lock(gate);
+    wait_for_threads(gate);
+    if (gate->threads > 0) {
+        abandon(gate);
+        return AIC_TIMEOUT;
+    }
+    gate_unlock(gate);
+    join_threads(gate);
+    free_gate(gate);
+    return AIC_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------ statistics -- */
+
+struct tier *gate_tier(struct gate *gate)
+{
+    return gate->tier;
+}
+
+static bool any_hangs(const struct gate *gate, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < gate->reader_count; i++) {
+        uint64_t since_ns = gate->readers[i].busy_since_ns;
+        if (since_ns != 0 && now_ns > since_ns && now_ns - since_ns >= GATE_HANG_NS) return true;
+    }
+    return false;
+}
+
+void gate_stats(struct gate *gate, struct gate_stats *out)
+{
+    gate_lock(gate);
+    *out = (struct gate_stats){
+        .up = gate->reads.state == BREAKER_CLOSED && gate->writes.state == BREAKER_CLOSED && !gate->distrusted &&
+              !any_hangs(gate, gate_now(gate)),
+        .queue_entries = gate->queue.waiting + gate->queue.flying,
+        .queue_bytes = gate->queue.bytes,
+        .queue_max_bytes = gate->queue.max_bytes,
+        .dropped_writes = gate->dropped_writes,
+        .timeouts = gate->timeouts,
+        .errors = gate->errors,
+        .opened = gate->reads.opened + gate->writes.opened,
+    };
+    gate_unlock(gate);
+}

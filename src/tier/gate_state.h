@@ -1,0 +1,135 @@
+/*
+ * gate_state.h - what the files of the gate share. See gate.h for what it is.
+ *
+ * One lock protects everything; nothing is called under it: not the tier, not a `done`, not the log. It is held for a table look-up and a list
+ * operation; a hit in the memory tier never comes here.
+ */
+#ifndef TIER_GATE_STATE_H
+#define TIER_GATE_STATE_H
+
+#include "tier/breaker.h"
+#include "tier/gate.h"
+#include "tier/queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    GATE_MAX_READERS = 16,
+    GATE_MAX_JOBS = 1024,
+    GATE_BATCH_ITEMS = 64,
+    GATE_BATCH_BYTES = 4 << 20,
+    GATE_KEEP_BYTES = 1 << 20, /* a reader's buffer larger than this is given back after the read */
+};
+#define GATE_MS_NS ((uint64_t)1000 * 1000)
+#define GATE_GATHER_NS (2 * GATE_MS_NS)  /* a batch waits this long for company */
+#define GATE_HANG_NS (1000 * GATE_MS_NS) /* a read that takes longer trips the breaker */
+#define GATE_RETRY_NS (20 * GATE_MS_NS)  /* between writes that fail, until the breaker opens */
+#define GATE_SYNC_BYTES ((uint64_t)64 << 20)
+
+/* What is worth a line in the log; collected under the lock, told after it. In the order of the bits. */
+#define GATE_NOTE_MAP(X)                                                                                           \
+    X(READS_DOWN, WARNING, "storage: reads fail; lookups go past it until it answers again")                       \
+    X(READS_UP, INFO, "storage: reads are answered again")                                                         \
+    X(WRITES_DOWN, WARNING, "storage: writes fail; they wait in the queue until it takes them again")              \
+    X(WRITES_UP, INFO, "storage: writes are taken again")                                                          \
+    X(DISTRUSTED, WARNING, "storage: what it holds may be out of date; nothing of it is served until it was emptied") \
+    X(TRUSTED, INFO, "storage: was emptied and is in use again")                                                   \
+    X(QUEUE_FULL, WARNING, "storage: the write queue is full; new entries are not stored until it drains")         \
+    X(QUEUE_FITS, INFO, "storage: the write queue takes entries again")
+enum gate_note {
+#define GATE_NOTE_ENUM(name, level, text) GATE_NOTE_##name,
+    GATE_NOTE_MAP(GATE_NOTE_ENUM)
+#undef GATE_NOTE_ENUM
+};
+
+/* Somebody who waits for a read until a deadline. Two references: his and the job's. */
+struct waiter {
+    struct mem *mem;
+    _Atomic uint32_t references; /* acquire-release: the last one frees what both have seen */
+    _Atomic bool gone;           /* relaxed hint: the reader need not bother; the truth is `left`, under the lock */
+    pthread_mutex_t lock;        /* protects the rest; taken alone */
+    pthread_cond_t answered;
+    bool done, left;
+    aic_status status;
+    struct buf record;
+};
+
+struct job {
+    aic_key key;
+    gate_done_fn *done;
+    void *context;
+    struct waiter *waiter; /* NULL for gate_read; borrowed: the context holds the reference */
+    bool probe;
+    struct job *next;
+};
+
+struct reader {
+    struct gate *gate;
+    pthread_t thread;
+    uint64_t busy_since_ns; /* 0: not in the tier */
+    struct job *job;        /* in the tier with it; NULL when destroy has answered in its place */
+    struct buf record;      /* the reader's alone */
+};
+
+struct gate {
+    struct mem *mem;
+    const aic_clock *clock;
+    struct tier *tier;
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+    uint64_t sync_ns, close_ns;
+    unsigned reader_count;
+
+    pthread_mutex_t lock; /* protects all that follows; a leaf */
+    pthread_cond_t jobs_changed, writes_changed, progress;
+    unsigned notes; /* bits of enum gate_note */
+    bool stopping, abandoned;
+    unsigned threads; /* still running */
+
+    struct breaker reads;
+    struct job *first_job, *last_job;
+    size_t job_count;
+    struct reader readers[GATE_MAX_READERS];
+
+    pthread_t writer;
+    struct breaker writes;
+    struct queue queue;
+    bool queue_is_full; /* for the log: a put was dropped and none accepted since */
+    bool distrusted;
+    uint64_t distrusts;      /* times; a read that saw another number before it asked is a miss */
+    bool gave_up;            /* the end of the gate met a tier that fails */
+    uint64_t write_retry_ns; /* not before */
+    unsigned flushing;       /* flushes that wait: no gathering of batches */
+    bool sync_wanted;        /* by a flush */
+    uint64_t sync_due_ns;
+    uint64_t unsynced_bytes; /* applied since the last sync began */
+    uint64_t syncs_begun, syncs_done; /* numbers of syncs: a flush waits for one that began after it */
+
+    uint64_t dropped_writes, timeouts, errors;
+};
+
+void gate_lock(struct gate *gate);
+/* Unlocks and tells the log what happened meanwhile. */
+void gate_unlock(struct gate *gate);
+void gate_note(struct gate *gate, enum gate_note note);
+uint64_t gate_now(const struct gate *gate);
+/* Waits on a condition for at most this long (UINT64_MAX: until it is signalled). */
+void gate_wait(struct gate *gate, pthread_cond_t *condition, uint64_t ns);
+/* A failure that tells of the tier's health, not of the one record. */
+bool gate_is_failure(aic_status status);
+/* A thread's last words: under the lock; the last one after an abandoned end frees the gate. Unlocks. */
+void gate_thread_ends(struct gate *gate);
+
+/* gate_read.c: the main function of a reader; jobs to be answered without the tier. */
+void *gate_reader_main(void *reader);
+/* Takes all waiting jobs out of the list (under the lock), to be answered by gate_answer_jobs (without it). */
+struct job *gate_take_jobs(struct gate *gate);
+void gate_answer_jobs(struct gate *gate, struct job *jobs, aic_status status);
+
+/* gate_write.c */
+void *gate_writer_main(void *gate);
+/* Drops what is queued, serves nothing of the tier until it was emptied. Under the lock. */
+void gate_begin_distrust(struct gate *gate);
+
+#endif
