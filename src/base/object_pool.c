@@ -1,4 +1,4 @@
-#include "base/pool.h"
+#include "base/object_pool.h"
 
 #include "base/check.h"
 
@@ -10,16 +10,16 @@
 /* In front of every object, padded so that the object keeps the alignment of an allocation. */
 struct pool_object {
     _Alignas(16) uint64_t mark;
-    struct pool *pool;
+    struct object_pool *pool;
     struct pool_object *next; /* on the free list */
 };
 
-static size_t whole_bytes(const struct pool *pool)
+static size_t whole_bytes(const struct object_pool *pool)
 {
     return sizeof(struct pool_object) + pool->object_bytes;
 }
 
-void pool_init(struct pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
+void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
                size_t max_free)
 {
     memset(pool, 0, sizeof *pool);
@@ -31,7 +31,7 @@ void pool_init(struct pool *pool, const char *name, struct mem *mem, enum mem_ow
     CHECK(pthread_mutex_init(&pool->mutex, NULL) == 0);
 }
 
-static void release_list(struct pool *pool, struct pool_object *object)
+static void release_list(struct object_pool *pool, struct pool_object *object)
 {
     while (object != NULL) {
         struct pool_object *next = object->next;
@@ -41,7 +41,7 @@ static void release_list(struct pool *pool, struct pool_object *object)
     }
 }
 
-void pool_fini(struct pool *pool)
+void object_pool_fini(struct object_pool *pool)
 {
     CHECK(pool->active == 0);
     release_list(pool, pool->free_list);
@@ -49,7 +49,7 @@ void pool_fini(struct pool *pool)
     pthread_mutex_destroy(&pool->mutex);
 }
 
-static struct pool_object *take_free(struct pool *pool)
+static struct pool_object *take_free(struct object_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     struct pool_object *object = pool->free_list;
@@ -67,7 +67,7 @@ static struct pool_object *take_free(struct pool *pool)
     return object;
 }
 
-static struct pool_object *create(struct pool *pool)
+static struct pool_object *create(struct object_pool *pool)
 {
     struct pool_object *object = mem_alloc(pool->mem, pool->owner, whole_bytes(pool));
     pthread_mutex_lock(&pool->mutex);
@@ -77,7 +77,7 @@ static struct pool_object *create(struct pool *pool)
     return object;
 }
 
-void *pool_take(struct pool *pool)
+void *object_pool_take(struct object_pool *pool)
 {
     struct pool_object *object = take_free(pool);
     if (object == NULL) object = create(pool);
@@ -88,7 +88,7 @@ void *pool_take(struct pool *pool)
     return memset(object + 1, 0, pool->object_bytes);
 }
 
-bool pool_give(struct pool *pool, void **given)
+bool object_pool_give(struct object_pool *pool, void **given)
 {
     if (*given == NULL) return true;
     struct pool_object *object = (struct pool_object *)*given - 1;
@@ -113,7 +113,7 @@ bool pool_give(struct pool *pool, void **given)
     return ours;
 }
 
-size_t pool_shrink(struct pool *pool, bool all)
+size_t object_pool_shrink(struct object_pool *pool, bool all)
 {
     pthread_mutex_lock(&pool->mutex);
     uint64_t count = all ? pool->free_count : (pool->low_water + 1) / 2;
@@ -132,10 +132,10 @@ size_t pool_shrink(struct pool *pool, bool all)
     return (size_t)count * whole_bytes(pool);
 }
 
-void pool_stats(struct pool *pool, struct pool_stats *out)
+void object_pool_stats(struct object_pool *pool, struct object_pool_stats *out)
 {
     pthread_mutex_lock(&pool->mutex);
-    *out = (struct pool_stats){.name = pool->name,
+    *out = (struct object_pool_stats){.name = pool->name,
                                .size = pool->free_count,
                                .active = pool->active,
                                .object_bytes = pool->object_bytes,

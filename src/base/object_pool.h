@@ -1,5 +1,5 @@
 /*
- * pool.h - fixed-size objects that are used again instead of allocated again.
+ * object_pool.h - fixed-size objects that are used again instead of allocated again.
  *
  * Taking gives a zeroed object from the free list (a hit) or a new one (a miss). Giving back puts it on the free list, or releases it when the
  * list is full. Each object carries a mark in front that says who has it, so that giving the same object twice is refused and counted instead of handing it to
@@ -7,8 +7,8 @@
  *
  * Any thread may call any function; a mutex per pool, never held over an allocation.
  */
-#ifndef BASE_POOL_H
-#define BASE_POOL_H
+#ifndef BASE_OBJECT_POOL_H
+#define BASE_OBJECT_POOL_H
 
 #include "base/mem.h"
 
@@ -16,7 +16,7 @@
 
 struct pool_object;
 
-struct pool {
+struct object_pool {
     const char *name; /* static */
     struct mem *mem;
     enum mem_owner owner;
@@ -27,7 +27,7 @@ struct pool {
     uint64_t free_count, active, hits, misses, created, released, refused, high_water, low_water;
 };
 
-struct pool_stats {
+struct object_pool_stats {
     const char *name;
     uint64_t size;  /* objects on the free list */
     uint64_t active;
@@ -36,17 +36,17 @@ struct pool_stats {
 };
 
 /* max_free: objects kept for reuse. `name` is static. Allocates nothing. */
-void pool_init(struct pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
+void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
                size_t max_free);
 /* Every object must have been given back. */
-void pool_fini(struct pool *pool);
+void object_pool_fini(struct object_pool *pool);
 
 /* A zeroed object, or NULL without memory. */
-void *pool_take(struct pool *pool);
+void *object_pool_take(struct object_pool *pool);
 /* Gives *object back and nulls it. Accepts a pointer to NULL. false: it was given back already, or is none of this pool's; nothing is done then. */
-bool pool_give(struct pool *pool, void **object);
+bool object_pool_give(struct object_pool *pool, void **object);
 /* Releases half of what was free all the time since the last call; with `all` every free object. Returns the bytes released. */
-size_t pool_shrink(struct pool *pool, bool all);
-void pool_stats(struct pool *pool, struct pool_stats *out);
+size_t object_pool_shrink(struct object_pool *pool, bool all);
+void object_pool_stats(struct object_pool *pool, struct object_pool_stats *out);
 
 #endif

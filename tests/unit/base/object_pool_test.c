@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/pool.h"
+#include "base/object_pool.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -15,13 +15,13 @@ static void counts_beyond_its_maximum(void **state)
     (void)state;
     struct mem mem;
     mem_init(&mem, NULL);
-    struct pool pool;
-    pool_init(&pool, "test", &mem, MEM_POOLS, 100, 2);
+    struct object_pool pool;
+    object_pool_init(&pool, "test", &mem, MEM_POOLS, 100, 2);
     void *objects[3];
-    for (int i = 0; i < 3; i++) assert_non_null(objects[i] = pool_take(&pool));
-    for (int i = 0; i < 3; i++) assert_true(pool_give(&pool, &objects[i]));
-    struct pool_stats stats;
-    pool_stats(&pool, &stats);
+    for (int i = 0; i < 3; i++) assert_non_null(objects[i] = object_pool_take(&pool));
+    for (int i = 0; i < 3; i++) assert_true(object_pool_give(&pool, &objects[i]));
+    struct object_pool_stats stats;
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.misses, 3);
     assert_int_equal(stats.created, 3);
     assert_int_equal(stats.released, 2);
@@ -29,7 +29,7 @@ static void counts_beyond_its_maximum(void **state)
     assert_int_equal(stats.active, 0);
     assert_int_equal(stats.high_water, 3);
     assert_int_equal(stats.bytes, mem_bytes(&mem, MEM_POOLS));
-    pool_fini(&pool);
+    object_pool_fini(&pool);
     mem_fini(&mem);
 }
 
@@ -38,22 +38,22 @@ static void clears_what_it_hands_out_again(void **state)
     (void)state;
     struct mem mem;
     mem_init(&mem, NULL);
-    struct pool pool;
-    pool_init(&pool, "test", &mem, MEM_POOLS, 64, 8);
-    char *object = pool_take(&pool);
+    struct object_pool pool;
+    object_pool_init(&pool, "test", &mem, MEM_POOLS, 64, 8);
+    char *object = object_pool_take(&pool);
     memset(object, 'x', 64);
     void *given = object;
-    assert_true(pool_give(&pool, &given));
+    assert_true(object_pool_give(&pool, &given));
     assert_null(given);
-    char *again = pool_take(&pool);
+    char *again = object_pool_take(&pool);
     assert_ptr_equal(again, object);
     for (int i = 0; i < 64; i++) assert_int_equal(again[i], 0);
-    struct pool_stats stats;
-    pool_stats(&pool, &stats);
+    struct object_pool_stats stats;
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.hits, 1);
     given = again;
-    assert_true(pool_give(&pool, &given));
-    pool_fini(&pool);
+    assert_true(object_pool_give(&pool, &given));
+    object_pool_fini(&pool);
     mem_fini(&mem);
 }
 
@@ -62,25 +62,25 @@ static void refuses_an_object_given_twice(void **state)
     (void)state;
     struct mem mem;
     mem_init(&mem, NULL);
-    struct pool pool, other;
-    pool_init(&pool, "test", &mem, MEM_POOLS, 64, 8);
-    pool_init(&other, "other", &mem, MEM_POOLS, 64, 8);
-    void *object = pool_take(&pool);
+    struct object_pool pool, other;
+    object_pool_init(&pool, "test", &mem, MEM_POOLS, 64, 8);
+    object_pool_init(&other, "other", &mem, MEM_POOLS, 64, 8);
+    void *object = object_pool_take(&pool);
     void *first = object, *second = object, *stranger = object;
-    assert_false(pool_give(&other, &stranger));
-    assert_true(pool_give(&pool, &first));
-    assert_false(pool_give(&pool, &second));
+    assert_false(object_pool_give(&other, &stranger));
+    assert_true(object_pool_give(&pool, &first));
+    assert_false(object_pool_give(&pool, &second));
     assert_non_null(second);
-    void *a = pool_take(&pool), *b = pool_take(&pool);
+    void *a = object_pool_take(&pool), *b = object_pool_take(&pool);
     assert_ptr_not_equal(a, b);
-    struct pool_stats stats;
-    pool_stats(&pool, &stats);
+    struct object_pool_stats stats;
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.refused, 1);
     assert_int_equal(stats.active, 2);
-    assert_true(pool_give(&pool, &a));
-    assert_true(pool_give(&pool, &b));
-    pool_fini(&pool);
-    pool_fini(&other);
+    assert_true(object_pool_give(&pool, &a));
+    assert_true(object_pool_give(&pool, &b));
+    object_pool_fini(&pool);
+    object_pool_fini(&other);
     mem_fini(&mem);
 }
 
@@ -89,33 +89,33 @@ static void shrinks_by_half_of_its_low_water(void **state)
     (void)state;
     struct mem mem;
     mem_init(&mem, NULL);
-    struct pool pool;
-    pool_init(&pool, "test", &mem, MEM_POOLS, 64, 100);
+    struct object_pool pool;
+    object_pool_init(&pool, "test", &mem, MEM_POOLS, 64, 100);
     void *objects[10];
-    for (int i = 0; i < 10; i++) objects[i] = pool_take(&pool);
-    for (int i = 0; i < 10; i++) pool_give(&pool, &objects[i]);
-    assert_int_equal(pool_shrink(&pool, false), 0); /* the low water since the start is 0 */
-    struct pool_stats stats;
-    assert_true(pool_shrink(&pool, false) > 0);
-    pool_stats(&pool, &stats);
+    for (int i = 0; i < 10; i++) objects[i] = object_pool_take(&pool);
+    for (int i = 0; i < 10; i++) object_pool_give(&pool, &objects[i]);
+    assert_int_equal(object_pool_shrink(&pool, false), 0); /* the low water since the start is 0 */
+    struct object_pool_stats stats;
+    assert_true(object_pool_shrink(&pool, false) > 0);
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.size, 5);
-    pool_shrink(&pool, true);
-    pool_stats(&pool, &stats);
+    object_pool_shrink(&pool, true);
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.size, 0);
     assert_int_equal(mem_bytes(&mem, MEM_POOLS), 0);
-    pool_fini(&pool);
+    object_pool_fini(&pool);
     mem_fini(&mem);
 }
 
 static void *take_and_give(void *context)
 {
-    struct pool *pool = context;
+    struct object_pool *pool = context;
     for (int i = 0; i < 20000; i++) {
-        uint64_t *object = pool_take(pool);
+        uint64_t *object = object_pool_take(pool);
         if (object == NULL || object[0] != 0) return context;
         object[0] = (uint64_t)i + 1;
         void *given = object;
-        if (!pool_give(pool, &given)) return context;
+        if (!object_pool_give(pool, &given)) return context;
     }
     return NULL;
 }
@@ -125,8 +125,8 @@ static void serves_many_threads(void **state)
     (void)state;
     struct mem mem;
     mem_init(&mem, NULL);
-    struct pool pool;
-    pool_init(&pool, "test", &mem, MEM_POOLS, 64, 2);
+    struct object_pool pool;
+    object_pool_init(&pool, "test", &mem, MEM_POOLS, 64, 2);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, take_and_give, &pool), 0);
     for (int i = 0; i < 4; i++) {
@@ -134,11 +134,11 @@ static void serves_many_threads(void **state)
         pthread_join(threads[i], &failed);
         assert_null(failed);
     }
-    struct pool_stats stats;
-    pool_stats(&pool, &stats);
+    struct object_pool_stats stats;
+    object_pool_stats(&pool, &stats);
     assert_int_equal(stats.hits + stats.misses, 80000);
     assert_int_equal(stats.active, 0);
-    pool_fini(&pool);
+    object_pool_fini(&pool);
     mem_fini(&mem);
 }
 
