@@ -1,7 +1,7 @@
 /* Health: the worst part decides, retries back off, and a check that hangs holds up nobody. */
 #include "fixture.h"
 
-#include "monitor/health.h"
+#include "monitor/probes.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@ struct world {
     struct mem mem;
     _Atomic uint64_t now_ms;
     aic_clock clock;
-    struct health *health;
+    struct probes *probes;
     double pauses[8];
     unsigned pause_count;
 };
@@ -41,37 +41,37 @@ static void world_open(struct world *w, unsigned retries, double backoff)
     mem_init(&w->mem, NULL);
     atomic_store(&w->now_ms, 1700000000000);
     w->clock = (aic_clock){wall, mono, w};
-    struct health_options options = {.mem = &w->mem,
+    struct probe_options options = {.mem = &w->mem,
                                      .clock = &w->clock,
                                      .retries = retries,
                                      .backoff_seconds = backoff,
                                      .pause = keep_pause,
                                      .pause_context = w};
-    assert_int_equal(health_create(&options, &w->health), AIC_OK);
+    assert_int_equal(probes_create(&options, &w->probes), AIC_OK);
 }
 
 static void world_close(struct world *w)
 {
-    health_destroy(&w->health);
+    probes_destroy(&w->probes);
     mem_fini(&w->mem);
 }
 
-static aic_status healthy(void *context, struct health_result *result)
+static aic_status healthy(void *context, struct probe_result *result)
 {
     (void)context;
     snprintf(result->details, sizeof result->details, "fine");
     return AIC_OK;
 }
 
-static aic_status degraded(void *context, struct health_result *result)
+static aic_status degraded(void *context, struct probe_result *result)
 {
     (void)context;
-    result->status = HEALTH_DEGRADED;
+    result->status = PROBE_DEGRADED;
     return AIC_OK;
 }
 
 /* Fails as often as the counter says. */
-static aic_status fails(void *context, struct health_result *result)
+static aic_status fails(void *context, struct probe_result *result)
 {
     unsigned *left = context;
     if ((*left)-- == 0) {
@@ -82,10 +82,10 @@ static aic_status fails(void *context, struct health_result *result)
     return AIC_IO;
 }
 
-static enum health_status overall(struct world *w, unsigned expected_up, unsigned expected_counted)
+static enum probe_status overall(struct world *w, unsigned expected_up, unsigned expected_counted)
 {
     unsigned up, counted;
-    enum health_status status = health_overall(w->health, &up, &counted);
+    enum probe_status status = probes_overall(w->probes, &up, &counted);
     assert_int_equal(up, expected_up);
     assert_int_equal(counted, expected_counted);
     return status;
@@ -97,20 +97,20 @@ static void takes_the_worst_of_the_parts(void **state)
     struct world w;
     world_open(&w, 0, 0);
     unsigned never = UINT_MAX;
-    assert_int_equal(overall(&w, 0, 0), HEALTH_HEALTHY);
-    assert_int_equal(health_register(w.health, "a", healthy, NULL), AIC_OK);
-    assert_int_equal(health_register_disabled(w.health, "off"), AIC_OK);
-    assert_int_equal(health_run(w.health, "a"), AIC_OK);
-    assert_int_equal(overall(&w, 1, 1), HEALTH_HEALTHY);
-    assert_int_equal(health_register(w.health, "b", degraded, NULL), AIC_OK);
-    assert_int_equal(health_run(w.health, "b"), AIC_OK);
-    assert_int_equal(overall(&w, 1, 2), HEALTH_DEGRADED);
-    assert_int_equal(health_register(w.health, "c", fails, &never), AIC_OK);
-    assert_int_equal(health_run(w.health, "c"), AIC_OK);
-    assert_int_equal(overall(&w, 1, 3), HEALTH_UNHEALTHY);
-    struct health_report report;
-    assert_int_equal(health_get(w.health, "off", &report), AIC_OK);
-    assert_int_equal(report.status, HEALTH_DISABLED);
+    assert_int_equal(overall(&w, 0, 0), PROBE_HEALTHY);
+    assert_int_equal(probes_register(w.probes, "a", healthy, NULL), AIC_OK);
+    assert_int_equal(probes_register_disabled(w.probes, "off"), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
+    assert_int_equal(overall(&w, 1, 1), PROBE_HEALTHY);
+    assert_int_equal(probes_register(w.probes, "b", degraded, NULL), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "b"), AIC_OK);
+    assert_int_equal(overall(&w, 1, 2), PROBE_DEGRADED);
+    assert_int_equal(probes_register(w.probes, "c", fails, &never), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "c"), AIC_OK);
+    assert_int_equal(overall(&w, 1, 3), PROBE_UNHEALTHY);
+    struct probe_report report;
+    assert_int_equal(probes_get(w.probes, "off", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_DISABLED);
     world_close(&w);
 }
 
@@ -119,16 +119,16 @@ static void refuses_bad_registrations(void **state)
     (void)state;
     struct world w;
     world_open(&w, 0, 0);
-    struct health_report report;
-    assert_int_equal(health_register(w.health, "", healthy, NULL), AIC_INVALID);
-    assert_int_equal(health_register(w.health, NULL, healthy, NULL), AIC_INVALID);
-    assert_int_equal(health_register(w.health, "a", NULL, NULL), AIC_INVALID);
-    assert_int_equal(health_run(w.health, "unknown"), AIC_NOT_FOUND);
-    assert_int_equal(health_get(w.health, "unknown", &report), AIC_NOT_FOUND);
-    assert_int_equal(health_register(w.health, "a", degraded, NULL), AIC_OK);
-    assert_int_equal(health_register(w.health, "a", healthy, NULL), AIC_OK);
-    assert_int_equal(health_run(w.health, "a"), AIC_OK);
-    assert_int_equal(overall(&w, 1, 1), HEALTH_HEALTHY);
+    struct probe_report report;
+    assert_int_equal(probes_register(w.probes, "", healthy, NULL), AIC_INVALID);
+    assert_int_equal(probes_register(w.probes, NULL, healthy, NULL), AIC_INVALID);
+    assert_int_equal(probes_register(w.probes, "a", NULL, NULL), AIC_INVALID);
+    assert_int_equal(probes_run(w.probes, "unknown"), AIC_NOT_FOUND);
+    assert_int_equal(probes_get(w.probes, "unknown", &report), AIC_NOT_FOUND);
+    assert_int_equal(probes_register(w.probes, "a", degraded, NULL), AIC_OK);
+    assert_int_equal(probes_register(w.probes, "a", healthy, NULL), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
+    assert_int_equal(overall(&w, 1, 1), PROBE_HEALTHY);
     world_close(&w);
 }
 
@@ -140,14 +140,14 @@ static void retries_with_growing_pauses(void **state)
         struct world w;
         world_open(&w, 3, backoffs[k]);
         unsigned failures = 100;
-        struct health_report report;
-        assert_int_equal(health_register(w.health, "a", fails, &failures), AIC_OK);
-        assert_int_equal(health_run(w.health, "a"), AIC_OK);
+        struct probe_report report;
+        assert_int_equal(probes_register(w.probes, "a", fails, &failures), AIC_OK);
+        assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
         assert_int_equal(failures, 96);
         assert_int_equal(w.pause_count, 3);
         for (unsigned i = 0; i < 3; i++) assert_true(w.pauses[i] == backoffs[k] * (1 << i));
-        assert_int_equal(health_get(w.health, "a", &report), AIC_OK);
-        assert_int_equal(report.status, HEALTH_UNHEALTHY);
+        assert_int_equal(probes_get(w.probes, "a", &report), AIC_OK);
+        assert_int_equal(report.status, PROBE_UNHEALTHY);
         assert_true(report.response_ms >= backoffs[k] * 7000 - 3); /* with its retries */
         world_close(&w);
     }
@@ -159,13 +159,13 @@ static void recovers_after_one_failure_without_pause(void **state)
     struct world w;
     world_open(&w, 2, -1); /* a negative pause is none */
     unsigned failures = 1;
-    struct health_report report;
-    assert_int_equal(health_register(w.health, "a", fails, &failures), AIC_OK);
-    assert_int_equal(health_run(w.health, "a"), AIC_OK);
+    struct probe_report report;
+    assert_int_equal(probes_register(w.probes, "a", fails, &failures), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
     assert_int_equal(w.pause_count, 1);
     assert_true(w.pauses[0] == 0);
-    assert_int_equal(health_get(w.health, "a", &report), AIC_OK);
-    assert_int_equal(report.status, HEALTH_HEALTHY);
+    assert_int_equal(probes_get(w.probes, "a", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_HEALTHY);
     assert_int_equal(report.checked_ms, 1700000000000);
     world_close(&w);
 }
@@ -176,7 +176,7 @@ struct hang {
     bool inside, let_go;
 };
 
-static aic_status hangs(void *context, struct health_result *result)
+static aic_status hangs(void *context, struct probe_result *result)
 {
     (void)result;
     struct hang *hang = context;
@@ -194,22 +194,22 @@ static void tells_of_a_check_that_hangs_while_it_hangs(void **state)
     struct world w;
     world_open(&w, 0, 0);
     struct hang hang = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    assert_int_equal(health_register(w.health, "slow", hangs, &hang), AIC_OK);
-    assert_int_equal(health_register(w.health, "quick", healthy, NULL), AIC_OK);
-    assert_int_equal(health_start(w.health), AIC_OK);
+    assert_int_equal(probes_register(w.probes, "slow", hangs, &hang), AIC_OK);
+    assert_int_equal(probes_register(w.probes, "quick", healthy, NULL), AIC_OK);
+    assert_int_equal(probes_start(w.probes), AIC_OK);
     pthread_mutex_lock(&hang.mutex);
     while (!hang.inside) pthread_cond_wait(&hang.changed, &hang.mutex);
     pthread_mutex_unlock(&hang.mutex);
-    struct health_report report = {0};
+    struct probe_report report = {0};
     for (int i = 0; i < 5000 && report.checked_ms == 0; i++) {
-        assert_int_equal(health_get(w.health, "quick", &report), AIC_OK);
+        assert_int_equal(probes_get(w.probes, "quick", &report), AIC_OK);
         usleep(1000);
     }
-    assert_int_equal(report.status, HEALTH_HEALTHY);
+    assert_int_equal(report.status, PROBE_HEALTHY);
     assert_string_equal(report.details, "fine");
     atomic_fetch_add(&w.now_ms, 2500);
-    assert_int_equal(health_get(w.health, "slow", &report), AIC_OK);
-    assert_int_equal(report.status, HEALTH_DEGRADED);
+    assert_int_equal(probes_get(w.probes, "slow", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_DEGRADED);
     assert_non_null(strstr(report.details, "timed out"));
     assert_true(report.down_seconds >= 2.5);
     pthread_mutex_lock(&hang.mutex);
@@ -225,14 +225,14 @@ static void keeps_the_last_results(void **state)
     struct world w;
     world_open(&w, UINT_MAX, 0);
     unsigned failures = 1;
-    assert_int_equal(health_register(w.health, "a", fails, &failures), AIC_OK);
-    for (int i = 0; i < 70; i++) assert_int_equal(health_run(w.health, "a"), AIC_OK);
+    assert_int_equal(probes_register(w.probes, "a", fails, &failures), AIC_OK);
+    for (int i = 0; i < 70; i++) assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
     struct buf text;
     buf_init(&text, &w.mem, MEM_OTHER);
     struct json_writer writer;
     json_writer_init(&writer, &text);
-    assert_int_equal(health_write_history(w.health, "b", &writer), AIC_NOT_FOUND);
-    assert_int_equal(health_write_history(w.health, "a", &writer), AIC_OK);
+    assert_int_equal(probes_write_history(w.probes, "b", &writer), AIC_NOT_FOUND);
+    assert_int_equal(probes_write_history(w.probes, "a", &writer), AIC_OK);
     struct json json;
     json_init(&json, &w.mem, MEM_OTHER);
     assert_int_equal(json_scan(&json, buf_view(&text), NULL), AIC_OK);
@@ -252,5 +252,5 @@ int main(void)
         cmocka_unit_test(tells_of_a_check_that_hangs_while_it_hangs),
         cmocka_unit_test(keeps_the_last_results),
     };
-    return cmocka_run_group_tests_name("monitor health", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("monitor probes", tests, NULL, NULL);
 }

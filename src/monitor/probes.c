@@ -1,4 +1,4 @@
-#include "monitor/health.h"
+#include "monitor/probes.h"
 
 #include "base/check.h"
 #include "monitor/fields.h"
@@ -16,13 +16,13 @@
 struct past {
     uint64_t checked_ms;
     double response_ms;
-    struct health_result result;
+    struct probe_result result;
 };
 
 struct part {
-    struct health *health;
+    struct probes *probes;
     char name[NAME_BYTES];
-    health_check_fn *check; /* NULL: disabled */
+    probe_check_fn *check; /* NULL: disabled */
     void *context;
     pthread_t thread;
     bool started;
@@ -32,8 +32,8 @@ struct part {
     size_t runs;
 };
 
-struct health {
-    struct health_options options;
+struct probes {
+    struct probe_options options;
     pthread_mutex_t mutex; /* guards the parts and `stopping`; taken last, no check runs under it */
     pthread_cond_t stop;
     bool stopping;
@@ -41,15 +41,15 @@ struct health {
     size_t count;
 };
 
-const char *health_status_name(enum health_status status)
+const char *probe_status_name(enum probe_status status)
 {
     static const char *const names[] = {"healthy", "degraded", "unhealthy", "disabled"};
     return names[status];
 }
 
-aic_status health_create(const struct health_options *options, struct health **out)
+aic_status probes_create(const struct probe_options *options, struct probes **out)
 {
-    struct health *made = mem_zalloc(options->mem, MEM_MONITOR, sizeof *made);
+    struct probes *made = mem_zalloc(options->mem, MEM_MONITOR, sizeof *made);
     if (made == NULL) return AIC_NO_MEMORY;
     made->options = *options;
     if (made->options.interval_ms == 0) made->options.interval_ms = 5000;
@@ -68,9 +68,9 @@ aic_status health_create(const struct health_options *options, struct health **o
     return AIC_OK;
 }
 
-void health_destroy(struct health **health)
+void probes_destroy(struct probes **probes)
 {
-    struct health *h = *health;
+    struct probes *h = *probes;
     if (h == NULL) return;
     pthread_mutex_lock(&h->mutex);
     h->stopping = true;
@@ -81,120 +81,120 @@ void health_destroy(struct health **health)
     pthread_cond_destroy(&h->stop);
     pthread_mutex_destroy(&h->mutex);
     mem_free(h->options.mem, MEM_MONITOR, h, sizeof *h);
-    *health = NULL;
+    *probes = NULL;
 }
 
-static struct part *find(struct health *health, const char *name)
+static struct part *find(struct probes *probes, const char *name)
 {
-    for (size_t i = 0; i < health->count; i++)
-        if (strcmp(health->parts[i].name, name) == 0) return &health->parts[i];
+    for (size_t i = 0; i < probes->count; i++)
+        if (strcmp(probes->parts[i].name, name) == 0) return &probes->parts[i];
     return NULL;
 }
 
-static aic_status add(struct health *health, const char *name, health_check_fn *check, void *context)
+static aic_status add(struct probes *probes, const char *name, probe_check_fn *check, void *context)
 {
     if (name == NULL || name[0] == '\0' || strlen(name) >= NAME_BYTES) return AIC_INVALID;
-    pthread_mutex_lock(&health->mutex);
-    struct part *part = find(health, name);
-    bool room = part != NULL || health->count < MAX_PARTS;
-    if (part == NULL && room) part = &health->parts[health->count++];
+    pthread_mutex_lock(&probes->mutex);
+    struct part *part = find(probes, name);
+    bool room = part != NULL || probes->count < MAX_PARTS;
+    if (part == NULL && room) part = &probes->parts[probes->count++];
     if (room) {
-        *part = (struct part){.health = health, .check = check, .context = context};
-        part->healthy_ns = clock_mono_ns(health->options.clock);
+        *part = (struct part){.probes = probes, .check = check, .context = context};
+        part->healthy_ns = clock_mono_ns(probes->options.clock);
         snprintf(part->name, sizeof part->name, "%s", name);
     }
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_unlock(&probes->mutex);
     return room ? AIC_OK : AIC_FULL;
 }
 
-aic_status health_register(struct health *health, const char *name, health_check_fn *check, void *context)
+aic_status probes_register(struct probes *probes, const char *name, probe_check_fn *check, void *context)
 {
-    return check != NULL ? add(health, name, check, context) : AIC_INVALID;
+    return check != NULL ? add(probes, name, check, context) : AIC_INVALID;
 }
 
-aic_status health_register_disabled(struct health *health, const char *name)
+aic_status probes_register_disabled(struct probes *probes, const char *name)
 {
-    return add(health, name, NULL, NULL);
+    return add(probes, name, NULL, NULL);
 }
 
 /* --------------------------------------------------------------------------------------------------------- run -- */
 
 /* Waits on the stop condition, so that destroying never waits for a pause. true: stopping. */
-static bool wait_or_stop(struct health *health, double seconds)
+static bool wait_or_stop(struct probes *probes, double seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)(seconds * 1e9);
     until.tv_sec += (time_t)(ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
-    pthread_mutex_lock(&health->mutex);
-    while (!health->stopping && pthread_cond_timedwait(&health->stop, &health->mutex, &until) != ETIMEDOUT) {
+    pthread_mutex_lock(&probes->mutex);
+    while (!probes->stopping && pthread_cond_timedwait(&probes->stop, &probes->mutex, &until) != ETIMEDOUT) {
     }
-    bool stopping = health->stopping;
-    pthread_mutex_unlock(&health->mutex);
+    bool stopping = probes->stopping;
+    pthread_mutex_unlock(&probes->mutex);
     return stopping;
 }
 
-static bool pause_before_retry(struct health *health, double seconds)
+static bool pause_before_retry(struct probes *probes, double seconds)
 {
-    if (health->options.pause == NULL) return !wait_or_stop(health, seconds);
-    health->options.pause(health->options.pause_context, seconds);
+    if (probes->options.pause == NULL) return !wait_or_stop(probes, seconds);
+    probes->options.pause(probes->options.pause_context, seconds);
     return true;
 }
 
 /* The check with its retries. */
-static void try_check(struct part *part, struct health_result *result)
+static void try_check(struct part *part, struct probe_result *result)
 {
-    struct health *health = part->health;
-    double backoff = health->options.backoff_seconds;
+    struct probes *probes = part->probes;
+    double backoff = probes->options.backoff_seconds;
     for (unsigned attempt = 0;; attempt++) {
-        *result = (struct health_result){.status = HEALTH_HEALTHY};
+        *result = (struct probe_result){.status = PROBE_HEALTHY};
         aic_status status = part->check(part->context, result);
         if (status == AIC_OK) return;
-        if (result->status == HEALTH_HEALTHY) result->status = HEALTH_UNHEALTHY;
+        if (result->status == PROBE_HEALTHY) result->status = PROBE_UNHEALTHY;
         if (result->details[0] == '\0')
             snprintf(result->details, sizeof result->details, "%s", aic_status_text(status));
-        if (attempt == health->options.retries || !pause_before_retry(health, backoff)) return;
+        if (attempt == probes->options.retries || !pause_before_retry(probes, backoff)) return;
         backoff *= 2;
     }
 }
 
 static void run(struct part *part)
 {
-    struct health *health = part->health;
-    uint64_t start = clock_mono_ns(health->options.clock);
-    pthread_mutex_lock(&health->mutex);
+    struct probes *probes = part->probes;
+    uint64_t start = clock_mono_ns(probes->options.clock);
+    pthread_mutex_lock(&probes->mutex);
     part->running_since_ns = start > 0 ? start : 1;
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_unlock(&probes->mutex);
     struct past past;
     try_check(part, &past.result);
-    uint64_t end = clock_mono_ns(health->options.clock);
-    past.checked_ms = clock_wall_ms(health->options.clock);
+    uint64_t end = clock_mono_ns(probes->options.clock);
+    past.checked_ms = clock_wall_ms(probes->options.clock);
     past.response_ms = (double)(end - start) / 1e6;
-    if (end - start > health->options.deadline_ms * 1000000) {
-        past.result.status = past.result.status == HEALTH_UNHEALTHY ? HEALTH_UNHEALTHY : HEALTH_DEGRADED;
+    if (end - start > probes->options.deadline_ms * 1000000) {
+        past.result.status = past.result.status == PROBE_UNHEALTHY ? PROBE_UNHEALTHY : PROBE_DEGRADED;
         snprintf(past.result.details, sizeof past.result.details, "timed out: took %.0f ms, allowed are %llu ms",
-                 past.response_ms, (unsigned long long)health->options.deadline_ms);
+                 past.response_ms, (unsigned long long)probes->options.deadline_ms);
     }
-    pthread_mutex_lock(&health->mutex);
+    pthread_mutex_lock(&probes->mutex);
     part->running_since_ns = 0;
-    if (past.result.status == HEALTH_HEALTHY) part->healthy_ns = end;
+    if (past.result.status == PROBE_HEALTHY) part->healthy_ns = end;
     part->past[part->runs++ % HISTORY_KEPT] = past;
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_unlock(&probes->mutex);
 }
 
 static void *run_always(void *context)
 {
     struct part *part = context;
     do run(part);
-    while (!wait_or_stop(part->health, (double)part->health->options.interval_ms / 1000));
+    while (!wait_or_stop(part->probes, (double)part->probes->options.interval_ms / 1000));
     return NULL;
 }
 
-aic_status health_start(struct health *health)
+aic_status probes_start(struct probes *probes)
 {
-    for (size_t i = 0; i < health->count; i++) {
-        struct part *part = &health->parts[i];
+    for (size_t i = 0; i < probes->count; i++) {
+        struct part *part = &probes->parts[i];
         if (part->check == NULL || part->started) continue;
         if (pthread_create(&part->thread, NULL, run_always, part) != 0) return AIC_NO_MEMORY;
         part->started = true;
@@ -202,11 +202,11 @@ aic_status health_start(struct health *health)
     return AIC_OK;
 }
 
-aic_status health_run(struct health *health, const char *name)
+aic_status probes_run(struct probes *probes, const char *name)
 {
-    pthread_mutex_lock(&health->mutex);
-    struct part *part = find(health, name);
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_lock(&probes->mutex);
+    struct part *part = find(probes, name);
+    pthread_mutex_unlock(&probes->mutex);
     if (part == NULL) return AIC_NOT_FOUND;
     if (part->check != NULL) run(part);
     return AIC_OK;
@@ -214,15 +214,15 @@ aic_status health_run(struct health *health, const char *name)
 
 /* ------------------------------------------------------------------------------------------------------ report -- */
 
-static void describe(const struct part *part, struct health_report *out)
+static void describe(const struct part *part, struct probe_report *out)
 {
-    const struct health_options *options = &part->health->options;
-    *out = (struct health_report){.status = HEALTH_DISABLED};
+    const struct probe_options *options = &part->probes->options;
+    *out = (struct probe_report){.status = PROBE_DISABLED};
     if (part->check == NULL) {
         snprintf(out->details, sizeof out->details, "not configured");
         return;
     }
-    out->status = HEALTH_HEALTHY;
+    out->status = PROBE_HEALTHY;
     snprintf(out->details, sizeof out->details, "not checked yet");
     if (part->runs > 0) {
         const struct past *last = &part->past[(part->runs - 1) % HISTORY_KEPT];
@@ -233,53 +233,53 @@ static void describe(const struct part *part, struct health_report *out)
     }
     uint64_t now = clock_mono_ns(options->clock);
     if (part->running_since_ns > 0 && now > part->running_since_ns + options->deadline_ms * 1000000) {
-        if (out->status == HEALTH_HEALTHY) out->status = HEALTH_DEGRADED;
+        if (out->status == PROBE_HEALTHY) out->status = PROBE_DEGRADED;
         snprintf(out->details, sizeof out->details, "timed out: no answer for %llu ms",
                  (unsigned long long)((now - part->running_since_ns) / 1000000));
     }
-    if (out->status != HEALTH_HEALTHY && now > part->healthy_ns)
+    if (out->status != PROBE_HEALTHY && now > part->healthy_ns)
         out->down_seconds = (double)(now - part->healthy_ns) / 1e9;
 }
 
-aic_status health_get(struct health *health, const char *name, struct health_report *out)
+aic_status probes_get(struct probes *probes, const char *name, struct probe_report *out)
 {
-    pthread_mutex_lock(&health->mutex);
-    const struct part *part = find(health, name);
+    pthread_mutex_lock(&probes->mutex);
+    const struct part *part = find(probes, name);
     if (part != NULL) describe(part, out);
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_unlock(&probes->mutex);
     return part != NULL ? AIC_OK : AIC_NOT_FOUND;
 }
 
-void health_each(struct health *health, health_visit_fn *visit, void *context)
+void probes_each(struct probes *probes, probe_visit_fn *visit, void *context)
 {
-    for (size_t i = 0; i < health->count; i++) {
-        struct health_report report;
-        pthread_mutex_lock(&health->mutex);
-        describe(&health->parts[i], &report);
-        pthread_mutex_unlock(&health->mutex);
-        visit(context, health->parts[i].name, &report);
+    for (size_t i = 0; i < probes->count; i++) {
+        struct probe_report report;
+        pthread_mutex_lock(&probes->mutex);
+        describe(&probes->parts[i], &report);
+        pthread_mutex_unlock(&probes->mutex);
+        visit(context, probes->parts[i].name, &report);
     }
 }
 
 struct tally {
-    enum health_status worst;
+    enum probe_status worst;
     unsigned up, counted;
 };
 
-static void count_part(void *context, const char *name, const struct health_report *report)
+static void count_part(void *context, const char *name, const struct probe_report *report)
 {
     (void)name;
     struct tally *tally = context;
-    if (report->status == HEALTH_DISABLED) return;
+    if (report->status == PROBE_DISABLED) return;
     tally->counted++;
-    tally->up += report->status == HEALTH_HEALTHY;
+    tally->up += report->status == PROBE_HEALTHY;
     if (report->status > tally->worst) tally->worst = report->status;
 }
 
-enum health_status health_overall(struct health *health, unsigned *up, unsigned *counted)
+enum probe_status probes_overall(struct probes *probes, unsigned *up, unsigned *counted)
 {
-    struct tally tally = {.worst = HEALTH_HEALTHY};
-    health_each(health, count_part, &tally);
+    struct tally tally = {.worst = PROBE_HEALTHY};
+    probes_each(probes, count_part, &tally);
     *up = tally.up;
     *counted = tally.counted;
     return tally.worst;
@@ -289,16 +289,16 @@ static void write_past(const struct past *past, struct json_writer *out)
 {
     json_open(out, '{');
     put_time(out, "timestamp", past->checked_ms);
-    put_text(out, "status", health_status_name(past->result.status));
+    put_text(out, "status", probe_status_name(past->result.status));
     put_text(out, "details", past->result.details);
     put_number(out, "response_time_ms", past->response_ms);
     json_close(out, '}');
 }
 
-aic_status health_write_history(struct health *health, const char *name, struct json_writer *out)
+aic_status probes_write_history(struct probes *probes, const char *name, struct json_writer *out)
 {
-    pthread_mutex_lock(&health->mutex);
-    const struct part *part = find(health, name);
+    pthread_mutex_lock(&probes->mutex);
+    const struct part *part = find(probes, name);
     if (part != NULL) {
         json_open(out, '{');
         put_text(out, "part", part->name);
@@ -309,6 +309,6 @@ aic_status health_write_history(struct health *health, const char *name, struct 
         json_close(out, ']');
         json_close(out, '}');
     }
-    pthread_mutex_unlock(&health->mutex);
+    pthread_mutex_unlock(&probes->mutex);
     return part != NULL ? AIC_OK : AIC_NOT_FOUND;
 }
