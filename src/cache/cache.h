@@ -76,6 +76,7 @@ AIC_MUST_CHECK aic_status cache_put(struct aic_cache *cache, const struct cache_
  * copy it by value, use cache_hit_move(). One thread at a time. */
 struct cache_hit {
     struct aic_cache *cache;
+    aic_key key;
     struct pin pin;       /* memory tier */
     struct buf copy;      /* the record, when it is not in the memory tier */
     struct buf head;      /* the record's head, when it does not lie in one piece of the pin */
@@ -86,6 +87,7 @@ struct cache_hit {
 };
 
 /*
+ * `ns`: an entry of another namespace is a miss; empty lets any do (a caller who may see all of them).
  * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. A hit is counted here. A miss is
  * counted here only without storage; with storage the caller goes on to cache_lookup_storage() and then cache_count_storage().
  */
@@ -127,6 +129,9 @@ void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length);
 
 /* ---- the rest ---- */
+
+/* As aic_cache_delete(), but an empty `ns` lets any namespace do. */
+AIC_MUST_CHECK aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key);
 
 /* As aic_cache_explain() for a request in a scanned document. Waits for storage. */
 AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json,

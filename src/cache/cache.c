@@ -1,0 +1,288 @@
+/*
+ * cache.c - opening and closing a cache, and the protocol of its writers.
+ */
+#include "cache/inner.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DEFAULT_MEMORY_BYTES (UINT64_C(256) << 20)
+#define DEFAULT_ITEM_BYTES (UINT64_C(8) << 20)
+#define DEFAULT_STORAGE_BYTES (UINT64_C(10) << 30)
+#define DEFAULT_QUEUE_BYTES (UINT64_C(64) << 20)
+#define DEFAULT_THRESHOLD 1000
+#define DEFAULT_LEVEL 3
+#define DEFAULT_DEADLINE_MS 20
+#define DEFAULT_SYNC_MS 1000
+#define SYNC_DEADLINE_MS 60000
+#define MAX_PLAIN_BYTES (UINT64_C(2) << 30) /* what the JSON scanner takes, too */
+
+/* A zeroed number means the default, AIC_ZERO means zero. */
+static uint64_t or_default(uint64_t given, uint64_t fallback)
+{
+    return given == 0 ? fallback : given == AIC_ZERO ? 0 : given;
+}
+
+void cache_log(struct aic_cache *cache, aic_log_level level, const char *format, ...)
+{
+    if (cache->log == NULL) return;
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    cache->log(cache->log_context, level, line);
+}
+
+/* ---- writers ---- */
+
+struct stripe *writer_begin(struct aic_cache *cache, const aic_key *key)
+{
+    struct stripe *stripe = stripe_of(cache, key);
+    pthread_mutex_lock(&stripe->lock);
+    /* Sequentially consistent: odd is seen by every sample that reads what this writer is about to replace. */
+    atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst);
+    return stripe;
+}
+
+void writer_end(struct stripe *stripe)
+{
+    atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst);
+    pthread_mutex_unlock(&stripe->lock);
+}
+
+aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct moment moment, uint64_t expires_ms,
+                         const struct iovec *parts, size_t part_count, bool only_if_absent)
+{
+    if (!cache->memory_on) return AIC_NOT_STORED;
+    if (!moment_is_quiet(moment)) return AIC_STALE;
+    const struct store_guard guards[] = {{&cache->epoch, moment.epoch},
+                                         {&stripe_of(cache, key)->writes, moment.writes}};
+    return store_put(cache->store, &(struct store_put){.key = *key,
+                                                       .expires_ms = expires_ms,
+                                                       .parts = parts,
+                                                       .part_count = part_count,
+                                                       .only_if_absent = only_if_absent,
+                                                       .guards = guards,
+                                                       .guard_count = COUNT_OF(guards)});
+}
+
+/* ---- open and close ---- */
+
+/* Closes whatever was opened so far, in reverse. The tick thread goes first, so that nobody else is here. */
+static void cache_free(struct aic_cache *cache)
+{
+    tick_stop(cache);
+    bool hung = gate_destroy(&cache->gate) != AIC_OK;
+    hot_destroy(&cache->hot);
+    store_destroy(&cache->store);
+    codec_destroy(&cache->codec);
+    digest_destroy(&cache->digest);
+    filter_list_fini(&cache->filters);
+    if (cache->stripes != NULL) {
+        for (size_t i = 0; i < STRIPES; i++) pthread_mutex_destroy(&cache->stripes[i].lock);
+    }
+    mem_free(&cache->mem, MEM_CACHE, cache->stripes, STRIPES * sizeof *cache->stripes);
+    mem_free(&cache->mem, MEM_CACHE, cache->counts, COUNT_SLOTS * sizeof *cache->counts);
+    ttl_fini(cache);
+    pthread_mutex_destroy(&cache->invalidating);
+    pthread_mutex_destroy(&cache->ticking);
+    pthread_mutex_destroy(&cache->thread_lock);
+    pthread_cond_destroy(&cache->thread_wake);
+    if (hung) return; /* a thread that storage never gave back still uses the accounts and the clock: they are left to it */
+    struct mem own;
+    mem_init(&own, &cache->mem.allocator);
+    mem_fini(&cache->mem);
+    mem_free(&own, MEM_CACHE, cache, sizeof *cache);
+}
+
+/* The handle itself comes from the caller's allocator but is not in its own accounts, which live inside of it. */
+static struct aic_cache *cache_alloc(const aic_options *options)
+{
+    struct mem own;
+    mem_init(&own, options->allocator);
+    struct aic_cache *cache = mem_zalloc(&own, MEM_CACHE, sizeof *cache);
+    if (cache == NULL) return NULL;
+    mem_init(&cache->mem, options->allocator);
+    cache->clock = options->clock != NULL ? *options->clock : *clock_system();
+    cache->monitor = options->monitor;
+    cache->log = options->log;
+    cache->log_context = options->log_context;
+    cache->deadline_ms = options->storage_deadline_ms != 0 ? options->storage_deadline_ms : DEFAULT_DEADLINE_MS;
+    filter_list_init(&cache->filters, &cache->mem);
+    pthread_mutex_init(&cache->invalidating, NULL);
+    pthread_mutex_init(&cache->ticking, NULL);
+    pthread_mutex_init(&cache->thread_lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&cache->thread_wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return cache;
+}
+
+static aic_status make_tables(struct aic_cache *cache)
+{
+    cache->counts = mem_zalloc(&cache->mem, MEM_CACHE, COUNT_SLOTS * sizeof *cache->counts);
+    cache->stripes = mem_zalloc(&cache->mem, MEM_CACHE, STRIPES * sizeof *cache->stripes);
+    if (cache->stripes == NULL || cache->counts == NULL) return AIC_NO_MEMORY;
+    for (size_t i = 0; i < STRIPES; i++) pthread_mutex_init(&cache->stripes[i].lock, NULL);
+    return AIC_OK;
+}
+
+static aic_status make_memory_tier(struct aic_cache *cache, const aic_options *options)
+{
+    uint64_t max_bytes = or_default(options->memory_max_bytes, DEFAULT_MEMORY_BYTES);
+    cache->memory_on = max_bytes > 0;
+    cache->max_item_bytes = or_default(options->memory_max_item_bytes, DEFAULT_ITEM_BYTES);
+    TRY(store_create(&(struct store_options){.mem = &cache->mem,
+                                             .clock = &cache->clock,
+                                             .max_bytes = max_bytes,
+                                             .max_entries = or_default(options->memory_max_entries, 0),
+                                             .max_item_bytes = cache->max_item_bytes,
+                                             .policy = options->memory_policy},
+                     &cache->store));
+    return cache->memory_on ? hot_create(&cache->mem, max_bytes, &cache->hot) : AIC_OK;
+}
+
+static aic_status make_codec(struct aic_cache *cache, const aic_options *options, aic_error *error)
+{
+    int level = options->compression_level != 0 ? options->compression_level : DEFAULT_LEVEL;
+    if (level < 1 || level > 19)
+        return error_set(error, AIC_INVALID, "compression.level", "%d is no level: 1 to 19 are accepted", level);
+    return codec_create(&(struct codec_options){.mem = &cache->mem,
+                                                .threshold_bytes = or_default(options->compression_threshold_bytes,
+                                                                              DEFAULT_THRESHOLD),
+                                                .level = level,
+                                                .dictionary_off = options->dictionary_off,
+                                                .max_plain_bytes = MAX_PLAIN_BYTES},
+                        &cache->codec);
+}
+
+static aic_status make_directory(const char *path, aic_error *error)
+{
+    if (mkdir(path, 0700) == 0) return AIC_OK;
+    struct stat entry;
+    if (errno == EEXIST && stat(path, &entry) == 0 && S_ISDIR(entry.st_mode)) return AIC_OK;
+    int why = errno == EEXIST ? ENOTDIR : errno;
+    return error_set(error, AIC_IO, "data_dir", "cannot make the directory '%.200s': %s", path, strerror(why));
+}
+
+/* The storage tier that the options name; *out stays NULL without one. */
+static aic_status open_tier(struct aic_cache *cache, const aic_options *options, struct tier **out, aic_error *error)
+{
+    aic_storage kind = options->storage;
+    if (kind == AIC_STORAGE_DEFAULT) kind = options->data_dir != NULL ? AIC_STORAGE_LMDB : AIC_STORAGE_NONE;
+    if (kind == AIC_STORAGE_NONE) return AIC_OK;
+    if (kind != AIC_STORAGE_LMDB) return error_set(error, AIC_INVALID, "storage.kind", "none and lmdb are accepted");
+    if (options->data_dir == NULL) return error_set(error, AIC_INVALID, "data_dir", "storage needs a directory");
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/cache", options->data_dir) >= sizeof path)
+        return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
+    return lmdb_tier_open(&(struct lmdb_options){.mem = &cache->mem,
+                                                 .clock = &cache->clock,
+                                                 .directory = path,
+                                                 .max_bytes = or_default(options->storage_max_bytes,
+                                                                         DEFAULT_STORAGE_BYTES),
+                                                 .describe = record_describe},
+                          out, error);
+}
+
+/* Takes `tier` over in any case. */
+static aic_status make_gate(struct aic_cache *cache, const aic_options *options, struct tier *tier)
+{
+    aic_status status = gate_create(&(struct gate_options){.mem = &cache->mem,
+                                                           .clock = &cache->clock,
+                                                           .tier = tier,
+                                                           .queue_bytes = or_default(options->storage_queue_bytes,
+                                                                                     DEFAULT_QUEUE_BYTES),
+                                                           .sync_ms = options->storage_sync_ms != 0
+                                                                          ? options->storage_sync_ms
+                                                                          : DEFAULT_SYNC_MS,
+                                                           .log = options->log,
+                                                           .log_context = options->log_context},
+                                    &cache->gate);
+    if (status != AIC_OK) tier->ops->close(tier);
+    return status;
+}
+
+static aic_status cache_setup(struct aic_cache *cache, const aic_options *options, struct tier **tier,
+                              aic_error *error)
+{
+    TRY(make_tables(cache));
+    TRY(ttl_init(cache, options, error));
+    if (options->data_dir != NULL) TRY(make_directory(options->data_dir, error));
+    if (*tier == NULL) TRY(open_tier(cache, options, tier, error)); /* first: it locks the directory */
+    TRY(secret_load(cache, options, &cache->digest, error));
+    TRY(make_codec(cache, options, error));
+    TRY(make_memory_tier(cache, options));
+    if (*tier != NULL) {
+        struct tier *taken = *tier;
+        *tier = NULL;
+        TRY(make_gate(cache, options, taken));
+        TRY(dictionaries_load(cache, error));
+    }
+    return tick_start(cache);
+}
+
+aic_status cache_open(const aic_options *options, struct tier *tier, struct aic_cache **out, aic_error *error)
+{
+    static const aic_options defaults;
+    if (error != NULL) *error = (aic_error){0};
+    if (options == NULL) options = &defaults;
+    struct aic_cache *cache = cache_alloc(options);
+    aic_status status = cache != NULL ? cache_setup(cache, options, &tier, error) : AIC_NO_MEMORY;
+    if (status != AIC_OK) {
+        if (tier != NULL) tier->ops->close(tier);
+        if (cache != NULL) cache_free(cache);
+        if (error != NULL && error->status == AIC_OK) error_set(error, status, NULL, "%s", aic_status_text(status));
+        return status;
+    }
+    *out = cache;
+    return AIC_OK;
+}
+
+aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error)
+{
+    return cache_open(options, NULL, out, error);
+}
+
+void aic_cache_close(aic_cache **cache)
+{
+    if (cache == NULL || *cache == NULL) return;
+    cache_free(*cache);
+    *cache = NULL;
+}
+
+aic_status aic_cache_sync(aic_cache *cache)
+{
+    return cache->gate != NULL ? gate_flush(cache->gate, true, SYNC_DEADLINE_MS) : AIC_OK;
+}
+
+struct mem *cache_mem(struct aic_cache *cache)
+{
+    return &cache->mem;
+}
+
+struct store *cache_store(struct aic_cache *cache)
+{
+    return cache->store;
+}
+
+struct gate *cache_gate(struct aic_cache *cache)
+{
+    return cache->gate;
+}
+
+struct codec *cache_codec(struct aic_cache *cache)
+{
+    return cache->codec;
+}
+
+const aic_clock *cache_clock(const struct aic_cache *cache)
+{
+    return &cache->clock;
+}

@@ -1,0 +1,198 @@
+/*
+ * dictionaries.c - the life of a compression dictionary in storage: written before the first record needs it, read at open, removed when
+ * no entry of any tier names it.
+ *
+ * A dictionary is a blob "dictionary/<id, 8 hex digits>/<namespace>". The search for those that are needed no more begins when the codec has superseded
+ * ones, waits a minute (so that what was being encoded has arrived), walks storage in bounded pieces, one per tick, then memory, and retires what it
+ * did not meet. A record that still slips through is read as damaged, that is as a miss.
+ */
+#include "cache/inner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX "dictionary/"
+#define NAME_SIZE (sizeof PREFIX + 8 + 1 + AIC_MAX_NAME_BYTES)
+#define WAIT_NS (UINT64_C(60) * 1000000000)
+#define REST_NS (UINT64_C(600) * 1000000000)
+#define SCAN_PINS 64
+
+static aic_view name_of(char out[NAME_SIZE], uint32_t id, aic_view group)
+{
+    int size = snprintf(out, NAME_SIZE, PREFIX "%08x/%.*s", id, (int)group.size, group.data);
+    return (aic_view){out, (size_t)size};
+}
+
+struct loading {
+    struct aic_cache *cache;
+    aic_status status;
+};
+
+static bool load_one(void *context, aic_view name, aic_view value)
+{
+    struct loading *loading = context;
+    size_t front = sizeof PREFIX - 1 + 8 + 1;
+    char digits[9] = "";
+    if (name.size <= front) return true;
+    memcpy(digits, name.data + sizeof PREFIX - 1, 8);
+    uint32_t id = (uint32_t)strtoul(digits, NULL, 16);
+    aic_view group = {name.data + front, name.size - front};
+    aic_status status = codec_add_dictionary(loading->cache->codec, group, id, value);
+    if (status == AIC_NO_MEMORY) loading->status = status;
+    else if (status != AIC_OK && status != AIC_EXISTS)
+        cache_log(loading->cache, AIC_LOG_WARNING, "a stored dictionary (%08x) cannot be used: %s", id,
+                  aic_status_text(status));
+    return loading->status == AIC_OK;
+}
+
+aic_status dictionaries_load(struct aic_cache *cache, aic_error *error)
+{
+    struct tier *tier = gate_tier(cache->gate);
+    struct loading loading = {cache, AIC_OK};
+    aic_status status = tier->ops->blob_each(tier, AIC_LITERAL(PREFIX), load_one, &loading);
+    if (status == AIC_OK) status = loading.status;
+    if (status == AIC_OK) return AIC_OK;
+    if (status != AIC_NO_MEMORY) { /* storage that is down now is no reason not to start */
+        cache_log(cache, AIC_LOG_WARNING, "the stored dictionaries cannot be read: %s", aic_status_text(status));
+        return AIC_OK;
+    }
+    return error_set(error, status, NULL, "%s", aic_status_text(status));
+}
+
+/* Before the first record needs it, on disk. */
+static aic_status keep(void *context, aic_view group, uint32_t id, aic_view dictionary)
+{
+    struct aic_cache *cache = context;
+    if (cache->gate == NULL) return AIC_OK;
+    struct tier *tier = gate_tier(cache->gate);
+    char name[NAME_SIZE];
+    TRY(tier->ops->blob_put(tier, name_of(name, id, group), dictionary));
+    return tier->ops->sync(tier);
+}
+
+void dictionaries_train(struct aic_cache *cache)
+{
+    if (cache->gate != NULL && !cache_storage_up(cache)) return; /* what cannot be kept is not trained */
+    unsigned trained = 0;
+    aic_status status = codec_train(cache->codec, keep, cache, &trained);
+    if (status != AIC_OK)
+        cache_log(cache, AIC_LOG_WARNING, "a compression dictionary could not be made: %s", aic_status_text(status));
+    if (trained > 0) cache_log(cache, AIC_LOG_INFO, "%u new compression dictionaries", trained);
+}
+
+/* ---- the search ---- */
+
+static void strike(struct dictionary_sweep *sweep, uint32_t id)
+{
+    for (size_t i = 0; i < sweep->count; i++) {
+        if (sweep->ids[i] == id) sweep->needed[i] = true;
+    }
+}
+
+struct walk {
+    struct dictionary_sweep *sweep;
+    size_t left;
+};
+
+static bool walk_one(void *context, const aic_key *key, aic_view bytes)
+{
+    struct walk *walk = context;
+    struct record record;
+    if (record_read(bytes, &record) == AIC_OK && record.form.compressed) strike(walk->sweep, record.form.dictionary_id);
+    walk->sweep->after = *key;
+    walk->sweep->begun = true;
+    return --walk->left > 0;
+}
+
+static aic_status walk_memory(struct aic_cache *cache)
+{
+    aic_status worst = AIC_OK;
+    uint64_t cursor = 0;
+    do {
+        struct pin pins[SCAN_PINS];
+        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
+        for (size_t i = 0; i < count; i++) {
+            struct cache_hit hit = {.cache = cache, .key = *pin_key(&pins[i]), .pin = pins[i]};
+            buf_init(&hit.copy, &cache->mem, MEM_CACHE);
+            buf_init(&hit.head, &cache->mem, MEM_CACHE);
+            aic_status status = hit_read_pin(&hit);
+            if (status == AIC_NO_MEMORY) worst = status;
+            if (status == AIC_OK && hit.record.form.compressed)
+                strike(&cache->sweep, hit.record.form.dictionary_id);
+            cache_hit_release(&hit);
+        }
+    } while (cursor != 0);
+    return worst;
+}
+
+struct finding {
+    uint32_t id;
+    char name[NAME_SIZE];
+    size_t size;
+};
+
+static bool find_name(void *context, aic_view name, aic_view value)
+{
+    struct finding *finding = context;
+    (void)value;
+    if (name.size > sizeof finding->name) return true;
+    memcpy(finding->name, name.data, name.size);
+    finding->size = name.size;
+    return false;
+}
+
+static void remove_blob(struct aic_cache *cache, uint32_t id)
+{
+    struct tier *tier = gate_tier(cache->gate);
+    struct finding finding = {.id = id};
+    char prefix[NAME_SIZE];
+    aic_view none = {NULL, 0};
+    if (tier->ops->blob_each(tier, name_of(prefix, id, AIC_LITERAL("")), find_name, &finding) != AIC_OK) return;
+    if (finding.size == 0) return;
+    if (tier->ops->blob_put(tier, (aic_view){finding.name, finding.size}, none) != AIC_OK)
+        cache_log(cache, AIC_LOG_WARNING, "an old dictionary (%08x) could not be removed", id);
+}
+
+static void retire_rest(struct aic_cache *cache)
+{
+    for (size_t i = 0; i < cache->sweep.count; i++) {
+        if (cache->sweep.needed[i] || codec_retire(cache->codec, cache->sweep.ids[i]) != AIC_OK) continue;
+        if (cache->gate != NULL) remove_blob(cache, cache->sweep.ids[i]);
+    }
+}
+
+/* True when storage was walked to its end. On an error the sweep is given up; the next one begins anew. */
+static bool walk_storage(struct aic_cache *cache, size_t max_records)
+{
+    struct dictionary_sweep *sweep = &cache->sweep;
+    struct tier *tier = gate_tier(cache->gate);
+    struct walk walk = {sweep, max_records};
+    aic_key after = sweep->after;
+    aic_status status = tier->ops->select(tier, &(struct tier_filter){0}, sweep->begun ? &after : NULL, walk_one, &walk);
+    if (status != AIC_OK) {
+        sweep->state = SWEEP_IDLE;
+        return false;
+    }
+    return walk.left > 0;
+}
+
+void dictionaries_sweep(struct aic_cache *cache, size_t max_records)
+{
+    struct dictionary_sweep *sweep = &cache->sweep;
+    uint64_t now = clock_mono_ns(&cache->clock);
+    if (sweep->state != SWEEP_WALKING && now < sweep->due_ns) return;
+    if (sweep->state == SWEEP_IDLE) {
+        sweep->due_ns = now + WAIT_NS;
+        sweep->count = codec_superseded(cache->codec, sweep->ids, SWEEP_IDS);
+        memset(sweep->needed, 0, sizeof sweep->needed);
+        sweep->begun = false;
+        if (sweep->count > 0) sweep->state = SWEEP_WAITING;
+        return;
+    }
+    sweep->state = SWEEP_WALKING;
+    sweep->due_ns = now + REST_NS;
+    if (cache->gate != NULL && !walk_storage(cache, max_records)) return;
+    sweep->state = SWEEP_IDLE;
+    if (walk_memory(cache) == AIC_OK) retire_rest(cache);
+}

@@ -1,0 +1,310 @@
+/*
+ * explain.c - why a request hits or misses: its key, its canonical form, what is not in it, and the entry that comes nearest.
+ *
+ * Nearness is counted on shapes (record.h keeps a hash per leaf of each request), so that nothing of what was asked before is kept or shown. The search
+ * looks at a bounded number of entries of the namespace and says how many.
+ */
+#include "cache/inner.h"
+
+#include "base/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SEARCH_MEMORY 200000
+#define SEARCH_STORAGE 20000
+#define SCAN_PINS 64
+#define SHOWN_BYTES 256 /* of a long string in the form */
+#define LONG_BYTES 512
+
+struct nearest {
+    struct aic_cache *cache;
+    aic_view ns, shape;
+    bool found;
+    size_t same;
+    aic_key key;
+    uint64_t created_ms;
+    char path[1024];
+    size_t path_size;
+    char operation[AIC_MAX_NAME_BYTES];
+    size_t operation_size;
+    uint64_t looked_memory, looked_storage;
+};
+
+struct aic_explanation {
+    struct aic_cache *cache;
+    struct buf json;
+};
+
+static void consider(struct nearest *nearest, const aic_key *key, const struct record *record)
+{
+    if (record->ns.size != nearest->ns.size || memcmp(record->ns.data, nearest->ns.data, nearest->ns.size) != 0) return;
+    if (record->shape.size == 0) return;
+    size_t same = 0;
+    aic_view path = {NULL, 0};
+    key_shape_compare(nearest->shape, record->shape, &same, &path);
+    bool better = !nearest->found || same > nearest->same ||
+                  (same == nearest->same && record->created_ms > nearest->created_ms);
+    if (!better) return;
+    nearest->found = true;
+    nearest->same = same;
+    nearest->key = *key;
+    nearest->created_ms = record->created_ms;
+    nearest->path_size = utf8_fit(path, sizeof nearest->path);
+    memcpy(nearest->path, path.data != NULL ? path.data : "", nearest->path_size);
+    nearest->operation_size = record->operation.size;
+    memcpy(nearest->operation, record->operation.data, record->operation.size);
+}
+
+static void search_memory(struct nearest *nearest)
+{
+    struct aic_cache *cache = nearest->cache;
+    uint64_t cursor = 0;
+    do {
+        struct pin pins[SCAN_PINS];
+        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
+        for (size_t i = 0; i < count; i++) {
+            struct cache_hit hit = {.cache = cache, .key = *pin_key(&pins[i]), .pin = pins[i]};
+            buf_init(&hit.copy, &cache->mem, MEM_CACHE);
+            buf_init(&hit.head, &cache->mem, MEM_CACHE);
+            if (hit_read_pin(&hit) == AIC_OK) consider(nearest, &hit.key, &hit.record);
+            cache_hit_release(&hit);
+        }
+        nearest->looked_memory += count;
+    } while (cursor != 0 && nearest->looked_memory < SEARCH_MEMORY);
+}
+
+static bool search_stored(void *context, const aic_key *key, aic_view bytes)
+{
+    struct nearest *nearest = context;
+    struct record record;
+    nearest->looked_storage++;
+    if (record_read(bytes, &record) == AIC_OK && !filter_list_hides(&nearest->cache->filters, &record))
+        consider(nearest, key, &record);
+    return nearest->looked_storage < SEARCH_STORAGE;
+}
+
+static void search_storage(struct nearest *nearest)
+{
+    struct aic_cache *cache = nearest->cache;
+    if (!cache_storage_up(cache)) return;
+    struct tier *tier = gate_tier(cache->gate);
+    struct tier_label label = {LABEL_NAMESPACE, nearest->ns};
+    struct tier_filter filter = {.labels = &label, .label_count = 1};
+    if (tier->ops->select(tier, &filter, NULL, search_stored, nearest) != AIC_OK)
+        cache_log(cache, AIC_LOG_WARNING, "explain could not search storage");
+}
+
+/* ---- the form, readable ---- */
+
+static void append_digest(struct buf *out, aic_view text)
+{
+    uint8_t hash[32];
+    if (digest_sha256(text.data, text.size, hash) != AIC_OK) return;
+    for (size_t i = 0; i < sizeof hash; i++) buf_printf(out, "%02x", hash[i]);
+}
+
+/* Copies the form, long strings shortened: s5000:first bytes…[4744 bytes more, sha256 …]. Returns whether any was. */
+static bool shorten(aic_view form, struct buf *out)
+{
+    bool any = false;
+    const char *at = form.data, *end = form.data + form.size;
+    while (at < end) {
+        if (*at != 's') {
+            const char *start = at++;
+            if (*start == 'd') {
+                while (at < end && *at != ';') at++;
+            }
+            buf_append(out, start, (size_t)(at - start));
+            continue;
+        }
+        char *digits_end;
+        size_t size = (size_t)strtoull(at + 1, &digits_end, 10);
+        aic_view text = {digits_end + 1, size};
+        size_t shown = size > LONG_BYTES ? utf8_fit(text, SHOWN_BYTES) : size;
+        buf_append(out, at, (size_t)(text.data - at) + shown);
+        if (shown < size) {
+            buf_printf(out, "\xE2\x80\xA6[%zu bytes more, sha256 ", size - shown);
+            append_digest(out, text);
+            buf_append_text(out, "]");
+            any = true;
+        }
+        at = text.data + size;
+    }
+    return any;
+}
+
+#define FORM_PREFIX "aicache-key-1;"
+
+static aic_status write_form(struct aic_cache *cache, const struct key_request *request, struct json_writer *writer,
+                             aic_error *error)
+{
+    struct buf form, readable;
+    buf_init(&form, &cache->mem, MEM_CACHE);
+    buf_init(&readable, &cache->mem, MEM_CACHE);
+    aic_status status;
+    TRY_OR_FAIL(key_canonical(&cache->mem, request, &form, error));
+    buf_append_byte(&form, '\0'); /* so that reading a number cannot run on */
+    TRY_OR_FAIL(buf_status(&form));
+    size_t front = sizeof FORM_PREFIX - 1;
+    buf_append_text(&readable, FORM_PREFIX);
+    bool shortened = shorten((aic_view){form.data + front, form.size - 1 - front}, &readable);
+    TRY_OR_FAIL(buf_status(&readable));
+    json_key(writer, "canonical"), json_put_view(writer, buf_view(&readable));
+    json_key(writer, "canonical_bytes"), json_put_u64(writer, form.size - 1);
+    json_key(writer, "canonical_shortened"), json_put_bool(writer, shortened);
+fail:
+    buf_fini(&readable);
+    buf_fini(&form);
+    return status;
+}
+
+/* ---- the answer ---- */
+
+static void left_out(struct json_writer *writer, const char *field, const char *why)
+{
+    json_open(writer, '{');
+    json_key(writer, "field"), json_put_text(writer, field);
+    json_key(writer, "why"), json_put_text(writer, why);
+    json_close(writer, '}');
+}
+
+static void write_left_out(struct json_writer *writer, const struct key_request *request)
+{
+    json_key(writer, "left_out");
+    json_open(writer, '[');
+    bool no_options = request->options == NULL || request->options->tokens[request->options_token].members == 0;
+    if (no_options) left_out(writer, "options", "absent, null and {} are the same request");
+    if (request->question.json == NULL && request->question.plain.data == NULL)
+        left_out(writer, "question", "absent, which is not the same as empty");
+    left_out(writer, "ttl, tags, model, tokens, cost_usd", "kept with the entry; they are not part of what was asked");
+    left_out(writer, "order of members, spelling of numbers and escapes", "1 and 1.0 are the same number, \\u0061 is a");
+    json_close(writer, ']');
+}
+
+static void write_hit(struct json_writer *writer, struct aic_cache *cache, const struct record *record, unsigned tier)
+{
+    uint64_t now = clock_wall_ms(&cache->clock);
+    json_key(writer, "tier"), json_put_text(writer, tier == AIC_IN_MEMORY ? "memory" : "storage");
+    json_key(writer, "age_seconds"), json_put_u64(writer, now > record->created_ms ? (now - record->created_ms) / 1000 : 0);
+    json_key(writer, "ttl_seconds");
+    if (record->expires_ms == 0) json_put_null(writer);
+    else json_put_u64(writer, record->expires_ms > now ? (record->expires_ms - now) / 1000 : 0);
+}
+
+static aic_status write_nearest(struct aic_cache *cache, const struct key_request *request, struct json_writer *writer)
+{
+    struct buf shape;
+    buf_init(&shape, &cache->mem, MEM_CACHE);
+    aic_status status = key_shape(cache->digest, &cache->mem, request, &shape);
+    struct nearest nearest = {.cache = cache, .ns = request->ns, .shape = buf_view(&shape)};
+    if (status == AIC_OK) {
+        search_memory(&nearest);
+        if (cache->gate != NULL) search_storage(&nearest);
+        json_key(writer, "nearest");
+        if (nearest.found) {
+            char hex[AIC_KEY_HEX_SIZE];
+            aic_key_format(&nearest.key, hex);
+            json_open(writer, '{');
+            json_key(writer, "key"), json_put_text(writer, hex);
+            json_key(writer, "operation"), json_put_view(writer, (aic_view){nearest.operation, nearest.operation_size});
+            json_key(writer, "same_leaves"), json_put_u64(writer, nearest.same);
+            json_key(writer, "first_difference"), json_put_view(writer, (aic_view){nearest.path, nearest.path_size});
+            json_close(writer, '}');
+        } else {
+            json_put_null(writer);
+        }
+        json_key(writer, "searched");
+        json_open(writer, '{');
+        json_key(writer, "memory"), json_put_u64(writer, nearest.looked_memory);
+        json_key(writer, "storage"), json_put_u64(writer, nearest.looked_storage);
+        json_close(writer, '}');
+    }
+    buf_fini(&shape);
+    return status;
+}
+
+/* A look that neither counts nor promotes. AIC_OK with the hit to be released and its tier in it. */
+static aic_status look(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
+{
+    *hit = (struct cache_hit){.cache = cache, .key = *key, .tier = AIC_IN_MEMORY};
+    buf_init(&hit->copy, &cache->mem, MEM_CACHE);
+    buf_init(&hit->head, &cache->mem, MEM_CACHE);
+    aic_status status = store_peek(cache->store, key, &hit->pin);
+    if (status == AIC_OK) status = hit_read_pin(hit);
+    if (status == AIC_MISS) {
+        hit->tier = AIC_IN_STORAGE;
+        status = cache_read_storage(cache, key, cache->deadline_ms, &hit->copy, &hit->record);
+    }
+    if (status == AIC_OK && (hit->record.ns.size != ns.size || memcmp(hit->record.ns.data, ns.data, ns.size) != 0))
+        status = AIC_MISS;
+    if (status != AIC_OK) cache_hit_release(hit);
+    return status;
+}
+
+aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json, aic_error *error)
+{
+    aic_key key;
+    uint64_t length = 0;
+    TRY(cache_key(cache, request, &key, &length, error));
+    char hex[AIC_KEY_HEX_SIZE];
+    aic_key_format(&key, hex);
+    struct json_writer writer;
+    json_writer_init(&writer, json);
+    json_open(&writer, '{');
+    json_key(&writer, "key"), json_put_text(&writer, hex);
+    json_key(&writer, "partition"), json_put_view(&writer, request->ns);
+    json_key(&writer, "operation"), json_put_view(&writer, request->operation);
+    json_key(&writer, "text_length"), json_put_u64(&writer, length);
+    json_key(&writer, "text_tier"), json_put_text(&writer, aic_text_tier(length));
+    json_key(&writer, "default_ttl_seconds"), json_put_u64(&writer, cache_default_ttl(cache, request->operation));
+    TRY(write_form(cache, request, &writer, error));
+    write_left_out(&writer, request);
+    struct cache_hit hit;
+    aic_status found = look(cache, request->ns, &key, &hit);
+    json_key(&writer, "hit"), json_put_bool(&writer, found == AIC_OK);
+    if (found == AIC_OK) {
+        write_hit(&writer, cache, &hit.record, hit.tier);
+        cache_hit_release(&hit);
+    } else {
+        json_key(&writer, "storage"), json_put_text(&writer, cache->gate == NULL ? "none" : aic_status_name(found));
+        TRY(write_nearest(cache, request, &writer));
+    }
+    json_close(&writer, '}');
+    return buf_status(json);
+}
+
+aic_status aic_cache_explain(aic_cache *cache, const aic_request *request, aic_explanation **out, aic_error *error)
+{
+    if (error != NULL) *error = (aic_error){0};
+    struct aic_explanation *made = mem_alloc(&cache->mem, MEM_CACHE, sizeof *made);
+    if (made == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "%s", aic_status_text(AIC_NO_MEMORY));
+    made->cache = cache;
+    buf_init(&made->json, &cache->mem, MEM_CACHE);
+    struct json json;
+    struct key_request taken;
+    aic_status status = request_take(cache, request, &json, &taken, error);
+    if (status == AIC_OK) status = cache_explain(cache, &taken, &made->json, error);
+    json_fini(&json);
+    if (status != AIC_OK) {
+        aic_explanation_release(&made);
+        if (error != NULL && error->status == AIC_OK) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+        return status;
+    }
+    *out = made;
+    return AIC_OK;
+}
+
+aic_view aic_explanation_json(const aic_explanation *explanation)
+{
+    return buf_view(&explanation->json);
+}
+
+void aic_explanation_release(aic_explanation **explanation)
+{
+    if (explanation == NULL || *explanation == NULL) return;
+    struct aic_cache *cache = (*explanation)->cache;
+    buf_fini(&(*explanation)->json);
+    mem_free(&cache->mem, MEM_CACHE, *explanation, sizeof **explanation);
+    *explanation = NULL;
+}

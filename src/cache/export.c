@@ -1,0 +1,224 @@
+/*
+ * export.c - every matching entry as a line of JSON, in pieces.
+ *
+ * The walk is storage first, in the order of keys, then what memory alone holds. A piece is collected under one read of storage (copies; no
+ * transaction lives longer than that) and decoded afterwards.
+ */
+#include "cache/inner.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+#define DEFAULT_PIECE_BYTES ((size_t)256 << 10)
+#define MAX_COLLECTED 512 /* records per piece */
+#define SCAN_PINS 16
+#define FLUSH_DEADLINE_MS 10000
+
+struct collected {
+    aic_key key;
+    size_t offset, size; /* of its record in `bytes` */
+};
+
+struct aic_export {
+    struct aic_cache *cache;
+    struct filter filter;
+    bool storage_done, done;
+    bool begun;
+    aic_key after;
+    uint64_t cursor; /* of the walk over memory */
+    bool scanning;
+    size_t piece_bytes;
+    uint64_t lines;
+    struct buf bytes; /* records of this piece */
+    struct collected rows[MAX_COLLECTED];
+    size_t count;
+    struct buf text; /* the piece */
+    struct buf plain;
+};
+
+aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out, aic_error *error)
+{
+    if (error != NULL) *error = (aic_error){0};
+    struct aic_export *exporter = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *exporter);
+    if (exporter == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "%s", aic_status_text(AIC_NO_MEMORY));
+    exporter->cache = cache;
+    buf_init(&exporter->bytes, &cache->mem, MEM_CACHE);
+    buf_init(&exporter->text, &cache->mem, MEM_CACHE);
+    buf_init(&exporter->plain, &cache->mem, MEM_CACHE);
+    aic_status status = filter_take(&exporter->filter, filter, clock_wall_ms(&cache->clock), error);
+    exporter->storage_done = cache->gate == NULL || (exporter->filter.tiers & AIC_IN_STORAGE) == 0;
+    if (status == AIC_OK && !exporter->storage_done) {
+        status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
+        if (status != AIC_OK) (void)error_set(error, status, NULL, "storage: %s", aic_status_text(status));
+    }
+    if (status != AIC_OK) {
+        aic_export_destroy(&exporter);
+        return status;
+    }
+    *out = exporter;
+    return AIC_OK;
+}
+
+void aic_export_destroy(aic_export **exporter)
+{
+    if (exporter == NULL || *exporter == NULL) return;
+    struct aic_export *old = *exporter;
+    buf_fini(&old->plain);
+    buf_fini(&old->text);
+    buf_fini(&old->bytes);
+    mem_free(&old->cache->mem, MEM_CACHE, old, sizeof *old);
+    *exporter = NULL;
+}
+
+uint64_t aic_export_lines(const aic_export *exporter)
+{
+    return exporter->lines;
+}
+
+/* ---- one line ---- */
+
+static void write_tags(struct json_writer *writer, const struct record *record)
+{
+    json_key(writer, "tags");
+    json_open(writer, '[');
+    for (size_t i = 0; i < record->tag_count; i++) json_put_view(writer, record->tags[i]);
+    json_close(writer, ']');
+}
+
+static void write_line(struct buf *out, const aic_key *key, const struct record *record, aic_view response)
+{
+    char hex[AIC_KEY_HEX_SIZE];
+    aic_key_format(key, hex);
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    json_key(&writer, "key"), json_put_text(&writer, hex);
+    json_key(&writer, "namespace"), json_put_view(&writer, record->ns);
+    json_key(&writer, "operation"), json_put_view(&writer, record->operation);
+    if (record->model.size > 0) json_key(&writer, "model"), json_put_view(&writer, record->model);
+    if (record->tag_count > 0) write_tags(&writer, record);
+    json_key(&writer, "text_length"), json_put_u64(&writer, record->text_length);
+    json_key(&writer, "created_ms"), json_put_u64(&writer, record->created_ms);
+    json_key(&writer, "expires_ms"), json_put_u64(&writer, record->expires_ms);
+    if (record->prompt_tokens > 0) json_key(&writer, "prompt_tokens"), json_put_u64(&writer, record->prompt_tokens);
+    if (record->completion_tokens > 0)
+        json_key(&writer, "completion_tokens"), json_put_u64(&writer, record->completion_tokens);
+    if (record->cost_usd > 0) json_key(&writer, "cost_usd"), json_put_double(&writer, record->cost_usd);
+    json_key(&writer, "response"), json_put_raw(&writer, response);
+    json_close(&writer, '}');
+    buf_append_byte(out, '\n');
+}
+
+/*
+ * A response is the bytes that came, and those may hold line breaks between tokens. On a line of its own each becomes a space, which JSON
+ * allows everywhere outside strings, and inside a string it cannot stand.
+ */
+static void flatten(struct buf *plain)
+{
+    for (size_t i = 0; i < plain->size; i++) {
+        if (plain->data[i] == '\n' || plain->data[i] == '\r') plain->data[i] = ' ';
+    }
+}
+
+static aic_status add_line(struct aic_export *exporter, const aic_key *key, aic_view bytes)
+{
+    struct record record;
+    if (record_check(bytes) != AIC_OK || record_read(bytes, &record) != AIC_OK) return AIC_OK; /* damaged: no entry */
+    if (!filter_matches(&exporter->filter, &record)) return AIC_OK;
+    if (filter_list_hides(&exporter->cache->filters, &record)) return AIC_OK;
+    buf_clear(&exporter->plain);
+    aic_status status = cache_decode(exporter->cache, &record, &exporter->plain);
+    if (status == AIC_DAMAGED) return AIC_OK;
+    if (status != AIC_OK) return status;
+    flatten(&exporter->plain);
+    write_line(&exporter->text, key, &record, buf_view(&exporter->plain));
+    TRY(buf_status(&exporter->text));
+    exporter->lines++;
+    return AIC_OK;
+}
+
+/* ---- storage's part ---- */
+
+static bool collect(void *context, const aic_key *key, aic_view bytes)
+{
+    struct aic_export *exporter = context;
+    struct record record;
+    if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
+    struct collected *row = &exporter->rows[exporter->count];
+    *row = (struct collected){*key, exporter->bytes.size, bytes.size};
+    buf_append_view(&exporter->bytes, bytes);
+    if (exporter->bytes.failed) return false;
+    exporter->count++;
+    return exporter->count < MAX_COLLECTED && exporter->bytes.size < exporter->piece_bytes;
+}
+
+static aic_status storage_piece(struct aic_export *exporter)
+{
+    struct tier *tier = gate_tier(exporter->cache->gate);
+    struct tier_label labels[4];
+    struct tier_filter filter = {.labels = labels, .label_count = filter_labels(&exporter->filter, labels)};
+    if (exporter->filter.until_given)
+        filter.created_until_ms = exporter->filter.until_ms > 0 ? exporter->filter.until_ms : 1;
+    exporter->count = 0;
+    buf_clear(&exporter->bytes);
+    TRY(tier->ops->select(tier, &filter, exporter->begun ? &exporter->after : NULL, collect, exporter));
+    TRY(buf_status(&exporter->bytes));
+    if (exporter->count == 0) {
+        exporter->storage_done = true;
+        return AIC_OK;
+    }
+    for (size_t i = 0; i < exporter->count; i++) {
+        const struct collected *row = &exporter->rows[i];
+        TRY(add_line(exporter, &row->key, (aic_view){exporter->bytes.data + row->offset, row->size}));
+    }
+    exporter->after = exporter->rows[exporter->count - 1].key;
+    exporter->begun = true;
+    return AIC_OK;
+}
+
+/* ---- what memory alone holds ---- */
+
+static aic_status add_pinned(struct aic_export *exporter, const struct pin *pin)
+{
+    struct aic_cache *cache = exporter->cache;
+    bool both = cache->gate != NULL && (exporter->filter.tiers & AIC_IN_STORAGE) != 0;
+    buf_clear(&exporter->bytes);
+    if (both) {
+        struct tier *tier = gate_tier(cache->gate);
+        aic_status status = tier->ops->get(tier, pin_key(pin), &exporter->bytes);
+        if (status != AIC_MISS) return status; /* it came with storage's part, or storage fails */
+    }
+    char *room = buf_reserve(&exporter->bytes, pin_size(pin));
+    if (room == NULL) return AIC_NO_MEMORY;
+    pin_copy(pin, 0, room, pin_size(pin));
+    return add_line(exporter, pin_key(pin), (aic_view){room, pin_size(pin)});
+}
+
+static aic_status memory_piece(struct aic_export *exporter)
+{
+    struct pin pins[SCAN_PINS];
+    size_t count = store_scan(exporter->cache->store, &exporter->cursor, pins, COUNT_OF(pins));
+    aic_status status = AIC_OK;
+    for (size_t i = 0; i < count; i++) {
+        if (status == AIC_OK) status = add_pinned(exporter, &pins[i]);
+        pin_release(&pins[i]);
+    }
+    if (exporter->cursor == 0) exporter->done = true;
+    return status;
+}
+
+aic_status aic_export_next(aic_export *exporter, size_t piece_bytes, aic_view *out)
+{
+    exporter->piece_bytes = piece_bytes > 0 ? piece_bytes : DEFAULT_PIECE_BYTES;
+    buf_clear(&exporter->text);
+    if (!exporter->storage_done) TRY(storage_piece(exporter));
+    bool memory = exporter->storage_done && (exporter->filter.tiers & AIC_IN_MEMORY) != 0;
+    while (memory && !exporter->done && exporter->text.size < exporter->piece_bytes) TRY(memory_piece(exporter));
+    if (exporter->text.size == 0) {
+        if (exporter->storage_done) return AIC_MISS;
+        return aic_export_next(exporter, piece_bytes, out); /* a piece whose records were all left out */
+    }
+    *out = buf_view(&exporter->text);
+    return AIC_OK;
+}

@@ -1,0 +1,69 @@
+/*
+ * filter.h - which entries: a checked copy of an aic_filter, and the list of those that are at work.
+ *
+ * The list holds the invalidations that run now and those that storage still owes because it was down. While a filter stands in it, no
+ * record that it matches is taken from storage. It is bounded: when more than FILTERS_MAX are owed, they are joined into one that
+ * matches everything stored until then (a cache may forget, it may not remember what was removed).
+ *
+ * A look at an empty list is one atomic load. Any thread; filter_list.lock is a leaf.
+ */
+#ifndef CACHE_FILTER_H
+#define CACHE_FILTER_H
+
+#include "base/mem.h"
+#include "cache/record.h"
+
+#include <pthread.h>
+
+#define FILTERS_MAX 64
+#define FILTER_MAX_PATTERN 1024
+
+struct filter {
+    bool any_namespace, has_operation, has_model, has_tag, has_pattern;
+    bool until_given;
+    uint64_t until_ms; /* stored at or before */
+    unsigned tiers;    /* AIC_IN_MEMORY | AIC_IN_STORAGE */
+    aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
+    char texts[4][AIC_MAX_NAME_BYTES];
+    char pattern_text[FILTER_MAX_PATTERN];
+};
+
+/* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value. AIC_INVALID. */
+AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms,
+                                      aic_error *error);
+bool filter_matches(const struct filter *filter, const struct record *record);
+
+struct filter_node {
+    struct filter_node *next;
+    bool running; /* false: owed by storage */
+    uint64_t since_ms;
+    struct filter filter;
+};
+
+struct filter_list {
+    struct mem *mem;
+    pthread_mutex_t lock;   /* protects what follows */
+    struct filter_node *first;
+    _Atomic unsigned count; /* also read without the lock; partner: the reads of filter_list_hides (acquire) */
+    unsigned owed;
+};
+
+void filter_list_init(struct filter_list *list, struct mem *mem);
+void filter_list_fini(struct filter_list *list);
+/* A node to be filled; AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status filter_list_make(struct filter_list *list, struct filter_node **out);
+/* From here on matching records are hidden. */
+void filter_list_add(struct filter_list *list, struct filter_node *node, uint64_t now_ms);
+/* Takes out and frees; nulls. A node that was never added is freed. */
+void filter_list_remove(struct filter_list *list, struct filter_node **node);
+/* Running no more, owed from now on; the list owns the node. */
+void filter_list_owe(struct filter_list *list, struct filter_node **node);
+/* The first owed node, or NULL. It stays valid until it is removed by the caller, who holds cache.invalidating. */
+struct filter_node *filter_list_owed(struct filter_list *list);
+unsigned filter_list_owed_count(struct filter_list *list);
+/* May a record that storage holds not be served? */
+bool filter_list_hides(struct filter_list *list, const struct record *record);
+/* Does an invalidation of both tiers that runs now match this record? */
+bool filter_list_strikes(struct filter_list *list, const struct record *record);
+
+#endif

@@ -1,0 +1,269 @@
+#include "cache/hot.h"
+
+#include "cache/inner.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define BYTES_PER_ROW 2048        /* of the share, for each row of the ledger: answers have a median of 3 KB */
+#define ROWS_MIN 64
+#define ROWS_MAX 65536
+#define SLOTS_PER_ROW 2
+#define DECODES_TO_MOVE 2         /* a second decode shows that the first was no accident */
+#define COUNT_LIMIT 15
+#define CROSS_OFF_PER_TICK 4096
+#define COMPRESS_PER_TICK 256     /* 30 us each: at most 8 ms of a background second */
+#define ITEM_SHARE 8              /* one value takes at most an eighth of the share */
+
+struct ledger_row {
+    aic_key key;
+    uint64_t bytes; /* of the record with the plain payload */
+};
+
+struct hot {
+    struct mem *mem;
+    uint64_t max_bytes;
+    /* fingerprint << 8 | count. Relaxed: a guess, and no memory hangs on it. */
+    _Atomic uint64_t *slots;
+    size_t slot_count;
+    pthread_mutex_t lock; /* protects the rest; a leaf */
+    struct ledger_row *rows; /* a ring: `count` rows from `first`, oldest first */
+    size_t row_count, first, count;
+    uint64_t bytes;
+    uint64_t refused; /* for want of room, since the last tick */
+};
+
+aic_status hot_create(struct mem *mem, uint64_t memory_max_bytes, struct hot **out)
+{
+    struct hot *hot = mem_zalloc(mem, MEM_CACHE, sizeof *hot);
+    if (hot == NULL) return AIC_NO_MEMORY;
+    hot->mem = mem;
+    hot->max_bytes = memory_max_bytes / HOT_SHARE;
+    hot->row_count = ROWS_MIN;
+    while (hot->row_count < ROWS_MAX && hot->row_count * BYTES_PER_ROW < hot->max_bytes) hot->row_count *= 2;
+    hot->slot_count = hot->row_count * SLOTS_PER_ROW;
+    pthread_mutex_init(&hot->lock, NULL);
+    hot->rows = mem_alloc(mem, MEM_CACHE, hot->row_count * sizeof *hot->rows);
+    hot->slots = mem_zalloc(mem, MEM_CACHE, hot->slot_count * sizeof *hot->slots);
+    if (hot->rows == NULL || hot->slots == NULL) {
+        hot_destroy(&hot);
+        return AIC_NO_MEMORY;
+    }
+    *out = hot;
+    return AIC_OK;
+}
+
+void hot_destroy(struct hot **hot)
+{
+    struct hot *old = *hot;
+    if (old == NULL) return;
+    mem_free(old->mem, MEM_CACHE, old->slots, old->slot_count * sizeof *old->slots);
+    mem_free(old->mem, MEM_CACHE, old->rows, old->row_count * sizeof *old->rows);
+    pthread_mutex_destroy(&old->lock);
+    mem_free(old->mem, MEM_CACHE, old, sizeof *old);
+    *hot = NULL;
+}
+
+/* ---- the sketch ---- */
+
+static _Atomic uint64_t *slot_of(struct hot *hot, const aic_key *key, uint64_t *fingerprint)
+{
+    uint64_t low, high;
+    memcpy(&low, key->bytes + 8, 8);
+    memcpy(&high, key->bytes + 16, 8);
+    *fingerprint = high >> 8;
+    return &hot->slots[low % hot->slot_count];
+}
+
+/* Counts one use; returns the count. A stranger in the slot loses one count per visit and gives way at zero. */
+static unsigned slot_use(struct hot *hot, const aic_key *key)
+{
+    uint64_t fingerprint;
+    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
+    uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
+    unsigned count = (unsigned)(value & 0xFF);
+    if (value >> 8 == fingerprint) {
+        if (count < COUNT_LIMIT) atomic_store_explicit(slot, value + 1, memory_order_relaxed);
+        return count < COUNT_LIMIT ? count + 1 : count;
+    }
+    uint64_t next = count > 1 ? value - 1 : fingerprint << 8 | 1;
+    atomic_store_explicit(slot, next, memory_order_relaxed);
+    return count > 1 ? 0 : 1;
+}
+
+/* Was the key used since the last call? Takes its counts away. */
+static bool slot_take(struct hot *hot, const aic_key *key)
+{
+    uint64_t fingerprint;
+    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
+    uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
+    if (value >> 8 != fingerprint || (value & 0xFF) == 0) return false;
+    atomic_store_explicit(slot, fingerprint << 8, memory_order_relaxed);
+    return true;
+}
+
+void hot_touch(struct hot *hot, const aic_key *key)
+{
+    uint64_t fingerprint;
+    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
+    /* Only a key that the sketch knows: answers that were never compressed shall not push it out. No store when it is full, so that a very hot
+     * key's line stays shared between the cores. */
+    uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
+    if (value >> 8 == fingerprint && (value & 0xFF) < COUNT_LIMIT)
+        atomic_store_explicit(slot, value + 1, memory_order_relaxed);
+}
+
+/* ---- the ledger ---- */
+
+static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes)
+{
+    pthread_mutex_lock(&hot->lock);
+    bool room = hot->count < hot->row_count && bytes <= hot->max_bytes - hot->bytes;
+    if (room) {
+        hot->rows[(hot->first + hot->count++) % hot->row_count] = (struct ledger_row){*key, bytes};
+        hot->bytes += bytes;
+    } else {
+        hot->refused++;
+    }
+    pthread_mutex_unlock(&hot->lock);
+    return room;
+}
+
+static bool ledger_take_first(struct hot *hot, struct ledger_row *out)
+{
+    pthread_mutex_lock(&hot->lock);
+    bool some = hot->count > 0;
+    if (some) {
+        *out = hot->rows[hot->first];
+        hot->first = (hot->first + 1) % hot->row_count;
+        hot->count--;
+        hot->bytes -= out->bytes;
+    }
+    pthread_mutex_unlock(&hot->lock);
+    return some;
+}
+
+/* Back to the end of the ring, where it just came from the front: there is room unless a move took it meanwhile. */
+static void ledger_return(struct hot *hot, const struct ledger_row *row)
+{
+    pthread_mutex_lock(&hot->lock);
+    if (hot->count < hot->row_count) {
+        hot->rows[(hot->first + hot->count++) % hot->row_count] = *row;
+        hot->bytes += row->bytes;
+    }
+    pthread_mutex_unlock(&hot->lock);
+}
+
+/* ---- moving ---- */
+
+/* Writes a record with another payload over the entry in memory, unless something happened to it since `moment`. The head keeps its size. */
+static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct moment moment, const struct record *record)
+{
+    struct buf head;
+    buf_init(&head, &cache->mem, MEM_CACHE);
+    aic_status status = record_write_head(record, &head);
+    struct iovec parts[] = {{head.data, head.size}, {(void *)(uintptr_t)record->payload.data, record->payload.size}};
+    if (status == AIC_OK)
+        status = cache_move_in(cache, key, moment, record->expires_ms, parts, COUNT_OF(parts), false);
+    buf_fini(&head);
+    return status;
+}
+
+static bool is_wanted(struct aic_cache *cache, size_t plain_bytes)
+{
+    return cache->memory_on && plain_bytes < cache->max_item_bytes / 2 &&
+           plain_bytes <= cache->hot->max_bytes / ITEM_SHARE;
+}
+
+void hot_decoded(struct cache_hit *hit, aic_view plain)
+{
+    struct aic_cache *cache = hit->cache;
+    if (hit->pin.entry == NULL || cache->hot == NULL || !is_wanted(cache, plain.size)) return;
+    if (slot_use(cache->hot, &hit->key) < DECODES_TO_MOVE) return;
+    struct moment moment = {hit->epoch, hit->writes, 0};
+    if (!moment_is_quiet(moment)) return;
+    /* The bytes are booked before they are moved in, so that the share is never exceeded; a failed move is crossed off by the tick. */
+    if (!ledger_add(cache->hot, &hit->key, hit->head_bytes + plain.size)) return;
+    struct record record = hit->record;
+    record.form = (struct codec_form){false, 0};
+    record.payload = plain;
+    (void)rewrite(cache, &hit->key, moment, &record);
+}
+
+/* A pinned look at an entry without counting a use. */
+static bool peek(struct aic_cache *cache, const aic_key *key, struct cache_hit *hit)
+{
+    *hit = (struct cache_hit){.cache = cache, .key = *key, .tier = AIC_IN_MEMORY};
+    buf_init(&hit->copy, &cache->mem, MEM_CACHE);
+    buf_init(&hit->head, &cache->mem, MEM_CACHE);
+    struct moment moment = moment_sample(cache, key);
+    hit->epoch = moment.epoch;
+    hit->writes = moment.writes;
+    if (store_peek(cache->store, key, &hit->pin) == AIC_OK && hit_read_pin(hit) == AIC_OK) return true;
+    cache_hit_release(hit);
+    return false;
+}
+
+static void compress_again(struct cache_hit *hit)
+{
+    struct aic_cache *cache = hit->cache;
+    struct buf plain, packed;
+    buf_init(&plain, &cache->mem, MEM_CACHE);
+    buf_init(&packed, &cache->mem, MEM_CACHE);
+    struct record record = hit->record;
+    size_t size = pin_size(&hit->pin) - hit->head_bytes;
+    char *room = buf_reserve(&plain, size);
+    if (room != NULL) {
+        pin_copy(&hit->pin, hit->head_bytes, room, size);
+        buf_commit(&plain, size);
+        if (codec_encode(cache->codec, record.ns, buf_view(&plain), &packed, &record.form) == AIC_OK &&
+            record.form.compressed) {
+            record.payload = buf_view(&packed);
+            struct moment moment = {hit->epoch, hit->writes, 0};
+            (void)rewrite(cache, &hit->key, moment, &record);
+        }
+    }
+    buf_fini(&packed);
+    buf_fini(&plain);
+}
+
+/* One turn of the ring's oldest. True when it was compressed (which costs). */
+static bool turn(struct aic_cache *cache, const struct ledger_row *row, bool make_room)
+{
+    struct cache_hit hit;
+    if (!peek(cache, &row->key, &hit)) return false; /* it left by itself */
+    bool worked = false;
+    if (!hit.record.form.compressed && pin_size(&hit.pin) == row->bytes) {
+        if (!make_room || slot_take(cache->hot, &row->key)) ledger_return(cache->hot, row);
+        else {
+            compress_again(&hit);
+            worked = true;
+        }
+    }
+    cache_hit_release(&hit);
+    return worked;
+}
+
+void hot_tick(struct aic_cache *cache)
+{
+    struct hot *hot = cache->hot;
+    if (hot == NULL) return;
+    pthread_mutex_lock(&hot->lock);
+    size_t rows = hot->count < CROSS_OFF_PER_TICK ? hot->count : CROSS_OFF_PER_TICK;
+    bool wanted = hot->refused > 0;
+    hot->refused = 0;
+    pthread_mutex_unlock(&hot->lock);
+    unsigned compressed = 0;
+    for (size_t i = 0; i < rows; i++) {
+        struct ledger_row row;
+        if (!ledger_take_first(hot, &row)) return;
+        compressed += turn(cache, &row, wanted && compressed < COMPRESS_PER_TICK);
+    }
+}
+
+void hot_stats(struct hot *hot, struct hot_stats *out)
+{
+    pthread_mutex_lock(&hot->lock);
+    *out = (struct hot_stats){.entries = hot->count, .bytes = hot->bytes, .max_bytes = hot->max_bytes};
+    pthread_mutex_unlock(&hot->lock);
+}

@@ -1,0 +1,209 @@
+/*
+ * inner.h - the inside of a cache, shared by the files of this folder and by nobody else.
+ *
+ * Two tiers have to agree although neither waits for the other. Three numbers keep them honest:
+ *
+ *   epoch           one per cache; odd while an invalidation runs, so it changes at its begin and at its end.
+ *   stripe.writes   one per stripe of keys; odd while a put or delete of a key of that stripe is at work. The stripe's mutex
+ *                   makes writers of one key take turns, so that memory and storage see them in the same order.
+ *   active filters  the invalidations that run now, and those that storage still owes.
+ *
+ * Whoever moves an entry that it has read (promotion from storage, the plain form of what is hot) samples epoch and writes before it
+ * reads, gives up at once when one of them is odd, and hands both to the store as guards, which are compared under the shard's lock.
+ * Why that is enough: a writer makes `writes` odd before it touches a tier and even again after both tiers have its value. If the mover
+ * sampled before the writer began, its guard fails or its entry is overwritten by the writer; if it sampled after the writer ended, it has
+ * read the writer's value. The same holds for an invalidation with `epoch`.
+ *
+ * A put that meets a running invalidation whose filter it matches removes itself again from both tiers: it counts as having come
+ * before. Before an invalidation takes its filter from the list it passes once through every stripe's lock, so that no writer that began
+ * while one tier was cleaned already ends unstruck.
+ *
+ * Lock order: cache.invalidating, then a stripe, then cache.filters.lock. No lock is held while the store's or the gate's functions wait for
+ * anything but their own short locks; invalidating alone is held over calls that may wait for storage.
+ */
+#ifndef CACHE_INNER_H
+#define CACHE_INNER_H
+
+#include "base/check.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "cache/filter.h"
+#include "cache/hot.h"
+
+#include <pthread.h>
+
+struct aic_monitor;
+
+/* Every counter, summed over the slots on reading. */
+#define COUNT_MAP(X)                                                                                               \
+    X(HITS_MEMORY) X(HITS_STORAGE) X(MISSES) X(PUTS) X(DELETES) X(INVALIDATIONS) X(INVALIDATED) X(TIMEOUTS)        \
+    X(DAMAGED) X(PROMOTED)
+enum count {
+#define COUNT_ENUM(name) COUNT_##name,
+    COUNT_MAP(COUNT_ENUM)
+#undef COUNT_ENUM
+        COUNT_TOTAL
+};
+#define COUNT_SLOTS 8
+struct count_slot {
+    _Atomic uint64_t counts[COUNT_TOTAL]; /* relaxed: figures, nothing is ordered by them */
+    char apart[128]; /* so that no two slots share a cache line */
+};
+
+#define STRIPES 1024 /* two writers at a time meet by chance once in a thousand */
+struct stripe {
+    pthread_mutex_t lock;    /* one writer of these keys at a time */
+    _Atomic uint64_t writes; /* odd while one is at work; partner: the guards of promotions (acquire in the store) */
+};
+
+struct ttl_row {
+    char operation[AIC_MAX_NAME_BYTES + 1];
+    uint64_t ttl_seconds;
+};
+
+/* The search for dictionaries that no entry needs any more; owned by the ticking thread. */
+#define SWEEP_IDS 64
+struct dictionary_sweep {
+    enum { SWEEP_IDLE, SWEEP_WAITING, SWEEP_WALKING } state;
+    uint64_t due_ns; /* monotonic: when the next step is due */
+    bool begun;      /* `after` holds a key */
+    aic_key after;
+    uint32_t ids[SWEEP_IDS]; /* superseded when it began */
+    bool needed[SWEEP_IDS];
+    size_t count;
+};
+
+struct aic_cache {
+    struct mem mem;
+    aic_clock clock;
+    struct digest *digest;
+    struct codec *codec;
+    struct store *store;
+    struct gate *gate; /* NULL: no storage tier */
+    struct aic_monitor *monitor;
+    void (*log)(void *context, aic_log_level level, const char *line);
+    void *log_context;
+
+    bool memory_on;
+    uint64_t max_item_bytes;
+    unsigned deadline_ms;
+    uint64_t ttl_default;
+    struct ttl_row *ttls; /* owned */
+    size_t ttl_count, ttl_rows;
+
+    struct stripe *stripes;
+    _Atomic uint64_t epoch;       /* partner: the guards of promotions and the check at the end of a put (sequentially consistent) */
+    _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
+    pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
+    struct filter_list filters;
+    struct hot *hot; /* NULL: no memory tier */
+    struct count_slot *counts;
+
+    pthread_mutex_t ticking; /* one tick at a time; protects `sweep` */
+    struct dictionary_sweep sweep;
+    pthread_t thread;
+    bool thread_started;
+    pthread_mutex_t thread_lock; /* protects `stopping` */
+    pthread_cond_t thread_wake;
+    bool stopping;
+};
+
+static inline void count_add(struct aic_cache *cache, enum count which, uint64_t n)
+{
+    uint64_t self = (uint64_t)pthread_self();
+    struct count_slot *slot = &cache->counts[(self >> 12 ^ self >> 20) % COUNT_SLOTS];
+    atomic_fetch_add_explicit(&slot->counts[which], n, memory_order_relaxed);
+}
+uint64_t count_sum(const struct aic_cache *cache, enum count which);
+
+static inline struct stripe *stripe_of(struct aic_cache *cache, const aic_key *key)
+{
+    /* Not the top bits: those choose the store's shard, and a shard's keys should not share a stripe. */
+    return &cache->stripes[(key->bytes[30] | (unsigned)key->bytes[31] << 8) % STRIPES];
+}
+
+/* A writer of one key: from here to writer_end no other writer of the key is at work and no entry of it is moved. */
+struct stripe *writer_begin(struct aic_cache *cache, const aic_key *key);
+void writer_end(struct stripe *stripe);
+
+/* What a mover samples before it reads. */
+struct moment {
+    uint64_t epoch, writes, settled;
+};
+static inline struct moment moment_sample(struct aic_cache *cache, const aic_key *key)
+{
+    /* Acquire: what is read afterwards is not older than the sample. Partners: writer_begin, writer_end, invalidation. */
+    struct moment moment;
+    moment.epoch = atomic_load_explicit(&cache->epoch, memory_order_acquire);
+    moment.writes = atomic_load_explicit(&stripe_of(cache, key)->writes, memory_order_acquire);
+    moment.settled = atomic_load_explicit(&cache->settled, memory_order_acquire);
+    return moment;
+}
+static inline bool moment_is_quiet(struct moment moment)
+{
+    return ((moment.epoch | moment.writes) & 1) == 0;
+}
+/* Puts a record into the memory tier only if nothing happened to its key since `moment`. Outcomes of store_put. */
+AIC_MUST_CHECK aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct moment moment,
+                                        uint64_t expires_ms, const struct iovec *parts, size_t part_count,
+                                        bool only_if_absent);
+
+/* ---- across files ---- */
+
+/* Reads the head of a pinned record into `hit` (record views, head). AIC_DAMAGED, AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status hit_read_pin(struct cache_hit *hit);
+/* Removes a damaged entry from both tiers unless it was written anew since, and counts it. */
+void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment);
+/*
+ * One read of storage that waits at most until the deadline and neither counts nor promotes: AIC_OK with the record in `out`, whole,
+ * checked, alive and not hidden. AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, ...
+ */
+AIC_MUST_CHECK aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsigned deadline_ms,
+                                             struct buf *out, struct record *record);
+/*
+ * A record from storage, read after `moment` was sampled: AIC_OK, AIC_MISS (expired, hidden), AIC_DAMAGED, AIC_NEWER. An owed invalidation that was carried
+ * out meanwhile hides no more what had been read before; `settled` tells, and the record is not used.
+ */
+AIC_MUST_CHECK aic_status cache_accept(struct aic_cache *cache, struct moment moment, aic_view bytes,
+                                       struct record *record);
+/* Fills metadata from a record; views as the record's. */
+void metadata_fill(aic_metadata *out, const aic_key *key, const struct record *record, uint64_t stored_bytes,
+                   unsigned tiers);
+/* Memory, then storage within the deadline; counts. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit);
+/* Appends the plain response of a record whose payload is there. */
+AIC_MUST_CHECK aic_status cache_decode(struct aic_cache *cache, const struct record *record, struct buf *out);
+
+/* Checks a request of the library's caller and makes it one of ours. `json` is initialised by the callee and finished by the caller. */
+AIC_MUST_CHECK aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json,
+                                       struct key_request *out, aic_error *error);
+/* Checks the tags, model and numbers of a put. */
+AIC_MUST_CHECK aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given,
+                                          uint64_t ttl_seconds, double cost_usd, aic_error *error);
+
+/* Walks the labels that a filter selects storage by. Returns how many were filled (at most 4). */
+size_t filter_labels(const struct filter *filter, struct tier_label *out);
+/* Carries out in storage what it owes: called with `invalidating` held. */
+aic_status cache_settle(struct aic_cache *cache);
+
+AIC_MUST_CHECK aic_status ttl_init(struct aic_cache *cache, const aic_options *options, aic_error *error);
+void ttl_fini(struct aic_cache *cache);
+/* The thread that ticks. */
+AIC_MUST_CHECK aic_status tick_start(struct aic_cache *cache);
+void tick_stop(struct aic_cache *cache);
+AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct digest **out,
+                                      aic_error *error);
+AIC_MUST_CHECK aic_status dictionaries_load(struct aic_cache *cache, aic_error *error);
+void dictionaries_train(struct aic_cache *cache);
+void dictionaries_sweep(struct aic_cache *cache, size_t max_records);
+
+bool cache_storage_up(struct aic_cache *cache);
+
+__attribute__((format(printf, 3, 4))) void cache_log(struct aic_cache *cache, aic_log_level level, const char *format,
+                                                     ...);
+static inline double seconds_since(struct aic_cache *cache, uint64_t started_ns)
+{
+    return (double)(clock_mono_ns(&cache->clock) - started_ns) / 1e9;
+}
+
+#endif

@@ -1,0 +1,206 @@
+/*
+ * put.c - one response on its way into both tiers: checked, encoded once, written as the same bytes to memory and to storage's queue.
+ */
+#include "cache/inner.h"
+
+#include <aicache/monitor.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A record being made, and the bytes that it refers to. */
+struct making {
+    struct record record;
+    struct buf shape, packed, head;
+};
+
+static void making_init(struct making *making, struct mem *mem)
+{
+    memset(&making->record, 0, sizeof making->record);
+    buf_init(&making->shape, mem, MEM_CACHE);
+    buf_init(&making->packed, mem, MEM_CACHE);
+    buf_init(&making->head, mem, MEM_CACHE);
+}
+
+static void making_fini(struct making *making)
+{
+    buf_fini(&making->head);
+    buf_fini(&making->packed);
+    buf_fini(&making->shape);
+}
+
+static aic_status encode(struct aic_cache *cache, const struct cache_put *put, struct making *making)
+{
+    struct record *record = &making->record;
+    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    TRY(codec_encode(cache->codec, put->request.ns, put->response, &making->packed, &record->form));
+    record->plain_bytes = put->response.size;
+    record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
+    if (cache->monitor != NULL && record->form.compressed)
+        aic_monitor_compression(cache->monitor, put->response.size, record->payload.size,
+                                seconds_since(cache, started), put->request.operation);
+    return AIC_OK;
+}
+
+static void set_dates(struct aic_cache *cache, const struct cache_put *put, struct record *record)
+{
+    if (put->dates_given) {
+        record->created_ms = put->created_ms;
+        record->expires_ms = put->expires_ms;
+        return;
+    }
+    uint64_t ttl = put->ttl_given ? put->ttl_seconds : cache_default_ttl(cache, put->request.operation);
+    record->created_ms = clock_wall_ms(&cache->clock);
+    record->expires_ms = ttl == 0 ? 0 : record->created_ms + ttl * 1000;
+}
+
+static aic_status make(struct aic_cache *cache, const struct cache_put *put, struct making *making)
+{
+    struct record *record = &making->record;
+    record->ns = put->request.ns;
+    record->operation = put->request.operation;
+    record->model = put->model;
+    record->tag_count = put->tag_count;
+    for (size_t i = 0; i < put->tag_count; i++) record->tags[i] = put->tags[i];
+    record->text_length = put->text_length;
+    record->prompt_tokens = put->prompt_tokens;
+    record->completion_tokens = put->completion_tokens;
+    record->cost_usd = put->cost_usd;
+    set_dates(cache, put, record);
+    if (put->key == NULL) {
+        TRY(key_shape(cache->digest, &cache->mem, &put->request, &making->shape));
+        record->shape = buf_view(&making->shape);
+    }
+    TRY(encode(cache, put, making));
+    return record_write_head(record, &making->head);
+}
+
+static void undo(struct aic_cache *cache, const aic_key *key)
+{
+    (void)store_delete(cache->store, key);
+    if (cache->gate != NULL && gate_delete(cache->gate, key) != AIC_OK)
+        cache_log(cache, AIC_LOG_WARNING, "an entry that an invalidation removed may still be in storage: out of memory");
+}
+
+/*
+ * Both tiers, under the stripe. Storage first: when its queue has no memory for the write the put fails with nothing changed. What memory does
+ * not keep it must not keep the older value of, either.
+ */
+static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const struct making *making, unsigned *tiers)
+{
+    const struct record *record = &making->record;
+    struct iovec parts[] = {{making->head.data, making->head.size},
+                            {(void *)(uintptr_t)record->payload.data, record->payload.size}};
+    aic_status stored = cache->gate != NULL ? gate_put(cache->gate, key, parts, COUNT_OF(parts)) : AIC_NOT_STORED;
+    if (stored != AIC_OK && stored != AIC_NOT_STORED) return stored;
+    if (stored == AIC_OK) *tiers |= AIC_IN_STORAGE;
+    aic_status kept = store_put(cache->store, &(struct store_put){.key = *key,
+                                                                  .expires_ms = record->expires_ms,
+                                                                  .parts = parts,
+                                                                  .part_count = COUNT_OF(parts)});
+    if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
+    else (void)store_delete(cache->store, key);
+    /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end unseen, because it
+     * waits for every writer before it leaves the list. */
+    if (filter_list_strikes(&cache->filters, record)) undo(cache, key);
+    if (*tiers == 0 && kept == AIC_NO_MEMORY) return AIC_NO_MEMORY;
+    return *tiers == 0 ? AIC_NOT_STORED : AIC_OK;
+}
+
+static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put, const aic_key *key,
+                            aic_put_result *result)
+{
+    struct making making;
+    making_init(&making, &cache->mem);
+    unsigned tiers = 0;
+    aic_status status = make(cache, put, &making);
+    if (status == AIC_OK) {
+        struct stripe *stripe = writer_begin(cache, key);
+        status = write_tiers(cache, key, &making, &tiers);
+        writer_end(stripe);
+    }
+    if (status >= 0)
+        *result = (aic_put_result){.key = *key,
+                                   .expires_ms = making.record.expires_ms,
+                                   .size_bytes = put->response.size,
+                                   .stored_bytes = making.record.payload.size,
+                                   .compressed = making.record.form.compressed,
+                                   .tiers = tiers};
+    making_fini(&making);
+    return status;
+}
+
+/* The monitor's record of a put. The reason names the tier: "redis_connection_failed", "lmdb_error". */
+static void record_set(struct aic_cache *cache, const struct cache_put *put, uint64_t started, aic_status status,
+                       unsigned tiers)
+{
+    if (cache->monitor == NULL) return;
+    char data[128] = "";
+    if (cache->gate != NULL && (tiers & AIC_IN_STORAGE) == 0) {
+        snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\"}",
+                 gate_tier(cache->gate)->ops->kind);
+    } else if (cache->gate != NULL && !cache_storage_up(cache)) {
+        snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_connection_failed\"}",
+                 gate_tier(cache->gate)->ops->kind);
+    } else if (status != AIC_OK) {
+        snprintf(data, sizeof data, "{\"status\":\"%s\"}", status < 0 ? "failed" : "not_stored");
+    }
+    aic_monitor_operation(cache->monitor, AIC_LITERAL("set"), seconds_since(cache, started), false, put->text_length,
+                          aic_view_of(data));
+}
+
+aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic_put_result *result, aic_error *error)
+{
+    struct cache_put put = *given;
+    aic_key key;
+    if (put.key != NULL) key = *put.key;
+    else TRY(cache_key(cache, &put.request, &key, &put.text_length, error));
+    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    aic_put_result done = {0};
+    aic_status status = put_keyed(cache, &put, &key, &done);
+    if (status >= 0) count_add(cache, COUNT_PUTS, 1);
+    record_set(cache, &put, started, status, done.tiers);
+    if (status >= 0 && result != NULL) *result = done;
+    if (status < 0) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+    return status;
+}
+
+static aic_status check_response(struct aic_cache *cache, aic_view response, aic_error *error)
+{
+    if (response.size == 0) return error_set(error, AIC_INVALID, "response", "is required: any JSON value");
+    struct json json;
+    json_init(&json, &cache->mem, MEM_CACHE);
+    aic_error inner = {0};
+    aic_status status = json_scan(&json, response, &inner);
+    json_fini(&json);
+    if (status == AIC_OK || status == AIC_NO_MEMORY) return status;
+    return error_set(error, status, "response", "%s", inner.message);
+}
+
+static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json *json, aic_put_result *result,
+                              aic_error *error)
+{
+    struct cache_put inner = {.response = put->response,
+                              .ttl_given = put->ttl_given,
+                              .ttl_seconds = put->ttl_seconds,
+                              .tags = put->tags,
+                              .tag_count = put->tag_count,
+                              .model = put->model,
+                              .prompt_tokens = put->prompt_tokens,
+                              .completion_tokens = put->completion_tokens,
+                              .cost_usd = put->cost_usd};
+    TRY(request_take(cache, &put->request, json, &inner.request, error));
+    TRY(cache_check_put(put->tags, put->tag_count, put->model, put->ttl_given, put->ttl_seconds, put->cost_usd, error));
+    TRY(check_response(cache, put->response, error));
+    return cache_put(cache, &inner, result, error);
+}
+
+aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result, aic_error *error)
+{
+    if (error != NULL) *error = (aic_error){0};
+    struct json json;
+    json_init(&json, &cache->mem, MEM_CACHE);
+    aic_status status = put_checked(cache, put, &json, result, error);
+    json_fini(&json);
+    if (status < 0 && error != NULL && error->status == AIC_OK) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+    return status;
+}

@@ -1,0 +1,337 @@
+/*
+ * remove.c - delete and invalidation: nothing that was removed is served again, from no tier.
+ *
+ * An invalidation runs in this order: its filter enters the list of those at work (storage's answers are checked against it from here on), the epoch
+ * becomes odd (no promotion that began before or begins now can succeed), storage's queue is drained, matching records are removed from storage,
+ * the epoch becomes even, matching entries are removed from memory, every stripe is passed once (so that no put that one of the two passes
+ * missed is still under way without having met the filter), and the filter leaves the list.
+ *
+ * When storage cannot be reached, memory is cleaned all the same and the filter stays in the list: what storage holds is hidden from every lookup and
+ * removed by the tick when storage is back. The caller is told by the status.
+ */
+#include "cache/inner.h"
+
+#include <aicache/monitor.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FLUSH_DEADLINE_MS 10000
+#define BATCH 512    /* records per look into storage, and deletes per transaction */
+#define SCAN_PINS 64 /* entries of memory looked at in one go */
+
+bool cache_storage_up(struct aic_cache *cache)
+{
+    struct gate_stats stats;
+    gate_stats(cache->gate, &stats);
+    return stats.up;
+}
+
+/* ---- delete ---- */
+
+/* Is there such an entry of this namespace (empty: of any)? AIC_OK, AIC_MISS, or why storage could not tell. */
+static aic_status is_there(struct aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    struct cache_hit hit = {.cache = cache, .key = *key};
+    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
+    buf_init(&hit.head, &cache->mem, MEM_CACHE);
+    aic_status status = store_peek(cache->store, key, &hit.pin);
+    if (status == AIC_OK) status = hit_read_pin(&hit);
+    if (status != AIC_OK && status != AIC_NO_MEMORY)
+        status = cache_read_storage(cache, key, cache->deadline_ms, &hit.copy, &hit.record);
+    if (status == AIC_OK && ns.size > 0 &&
+        (hit.record.ns.size != ns.size || memcmp(hit.record.ns.data, ns.data, ns.size) != 0))
+        status = AIC_MISS;
+    cache_hit_release(&hit);
+    return status;
+}
+
+static aic_status delete_both(struct aic_cache *cache, const aic_key *key)
+{
+    struct stripe *stripe = writer_begin(cache, key);
+    aic_status status = cache->gate != NULL ? gate_delete(cache->gate, key) : AIC_OK;
+    if (status == AIC_OK) (void)store_delete(cache->store, key);
+    writer_end(stripe);
+    return status;
+}
+
+aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    return cache_delete(cache, ns.size > 0 ? ns : AIC_LITERAL("default"), key);
+}
+
+aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    aic_status status = is_there(cache, ns, key);
+    if (status == AIC_DAMAGED || status == AIC_NEWER) {
+        TRY(delete_both(cache, key));
+        count_add(cache, COUNT_DAMAGED, 1);
+        return AIC_MISS;
+    }
+    if (status != AIC_OK) return status;
+    TRY(delete_both(cache, key));
+    count_add(cache, COUNT_DELETES, 1);
+    if (cache->monitor != NULL)
+        aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0,
+                              (aic_view){NULL, 0});
+    return AIC_OK;
+}
+
+/* ---- invalidation in storage ---- */
+
+size_t filter_labels(const struct filter *filter, struct tier_label *out)
+{
+    size_t count = 0;
+    if (!filter->any_namespace) out[count++] = (struct tier_label){LABEL_NAMESPACE, filter->ns};
+    if (filter->has_operation) out[count++] = (struct tier_label){LABEL_OPERATION, filter->operation};
+    if (filter->has_model) out[count++] = (struct tier_label){LABEL_MODEL, filter->model};
+    if (filter->has_tag) out[count++] = (struct tier_label){LABEL_TAG, filter->tag};
+    return count;
+}
+
+struct pass {
+    struct aic_cache *cache;
+    const struct filter *filter;
+    struct tier_write writes[BATCH];
+    uint64_t bytes[BATCH];
+    size_t count;
+    aic_invalidated sums;
+};
+
+static bool collect(void *context, const aic_key *key, aic_view bytes)
+{
+    struct pass *pass = context;
+    struct record record;
+    pass->writes[pass->count].key = *key;
+    /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
+    if (record_read(bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
+    pass->writes[pass->count].record = (aic_view){NULL, 0};
+    pass->bytes[pass->count++] = bytes.size;
+    return pass->count < BATCH;
+}
+
+/* Does memory hold a matching entry under this key? Then the pass over memory counts it. */
+static bool counted_in_memory(struct pass *pass, const aic_key *key)
+{
+    struct aic_cache *cache = pass->cache;
+    if ((pass->filter->tiers & AIC_IN_MEMORY) == 0) return false;
+    struct cache_hit hit = {.cache = cache, .key = *key};
+    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
+    buf_init(&hit.head, &cache->mem, MEM_CACHE);
+    bool found = store_peek(cache->store, key, &hit.pin) == AIC_OK && hit_read_pin(&hit) == AIC_OK &&
+                 filter_matches(pass->filter, &hit.record);
+    cache_hit_release(&hit);
+    return found;
+}
+
+static void sum_batch(struct pass *pass, bool removed)
+{
+    for (size_t i = 0; i < pass->count; i++) {
+        if (removed) pass->sums.bytes_freed += pass->bytes[i];
+        if (counted_in_memory(pass, &pass->writes[i].key)) continue;
+        pass->sums.matched++;
+        pass->sums.removed += removed;
+    }
+}
+
+/* Storage's part, batch by batch; a batch is selected in one read transaction and removed in one write transaction. */
+static aic_status clean_storage(struct pass *pass, bool dry_run)
+{
+    struct tier *tier = gate_tier(pass->cache->gate);
+    struct tier_label labels[4];
+    struct tier_filter filter = {.labels = labels, .label_count = filter_labels(pass->filter, labels)};
+    if (pass->filter->until_given) filter.created_until_ms = pass->filter->until_ms > 0 ? pass->filter->until_ms : 1;
+    aic_key after;
+    for (const aic_key *from = NULL;; from = &after) {
+        pass->count = 0;
+        TRY(tier->ops->select(tier, &filter, from, collect, pass));
+        if (pass->count == 0) return AIC_OK;
+        if (!dry_run) TRY(tier->ops->apply(tier, pass->writes, pass->count));
+        sum_batch(pass, !dry_run);
+        if (pass->count < BATCH) return AIC_OK;
+        after = pass->writes[pass->count - 1].key;
+    }
+}
+
+static aic_status storage_part(struct pass *pass, bool dry_run)
+{
+    if (!cache_storage_up(pass->cache)) return AIC_UNAVAILABLE;
+    TRY(gate_flush(pass->cache->gate, false, FLUSH_DEADLINE_MS));
+    return clean_storage(pass, dry_run);
+}
+
+aic_status cache_settle(struct aic_cache *cache)
+{
+    struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
+    if (pass == NULL) return AIC_NO_MEMORY;
+    pass->cache = cache;
+    aic_status status = AIC_OK;
+    for (struct filter_node *node; status == AIC_OK && (node = filter_list_owed(&cache->filters)) != NULL;) {
+        pass->filter = &node->filter;
+        status = storage_part(pass, false);
+        if (status != AIC_OK) break;
+        /* Before the filter leaves the list: whoever read a record before it was removed sees one of the two. */
+        atomic_fetch_add_explicit(&cache->settled, 1, memory_order_seq_cst);
+        filter_list_remove(&cache->filters, &node);
+    }
+    if (pass->sums.removed > 0) {
+        count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
+        cache_log(cache, AIC_LOG_INFO, "storage is back: removed %llu entries that were invalidated while it was down",
+                  (unsigned long long)pass->sums.removed);
+    }
+    mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
+    return status;
+}
+
+/* ---- invalidation in memory ---- */
+
+static void clean_entry(struct pass *pass, struct pin *pin, bool dry_run)
+{
+    struct aic_cache *cache = pass->cache;
+    struct cache_hit hit = {.cache = cache, .pin = *pin};
+    *pin = (struct pin){NULL, NULL};
+    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
+    buf_init(&hit.head, &cache->mem, MEM_CACHE);
+    aic_status status = hit_read_pin(&hit);
+    /* What cannot be read, for want of memory or because it is damaged, is removed with the rest: a cache may forget. */
+    bool matches = status == AIC_OK ? filter_matches(pass->filter, &hit.record) : !dry_run;
+    uint64_t freed = 0;
+    if (matches && dry_run) pass->sums.matched++;
+    if (matches && !dry_run && store_remove_pinned(cache->store, &hit.pin, &freed) == AIC_OK) {
+        pass->sums.matched++;
+        pass->sums.removed++;
+        pass->sums.bytes_freed += freed;
+    }
+    cache_hit_release(&hit);
+}
+
+static void clean_memory(struct pass *pass, bool dry_run)
+{
+    uint64_t cursor = 0;
+    do {
+        struct pin pins[SCAN_PINS];
+        size_t count = store_scan(pass->cache->store, &cursor, pins, COUNT_OF(pins));
+        for (size_t i = 0; i < count; i++) clean_entry(pass, &pins[i], dry_run);
+    } while (cursor != 0);
+}
+
+/* No writer that was at work when this began still is when it ends. */
+static void pass_writers(struct aic_cache *cache)
+{
+    for (size_t i = 0; i < STRIPES; i++) {
+        pthread_mutex_lock(&cache->stripes[i].lock);
+        pthread_mutex_unlock(&cache->stripes[i].lock);
+    }
+}
+
+/* ---- both ---- */
+
+static bool names_something(const aic_filter *filter)
+{
+    return filter->all || filter->ns.size > 0 || filter->operation.size > 0 || filter->model.size > 0 ||
+           filter->tag.size > 0 || filter->pattern.size > 0 || filter->age_given;
+}
+
+static aic_status run_dry(struct pass *pass)
+{
+    aic_status status = AIC_OK;
+    if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, true);
+    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) clean_memory(pass, true);
+    return status;
+}
+
+/* With cache.invalidating held. */
+static aic_status run(struct pass *pass, struct filter_node **node)
+{
+    struct aic_cache *cache = pass->cache;
+    aic_status status = AIC_OK;
+    filter_list_add(&cache->filters, *node, clock_wall_ms(&cache->clock));
+    atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
+    if (cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, false);
+    atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
+    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) clean_memory(pass, false);
+    pass_writers(cache);
+    if (status == AIC_OK) filter_list_remove(&cache->filters, node);
+    else filter_list_owe(&cache->filters, node);
+    return status;
+}
+
+/* The monitor's event: what was asked for in one word, and of which kind it was. */
+static void record_event(struct aic_cache *cache, const aic_filter *filter, uint64_t started, aic_status status,
+                         const aic_invalidated *sums)
+{
+    if (cache->monitor == NULL) return;
+    char pattern[8 + AIC_MAX_NAME_BYTES] = "", context[32 + AIC_MAX_NAME_BYTES] = "", data[128];
+    aic_view word = filter->pattern, note = filter->context, type = AIC_LITERAL("manual");
+    bool by_operation = word.size == 0 && filter->operation.size > 0;
+    if (by_operation) {
+        snprintf(pattern, sizeof pattern, "op:%.*s", (int)filter->operation.size, filter->operation.data);
+        snprintf(context, sizeof context, "operation_specific_%.*s", (int)filter->operation.size,
+                 filter->operation.data);
+        word = aic_view_of(pattern);
+        type = AIC_LITERAL("operation_specific");
+        if (note.size == 0) note = aic_view_of(context);
+    } else if (word.size == 0 && filter->tag.size > 0) {
+        snprintf(pattern, sizeof pattern, "tag:%.*s", (int)filter->tag.size, filter->tag.data);
+        word = aic_view_of(pattern);
+    }
+    if (filter->tiers == AIC_IN_MEMORY) type = AIC_LITERAL("memory");
+    if (status == AIC_OK) snprintf(data, sizeof data, "{\"status\":\"success\"}");
+    else
+        snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
+                 cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "memory", aic_status_text(status));
+    double seconds = seconds_since(cache, started);
+    aic_monitor_invalidation(cache->monitor, word, sums->removed, seconds, type, note, aic_view_of(data));
+    aic_monitor_operation(cache->monitor, AIC_LITERAL("invalidate"), seconds, false, 0, (aic_view){NULL, 0});
+}
+
+static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bool dry_run, struct pass *pass,
+                             aic_error *error)
+{
+    struct filter_node *node;
+    TRY(filter_list_make(&cache->filters, &node));
+    aic_status status = filter_take(&node->filter, from, clock_wall_ms(&cache->clock), error);
+    if (status != AIC_OK) {
+        filter_list_remove(&cache->filters, &node);
+        return status;
+    }
+    pass->cache = cache;
+    pass->filter = &node->filter;
+    pthread_mutex_lock(&cache->invalidating);
+    if (!dry_run) {
+        status = run(pass, &node);
+    } else {
+        status = run_dry(pass);
+        filter_list_remove(&cache->filters, &node);
+    }
+    pthread_mutex_unlock(&cache->invalidating);
+    return status;
+}
+
+aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run, aic_invalidated *out,
+                                aic_error *error)
+{
+    if (error != NULL) *error = (aic_error){0};
+    if (!names_something(filter))
+        return error_set(error, AIC_INVALID, NULL,
+                         "nothing is named: give a namespace, operation, model, tag, pattern or age, or say 'all'");
+    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
+    aic_status status = pass != NULL ? invalidate(cache, filter, dry_run, pass, error) : AIC_NO_MEMORY;
+    bool ran = pass != NULL && pass->cache != NULL;
+    if (ran && !dry_run) {
+        count_add(cache, COUNT_INVALIDATIONS, 1);
+        count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
+        record_event(cache, filter, started, status, &pass->sums);
+    }
+    if (ran && out != NULL) *out = pass->sums;
+    if (ran && status != AIC_OK)
+        (void)error_set(error, status, NULL, "%s",
+                        dry_run ? "storage could not be reached: its entries are not counted"
+                                : "storage could not be reached: memory is clean, what storage still holds is hidden "
+                                  "and will be removed when it is back");
+    else if (!ran && status == AIC_NO_MEMORY)
+        (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+    if (pass != NULL) mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
+    return status;
+}

@@ -1,0 +1,140 @@
+/*
+ * request.c - what a request may look like, and its key. All checks of the library and of the daemon are here, so that both refuse the same
+ * things with the same words; no message repeats what the user sent.
+ */
+#include "cache/inner.h"
+
+#include "base/utf8.h"
+
+#include <aicache/monitor.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool has_control(aic_view text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t byte = (uint8_t)text.data[i];
+        if (byte < 0x20 || byte == 0x7F) return true;
+        /* C1: U+0080..U+009F */
+        if (byte == 0xC2 && i + 1 < text.size && (uint8_t)text.data[i + 1] < 0xA0) return true;
+    }
+    return false;
+}
+
+aic_status cache_check_name(const char *field, aic_view name, aic_error *error)
+{
+    if (name.size == 0) return error_set(error, AIC_INVALID, field, "must not be empty: 1 to 128 bytes are accepted");
+    if (name.size > AIC_MAX_NAME_BYTES)
+        return error_set(error, AIC_INVALID, field, "%zu bytes are too long: 1 to 128 bytes are accepted", name.size);
+    if (!utf8_is_valid(name)) return error_set(error, AIC_INVALID, field, "is not valid UTF-8");
+    if (has_control(name)) return error_set(error, AIC_INVALID, field, "must not contain control characters");
+    return AIC_OK;
+}
+
+aic_status cache_check_pattern(aic_view pattern, aic_error *error)
+{
+    if (pattern.size == 0 || pattern.size > FILTER_MAX_PATTERN)
+        return error_set(error, AIC_INVALID, "pattern", "%zu bytes: 1 to %d bytes are accepted", pattern.size,
+                         FILTER_MAX_PATTERN);
+    if (!utf8_is_valid(pattern)) return error_set(error, AIC_INVALID, "pattern", "is not valid UTF-8");
+    return AIC_OK;
+}
+
+aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error)
+{
+    if (ttl_seconds <= AIC_MAX_TTL_SECONDS) return AIC_OK;
+    return error_set(error, AIC_INVALID, "ttl",
+                     "too long: a whole number of seconds from 0 (never expires) to %llu is accepted",
+                     (unsigned long long)AIC_MAX_TTL_SECONDS);
+}
+
+aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given,
+                           uint64_t ttl_seconds, double cost_usd, aic_error *error)
+{
+    if (tag_count > AIC_MAX_TAGS)
+        return error_set(error, AIC_INVALID, "tags", "%zu tags are too many: at most %d are accepted", tag_count,
+                         AIC_MAX_TAGS);
+    for (size_t i = 0; i < tag_count; i++) {
+        char field[32];
+        snprintf(field, sizeof field, "tags[%zu]", i);
+        TRY(cache_check_name(field, tags[i], error));
+    }
+    if (model.size > 0) TRY(cache_check_name("model", model, error));
+    if (ttl_given) TRY(cache_check_ttl(ttl_seconds, error));
+    if (!isfinite(cost_usd) || cost_usd < 0)
+        return error_set(error, AIC_INVALID, "cost_usd", "must be a number that is not negative");
+    return AIC_OK;
+}
+
+static aic_status check_text(const char *field, aic_view text, aic_error *error)
+{
+    if (text.size > INT32_MAX)
+        return error_set(error, AIC_TOO_LARGE, field, "more than 2 GiB; a text is at most that long");
+    if (!utf8_is_valid(text)) return error_set(error, AIC_INVALID, field, "is not valid UTF-8");
+    return AIC_OK;
+}
+
+/* Scans the options; absent and empty views are the same. */
+static aic_status take_options(struct json *json, aic_view options, struct key_request *out, aic_error *error)
+{
+    if (options.size == 0) return AIC_OK;
+    aic_error inner = {0};
+    aic_status status = json_scan(json, options, &inner);
+    if (status == AIC_NO_MEMORY) return status;
+    if (status != AIC_OK) return error_set(error, status, "options", "%s", inner.message);
+    uint8_t type = json->tokens[0].type;
+    if (type != JSON_OBJECT && type != JSON_NULL)
+        return error_set(error, AIC_INVALID, "options", "must be a JSON object");
+    out->options = json;
+    out->options_token = 0;
+    return AIC_OK;
+}
+
+aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json,
+                        struct key_request *out, aic_error *error)
+{
+    json_init(json, &cache->mem, MEM_CACHE);
+    *out = (struct key_request){.ns = request->ns, .operation = request->operation};
+    if (request->ns.size == 0) out->ns = AIC_LITERAL("default");
+    TRY(cache_check_name("namespace", out->ns, error));
+    if (request->operation.size == 0)
+        return error_set(error, AIC_INVALID, "operation", "is required: 1 to 128 bytes");
+    TRY(cache_check_name("operation", out->operation, error));
+    if (request->text.data == NULL) return error_set(error, AIC_INVALID, "text", "is required");
+    TRY(check_text("text", request->text, error));
+    out->text.plain = request->text;
+    if (request->question.data != NULL) TRY(check_text("question", request->question, error));
+    out->question.plain = request->question;
+    return take_options(json, request->options, out, error);
+}
+
+aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out, uint64_t *text_length,
+                     aic_error *error)
+{
+    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    uint64_t length = 0;
+    TRY(key_compute(cache->digest, &cache->mem, request, out, &length, error));
+    if (text_length != NULL) *text_length = length;
+    if (cache->monitor != NULL)
+        aic_monitor_key_generation(cache->monitor, seconds_since(cache, started), length, request->operation,
+                                   (aic_view){NULL, 0});
+    return AIC_OK;
+}
+
+aic_status aic_cache_key(aic_cache *cache, const aic_request *request, aic_key *out, aic_error *error)
+{
+    struct json json;
+    struct key_request taken;
+    aic_status status = request_take(cache, request, &json, &taken, error);
+    if (status == AIC_OK) status = cache_key(cache, &taken, out, NULL, error);
+    json_fini(&json);
+    return status;
+}
+
+const char *aic_text_tier(uint64_t code_points)
+{
+    if (code_points < 500) return "small";
+    if (code_points < 5000) return "medium";
+    return code_points < 50000 ? "large" : "xlarge";
+}

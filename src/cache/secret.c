@@ -1,0 +1,141 @@
+/*
+ * secret.c - the secret that makes keys unguessable. It lies beside the data, so that keys stay the same after a restart; losing it loses the
+ * entries' keys, not their privacy.
+ *
+ * The file holds 64 hex digits (32 bytes), or any other text of at least 16 bytes that several daemons share; white space at the end does not count.
+ */
+#include "cache/inner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECRET_BYTES 32
+#define SECRET_MIN_BYTES 16
+#define SECRET_MAX_FILE 4096
+
+static aic_status refuse(aic_error *error, const char *path, const char *what)
+{
+    return error_set(error, AIC_IO, "secret_file", "%s '%.200s': %s", what, path, strerror(errno));
+}
+
+static aic_status write_all(int fd, const char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t written = write(fd, bytes, size);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return AIC_IO;
+        bytes += written;
+        size -= (size_t)written;
+    }
+    return AIC_OK;
+}
+
+/* Writes it aside and links it in place, so that a crash leaves a whole secret or none; whoever is second reads the first one's. */
+static aic_status secret_make(const char *path, aic_error *error)
+{
+    uint8_t raw[SECRET_BYTES];
+    TRY(digest_random(raw, sizeof raw));
+    char text[2 * SECRET_BYTES + 2];
+    for (size_t i = 0; i < sizeof raw; i++) snprintf(text + 2 * i, 3, "%02x", raw[i]);
+    text[2 * SECRET_BYTES] = '\n';
+    char aside[4096];
+    if ((size_t)snprintf(aside, sizeof aside, "%s.%ld", path, (long)getpid()) >= sizeof aside)
+        return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
+    (void)unlink(aside);
+    int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return refuse(error, path, "cannot make the secret");
+    aic_status status = write_all(fd, text, 2 * SECRET_BYTES + 1);
+    if (status == AIC_OK && fsync(fd) != 0) status = AIC_IO;
+    if (status == AIC_OK && link(aside, path) != 0 && errno != EEXIST) status = AIC_IO;
+    if (status != AIC_OK) (void)refuse(error, path, "cannot write the secret");
+    close(fd);
+    (void)unlink(aside);
+    explicit_bzero(raw, sizeof raw);
+    explicit_bzero(text, sizeof text);
+    return status;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* 64 hex digits become 32 bytes in place. False: it is some other text. */
+static bool from_hex(char *text, size_t size)
+{
+    if (size != 2 * SECRET_BYTES) return false;
+    for (size_t i = 0; i < size; i++) {
+        if (hex_digit(text[i]) < 0) return false;
+    }
+    for (size_t i = 0; i < SECRET_BYTES; i++)
+        text[i] = (char)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+    return true;
+}
+
+static aic_status secret_use(struct aic_cache *cache, char *text, size_t size, const char *path, struct digest **out,
+                             aic_error *error)
+{
+    while (size > 0 && strchr(" \t\r\n", text[size - 1]) != NULL) size--;
+    if (from_hex(text, size)) return digest_create(&cache->mem, text, SECRET_BYTES, out);
+    if (size < SECRET_MIN_BYTES)
+        return error_set(error, AIC_INVALID, "secret_file", "'%.200s' holds %zu bytes: at least %d are needed", path, size,
+                         SECRET_MIN_BYTES);
+    return digest_create(&cache->mem, text, size, out);
+}
+
+static aic_status secret_read(struct aic_cache *cache, int fd, const char *path, struct digest **out,
+                              aic_error *error)
+{
+    struct stat entry;
+    if (fstat(fd, &entry) != 0) return refuse(error, path, "cannot look at the secret");
+    if ((entry.st_mode & 077) != 0)
+        cache_log(cache, AIC_LOG_WARNING, "the secret '%.200s' can be read by others (mode %o); chmod 600 it", path,
+                  (unsigned)(entry.st_mode & 0777));
+    char text[SECRET_MAX_FILE];
+    size_t size = 0;
+    while (size < sizeof text) {
+        ssize_t got = read(fd, text + size, sizeof text - size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return refuse(error, path, "cannot read the secret");
+        if (got == 0) break;
+        size += (size_t)got;
+    }
+    aic_status status = size < sizeof text
+                            ? secret_use(cache, text, size, path, out, error)
+                            : error_set(error, AIC_INVALID, "secret_file", "'%.200s' is too long for a secret", path);
+    explicit_bzero(text, sizeof text);
+    return status;
+}
+
+static aic_status secret_open(struct aic_cache *cache, const char *path, struct digest **out, aic_error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return refuse(error, path, "cannot read the secret");
+    aic_status status = secret_read(cache, fd, path, out, error);
+    close(fd);
+    return status;
+}
+
+aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct digest **out, aic_error *error)
+{
+    if (options->secret_file != NULL) return secret_open(cache, options->secret_file, out, error);
+    if (options->data_dir == NULL) {
+        uint8_t raw[SECRET_BYTES];
+        TRY(digest_random(raw, sizeof raw));
+        aic_status status = digest_create(&cache->mem, raw, sizeof raw, out);
+        explicit_bzero(raw, sizeof raw);
+        return status;
+    }
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/secret", options->data_dir) >= sizeof path)
+        return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
+    if (access(path, F_OK) != 0 && errno == ENOENT) TRY(secret_make(path, error));
+    return secret_open(cache, path, out, error);
+}

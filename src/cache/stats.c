@@ -1,0 +1,163 @@
+/*
+ * stats.c - figures and the great recount. Nothing here is estimated: each number is read from the structure that keeps it.
+ */
+#include "cache/inner.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FLUSH_DEADLINE_MS 10000
+#define SCAN_PINS 64
+
+uint64_t count_sum(const struct aic_cache *cache, enum count which)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < COUNT_SLOTS; i++)
+        sum += atomic_load_explicit(&cache->counts[i].counts[which], memory_order_relaxed);
+    return sum;
+}
+
+static void add_memory(struct aic_cache *cache, aic_stats *out)
+{
+    struct store_stats stats;
+    store_stats(cache->store, &stats);
+    out->memory_entries = stats.entries;
+    out->memory_bytes = stats.bytes;
+    out->memory_max_bytes = stats.max_bytes;
+    out->memory_max_entries = stats.max_entries;
+    out->memory_key_bytes = stats.key_bytes;
+    out->memory_value_bytes = stats.value_bytes;
+    out->memory_index_bytes = stats.index_bytes;
+    out->memory_overhead_bytes = stats.overhead_bytes;
+    out->evicted_capacity = stats.evicted_capacity;
+    out->evicted_expired = stats.evicted_expired;
+    out->not_admitted = stats.refused_size + stats.refused_full;
+    out->pinned = stats.pinned;
+    out->expiry_lag_ms = stats.expiry_lag_ms;
+    if (cache->hot == NULL) return;
+    struct hot_stats hot;
+    hot_stats(cache->hot, &hot);
+    out->hot_entries = hot.entries;
+    out->hot_bytes = hot.bytes;
+}
+
+static void add_storage(struct aic_cache *cache, aic_stats *out)
+{
+    struct gate_stats gate;
+    gate_stats(cache->gate, &gate);
+    struct tier_stats tier = {0};
+    struct tier *behind = gate_tier(cache->gate);
+    behind->ops->stats(behind, &tier);
+    out->storage_configured = true;
+    out->storage_up = gate.up;
+    out->storage_entries = tier.entries;
+    out->storage_bytes = tier.bytes;
+    out->storage_max_bytes = tier.max_bytes;
+    out->storage_file_bytes = tier.file_bytes;
+    out->storage_errors = gate.errors;
+    out->storage_timeouts = count_sum(cache, COUNT_TIMEOUTS);
+    out->storage_dropped_writes = gate.dropped_writes;
+    out->storage_evicted = tier.evicted;
+    out->storage_expired = tier.expired;
+    out->queue_entries = gate.queue_entries;
+    out->queue_bytes = gate.queue_bytes;
+    out->queue_max_bytes = gate.queue_max_bytes;
+}
+
+void aic_cache_stats(aic_cache *cache, aic_stats *out)
+{
+    *out = (aic_stats){0};
+    out->hits_memory = count_sum(cache, COUNT_HITS_MEMORY);
+    out->hits_storage = count_sum(cache, COUNT_HITS_STORAGE);
+    out->misses = count_sum(cache, COUNT_MISSES);
+    out->lookups = out->hits_memory + out->hits_storage + out->misses;
+    out->puts = count_sum(cache, COUNT_PUTS);
+    out->deletes = count_sum(cache, COUNT_DELETES);
+    out->invalidations = count_sum(cache, COUNT_INVALIDATIONS);
+    out->invalidated_entries = count_sum(cache, COUNT_INVALIDATED);
+    out->damaged = count_sum(cache, COUNT_DAMAGED);
+    out->promoted = count_sum(cache, COUNT_PROMOTED);
+    out->invalidations_pending = filter_list_owed_count(&cache->filters);
+    add_memory(cache, out);
+    if (cache->gate != NULL) add_storage(cache, out);
+    struct codec_stats codec;
+    codec_stats(cache->codec, &codec);
+    out->compressed_entries = codec.encoded - codec.kept_plain;
+    out->compression_bytes_in = codec.bytes_in;
+    out->compression_bytes_out = codec.bytes_out;
+    out->dictionaries = codec.dictionaries;
+}
+
+/* ---- verify ---- */
+
+static aic_status differs(aic_error *error, const char *where, const aic_key *key, const char *what)
+{
+    char hex[AIC_KEY_HEX_SIZE];
+    aic_key_format(key, hex);
+    return error_set(error, AIC_DAMAGED, NULL, "%s, entry %s: %s", where, hex, what);
+}
+
+static aic_status verify_pinned(struct aic_cache *cache, struct pin *pin, aic_error *error)
+{
+    struct buf bytes;
+    buf_init(&bytes, &cache->mem, MEM_CACHE);
+    size_t size = pin_size(pin);
+    char *room = buf_reserve(&bytes, size);
+    aic_status status = room != NULL ? AIC_OK : AIC_NO_MEMORY;
+    if (status == AIC_OK) {
+        pin_copy(pin, 0, room, size);
+        buf_commit(&bytes, size);
+        struct record record;
+        if (record_check(buf_view(&bytes)) != AIC_OK)
+            status = differs(error, "memory", pin_key(pin), "its checksum does not match");
+        else if (record_read(buf_view(&bytes), &record) != AIC_OK || record.payload.data == NULL)
+            status = differs(error, "memory", pin_key(pin), "its head cannot be read");
+        else if (record.expires_ms != pin_expires_ms(pin))
+            status = differs(error, "memory", pin_key(pin), "its date of expiry is not the record's");
+    }
+    buf_fini(&bytes);
+    return status;
+}
+
+static aic_status verify_memory(struct aic_cache *cache, aic_error *error)
+{
+    TRY(store_verify(cache->store, error));
+    aic_status status = AIC_OK;
+    uint64_t cursor = 0;
+    do {
+        struct pin pins[SCAN_PINS];
+        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
+        for (size_t i = 0; i < count; i++) {
+            if (status == AIC_OK) status = verify_pinned(cache, &pins[i], error);
+            pin_release(&pins[i]);
+        }
+    } while (cursor != 0 && status == AIC_OK);
+    return status;
+}
+
+struct check {
+    aic_error *error;
+    aic_status status;
+};
+
+static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
+{
+    struct check *check = context;
+    if (record_check(bytes) != AIC_OK)
+        check->status = differs(check->error, "storage", key, "its checksum does not match");
+    return check->status == AIC_OK;
+}
+
+aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
+{
+    if (error != NULL) *error = (aic_error){0};
+    TRY(verify_memory(cache, error));
+    if (cache->gate == NULL) return AIC_OK;
+    aic_status status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
+    if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
+    struct tier *tier = gate_tier(cache->gate);
+    TRY(tier->ops->verify(tier, error));
+    struct check check = {error, AIC_OK};
+    TRY(tier->ops->select(tier, &(struct tier_filter){0}, NULL, verify_stored, &check));
+    return check.status;
+}
