@@ -150,6 +150,14 @@ AIC_MUST_CHECK aic_status cache_move_in(struct aic_cache *cache, const aic_key *
 
 /* ---- across files ---- */
 
+/* Whether there was one does not matter. */
+static inline void drop_from_memory(struct aic_cache *cache, const aic_key *key)
+{
+    aic_status gone = store_delete(cache->store, key);
+    (void)gone;
+}
+
+
 /* Reads the head of a pinned record into `hit` (record views, head). AIC_DAMAGED, AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status hit_read_pin(struct cache_hit *hit);
 /* Removes a damaged entry from both tiers unless it was written anew since, and counts it. */

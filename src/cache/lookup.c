@@ -84,7 +84,7 @@ void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct mome
     struct stripe *stripe = writer_begin(cache, key);
     /* writer_begin made it one more, so "as sampled" is one less than now. */
     if (atomic_load_explicit(&stripe->writes, memory_order_relaxed) == moment.writes + 1) {
-        (void)store_delete(cache->store, key);
+        drop_from_memory(cache, key);
         if (cache->gate != NULL && gate_delete(cache->gate, key) != AIC_OK)
             cache_log(cache, AIC_LOG_WARNING, "a damaged entry could not be removed from storage: out of memory");
     }

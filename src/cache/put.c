@@ -76,7 +76,7 @@ static aic_status make(struct aic_cache *cache, const struct cache_put *put, str
 
 static void undo(struct aic_cache *cache, const aic_key *key)
 {
-    (void)store_delete(cache->store, key);
+    drop_from_memory(cache, key);
     if (cache->gate != NULL && gate_delete(cache->gate, key) != AIC_OK)
         cache_log(cache, AIC_LOG_WARNING, "an entry that an invalidation removed may still be in storage: out of memory");
 }
@@ -98,7 +98,7 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
     if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
-    else (void)store_delete(cache->store, key);
+    else drop_from_memory(cache, key);
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end unseen, because it
      * waits for every writer before it leaves the list. */
     if (filter_list_strikes(&cache->filters, record)) undo(cache, key);

@@ -49,7 +49,7 @@ static aic_status delete_both(struct aic_cache *cache, const aic_key *key)
 {
     struct stripe *stripe = writer_begin(cache, key);
     aic_status status = cache->gate != NULL ? gate_delete(cache->gate, key) : AIC_OK;
-    if (status == AIC_OK) (void)store_delete(cache->store, key);
+    if (status == AIC_OK) drop_from_memory(cache, key);
     writer_end(stripe);
     return status;
 }
