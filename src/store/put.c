@@ -1,0 +1,209 @@
+/*
+ * put.c - how a value gets in: bytes from the budget, memory from the pool, the copy, and only then, under the lock, the index.
+ *
+ * The order keeps the promises: the budget is taken before anything is allocated; the copy is made while nobody can see the entry and no lock is held; whoever
+ * looks sees the old value or the new one, whole. Only when the budget is used up does the older value of the same key go first, so that an update
+ * that fits pushes out no stranger.
+ */
+#include "store/shard.h"
+
+#include "base/check.h"
+#include "store/hash.h"
+
+#include <string.h>
+
+/* One put under way. */
+struct putting {
+    struct store *store;
+    const struct store_put *put;
+    struct shard *shard;
+    uint64_t hash, now_ms;
+    uint64_t need; /* bytes of the entry in one piece */
+    uint32_t size;
+    handle at;          /* 0: no memory yet */
+    uint64_t footprint; /* bytes that it occupies */
+    struct credit credit;
+};
+
+static bool guards_hold(const struct store_put *put)
+{
+    for (size_t i = 0; i < put->guard_count; i++) {
+        /* acquire: pairs with the release of whoever invalidates; it changes the cell first and removes entries after. */
+        if (atomic_load_explicit(put->guards[i].cell, memory_order_acquire) != put->guards[i].expected) return false;
+    }
+    return true;
+}
+
+/* May it still be stored? The lock is held. *old gets what is there under the key, or 0. */
+static aic_status admit_locked(const struct putting *putting, handle *old)
+{
+    if (!guards_hold(putting->put)) return AIC_STALE;
+    *old = table_find(&putting->shard->table, putting->hash, &putting->put->key);
+    if (*old == 0 || !putting->put->only_if_absent) return AIC_OK;
+    return entry_is_expired(pool_entry(&putting->store->pool, *old), putting->now_ms) ? AIC_OK : AIC_EXISTS;
+}
+
+/* Removes the older value, so that nobody is served what was overwritten. `unless_pinned`: only if its bytes come back at once. */
+static aic_status remove_older(struct putting *putting, bool unless_pinned)
+{
+    struct shard *shard = putting->shard;
+    handle old;
+    pthread_mutex_lock(&shard->lock);
+    aic_status status = admit_locked(putting, &old);
+    if (status == AIC_OK && old != 0) {
+        struct entry *entry = pool_entry(&putting->store->pool, old);
+        if (!unless_pinned || !entry_is_pinned(entry)) {
+            shard_detach_locked(shard, putting->store, putting->hash, entry, old, &putting->credit);
+            entry_drop(putting->store, old, &putting->credit);
+            shard->counts.replaced++;
+        }
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return status;
+}
+
+/* Brings the credit up to `bytes` and one place; evicts as long as that helps. AIC_FULL. */
+static aic_status fill_credit(struct putting *putting, uint64_t bytes)
+{
+    struct credit *credit = &putting->credit;
+    for (;;) {
+        uint64_t more = bytes > credit->bytes ? bytes - credit->bytes : 0, places = credit->entries == 0;
+        if ((more == 0 && places == 0) || budget_take(&putting->store->budget, more, places)) {
+            credit->bytes += more;
+            credit->entries += places;
+            return AIC_OK;
+        }
+        if (store_evict(putting->store, putting->shard, more, places, putting->now_ms) == 0) return AIC_FULL;
+    }
+}
+
+static aic_status reserve(struct putting *putting)
+{
+    uint64_t wants = atomic_load_explicit(&putting->shard->wants, memory_order_relaxed);
+    uint64_t bytes = putting->need + (wants & ~WANTS_COMMIT);
+    if (budget_take(&putting->store->budget, bytes, 1)) {
+        putting->credit = (struct credit){.bytes = bytes, .entries = 1};
+        return AIC_OK;
+    }
+    TRY(remove_older(putting, true));
+    if (fill_credit(putting, bytes) == AIC_OK) return AIC_OK;
+    /* The index can do without its next bucket. */
+    return fill_credit(putting, putting->need);
+}
+
+static aic_status allocate(struct putting *putting)
+{
+    struct store *store = putting->store;
+    uint64_t max_granules = putting->need / GRANULE_BYTES, granules;
+    for (;;) {
+        aic_status status = AIC_OK;
+        switch (pool_take(&store->pool, putting->size, max_granules, &putting->at, &granules)) {
+        case POOL_TAKEN:
+            putting->footprint = granules * GRANULE_BYTES;
+            return AIC_OK;
+        case POOL_GROW:
+            status = pool_grow(&store->pool);
+            if (status == AIC_FULL) status = AIC_OK; /* another thread was faster, or pieces will have to do */
+            break;
+        case POOL_TIGHT:
+            max_granules += 2 + max_granules / 64;
+            status = fill_credit(putting, max_granules * GRANULE_BYTES);
+            break;
+        case POOL_FULL:
+            if (store_evict(store, putting->shard, putting->need, 0, putting->now_ms) == 0) status = AIC_FULL;
+            break;
+        }
+        if (status != AIC_OK) return status;
+    }
+}
+
+static void fill_entry(struct putting *putting)
+{
+    struct entry *entry = pool_entry(&putting->store->pool, putting->at);
+    uint64_t expires_ms = putting->put->expires_ms;
+    if (expires_ms > ENTRY_MAX_EXPIRES) expires_ms = ENTRY_MAX_EXPIRES;
+    entry->key = putting->put->key;
+    entry->queue_prev = entry->queue_next = 0;
+    entry->wheel_prev = entry->wheel_next = 0;
+    atomic_store_explicit(&entry->refs, 1, memory_order_relaxed);
+    entry_set_life(entry, expires_ms | life_used_bits(putting->now_ms));
+    struct value_cursor to = value_begin(entry);
+    value_write(putting->store, &to, putting->put->parts, putting->put->part_count);
+}
+
+static aic_status publish(struct putting *putting)
+{
+    struct store *store = putting->store;
+    struct shard *shard = putting->shard;
+    for (;;) {
+        handle old, replaced = 0;
+        pthread_mutex_lock(&shard->lock);
+        aic_status status = admit_locked(putting, &old);
+        if (status == AIC_OK)
+            status = shard_insert_locked(shard, store, putting->hash, putting->at, putting->footprint, &putting->credit,
+                                         &replaced);
+        pthread_mutex_unlock(&shard->lock);
+        if (status == AIC_OK) {
+            putting->at = 0; /* it belongs to the shard */
+            if (replaced != 0) entry_drop(store, replaced, &putting->credit);
+            return AIC_OK;
+        }
+        if (status == AIC_BUSY) TRY(shard_commit(shard));
+        else if (status == AIC_FULL) TRY(fill_credit(putting, putting->footprint + BUCKET_BYTES));
+        else return status;
+    }
+}
+
+static aic_status put_value(struct putting *putting)
+{
+    /* A promotion that comes too late must not evict anybody first. */
+    if (putting->put->guard_count > 0 || putting->put->only_if_absent) {
+        handle old;
+        pthread_mutex_lock(&putting->shard->lock);
+        aic_status status = admit_locked(putting, &old);
+        pthread_mutex_unlock(&putting->shard->lock);
+        TRY(status);
+    }
+    if (atomic_load_explicit(&putting->shard->wants, memory_order_relaxed) & WANTS_COMMIT) {
+        /* The insert finds out whether that was needed. */
+        aic_status ignored = shard_commit(putting->shard);
+        (void)ignored;
+    }
+    TRY(reserve(putting));
+    TRY(allocate(putting));
+    fill_entry(putting);
+    return publish(putting);
+}
+
+/* Nothing was stored: takes the older value away as well, and counts. */
+static aic_status refuse(struct putting *putting, aic_status status, _Atomic uint64_t *count)
+{
+    aic_status removed = remove_older(putting, false);
+    if (removed != AIC_OK) return removed;
+    if (count != NULL) atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    return status;
+}
+
+aic_status store_put(struct store *store, const struct store_put *put)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < put->part_count; i++) size += put->parts[i].iov_len;
+    struct putting putting = {.store = store, .put = put, .hash = hash_key(&put->key)};
+    putting.shard = shard_of(store, putting.hash);
+    putting.now_ms = clock_wall_ms(store->clock);
+    bool fits = size <= store->max_item_bytes && size <= ENTRY_MAX_VALUE;
+    if (fits) {
+        putting.size = (uint32_t)size;
+        putting.need = (uint64_t)entry_granules_for(size) * GRANULE_BYTES;
+        fits = putting.need + BUCKET_BYTES <= budget_max_bytes(&store->budget);
+    }
+    activity_begin(putting.shard);
+    aic_status status = fits ? put_value(&putting) : refuse(&putting, AIC_NOT_STORED, &store->refused_size);
+    if (putting.at != 0) pool_give(&store->pool, putting.at); /* its bytes are in the credit still */
+    if (status == AIC_FULL) status = refuse(&putting, AIC_NOT_STORED, &store->refused_full);
+    else if (status == AIC_NO_MEMORY) status = refuse(&putting, AIC_NO_MEMORY, NULL);
+    credit_settle(store, &putting.credit);
+    activity_end(putting.shard);
+    if (pool_wants_trim(&store->pool)) pool_trim(&store->pool);
+    return status;
+}

@@ -1,0 +1,351 @@
+#include "store/shard.h"
+
+#include "base/check.h"
+#include "base/status.h"
+#include "store/hash.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------ create, destroy -- */
+
+/* Handles name 256 GiB; some of it is what the pool maps beyond the budget. */
+#define MAX_RESERVE_BYTES (240ull << 30)
+
+static unsigned default_shards(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned shards = 64;
+    while (shards < 256 && shards < 8 * (unsigned long)(cores > 0 ? cores : 1)) shards *= 2;
+    return shards;
+}
+
+/* What one region of one shard's index may grow to: twice its share if all memory held the smallest entries. */
+static size_t region_bytes_for(uint64_t reserve_bytes, unsigned shards)
+{
+    uint64_t keys = reserve_bytes / sizeof(struct entry) / shards;
+    uint64_t bytes = 2 * keys / BUCKET_TARGET * BUCKET_BYTES + (256 << 10);
+    return bytes / REGION_STEP_BYTES * REGION_STEP_BYTES;
+}
+
+static aic_status map_index(struct store *store, size_t region_bytes)
+{
+    store->index_bytes = region_bytes * 3 * store->shard_count;
+    if (!mem_may_map(store->mem, store->index_bytes)) return AIC_NO_MEMORY;
+    void *index = mmap(NULL, store->index_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (index == MAP_FAILED) return AIC_NO_MEMORY;
+    store->index = index;
+    (void)madvise(index, store->index_bytes, MADV_DONTDUMP);
+    return AIC_OK;
+}
+
+static aic_status make_shards(struct store *store, aic_policy policy, size_t region_bytes)
+{
+    store->shard_block_bytes = store->shard_count * sizeof(struct shard) + _Alignof(struct shard);
+    store->shard_block = mem_zalloc(store->mem, MEM_STORE_INDEX, store->shard_block_bytes);
+    if (store->shard_block == NULL) return AIC_NO_MEMORY;
+    size_t skew = (size_t)(-(uintptr_t)store->shard_block) % _Alignof(struct shard);
+    store->shards = (struct shard *)(void *)((char *)store->shard_block + skew);
+    for (unsigned i = 0; i < store->shard_count; i++)
+        shard_init(&store->shards[i], store, policy, store->index + i * 3 * region_bytes, region_bytes);
+    return AIC_OK;
+}
+
+static unsigned log2_of(unsigned power)
+{
+    return (unsigned)__builtin_ctz(power);
+}
+
+aic_status store_create(const struct store_options *options, struct store **out)
+{
+    unsigned shards = options->shards == 0 ? default_shards() : options->shards;
+    if ((shards & (shards - 1)) != 0 || shards > 256 || options->max_bytes > MAX_RESERVE_BYTES) return AIC_INVALID;
+    struct store *store = mem_zalloc(options->mem, MEM_STORE_INDEX, sizeof *store);
+    if (store == NULL) return AIC_NO_MEMORY;
+    store->mem = options->mem;
+    store->clock = options->clock;
+    store->max_item_bytes = options->max_item_bytes;
+    store->shard_count = shards;
+    store->shard_shift = shards == 1 ? 63 : 64 - log2_of(shards);
+    store->reserve_bytes = options->max_bytes > (256ull << 20) ? 4 * options->max_bytes : 1ull << 30;
+    if (store->reserve_bytes > MAX_RESERVE_BYTES) store->reserve_bytes = MAX_RESERVE_BYTES;
+    budget_init(&store->budget, options->max_bytes, options->max_entries);
+    pthread_mutex_init(&store->resize_lock, NULL);
+    bool has_pool = false;
+    size_t region_bytes = region_bytes_for(store->reserve_bytes, shards);
+    aic_status status = pool_init(&store->pool, store->mem,
+                                  store->reserve_bytes + store->reserve_bytes / 32 + 3 * ARENA_BYTES);
+    if (status != AIC_OK) goto fail;
+    has_pool = true;
+    pool_set_limit(&store->pool, options->max_bytes);
+    TRY_OR_FAIL(map_index(store, region_bytes));
+    TRY_OR_FAIL(make_shards(store, options->policy, region_bytes));
+    *out = store;
+    return AIC_OK;
+fail:
+    if (store->index != NULL) munmap(store->index, store->index_bytes);
+    if (has_pool) pool_fini(&store->pool);
+    pthread_mutex_destroy(&store->resize_lock);
+    mem_free(options->mem, MEM_STORE_INDEX, store, sizeof *store);
+    return status;
+}
+
+void store_destroy(struct store **store)
+{
+    struct store *it = *store;
+    if (it == NULL) return;
+    *store = NULL;
+    CHECK(atomic_load_explicit(&it->limbo_entries, memory_order_relaxed) == 0);
+    for (unsigned i = 0; i < it->shard_count; i++) shard_fini(&it->shards[i], it);
+    CHECK(budget_bytes(&it->budget) == 0 && budget_entries(&it->budget) == 0);
+    mem_free(it->mem, MEM_STORE_INDEX, it->shard_block, it->shard_block_bytes);
+    munmap(it->index, it->index_bytes);
+    pool_fini(&it->pool);
+    pthread_mutex_destroy(&it->resize_lock);
+    mem_free(it->mem, MEM_STORE_INDEX, it, sizeof *it);
+}
+
+/* ------------------------------------------------------------------------------------------------------- get, delete -- */
+
+/* Finds a live entry and pins it. The lock is held. Removes an expired one. */
+static aic_status pin_locked(struct store *store, struct shard *shard, uint64_t hash, const aic_key *key, uint64_t now_ms,
+                             struct pin *pin, struct credit *credit)
+{
+    handle at = table_find(&shard->table, hash, key);
+    if (at == 0) return AIC_MISS;
+    struct entry *entry = pool_entry(&store->pool, at);
+    if (entry_is_expired(entry, now_ms)) {
+        shard_expire_locked(shard, store, hash, entry, at, now_ms, credit);
+        entry_drop(store, at, credit);
+        return AIC_MISS;
+    }
+    atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+    shard->counts.pins++;
+    *pin = (struct pin){.store = store, .entry = entry};
+    return AIC_OK;
+}
+
+aic_status store_get(struct store *store, const aic_key *key, struct pin *pin)
+{
+    uint64_t hash = hash_key(key), now_ms = clock_wall_ms(store->clock);
+    struct shard *shard = shard_of(store, hash);
+    struct credit credit = {0};
+    pthread_mutex_lock(&shard->lock);
+    aic_status status = pin_locked(store, shard, hash, key, now_ms, pin, &credit);
+    shard->counts.gets++;
+    if (status == AIC_OK) {
+        shard->counts.hits++;
+        entry_mark_used(pin->entry, now_ms);
+        shard->policy.ops->use(&shard->policy, pin->entry, pool_handle(&store->pool, pin->entry));
+    } else if (ghost_find(&shard->ghost, hash) != GHOST_NONE) {
+        shard->counts.ghost_hits++;
+    }
+    credit_settle(store, &credit);
+    pthread_mutex_unlock(&shard->lock);
+    return status;
+}
+
+aic_status store_peek(struct store *store, const aic_key *key, struct pin *pin)
+{
+    uint64_t hash = hash_key(key), now_ms = clock_wall_ms(store->clock);
+    struct shard *shard = shard_of(store, hash);
+    struct credit credit = {0};
+    pthread_mutex_lock(&shard->lock);
+    aic_status status = pin_locked(store, shard, hash, key, now_ms, pin, &credit);
+    credit_settle(store, &credit);
+    pthread_mutex_unlock(&shard->lock);
+    return status;
+}
+
+static void trim(struct store *store)
+{
+    if (pool_wants_trim(&store->pool)) pool_trim(&store->pool);
+}
+
+aic_status store_delete(struct store *store, const aic_key *key)
+{
+    uint64_t hash = hash_key(key), now_ms = clock_wall_ms(store->clock);
+    struct shard *shard = shard_of(store, hash);
+    struct credit credit = {0};
+    aic_status status = AIC_MISS;
+    pthread_mutex_lock(&shard->lock);
+    handle at = table_find(&shard->table, hash, key);
+    if (at != 0) {
+        struct entry *entry = pool_entry(&store->pool, at);
+        if (entry_is_expired(entry, now_ms)) {
+            shard_expire_locked(shard, store, hash, entry, at, now_ms, &credit);
+        } else {
+            shard_detach_locked(shard, store, hash, entry, at, &credit);
+            shard->counts.deleted++;
+            status = AIC_OK;
+        }
+        entry_drop(store, at, &credit);
+        credit_settle(store, &credit);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    trim(store);
+    return status;
+}
+
+aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint64_t *bytes_freed)
+{
+    struct entry *entry = pin->entry;
+    uint64_t hash = hash_key(&entry->key);
+    struct shard *shard = shard_of(store, hash);
+    struct credit credit = {0};
+    handle at = pool_handle(&store->pool, entry);
+    aic_status status = AIC_STALE;
+    pthread_mutex_lock(&shard->lock);
+    if (table_find(&shard->table, hash, &entry->key) == at) {
+        shard_detach_locked(shard, store, hash, entry, at, &credit);
+        shard->counts.deleted++;
+        if (bytes_freed != NULL) *bytes_freed = pool_granules(&store->pool, entry, at) * GRANULE_BYTES;
+        entry_drop(store, at, &credit);
+        credit_settle(store, &credit);
+        status = AIC_OK;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------------------- scan, expire -- */
+
+/*
+ * A cursor is a place in the order of (shard, reversed hash): 8 bits of shard, 56 of the reversed hash. In that order a bucket is an interval, whatever the
+ * size of the table, so a table that grows or shrinks between two calls neither hides nor repeats an entry.
+ */
+enum { CURSOR_BITS = 56 };
+
+static uint64_t place_of(uint64_t hash)
+{
+    return hash_reverse(hash) >> (64 - CURSOR_BITS);
+}
+
+/* The number of low hash bits that tell this bucket from the others. */
+static unsigned bucket_bits(uint32_t bucket, uint32_t count)
+{
+    unsigned level = linear_level(count);
+    uint32_t split = count - (1u << level);
+    return bucket < split || bucket >= 1u << level ? level + 1 : level;
+}
+
+static void scan_pin(struct store *store, struct shard *shard, handle at, struct pin *out)
+{
+    struct entry *entry = pool_entry(&store->pool, at);
+    atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+    shard->counts.pins++;
+    *out = (struct pin){.store = store, .entry = entry};
+}
+
+/*
+ * Pins the entries of one bucket whose place is >= *place, smallest place first, at most `max` of them, and moves *place behind them. true: the bucket is
+ * done and *place is where the next one begins (0: the shard is done).
+ */
+static bool scan_bucket(struct store *store, struct shard *shard, uint64_t *place, uint64_t now_ms, struct pin *out,
+                        size_t max, size_t *count)
+{
+    const struct table *table = &shard->table;
+    uint64_t hash_there = hash_reverse(*place << (64 - CURSOR_BITS));
+    uint32_t bucket = linear_bucket(hash_there, table->count);
+    uint32_t length = table_chain_length(table, bucket);
+    for (;;) {
+        handle next = 0;
+        uint64_t next_place = UINT64_MAX;
+        for (uint32_t i = 0; i < length; i++) {
+            handle at = table_chain_at(table, bucket, i);
+            const struct entry *entry = pool_entry(&store->pool, at);
+            uint64_t here = place_of(hash_key(&entry->key));
+            if (here < *place || here >= next_place || entry_is_expired(entry, now_ms)) continue;
+            next = at;
+            next_place = here;
+        }
+        if (next == 0) break;
+        if (*count == max) return false;
+        scan_pin(store, shard, next, &out[(*count)++]);
+        *place = next_place + 1;
+    }
+    unsigned bits = bucket_bits(bucket, table->count);
+    uint64_t start = place_of(bucket), width = 1ull << (CURSOR_BITS - bits);
+    *place = (start + width) & ((1ull << CURSOR_BITS) - 1);
+    return true;
+}
+
+size_t store_scan(struct store *store, uint64_t *cursor, struct pin *out, size_t max)
+{
+    uint64_t number = *cursor >> CURSOR_BITS, place = *cursor & ((1ull << CURSOR_BITS) - 1);
+    uint64_t now_ms = clock_wall_ms(store->clock);
+    size_t count = 0;
+    for (; number < store->shard_count; number++, place = 0) {
+        struct shard *shard = &store->shards[number];
+        bool is_done = false, is_full = false;
+        pthread_mutex_lock(&shard->lock);
+        while (!is_done && !is_full && shard->table.count > 0) {
+            is_full = !scan_bucket(store, shard, &place, now_ms, out, max, &count);
+            is_done = !is_full && place == 0;
+        }
+        pthread_mutex_unlock(&shard->lock);
+        if (is_full) {
+            *cursor = number << CURSOR_BITS | place;
+            return count;
+        }
+    }
+    *cursor = 0;
+    return count;
+}
+
+/* Expires in one shard; few at a time, for other threads want the lock too. */
+static size_t expire_shard(struct store *store, struct shard *shard, uint64_t now_ms)
+{
+    enum { WORK = 4096, BATCH = 64 };
+    size_t removed = 0;
+    for (unsigned left = WORK; left > 0;) {
+        unsigned work = BATCH;
+        struct credit credit = {0};
+        handle at;
+        pthread_mutex_lock(&shard->lock);
+        while ((at = wheel_next(&shard->wheel, now_ms, &work)) != 0) {
+            struct entry *entry = pool_entry(&store->pool, at);
+            shard_expire_locked(shard, store, hash_key(&entry->key), entry, at, now_ms, &credit);
+            entry_drop(store, at, &credit);
+            removed++;
+        }
+        credit_settle(store, &credit);
+        pthread_mutex_unlock(&shard->lock);
+        if (work > 0) break;
+        left -= BATCH;
+    }
+    return removed;
+}
+
+size_t store_expire(struct store *store)
+{
+    uint64_t now_ms = clock_wall_ms(store->clock);
+    size_t removed = 0;
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        removed += expire_shard(store, &store->shards[i], now_ms);
+        shard_return(&store->shards[i]);
+    }
+    trim(store);
+    store_compact(store);
+    return removed;
+}
+
+aic_status store_resize(struct store *store, uint64_t max_bytes, uint64_t max_entries)
+{
+    if (max_bytes > store->reserve_bytes) return AIC_INVALID;
+    uint64_t now_ms = clock_wall_ms(store->clock), bytes, entries;
+    pthread_mutex_lock(&store->resize_lock);
+    budget_set(&store->budget, max_bytes, max_entries);
+    pool_set_limit(&store->pool, max_bytes);
+    for (;;) {
+        budget_excess(&store->budget, &bytes, &entries);
+        if (bytes == 0 && entries == 0) break;
+        if (store_evict(store, &store->shards[0], bytes, entries, now_ms) == 0) break;
+    }
+    for (unsigned i = 0; i < store->shard_count; i++) shard_return(&store->shards[i]);
+    pthread_mutex_unlock(&store->resize_lock);
+    trim(store);
+    store_compact(store);
+    return AIC_OK;
+}
