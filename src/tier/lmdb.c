@@ -245,6 +245,20 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
     return start_fresh(lmdb, error);
 }
 
+/* A file larger than a limit that was lowered gives the difference back. Where that fails (a full disk) the file stays as it is. */
+static aic_status fit_limit(struct lmdb_tier *lmdb, aic_error *error)
+{
+    if (atomic_load_explicit(&lmdb->file_bytes, memory_order_relaxed) <= lmdb->max_bytes) return AIC_OK;
+    aic_status status = lmdb_shrink(lmdb);
+    if (status == AIC_OK) status = lmdb_env_compact(lmdb);
+    if (lmdb->env == NULL) return error_set(error, AIC_IO, "data_dir", "cannot open %s again after making it smaller", lmdb->path);
+    if (status != AIC_OK) {
+        lmdb_count(&lmdb->counts.errors, 1);
+        if (lmdb->log != NULL) lmdb->log(lmdb->log_context, AIC_LOG_WARNING, "the storage file could not be made as small as its limit");
+    }
+    return AIC_OK;
+}
+
 static aic_status make_path(struct lmdb_tier *lmdb)
 {
     struct buf path;
@@ -271,7 +285,6 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     lmdb->clock = options->clock;
     lmdb->describe = options->describe;
     lmdb->describe_context = options->describe_context;
-    lmdb->removed = options->removed;
     lmdb->removed_context = options->removed_context;
     lmdb->log = options->log;
     lmdb->log_context = options->log_context;
@@ -281,8 +294,12 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     aic_status status = lmdb_home_open(&lmdb->home, lmdb->mem, options->directory, options->boot_id_path, error);
     if (status == AIC_OK) {
         status = make_path(lmdb);
-        if (status == AIC_OK) status = start(lmdb, error);
-        else error_set(error, status, NULL, "no memory to open the store");
+        if (status == AIC_OK) {
+            status = start(lmdb, error);
+        } else {
+            error_set(error, status, NULL, "no memory to open the store");
+        }
+        if (status == AIC_OK) status = fit_limit(lmdb, error);
     }
     if (status != AIC_OK) {
         lmdb_close(&lmdb->tier);
@@ -290,6 +307,7 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     }
     /* What is not marked clean may be in the kernel only: the next sync has something to do. */
     if (!lmdb->home.clean) atomic_store_explicit(&lmdb->committed, 1, memory_order_relaxed);
+    lmdb->removed = options->removed; /* from now on: whoever opens is not ready to be told before it has the tier */
     *out = &lmdb->tier;
     return AIC_OK;
 }

@@ -252,6 +252,33 @@ aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes)
     return lmdb_status(remap(lmdb, bytes));
 }
 
+static aic_status copy_live(struct lmdb_tier *lmdb)
+{
+    struct buf path;
+    buf_init(&path, lmdb->mem, MEM_STORAGE);
+    buf_printf(&path, "%s/" LMDB_NEW_DATA_NAME, lmdb->home.directory);
+    buf_append_byte(&path, '\0');
+    aic_status status = buf_status(&path);
+    lmdb_home_drop_new(&lmdb->home);
+    if (status == AIC_OK) status = lmdb_status(mdb_env_copy2(lmdb->env, path.data, MDB_CP_COMPACT));
+    buf_fini(&path);
+    return status;
+}
+
+aic_status lmdb_env_compact(struct lmdb_tier *lmdb)
+{
+    aic_status status = lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+    if (status == AIC_OK) status = copy_live(lmdb);
+    if (status != AIC_OK) {
+        lmdb_home_drop_new(&lmdb->home);
+        return status;
+    }
+    lmdb_env_stop(lmdb);
+    status = lmdb_home_swap(&lmdb->home);
+    aic_status started = lmdb_env_start(lmdb, NULL);
+    return status == AIC_OK ? started : status;
+}
+
 int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
 {
     uint64_t pages = 2; /* the two meta pages */

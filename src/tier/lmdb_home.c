@@ -178,3 +178,13 @@ aic_status lmdb_home_drop(struct lmdb_home *home)
     if (unlinkat(home->directory_fd, DATA_LOCK_NAME, 0) != 0 && errno != ENOENT) return AIC_IO;
     return AIC_OK;
 }
+
+aic_status lmdb_home_swap(struct lmdb_home *home)
+{
+    return renameat(home->directory_fd, LMDB_NEW_DATA_NAME, home->directory_fd, DATA_NAME) == 0 ? AIC_OK : AIC_IO;
+}
+
+void lmdb_home_drop_new(struct lmdb_home *home)
+{
+    if (unlinkat(home->directory_fd, LMDB_NEW_DATA_NAME, 0) != 0) errno = 0;
+}

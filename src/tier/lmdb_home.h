@@ -46,5 +46,10 @@ AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
 bool lmdb_home_has_data(const struct lmdb_home *home);
 /* Removes the data file and LMDB's lock file. AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_home_drop(struct lmdb_home *home);
+/* Puts DIR/LMDB_NEW_DATA_NAME into the place of the data file, which nobody has open. AIC_IO. */
+#define LMDB_NEW_DATA_NAME "cache.mdb.new"
+AIC_MUST_CHECK aic_status lmdb_home_swap(struct lmdb_home *home);
+/* Removes a new data file that is not wanted, or was left by a process that died. */
+void lmdb_home_drop_new(struct lmdb_home *home);
 
 #endif

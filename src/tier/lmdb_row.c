@@ -106,7 +106,8 @@ void lmdb_envelope_write(const struct lmdb_envelope *envelope, uint8_t *out)
 aic_status lmdb_envelope_read(MDB_val value, struct lmdb_envelope *out, size_t *size)
 {
     const uint8_t *bytes = value.mv_data;
-    if (value.mv_size < LMDB_ENVELOPE_BYTES || bytes[0] != LMDB_ENVELOPE_VERSION || bytes[1] > TIER_MAX_LABELS) {
+    if (value.mv_size < LMDB_ENVELOPE_BYTES || bytes[0] != LMDB_ENVELOPE_VERSION || bytes[1] > TIER_MAX_LABELS ||
+        bytes[2] != 0 || bytes[3] != 0) {
         return AIC_DAMAGED;
     }
     size_t whole = LMDB_ENVELOPE_BYTES + 8 * (size_t)bytes[1];

@@ -174,6 +174,9 @@ void lmdb_env_stop(struct lmdb_tier *lmdb);
 AIC_MUST_CHECK aic_status lmdb_env_restart(struct lmdb_tier *lmdb);
 /* Makes the map at least `bytes` large if the limit allows: AIC_OK, AIC_FULL at the limit, AIC_NO_MEMORY. The caller holds write_lock. */
 AIC_MUST_CHECK aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes);
+/* Writes what is live into a new file and takes that, so that the disk gets the rest back. AIC_IO, AIC_NO_MEMORY: the old file stays. The caller
+ * is alone with the store. */
+AIC_MUST_CHECK aic_status lmdb_env_compact(struct lmdb_tier *lmdb);
 /* Pages that hold something, all databases together. */
 AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out);
 
@@ -197,6 +200,8 @@ typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
 /* Runs `work` in a write transaction, grows the map, makes room, retries, commits, and then tells `removed`. `need_bytes` is an estimate. */
 AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
 
+/* Evicts until the store is within its limit. */
+AIC_MUST_CHECK aic_status lmdb_shrink(struct lmdb_tier *lmdb);
 aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count);
 aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
 

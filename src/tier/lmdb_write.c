@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPTS = 8 };
+enum { ATTEMPTS = 8, SHRINK_ENTRIES = 512 };
 
 void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
 {
@@ -176,6 +176,31 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     tell_departures(lmdb, &departures);
     buf_fini(&departures);
     return status;
+}
+
+/* A step of lmdb_shrink: true in *context when there is nothing left to do. */
+static int shrink_some(struct lmdb_write *write, void *context)
+{
+    bool *done = context;
+    *done = false;
+    for (int i = 0; i < SHRINK_ENTRIES && !*done; i++) {
+        uint64_t live;
+        bool removed = false;
+        int code = lmdb_live_pages(write->lmdb, write->txn, &live);
+        if (code != 0) return code;
+        if (live > lmdb_budget_pages(write->lmdb)) code = lmdb_remove_first(write, UINT64_MAX, &removed);
+        if (code != 0) return code;
+        if (removed) write->evicted++;
+        *done = !removed;
+    }
+    return 0;
+}
+
+aic_status lmdb_shrink(struct lmdb_tier *lmdb)
+{
+    bool done = false;
+    while (!done) TRY(lmdb_write(lmdb, 0, shrink_some, &done));
+    return AIC_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- apply -- */
