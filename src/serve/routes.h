@@ -38,9 +38,6 @@ struct routes_options {
     uint64_t storage_deadline_ms;    /* 0: 20 */
     uint64_t memory_warning_bytes;   /* of the memory tier; 0: 80 % of its limit */
     uint64_t memory_critical_bytes;  /* 0: 95 % */
-    uint64_t ttl_max_seconds;        /* the longest ttl in a request; 0: 10 years */
-    /* Parts that are configured, but belong to no cache: they are "disabled" in health reports when false. */
-    bool redis_configured, chroma_configured, embeddings_configured, upstream_configured;
 };
 
 /* AIC_NO_MEMORY, AIC_IO (no random bytes). */
@@ -56,7 +53,7 @@ void routes_detach(struct routes *routes);
 /* The table by itself, for the reference page. Static. */
 const struct http_route *routes_table(size_t *count);
 
-/* Measures what /health shows. Once a second, from one background thread; may block. */
+/* Copies the figures that /health repeats. Once a second, from one background thread; takes milliseconds at most. */
 void routes_tick(struct routes *routes);
 /* From now on /health/ready says no. Any thread. */
 void routes_drain(struct routes *routes);

@@ -1,0 +1,212 @@
+/*
+ * handlers.h - what the handlers share: the thread they run on, the state of one request, and helpers to answer.
+ *
+ * Everything here runs on a front thread and takes no lock, unless a function says otherwise.
+ */
+#ifndef SERVE_HANDLERS_H
+#define SERVE_HANDLERS_H
+
+#include "cache/cache.h"
+#include "serve/memo.h"
+#include "serve/parts.h"
+#include "serve/routes.h"
+#include "serve/tally.h"
+
+#include <uv.h>
+
+struct front;
+
+struct routes {
+    struct routes_options options;
+    struct tally_names namespaces, operations; /* label values */
+    struct parts *parts;
+    uint64_t seed;
+    uint64_t started_ns; /* monotonic */
+    uint64_t started_ms; /* wall */
+
+    pthread_mutex_t mutex; /* auth, fronts, server; a leaf */
+    struct auth *auth;
+    struct front *fronts; /* of all threads that run now */
+    const struct http_server *server;
+    _Atomic unsigned auth_generation; /* release after a change of `auth` under the mutex, acquire by the fronts */
+    _Atomic uint64_t warning_bytes, critical_bytes; /* relaxed: each stands for itself */
+    _Atomic bool draining;                          /* relaxed: a flag that is only ever set */
+
+    /* Tallies of threads that ended, kept so that counters never fall; under the mutex. */
+    struct tally_sum *past;
+};
+
+#define FRONT_SPARE_ANSWERS 64
+
+/* One front thread. */
+struct front {
+    struct routes *routes;
+    struct http_thread *thread;
+    struct front *next; /* in routes->fronts */
+    struct auth *auth;  /* pinned */
+    unsigned auth_generation;
+    struct tally tally;
+    struct memo memo;
+    struct json json;   /* for what is parsed on this thread; between uses only its memory counts */
+    struct buf scratch; /* the same */
+    struct answer *spare; /* for reuse */
+    unsigned spare_count;
+    struct pending *first, *last; /* lookups that wait for storage, oldest first */
+    uv_timer_t *timer;            /* goes off at the first one's deadline; owned, closed with the thread */
+};
+
+/* What a request needs to be known of: lies in http_state(). */
+struct call {
+    char ns[AIC_MAX_NAME_BYTES]; /* the caller's own namespace */
+    uint8_t ns_size;
+    bool admin;
+    bool by_key;        /* a GET by key rather than a lookup */
+    bool metadata_only;
+    aic_key key;
+    uint64_t text_length;
+    struct tally_cell *cell;
+};
+_Static_assert(sizeof(struct call) <= HTTP_STATE_BYTES, "a call fits into the exchange");
+
+static inline struct call *call_of(struct http_exchange *exchange)
+{
+    return http_state(exchange);
+}
+static inline aic_view call_ns(const struct call *call)
+{
+    return (aic_view){call->ns, call->ns_size};
+}
+static inline struct front *front_of(const struct http_exchange *exchange)
+{
+    return http_thread_data(http_thread(exchange));
+}
+
+/* The namespace of a request of this caller, checked: `wanted` or the caller's own. AIC_FORBIDDEN, AIC_INVALID. */
+AIC_MUST_CHECK aic_status call_namespace(const struct call *call, aic_view wanted, aic_view *out, aic_error *error);
+/* The `{key}` of the path and the namespace in which to look: that of `?namespace=`, else the caller's own, else (for who may see all) any: empty. */
+AIC_MUST_CHECK aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error);
+/* A query parameter by name, absent when it was not given; AIC_INVALID for a query that cannot be read. */
+AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error);
+/* Refuses query parameters that are not in the NULL-terminated list. */
+AIC_MUST_CHECK aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error);
+/* The cell in which lookups of this namespace and operation are counted. */
+struct tally_cell *front_cell(struct front *front, aic_view ns, aic_view operation);
+
+/* ---- answers ---- */
+
+/* A hit on its way out: the pinned entry and the bytes around it. From a front's spare list. */
+struct answer {
+    struct front *front;
+    struct answer *next;
+    struct cache_hit hit;
+    struct buf text;  /* head and tail of the body */
+    struct buf plain; /* a response that had to be decoded or gathered */
+};
+/* NULL when there is no memory. */
+struct answer *answer_take(struct front *front);
+/* An http_release_fn: releases the hit and gives the answer back. */
+void answer_give(void *answer);
+void answers_fini(struct front *front);
+
+/* Sends a status and error; counts as the reply. */
+void reply_status(struct http_exchange *exchange, aic_status status, const aic_error *error);
+/* Answers a finished JSON text. */
+void reply_json(struct http_exchange *exchange, int status, struct buf *body);
+
+/* ---- spelling (render.c) ---- */
+
+#define RENDER_TIME_BYTES 25
+/* "2026-11-22T15:49:12.123Z" */
+void render_time(uint64_t wall_ms, char out[RENDER_TIME_BYTES]);
+/* A time or null for 0. */
+void render_time_or_null(struct json_writer *writer, uint64_t wall_ms);
+/* The metadata object of an entry as of `now_ms`. */
+void render_metadata(struct json_writer *writer, const aic_metadata *metadata, uint64_t now_ms);
+/* Seconds that are left, as a number, or null when it never expires. */
+void render_ttl(struct json_writer *writer, uint64_t expires_ms, uint64_t now_ms);
+void render_tiers(struct json_writer *writer, unsigned tiers);
+void render_key(struct json_writer *writer, const aic_key *key);
+/* hits / (hits + misses) as "XX.X%"; "0.0%" without lookups. */
+#define RENDER_RATE_BYTES 16
+double render_rate(const aic_stats *stats, char out[RENDER_RATE_BYTES]);
+uint64_t stats_hits(const aic_stats *stats);
+/* Entries that the cache holds, in whatever tier: the larger of the two, since a tier's entries are mostly the other's. */
+uint64_t stats_entries(const aic_stats *stats);
+/* Is the memory tier at its warning threshold (0: 80 % of its limit)? */
+bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes);
+
+/* ---- work that may take long (work.c) ---- */
+
+/*
+ * A job for libuv's worker threads, at the beginning of the job's own struct. `run` is called on a worker thread, then `finish` on the exchange's front
+ * thread, which replies and frees the job, or starts it again. The request's views stay valid until the reply.
+ */
+struct work {
+    uv_work_t uv;
+    struct http_exchange *exchange;
+    struct front *front;
+    struct call *call;
+    size_t size;
+    uint64_t deadline_ms; /* of the reply; 0: the server's */
+    void (*run)(struct work *work);
+    void (*finish)(struct work *work);
+    aic_status status; /* for the job's use */
+    aic_error error;
+    struct buf body;
+};
+/* A zeroed struct of `size` bytes that begins with a struct work; NULL when there is no memory (503 was answered then). */
+void *work_create(struct http_exchange *exchange, size_t size);
+/* Defers the exchange and starts. */
+void work_start(struct work *work);
+/* Starts a job of a deferred exchange, for the second and later runs. */
+void work_again(struct work *work);
+void work_free(struct work *work);
+/* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
+void work_reply(struct work *work);
+
+/* For what walks the whole cache. */
+#define HANDLERS_LONG_MS 600000
+
+/* Bodies larger than this are parsed, hashed and compressed on a worker thread. */
+#define HANDLERS_INLINE_BODY 65536
+
+/* ---- storage lookups (pending.c) ---- */
+
+/* Asks storage, with the deadline, and then calls lookup_finish(). Defers the exchange. */
+void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *key);
+/* Answers a lookup: `hit` is moved from when status is AIC_OK. */
+void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit);
+AIC_MUST_CHECK aic_status pending_init(struct front *front);
+void pending_fini(struct front *front);
+
+/* ---- requests in bodies (request.c) ---- */
+
+/* A parsed {operation, text, options?, question?, namespace?, ...}. Views and tokens into `json` and `scratch`. */
+struct request {
+    struct json *json;
+    struct buf *scratch;
+    struct key_request key;
+    aic_view operation;
+};
+/* Reads the common members of the tokens in the order of REQUEST_RULES. */
+AIC_MUST_CHECK aic_status request_read(struct json *json, struct buf *scratch, const struct call *call,
+                                       const uint32_t *tokens, struct request *out, aic_error *error);
+#define REQUEST_RULES                                                                                               \
+    {"operation", FIELD_STRING, true, true, "a string of 1 to 128 bytes"},                                          \
+    {"text", FIELD_STRING, true, true, "a string"},                                                                 \
+    {"options", FIELD_OBJECT, false, false, "an object"},                                                           \
+    {"question", FIELD_STRING, false, false, "a string"},                                                           \
+    {"namespace", FIELD_STRING, false, false, "a string of 1 to 128 bytes"}
+enum { REQUEST_OPERATION, REQUEST_TEXT, REQUEST_OPTIONS, REQUEST_QUESTION, REQUEST_NAMESPACE, REQUEST_FIELDS };
+
+/* Counts one answered lookup: outcome, duration, age and savings. `hit` may be NULL. */
+void front_count_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
+                        enum tally_outcome outcome, const struct cache_hit *hit);
+
+/* ---- every handler of routes.def ---- */
+
+#define ROUTE(verb, path, handler, body, access, help) void handler(struct http_exchange *exchange);
+#include "serve/routes.def"
+#undef ROUTE
+
+#endif

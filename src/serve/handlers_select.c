@@ -1,0 +1,231 @@
+/*
+ * handlers_select.c - routes that mean many entries: list, invalidate, delete by keys, flush. All are workers' jobs.
+ */
+#include "base/check.h"
+#include "base/status.h"
+#include "serve/select.h"
+
+#include <stdio.h>
+
+struct select_job {
+    struct work work;
+    struct selection selection;
+    aic_view text; /* the body */
+    struct json json;
+    struct buf scratch;
+};
+
+static struct select_job *create_job(struct http_exchange *exchange, void (*run)(struct work *work))
+{
+    struct select_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return NULL;
+    json_init(&job->json, http_mem(exchange), MEM_CACHE);
+    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
+    job->work.run = run;
+    job->work.deadline_ms = HANDLERS_LONG_MS;
+    job->text = http_body(exchange);
+    return job;
+}
+
+static void free_parts(struct select_job *job)
+{
+    json_fini(&job->json);
+    buf_fini(&job->scratch);
+}
+
+/* The usual end: 200 with the body, or the error. */
+static void finish_job(struct work *work)
+{
+    free_parts((struct select_job *)work);
+    work_reply(work);
+}
+
+static void refuse(struct select_job *job, aic_status status, const aic_error *error)
+{
+    reply_status(job->work.exchange, status, error);
+    free_parts(job);
+    work_free(&job->work);
+}
+
+/* ---------------------------------------------------------------------------------------------------- list -- */
+
+static void write_page(struct buf *out, const aic_page *page, uint64_t now_ms)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    json_key(&writer, "entries");
+    json_open(&writer, '[');
+    for (size_t i = 0; i < aic_page_count(page); i++) render_metadata(&writer, aic_page_entry(page, i), now_ms);
+    json_close(&writer, ']');
+    json_key(&writer, "count");
+    json_put_u64(&writer, aic_page_count(page));
+    json_key(&writer, "cursor");
+    aic_view cursor = aic_page_cursor(page);
+    if (cursor.size > 0) json_put_view(&writer, cursor);
+    else json_put_null(&writer);
+    json_close(&writer, '}');
+}
+
+static void run_list(struct work *work)
+{
+    struct select_job *job = (struct select_job *)work;
+    const struct routes_options *options = &work->front->routes->options;
+    aic_page *page = NULL;
+    work->status = aic_cache_list(options->cache, &job->selection.filter, job->selection.limit, job->selection.cursor, &page,
+                                  &work->error);
+    if (work->status == AIC_OK) {
+        write_page(&work->body, page, clock_wall_ms(options->clock));
+        work->status = buf_status(&work->body);
+    }
+    aic_page_release(&page);
+}
+
+void handle_list(struct http_exchange *exchange)
+{
+    struct select_job *job = create_job(exchange, run_list);
+    if (job == NULL) return;
+    aic_error error = {0};
+    aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE | SELECT_PAGE, &job->selection, &error);
+    if (status != AIC_OK) {
+        refuse(job, status, &error);
+        return;
+    }
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}
+
+/* ---------------------------------------------------------------------------------------------- invalidate -- */
+
+static void write_message(struct json_writer *writer, const struct selection *selection, const aic_invalidated *result)
+{
+    char text[SELECT_MAX_TEXT + 96];
+    aic_view pattern = selection->filter.pattern;
+    int size = snprintf(text, sizeof text, "%llu entries %s the pattern %.*s",
+                        (unsigned long long)(selection->dry_run ? result->matched : result->removed),
+                        selection->dry_run ? "match" : "were removed that match", (int)pattern.size, pattern.data);
+    json_key(writer, "message");
+    json_put_view(writer, (aic_view){text, (size_t)size});
+}
+
+static void write_invalidated(struct buf *out, const struct selection *selection, const aic_invalidated *result)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    json_key(&writer, "matched");
+    json_put_u64(&writer, result->matched);
+    json_key(&writer, "removed");
+    json_put_u64(&writer, result->removed);
+    json_key(&writer, "bytes_freed");
+    json_put_u64(&writer, result->bytes_freed);
+    json_key(&writer, "dry_run");
+    json_put_bool(&writer, selection->dry_run);
+    if (selection->filter.pattern.size > 0) write_message(&writer, selection, result);
+    json_close(&writer, '}');
+}
+
+static aic_status invalidate(struct select_job *job)
+{
+    struct work *work = &job->work;
+    struct selection *selection = &job->selection;
+    if (job->text.size > 0)
+        TRY(select_from_body(&job->json, &job->scratch, job->text, work->call, SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL,
+                             selection, &work->error));
+    if (!selection->named)
+        return error_set(&work->error, AIC_INVALID, NULL,
+                         "nothing is named: give namespace, operation, model, tag, pattern or older_than_seconds, or {\"all\":true} for everything");
+    aic_invalidated result = {0};
+    TRY(aic_cache_invalidate(work->front->routes->options.cache, &selection->filter, selection->dry_run, &result,
+                             &work->error));
+    write_invalidated(&work->body, selection, &result);
+    return buf_status(&work->body);
+}
+
+static void run_invalidate(struct work *work)
+{
+    work->status = invalidate((struct select_job *)work);
+}
+
+void handle_invalidate(struct http_exchange *exchange)
+{
+    struct select_job *job = create_job(exchange, run_invalidate);
+    if (job == NULL) return;
+    aic_error error = {0};
+    /* With a body the query must say nothing: two sources could contradict each other. */
+    unsigned what = job->text.size > 0 ? 0 : SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL;
+    aic_status status = select_from_query(exchange, what, &job->selection, &error);
+    if (status != AIC_OK) {
+        refuse(job, status, &error);
+        return;
+    }
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}
+
+/* ------------------------------------------------------------------------------------- delete by keys, flush -- */
+
+#define MAX_KEYS 10000
+
+static aic_status delete_keys(struct select_job *job, uint64_t *deleted, uint64_t *missing)
+{
+    static const struct field_rule rules[] = {{"keys", FIELD_ARRAY, true, true, "an array of keys"}};
+    uint32_t keys;
+    struct json *json = &job->json;
+    TRY(fields_read(json, job->text, rules, COUNT_OF(rules), &keys, &job->work.error));
+    if (json->tokens[keys].members > MAX_KEYS)
+        return error_set(&job->work.error, AIC_INVALID, "keys", "at most %d keys are accepted", MAX_KEYS);
+    /* All keys are read before the first is removed: a bad one refuses the whole. */
+    for (unsigned pass = 0; pass < 2; pass++) {
+        size_t index = 0;
+        for (uint32_t at = keys + 1; at < json->tokens[keys].next; at = json->tokens[at].next, index++) {
+            aic_key key;
+            char field[32];
+            snprintf(field, sizeof field, "keys[%zu]", index);
+            if (json->tokens[at].type != JSON_STRING || aic_key_parse(json_source(json, at), &key) != AIC_OK)
+                return error_set(&job->work.error, AIC_INVALID, field, "this is no key; 64 lower-case hex digits are accepted");
+            if (pass == 0) continue;
+            aic_status status = cache_delete(job->work.front->routes->options.cache, AIC_LITERAL(""), &key);
+            if (status < 0) return status;
+            *(status == AIC_OK ? deleted : missing) += 1;
+        }
+    }
+    return AIC_OK;
+}
+
+static void run_delete_many(struct work *work)
+{
+    uint64_t deleted = 0, missing = 0;
+    work->status = delete_keys((struct select_job *)work, &deleted, &missing);
+    if (work->status != AIC_OK) return;
+    buf_printf(&work->body, "{\"status\":\"success\",\"deleted\":%llu,\"not_found\":%llu}", (unsigned long long)deleted,
+               (unsigned long long)missing);
+    work->status = buf_status(&work->body);
+}
+
+void handle_delete_many(struct http_exchange *exchange)
+{
+    struct select_job *job = create_job(exchange, run_delete_many);
+    if (job == NULL) return;
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}
+
+static void run_flush(struct work *work)
+{
+    aic_filter filter = {.all_namespaces = true, .all = true};
+    aic_invalidated result = {0};
+    work->status = aic_cache_invalidate(work->front->routes->options.cache, &filter, false, &result, &work->error);
+    if (work->status != AIC_OK) return;
+    buf_printf(&work->body, "{\"status\":\"success\",\"removed\":%llu,\"bytes_freed\":%llu}",
+               (unsigned long long)result.removed, (unsigned long long)result.bytes_freed);
+    work->status = buf_status(&work->body);
+}
+
+void handle_flush_all(struct http_exchange *exchange)
+{
+    struct select_job *job = create_job(exchange, run_flush);
+    if (job == NULL) return;
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}

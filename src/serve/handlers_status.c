@@ -1,0 +1,246 @@
+/*
+ * handlers_status.c - GET /cache/status and the monitor's reports. All are workers' jobs: they count and sum.
+ */
+#include "base/check.h"
+#include "base/status.h"
+#include "monitor/fields.h"
+#include "serve/fields.h"
+#include "serve/handlers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MEBIBYTE 1048576.0
+
+/* --------------------------------------------------------------------------------------------------- status -- */
+
+/* The storage tier in the words of Redis, whatever kind it is. */
+static void write_redis(struct json_writer *writer, const aic_stats *stats)
+{
+    char used[32];
+    snprintf(used, sizeof used, "%.2fM", (double)stats->storage_bytes / MEBIBYTE);
+    json_key(writer, "redis");
+    json_open(writer, '{');
+    put_text(writer, "status", !stats->storage_configured ? "unavailable" : stats->storage_up ? "connected" : "error");
+    put_count(writer, "keys", stats->storage_entries);
+    put_text(writer, "memory_used", used);
+    put_count(writer, "memory_used_bytes", stats->storage_bytes);
+    put_count(writer, "connected_clients", stats->storage_up ? 1 : 0);
+    json_close(writer, '}');
+}
+
+static void write_storage(struct json_writer *writer, const aic_stats *stats, const char *kind)
+{
+    json_key(writer, "storage");
+    json_open(writer, '{');
+    put_text(writer, "kind", stats->storage_configured ? kind : "none");
+    put_text(writer, "status", !stats->storage_configured ? "disabled" : stats->storage_up ? "up" : "down");
+    put_count(writer, "keys", stats->storage_entries);
+    put_count(writer, "bytes", stats->storage_bytes);
+    put_count(writer, "max_bytes", stats->storage_max_bytes);
+    put_count(writer, "file_bytes", stats->storage_file_bytes);
+    put_count(writer, "errors", stats->storage_errors);
+    put_count(writer, "timeouts", stats->storage_timeouts);
+    put_count(writer, "dropped_writes", stats->storage_dropped_writes);
+    put_count(writer, "evicted", stats->storage_evicted);
+    put_count(writer, "expired", stats->storage_expired);
+    put_count(writer, "queue_entries", stats->queue_entries);
+    put_count(writer, "queue_bytes", stats->queue_bytes);
+    put_count(writer, "queue_max_bytes", stats->queue_max_bytes);
+    put_count(writer, "invalidations_pending", stats->invalidations_pending);
+    json_close(writer, '}');
+}
+
+/* "2/100" of a limit on entries, otherwise the share of the byte budget. */
+static void write_utilization(struct json_writer *writer, const aic_stats *stats)
+{
+    char text[48];
+    double bytes = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes : 0.0;
+    if (stats->memory_max_entries > 0)
+        snprintf(text, sizeof text, "%llu/%llu", (unsigned long long)stats->memory_entries,
+                 (unsigned long long)stats->memory_max_entries);
+    else snprintf(text, sizeof text, "%.1f%%", bytes);
+    put_text(writer, "memory_cache_utilization", text);
+    put_number(writer, "utilization_percent", bytes);
+}
+
+static void write_memory(struct json_writer *writer, const aic_stats *stats)
+{
+    json_key(writer, "memory");
+    json_open(writer, '{');
+    put_text(writer, "status", stats->memory_max_bytes > 0 ? "active" : "disabled");
+    put_count(writer, "memory_cache_entries", stats->memory_entries);
+    put_count(writer, "memory_cache_size_limit", stats->memory_max_entries);
+    write_utilization(writer, stats);
+    put_count(writer, "bytes", stats->memory_bytes);
+    put_count(writer, "max_bytes", stats->memory_max_bytes);
+    put_count(writer, "key_bytes", stats->memory_key_bytes);
+    put_count(writer, "value_bytes", stats->memory_value_bytes);
+    put_count(writer, "index_bytes", stats->memory_index_bytes);
+    put_count(writer, "overhead_bytes", stats->memory_overhead_bytes);
+    put_count(writer, "evicted", stats->evicted_capacity);
+    put_count(writer, "expired", stats->evicted_expired);
+    put_count(writer, "not_admitted", stats->not_admitted);
+    put_count(writer, "pinned", stats->pinned);
+    json_close(writer, '}');
+}
+
+static void write_totals(struct json_writer *writer, const aic_stats *stats, bool pressure)
+{
+    char rate[RENDER_RATE_BYTES];
+    double number = render_rate(stats, rate);
+    put_count(writer, "total_hits", stats_hits(stats));
+    put_count(writer, "total_misses", stats->misses);
+    put_text(writer, "hit_rate", rate);
+    put_number(writer, "hit_rate_numeric", number);
+    put_count(writer, "cache_size", stats_entries(stats));
+    put_mb(writer, "memory_usage_mb", stats->memory_bytes);
+    put_flag(writer, "memory_pressure", pressure);
+}
+
+/* One memory snapshot, as every look at the status leaves one. */
+static void record_memory(const struct routes_options *options, const aic_stats *stats)
+{
+    if (options->monitor == NULL) return;
+    struct host_memory host;
+    host_memory_read("", &host);
+    aic_memory_sample sample = {
+        .memory_bytes = stats->memory_bytes, .memory_entries = stats->memory_entries,
+        /* The embedded store keeps its bytes in a file, not in memory of anybody's. */
+        .storage_bytes = 0, .storage_entries = stats->storage_entries,
+        .process_bytes = host.rss_bytes, .limit_entries = stats->memory_max_entries, .limit_bytes = stats->memory_max_bytes};
+    aic_monitor_memory(options->monitor, &sample, (aic_view){0});
+}
+
+static void write_performance(struct json_writer *writer, const struct routes_options *options)
+{
+    aic_report *report = NULL;
+    json_key(writer, "performance");
+    if (options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
+        json_put_raw(writer, aic_report_json(report));
+    else json_put_null(writer);
+    aic_report_release(&report);
+}
+
+static void run_status(struct work *work)
+{
+    struct routes *routes = work->front->routes;
+    struct json_writer writer;
+    aic_stats stats;
+    aic_cache_stats(routes->options.cache, &stats);
+    record_memory(&routes->options, &stats);
+    json_writer_init(&writer, &work->body);
+    json_open(&writer, '{');
+    write_redis(&writer, &stats);
+    write_storage(&writer, &stats, routes->options.storage_kind);
+    write_memory(&writer, &stats);
+    write_performance(&writer, &routes->options);
+    write_totals(&writer, &stats, stats_pressure(&stats, atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed)));
+    json_close(&writer, '}');
+    work->status = buf_status(&work->body);
+}
+
+void handle_status(struct http_exchange *exchange)
+{
+    struct work *work = work_create(exchange, sizeof *work);
+    if (work == NULL) return;
+    work->run = run_status;
+    work->finish = work_reply;
+    work_start(work);
+}
+
+/* -------------------------------------------------------------------------------------------------- reports -- */
+
+typedef aic_status report_fn(aic_monitor *monitor, aic_report **out);
+
+struct report_job {
+    struct work work;
+    report_fn *make; /* NULL: slow operations */
+    double multiplier;
+    aic_report *report;
+};
+
+static void run_report(struct work *work)
+{
+    struct report_job *job = (struct report_job *)work;
+    aic_monitor *monitor = work->front->routes->options.monitor;
+    work->status = job->make != NULL ? job->make(monitor, &job->report)
+                                     : aic_monitor_slow(monitor, job->multiplier, &job->report);
+    if (work->status != AIC_OK) return;
+    buf_append_view(&work->body, aic_report_json(job->report));
+    aic_report_release(&job->report);
+    work->status = buf_status(&work->body);
+}
+
+static void start_report(struct http_exchange *exchange, report_fn *make, double multiplier)
+{
+    if (front_of(exchange)->routes->options.monitor == NULL) {
+        http_reply_problem(exchange, 503, "monitor_disabled", NULL,
+                           "measurements are switched off; set monitor.enabled to true to have them");
+        return;
+    }
+    struct report_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return;
+    job->make = make;
+    job->multiplier = multiplier;
+    job->work.run = run_report;
+    job->work.finish = work_reply;
+    work_start(&job->work);
+}
+
+void handle_invalidation_stats(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_invalidations, 0);
+}
+
+void handle_invalidation_advice(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_invalidation_advice, 0);
+}
+
+void handle_cache_metrics(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_statistics, 0);
+}
+
+void handle_memory(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_memory_usage, 0);
+}
+
+void handle_warnings(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_warnings, 0);
+}
+
+void handle_measurements(struct http_exchange *exchange)
+{
+    start_report(exchange, aic_monitor_export, 0);
+}
+
+void handle_slow(struct http_exchange *exchange)
+{
+    static const char *const known[] = {"multiplier", NULL};
+    aic_error error = {0};
+    aic_view text;
+    double multiplier = 2;
+    aic_status status = call_query_known(exchange, known, &error);
+    if (status == AIC_OK) status = call_query(exchange, "multiplier", &text, &error);
+    if (status == AIC_OK && text.data != NULL) {
+        char copy[32];
+        char *end = copy;
+        snprintf(copy, sizeof copy, "%.*s", (int)(text.size < 31 ? text.size : 31), text.data);
+        multiplier = strtod(copy, &end);
+        if (end == copy || *end != '\0' || text.size > 31 || !(multiplier > 0 && multiplier <= 1e6))
+            status = error_set(&error, AIC_INVALID, "multiplier", "a number above 0, up to 1000000, is accepted");
+    }
+    if (status != AIC_OK) reply_status(exchange, status, &error);
+    else start_report(exchange, NULL, multiplier);
+}
+
+void handle_reset(struct http_exchange *exchange)
+{
+    aic_monitor *monitor = front_of(exchange)->routes->options.monitor;
+    if (monitor != NULL) aic_monitor_reset(monitor);
+    http_reply_empty(exchange, 204);
+}

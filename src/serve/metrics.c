@@ -1,0 +1,328 @@
+#include "serve/metrics.h"
+
+#include "base/check.h"
+#include "serve/handlers.h"
+
+#include <string.h>
+
+static const struct metric_row table[] = {
+#define METRIC(name, text, kind, label_names, words) {{text, PROM_##kind, words}, label_names},
+#include "serve/metrics.def"
+#undef METRIC
+};
+
+const struct metric_row *metrics_table(void)
+{
+    return table;
+}
+
+/* What a page is made from, gathered once. */
+struct page {
+    struct routes *routes;
+    struct prom prom;
+    aic_view ns; /* of a caller who may see only one; absent: all */
+    struct tally_sum *sum;
+    aic_stats stats;
+    struct process_figures process;
+    struct http_counters http;
+    bool has_http;
+};
+
+static void begin(struct page *page, enum metric metric)
+{
+    prom_begin(&page->prom, &table[metric].family);
+}
+
+static void single(struct page *page, enum metric metric, double value)
+{
+    begin(page, metric);
+    prom_sample(&page->prom, NULL, 0, value);
+}
+
+static void count(struct page *page, enum metric metric, uint64_t value)
+{
+    begin(page, metric);
+    prom_sample_u64(&page->prom, NULL, 0, value);
+}
+
+/* One sample of a family with one or two labels. */
+static void labelled(struct page *page, const char *first, const char *value, const char *second, const char *other, uint64_t number)
+{
+    struct prom_label labels[2] = {{first, aic_view_of(value)}, {second, aic_view_of(other)}};
+    prom_sample_u64(&page->prom, labels, second != NULL ? 2 : 1, number);
+}
+
+/* --------------------------------------------------------------------------------------------------- lookups -- */
+
+static const struct {
+    const char *result, *kind, *tier;
+} outcomes[] = {
+#define OUTCOME_ROW(name, result, kind, tier) {result, kind, tier},
+    TALLY_OUTCOME_MAP(OUTCOME_ROW)
+#undef OUTCOME_ROW
+};
+
+static bool may_see(const struct page *page, aic_view ns)
+{
+    return page->ns.data == NULL || (page->ns.size == ns.size && memcmp(page->ns.data, ns.data, ns.size) == 0);
+}
+
+static void write_requests(struct page *page)
+{
+    begin(page, METRIC_REQUESTS);
+    for (size_t i = 0; i < page->sum->pair_count; i++) {
+        const struct tally_pair *pair = &page->sum->pairs[i];
+        aic_view ns = tally_names_text(&page->routes->namespaces, pair->ns);
+        if (!may_see(page, ns)) continue;
+        aic_view operation = tally_names_text(&page->routes->operations, pair->operation);
+        for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
+            if (pair->counts[outcome] == 0) continue;
+            struct prom_label labels[] = {{"namespace", ns},
+                                          {"operation", operation},
+                                          {"result", aic_view_of(outcomes[outcome].result)},
+                                          {"kind", aic_view_of(outcomes[outcome].kind)},
+                                          {"tier", aic_view_of(outcomes[outcome].tier)}};
+            prom_sample_u64(&page->prom, labels, COUNT_OF(labels), pair->counts[outcome]);
+        }
+    }
+}
+
+/* 1 µs to 17 s in steps of four. */
+static const struct prom_buckets seconds_of_ns = {1e-9, 10, 2, 34};
+/* 1 s to 12 days in steps of four. */
+static const struct prom_buckets seconds_of_ms = {1e-3, 10, 2, 30};
+
+static void write_durations(struct page *page)
+{
+    begin(page, METRIC_LOOKUP_DURATION);
+    for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
+        struct prom_label labels[] = {{"result", aic_view_of(outcomes[outcome].result)},
+                                      {"tier", aic_view_of(outcomes[outcome].tier)}};
+        prom_histogram(&page->prom, labels, COUNT_OF(labels), &page->sum->lookup_ns[outcome], &seconds_of_ns);
+    }
+    begin(page, METRIC_STORE_DURATION);
+    prom_histogram(&page->prom, NULL, 0, &page->sum->store_ns, &seconds_of_ns);
+    begin(page, METRIC_KEY_DURATION);
+    prom_histogram(&page->prom, NULL, 0, &page->sum->key_ns, &seconds_of_ns);
+    begin(page, METRIC_ENTRY_AGE);
+    prom_histogram(&page->prom, NULL, 0, &page->sum->age_ms, &seconds_of_ms);
+    count(page, METRIC_MEMO_HITS, page->sum->memo_hits);
+    count(page, METRIC_MEMO_MISSES, page->sum->memo_misses);
+}
+
+static void write_savings(struct page *page)
+{
+    begin(page, METRIC_TOKENS_SAVED);
+    labelled(page, "type", "prompt", NULL, NULL, page->sum->prompt_tokens_saved);
+    labelled(page, "type", "completion", NULL, NULL, page->sum->completion_tokens_saved);
+    single(page, METRIC_COST_SAVED, page->sum->cost_saved_usd);
+}
+
+/* ----------------------------------------------------------------------------------------------------- tiers -- */
+
+static void write_holdings(struct page *page)
+{
+    const aic_stats *stats = &page->stats;
+    begin(page, METRIC_ENTRIES);
+    labelled(page, "tier", "memory", NULL, NULL, stats->memory_entries);
+    if (stats->storage_configured) labelled(page, "tier", "storage", NULL, NULL, stats->storage_entries);
+    begin(page, METRIC_BYTES);
+    labelled(page, "tier", "memory", "part", "keys", stats->memory_key_bytes);
+    labelled(page, "tier", "memory", "part", "values", stats->memory_value_bytes);
+    labelled(page, "tier", "memory", "part", "index", stats->memory_index_bytes);
+    labelled(page, "tier", "memory", "part", "overhead", stats->memory_overhead_bytes);
+    if (stats->storage_configured) {
+        labelled(page, "tier", "storage", "part", "records", stats->storage_bytes);
+        uint64_t file = stats->storage_file_bytes;
+        labelled(page, "tier", "storage", "part", "overhead", file > stats->storage_bytes ? file - stats->storage_bytes : 0);
+    }
+    count(page, METRIC_MEMORY_LIMIT, stats->memory_max_bytes);
+    if (stats->storage_configured) count(page, METRIC_STORAGE_LIMIT, stats->storage_max_bytes);
+    count(page, METRIC_PINNED, stats->pinned);
+}
+
+static void write_compression(struct page *page)
+{
+    const aic_stats *stats = &page->stats;
+    double in = (double)stats->compression_bytes_in;
+    single(page, METRIC_COMPRESSION_RATIO, in > 0 ? (double)stats->compression_bytes_out / in : 1.0);
+    count(page, METRIC_COMPRESSED, stats->compressed_entries);
+    count(page, METRIC_DICTIONARIES, stats->dictionaries);
+}
+
+static void write_changes(struct page *page)
+{
+    const aic_stats *stats = &page->stats;
+    count(page, METRIC_PUTS, stats->puts);
+    count(page, METRIC_DELETES, stats->deletes);
+    count(page, METRIC_PROMOTED, stats->promoted);
+    begin(page, METRIC_EVICTIONS);
+    labelled(page, "tier", "memory", "reason", "capacity", stats->evicted_capacity);
+    labelled(page, "tier", "memory", "reason", "expired", stats->evicted_expired);
+    if (stats->storage_configured) {
+        labelled(page, "tier", "storage", "reason", "capacity", stats->storage_evicted);
+        labelled(page, "tier", "storage", "reason", "expired", stats->storage_expired);
+    }
+    count(page, METRIC_NOT_ADMITTED, stats->not_admitted);
+    begin(page, METRIC_INVALIDATIONS);
+    labelled(page, "type", "manual", NULL, NULL, stats->invalidations);
+    count(page, METRIC_INVALIDATED, stats->invalidated_entries);
+    single(page, METRIC_EXPIRY_LAG, (double)stats->expiry_lag_ms / 1000.0);
+}
+
+static void write_storage(struct page *page)
+{
+    const aic_stats *stats = &page->stats;
+    if (stats->storage_configured) {
+        count(page, METRIC_STORAGE_UP, stats->storage_up);
+        count(page, METRIC_STORAGE_ERRORS, stats->storage_errors);
+        count(page, METRIC_STORAGE_TIMEOUTS, stats->storage_timeouts);
+        count(page, METRIC_STORAGE_DROPPED, stats->storage_dropped_writes);
+        count(page, METRIC_QUEUE_ENTRIES, stats->queue_entries);
+        count(page, METRIC_QUEUE_BYTES, stats->queue_bytes);
+    }
+    count(page, METRIC_DAMAGED, stats->damaged);
+    uint64_t critical = atomic_load_explicit(&page->routes->critical_bytes, memory_order_relaxed);
+    if (critical == 0) critical = stats->memory_max_bytes / 100 * 95;
+    bool warned = stats_pressure(stats, atomic_load_explicit(&page->routes->warning_bytes, memory_order_relaxed));
+    count(page, METRIC_MEMORY_PRESSURE, critical > 0 && stats->memory_bytes >= critical ? 2 : warned ? 1 : 0);
+}
+
+/* ------------------------------------------------------------------------------------------ server and process -- */
+
+static void write_routes(struct page *page)
+{
+    static const char *const classes[TALLY_STATUS_CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    size_t routes;
+    const struct http_route *rows = routes_table(&routes);
+    begin(page, METRIC_HTTP_REQUESTS);
+    for (size_t route = 0; route < routes; route++) {
+        for (size_t class = 0; class < TALLY_STATUS_CLASSES; class++) {
+            if (page->sum->answers[route][class] == 0) continue;
+            struct prom_label labels[] = {{"route", aic_view_of(rows[route].path)},
+                                          {"method", aic_view_of(http_verb_name(rows[route].verb))},
+                                          {"code", aic_view_of(classes[class])}};
+            prom_sample_u64(&page->prom, labels, COUNT_OF(labels), page->sum->answers[route][class]);
+        }
+    }
+}
+
+static void write_server(struct page *page)
+{
+    if (!page->has_http) return;
+    count(page, METRIC_HTTP_CONNECTIONS, page->http.open);
+    count(page, METRIC_HTTP_ACCEPTED, page->http.accepted);
+    count(page, METRIC_HTTP_REJECTED, page->http.rejected);
+    count(page, METRIC_HTTP_ERRORS, page->http.parse_errors);
+    count(page, METRIC_HTTP_TIMEOUTS, page->http.timeouts);
+    count(page, METRIC_HTTP_IN, page->http.bytes_in);
+    count(page, METRIC_HTTP_OUT, page->http.bytes_out);
+}
+
+static void write_owners(struct page *page)
+{
+    begin(page, METRIC_OWNER_BYTES);
+    /* The daemon and the cache count apart; an owner's bytes are those of both. */
+    const struct mem *daemon = page->routes->options.mem;
+    const struct mem *cache = cache_mem(page->routes->options.cache);
+    for (enum mem_owner owner = 0; owner < MEM_OWNER_COUNT; owner++) {
+        uint64_t bytes = mem_bytes(daemon, owner) + (cache != daemon ? mem_bytes(cache, owner) : 0);
+        labelled(page, "owner", mem_owner_name(owner), NULL, NULL, bytes);
+    }
+}
+
+static void write_process(struct page *page)
+{
+    const struct process_figures *process = &page->process;
+    single(page, METRIC_PROCESS_CPU, process->cpu_seconds);
+    count(page, METRIC_PROCESS_RSS, process->rss_bytes);
+    count(page, METRIC_PROCESS_VIRTUAL, process->virtual_bytes);
+    count(page, METRIC_PROCESS_FDS, process->open_fds);
+    count(page, METRIC_PROCESS_MAX_FDS, process->max_fds);
+    single(page, METRIC_PROCESS_START, process->start_seconds);
+}
+
+/* ------------------------------------------------------------------------------------------------- the page -- */
+
+static void gather(struct page *page)
+{
+    struct routes *routes = page->routes;
+    pthread_mutex_lock(&routes->mutex);
+    *page->sum = *routes->past;
+    for (const struct front *front = routes->fronts; front != NULL; front = front->next) tally_add(page->sum, &front->tally);
+    page->has_http = routes->server != NULL;
+    if (page->has_http) http_server_counters(routes->server, &page->http);
+    pthread_mutex_unlock(&routes->mutex);
+    aic_cache_stats(routes->options.cache, &page->stats);
+    process_read(&page->process);
+}
+
+static void write_all(struct page *page)
+{
+    const struct routes_options *options = &page->routes->options;
+    struct prom_label version = {"version", aic_view_of(options->version)};
+    begin(page, METRIC_BUILD_INFO);
+    prom_sample_u64(&page->prom, &version, 1, 1);
+    single(page, METRIC_UPTIME, (double)(clock_mono_ns(options->clock) - page->routes->started_ns) * 1e-9);
+    write_requests(page);
+    write_durations(page);
+    write_holdings(page);
+    write_compression(page);
+    write_changes(page);
+    write_storage(page);
+    write_savings(page);
+    write_routes(page);
+    write_server(page);
+    write_owners(page);
+    write_process(page);
+    prom_end(&page->prom);
+}
+
+aic_status metrics_write(struct routes *routes, aic_view ns, bool open_metrics, struct buf *out)
+{
+    struct mem *mem = routes->options.mem;
+    struct page page = {.routes = routes, .ns = ns};
+    page.sum = mem_zalloc(mem, MEM_OTHER, sizeof *page.sum);
+    if (page.sum == NULL) return AIC_NO_MEMORY;
+    prom_init(&page.prom, out, open_metrics);
+    gather(&page);
+    write_all(&page);
+    mem_free(mem, MEM_OTHER, page.sum, sizeof *page.sum);
+    return buf_status(out);
+}
+
+/* -------------------------------------------------------------------------------------------------- handler -- */
+
+struct metrics_job {
+    struct work work;
+    bool open_metrics;
+};
+
+static void run_metrics(struct work *work)
+{
+    struct metrics_job *job = (struct metrics_job *)work;
+    aic_view ns = work->call->admin ? (aic_view){0} : call_ns(work->call);
+    work->status = metrics_write(work->front->routes, ns, job->open_metrics, &work->body);
+}
+
+static void finish_metrics(struct work *work)
+{
+    struct metrics_job *job = (struct metrics_job *)work;
+    if (work->status == AIC_OK)
+        http_reply_buf(work->exchange, 200, prom_content_type(job->open_metrics), &work->body);
+    else
+        reply_status(work->exchange, work->status, NULL);
+    work_free(work);
+}
+
+void handle_metrics(struct http_exchange *exchange)
+{
+    static const char wanted[] = "application/openmetrics-text";
+    struct metrics_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return;
+    aic_view accept = http_header(exchange, "Accept");
+    job->open_metrics = accept.data != NULL && memmem(accept.data, accept.size, wanted, sizeof wanted - 1) != NULL;
+    job->work.run = run_metrics;
+    job->work.finish = finish_metrics;
+    work_start(&job->work);
+}

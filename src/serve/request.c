@@ -1,0 +1,96 @@
+#include "base/check.h"
+#include "base/status.h"
+#include "serve/fields.h"
+#include "serve/handlers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+aic_status call_namespace(const struct call *call, aic_view wanted, aic_view *out, aic_error *error)
+{
+    if (wanted.data != NULL) TRY(cache_check_name("namespace", wanted, error));
+    struct auth_caller caller = {.ns = call_ns(call), .admin = call->admin};
+    return auth_namespace(&caller, wanted, out, error);
+}
+
+static struct key_text text_of(const struct json *json, uint32_t token)
+{
+    struct key_text text = {0};
+    if (token == FIELDS_ABSENT) return text;
+    text.json = json;
+    text.token = token;
+    return text;
+}
+
+aic_status request_read(struct json *json, struct buf *scratch, const struct call *call, const uint32_t *tokens,
+                        struct request *out, aic_error *error)
+{
+    aic_view wanted, ns;
+    TRY(fields_name(json, tokens[REQUEST_OPERATION], "operation", scratch, &out->operation, error));
+    TRY(fields_name(json, tokens[REQUEST_NAMESPACE], "namespace", scratch, &wanted, error));
+    TRY(call_namespace(call, wanted, &ns, error));
+    bool options = tokens[REQUEST_OPTIONS] != FIELDS_ABSENT;
+    out->json = json;
+    out->scratch = scratch;
+    out->key = (struct key_request){
+        .ns = ns,
+        .operation = out->operation,
+        .text = text_of(json, tokens[REQUEST_TEXT]),
+        .options = options ? json : NULL,
+        .options_token = options ? tokens[REQUEST_OPTIONS] : 0,
+        .question = text_of(json, tokens[REQUEST_QUESTION]),
+    };
+    return AIC_OK;
+}
+
+aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error)
+{
+    aic_view value;
+    aic_status status = http_query(exchange, name, &value);
+    if (status == AIC_INVALID)
+        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters", HTTP_MAX_QUERY);
+    *out = status == AIC_OK ? value : (aic_view){0};
+    return AIC_OK;
+}
+
+static bool is_listed(const char *const *known, aic_view name)
+{
+    for (; *known != NULL; known++) {
+        if (strlen(*known) == name.size && memcmp(*known, name.data, name.size) == 0) return true;
+    }
+    return false;
+}
+
+aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error)
+{
+    size_t count;
+    if (http_query_count(exchange, &count) != AIC_OK)
+        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters", HTTP_MAX_QUERY);
+    for (size_t i = 0; i < count; i++) {
+        aic_view name, value;
+        http_query_at(exchange, i, &name, &value);
+        if (is_listed(known, name)) continue;
+        char field[64];
+        size_t plain = 0;
+        while (plain < name.size && plain < sizeof field - 1 && name.data[plain] > ' ' && name.data[plain] < 0x7f) plain++;
+        snprintf(field, sizeof field, "%.*s", (int)plain, name.data);
+        return error_set(error, AIC_INVALID, field, "this query parameter is not known here");
+    }
+    return AIC_OK;
+}
+
+aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error)
+{
+    static const char *const known[] = {"namespace", "metadata", NULL};
+    const struct call *call = call_of(exchange);
+    aic_view wanted;
+    if (aic_key_parse(http_parameter(exchange, 0), key) != AIC_OK)
+        return error_set(error, AIC_INVALID, "key", "this is no key; 64 lower-case hex digits are accepted");
+    TRY(call_query_known(exchange, known, error));
+    TRY(call_query(exchange, "namespace", &wanted, error));
+    if (wanted.data == NULL && call->admin) {
+        *ns = AIC_LITERAL("");
+        return AIC_OK;
+    }
+    return call_namespace(call, wanted, ns, error);
+}
