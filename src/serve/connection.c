@@ -218,6 +218,12 @@ static void conn_flush(struct conn *conn)
     conn->gathered = 0;
 }
 
+void conn_cut(struct conn *conn)
+{
+    if (conn->phase != CONN_CLOSED) conn_flush(conn);
+    conn_close(conn);
+}
+
 /* After the last answer: the client must see it even when it is still sending, so the socket closes only after its end, or after a while. */
 static void conn_linger(struct conn *conn)
 {
@@ -445,7 +451,7 @@ static void body_finish(struct conn *conn)
         exchange_refuse(conn, &no_memory);
         return;
     }
-    if (conn->body_copied) exchange->body = buf_view(&conn->body);
+    if (conn->body_copied || exchange->head.chunked) exchange->body = buf_view(&conn->body);
     if (exchange->sink == NULL) {
         exchange_run_handler(exchange);
         return;
@@ -535,17 +541,22 @@ static bool step_body(struct conn *conn)
     return false;
 }
 
+void conn_send_continue(struct conn *conn)
+{
+    if (!conn->continue_due) return;
+    conn->continue_due = false;
+    if (conn->in_end > conn->in_start) return; /* the body is already coming */
+    THREAD_COUNT(conn->thread, status_1xx, 1);
+    if (output_copy(&conn->out, AIC_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) != AIC_OK) conn_close(conn);
+}
+
 void conn_want_body(struct conn *conn)
 {
     conn->phase = CONN_BODY;
     conn->body_since_ms = now_ms(conn);
     conn->body_seen = 0;
     conn->deadline_ms = conn->body_since_ms + LIMIT(conn->thread, body_ms);
-    if (!conn->continue_due) return;
-    conn->continue_due = false;
-    if (conn->in_end > conn->in_start) return; /* the body is already coming */
-    THREAD_COUNT(conn->thread, status_1xx, 1);
-    if (output_copy(&conn->out, AIC_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) != AIC_OK) conn_close(conn);
+    conn_send_continue(conn);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- run -- */

@@ -239,6 +239,8 @@ void thread_join(struct http_thread *thread);
 AIC_MUST_CHECK aic_status conn_open(struct http_thread *thread, int fd, bool local, bool rejected);
 /* Closes the socket now; the memory goes when nobody holds the exchange. */
 void conn_close(struct conn *conn);
+/* Sends what can be sent at once, then closes: what is missing shows the client that the answer was cut. */
+void conn_cut(struct conn *conn);
 /* Serves what has been read, sends what is queued. */
 void conn_run(struct conn *conn);
 void conn_serve_ready(struct conn *conn);
@@ -252,6 +254,8 @@ void conn_completed(struct conn *conn);
 void conn_report(struct conn *conn, int status);
 /* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
 void conn_want_body(struct conn *conn);
+/* Sends 100 Continue if the client waits for it and no body has come yet. */
+void conn_send_continue(struct conn *conn);
 /* Gives pooled memory of the thread back. */
 void conn_pool_drain(struct http_thread *thread);
 

@@ -266,8 +266,9 @@ void http_reply_error(struct http_exchange *exchange, aic_status status, const a
 void http_stream_open(struct http_exchange *exchange, int status, const char *type)
 {
     struct conn *conn = exchange->conn;
-    bool wanted = may_reply(exchange);
-    if (wanted) wanted = reply_head(exchange, status, type, UINT64_MAX);
+    /* An answer that begins before the body was asked for does not replace it: a waiting client is told to go on first. */
+    if (may_reply(exchange) && exchange->route->body == HTTP_BODY_STREAMED) conn_send_continue(conn);
+    bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX);
     exchange->streaming = true;
     if (!wanted) return;
     if (conn->phase == CONN_WAIT) conn->deadline_ms = 0;
@@ -335,6 +336,6 @@ void http_stream_close(struct http_exchange *exchange)
 void http_stream_abort(struct http_exchange *exchange)
 {
     CHECK(exchange->handed && exchange->streaming);
-    conn_close(exchange->conn);
+    if (!reply_is_lost(exchange)) conn_cut(exchange->conn);
     conn_completed(exchange->conn);
 }
