@@ -1,0 +1,99 @@
+/*
+ * commands.c - the table of commands and their options.
+ */
+#include "cli/commands.h"
+
+#include "base/check.h"
+
+#include <limits.h>
+
+#define NAMESPACE_OPTION {"namespace", "NAME", "the namespace; without it the one of the API key, or `default`"}
+#define REQUEST_OPTIONS                                                                                                \
+    NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object"},                                     \
+    {"question", "TEXT", "the request's question"}
+#define LABEL_OPTIONS                                                                                                   \
+    NAMESPACE_OPTION, {"all-namespaces", NULL, "entries of every namespace (admin)"}, {"operation", "NAME", "of this operation"}, \
+    {"model", "NAME", "of this model"}, {"tag", "NAME", "with this tag"}
+
+const struct cli_option cli_common_options[] = {
+    {"url", "URL", "where the daemon listens; AICACHE_URL, or http://127.0.0.1:8080"},
+    {"unix", "PATH", "its unix socket instead; AICACHE_UNIX"},
+    {"api-key", "KEY", "the API key, or @FILE that holds it; AICACHE_API_KEY"},
+    {"ca", "FILE", "the authority that signed the daemon's certificate (PEM)"},
+    {"timeout", "DURATION", "how long to wait for an answer; 30s"},
+    {"json", NULL, "print what the daemon answers, as JSON"},
+    {"help", NULL, "explain the command"},
+    {"version", NULL, "print the version"},
+    {0},
+};
+
+static const struct cli_option namespace_options[] = {NAMESPACE_OPTION, {0}};
+static const struct cli_option get_options[] = {NAMESPACE_OPTION, {"metadata", NULL, "what is known of the entry, instead of the response"}, {0}};
+static const struct cli_option request_options[] = {REQUEST_OPTIONS, {0}};
+static const struct cli_option put_options[] = {
+    REQUEST_OPTIONS,
+    {"string", NULL, "RESPONSE is text, also when it happens to be JSON"},
+    {"ttl", "DURATION", "time to live, 0 never expires; without it the operation's default"},
+    {"tag", "NAME", "a tag; may be repeated"},
+    {"model", "NAME", "the model that answered"},
+    {"prompt-tokens", "NUMBER", "tokens of the prompt"},
+    {"completion-tokens", "NUMBER", "tokens of the answer"},
+    {"cost-usd", "NUMBER", "what the answer cost"},
+    {0},
+};
+static const struct cli_option list_options[] = {
+    LABEL_OPTIONS,
+    {"limit", "NUMBER", "entries of a page, 1 to 1000; 50"},
+    {"cursor", "TEXT", "go on where a page ended"},
+    {"all", NULL, "all pages"},
+    {0},
+};
+static const struct cli_option invalidate_options[] = {
+    LABEL_OPTIONS,
+    {"pattern", "GLOB", "whose operation or one of whose tags matches"},
+    {"older-than", "DURATION", "stored at least so long ago"},
+    {"tier", "NAME", "memory or storage; without it both"},
+    {"context", "TEXT", "a note that is recorded"},
+    {"dry-run", NULL, "count only"},
+    {"all", NULL, "everything of the namespace"},
+    {0},
+};
+static const struct cli_option slow_options[] = {{"multiplier", "NUMBER", "times slower than the usual; 2"}, {0}};
+static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
+static const struct cli_option import_options[] = {{"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};
+static const struct cli_option verify_options[] = {{"data-dir", "DIRECTORY", "open this store, without a daemon"}, {0}};
+static const struct cli_option replay_options[] = {
+    NAMESPACE_OPTION,
+    {"answer-bytes", "SIZE", "put a generated text of this size where a line has no response"},
+    {"ttl", "DURATION", "time to live of what is put"},
+    {"limit", "NUMBER", "lines to send at most"},
+    {0},
+};
+static const struct cli_option bench_options[] = {
+    NAMESPACE_OPTION,
+    {"mode", "NAME", "lookup, get, put or mixed (9 lookups to 1 put); lookup"},
+    {"duration", "DURATION", "how long; 5s"},
+    {"connections", "NUMBER", "in all; 16"},
+    {"threads", "NUMBER", "of this client; 1"},
+    {"keys", "NUMBER", "entries; 1000"},
+    {"bytes", "SIZE", "of each response; 2K"},
+    {0},
+};
+static const struct cli_option key_options[] = {
+    {"namespace", "NAME", "what the key sees and touches; without it `default`"},
+    {"admin", NULL, "the key may do everything, in every namespace"},
+    {"id", "NAME", "the key's name in logs; without it the namespace and a few digits"},
+    {0},
+};
+static const struct cli_option check_options[] = {
+    {"preset", "NAME", "check this preset"},
+    {"override", "JSON", "with these values in place of its own"},
+    {0},
+};
+
+const struct cli_command cli_commands[] = {
+#define COMMAND(function, name, arguments, min, max, options, summary, detail) {name, arguments, min, max, summary, detail, options, function},
+#include "cli/commands.def"
+#undef COMMAND
+};
+const size_t cli_command_count = COUNT_OF(cli_commands);

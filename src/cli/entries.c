@@ -1,0 +1,261 @@
+/*
+ * entries.c - the commands of many entries: list, invalidate, export, import, verify.
+ */
+#include "cli/commands.h"
+
+#include "base/check.h"
+
+#include <aicache/aicache.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void add_labels(struct cli *cli, struct buf *path)
+{
+    query_add(path, "namespace", cli_value(cli, "namespace"));
+    if (cli_has(cli, "all-namespaces")) query_add(path, "all_namespaces", "true");
+    query_add(path, "operation", cli_value(cli, "operation"));
+    query_add(path, "model", cli_value(cli, "model"));
+    query_add(path, "tag", cli_value(cli, "tag"));
+}
+
+/* ----------------------------------------------------------------------------------------------------------- list -- */
+
+static void print_entry(json_object *entry)
+{
+    char size[PRINT_BYTES], age[PRINT_BYTES], left[PRINT_BYTES];
+    json_object *ttl = json_at(entry, "ttl_seconds");
+    printf("%.16s… ", json_text_at(entry, "key", ""));
+    print_cell(stdout, json_text_at(entry, "namespace", NULL), 12, true);
+    putchar(' ');
+    print_cell(stdout, json_text_at(entry, "operation", NULL), 16, true);
+    putchar(' ');
+    print_cell(stdout, json_text_at(entry, "model", NULL), 16, true);
+    printf(" %10s %9s %9s ", print_size(size, json_u64_at(entry, "size_bytes")), print_age(age, json_text_at(entry, "created_at", NULL)),
+           ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never");
+    json_object *tags = json_at(entry, "tags");
+    for (size_t i = 0; tags != NULL && i < json_object_array_length(tags); i++) {
+        if (i > 0) putchar(',');
+        print_cell(stdout, json_object_get_string(json_object_array_get_idx(tags, i)), 24, false);
+    }
+    putchar('\n');
+}
+
+static int list_page(struct cli *cli, const char *cursor, bool first, struct reply *reply)
+{
+    struct buf path;
+    *reply = (struct reply){0};
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    buf_append_text(&path, "/cache/entries");
+    add_labels(cli, &path);
+    query_add(&path, "limit", cli_value(cli, "limit") != NULL ? cli_value(cli, "limit") : cli_has(cli, "all") ? "1000" : "50");
+    query_add(&path, "cursor", cursor);
+    buf_append_byte(&path, '\0');
+    int result = buf_status(&path) == AIC_OK ? session_ask(cli, "GET", path.data, (aic_view){0}, reply) : cli_fail("no memory");
+    buf_fini(&path);
+    if (result == CLI_NO) result = session_complain(cli, reply);
+    if (result != CLI_OK) return result;
+    if (cli->json) {
+        print_json(reply);
+        return CLI_OK;
+    }
+    json_object *entries = json_at(reply->json, "entries");
+    size_t count = entries != NULL ? json_object_array_length(entries) : 0;
+    if (first && count > 0) printf("%-17s %-12s %-16s %-16s %10s %9s %9s %s\n", "key", "namespace", "operation", "model", "size", "age", "expires", "tags");
+    for (size_t i = 0; i < count; i++) print_entry(json_object_array_get_idx(entries, i));
+    return CLI_OK;
+}
+
+int command_list(struct cli *cli)
+{
+    char cursor[1024];
+    const char *from = cli_value(cli, "cursor");
+    for (bool first = true;; first = false) {
+        struct reply reply;
+        int result = list_page(cli, from, first, &reply);
+        const char *next = result == CLI_OK ? json_text_at(reply.json, "cursor", NULL) : NULL;
+        bool more = next != NULL && next[0] != '\0' && strlen(next) < sizeof cursor;
+        if (more) memcpy(cursor, next, strlen(next) + 1);
+        reply_fini(&reply);
+        if (result != CLI_OK || !more) return result;
+        if (!cli_has(cli, "all")) {
+            if (!cli->json) fprintf(stderr, "more: --cursor %s\n", cursor);
+            return CLI_OK;
+        }
+        from = cursor;
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------- invalidate -- */
+
+static int write_filter(struct cli *cli, struct json_writer *out)
+{
+    static const char *const texts[] = {"namespace", "operation", "model", "tag", "pattern", "tier", "context"};
+    uint64_t seconds = 0;
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        if (!cli_has(cli, texts[i])) continue;
+        json_key(out, texts[i]);
+        if (cli_write_text(cli, texts[i], cli_value(cli, texts[i]), out) != CLI_OK) return CLI_ERROR;
+    }
+    if (cli_number(cli, "older-than", OPTION_SECONDS, &seconds) != CLI_OK) return CLI_ERROR;
+    if (cli_has(cli, "older-than")) {
+        json_key(out, "older_than_seconds");
+        json_put_u64(out, seconds);
+    }
+    if (cli_has(cli, "all-namespaces")) {
+        json_key(out, "all_namespaces");
+        json_put_bool(out, true);
+    }
+    if (cli_has(cli, "all")) {
+        json_key(out, "all");
+        json_put_bool(out, true);
+    }
+    if (cli_has(cli, "dry-run")) {
+        json_key(out, "dry_run");
+        json_put_bool(out, true);
+    }
+    return CLI_OK;
+}
+
+int command_invalidate(struct cli *cli)
+{
+    struct buf body;
+    struct json_writer writer;
+    struct reply reply = {0};
+    char size[PRINT_BYTES];
+    buf_init(&body, &cli->mem, MEM_OTHER);
+    json_writer_init(&writer, &body);
+    json_open(&writer, '{');
+    int result = write_filter(cli, &writer);
+    json_close(&writer, '}');
+    if (result == CLI_OK && buf_status(&body) != AIC_OK) result = cli_fail("no memory");
+    if (result == CLI_OK) result = session_ask(cli, "POST", "/cache/invalidate", buf_view(&body), &reply);
+    buf_fini(&body);
+    if (result == CLI_NO) result = session_complain(cli, &reply);
+    uint64_t matched = json_u64_at(reply.json, "matched");
+    if (result == CLI_OK && cli->json) print_json(&reply);
+    else if (result == CLI_OK && json_bool_at(reply.json, "dry_run")) printf("%llu entries match; nothing was removed\n", (unsigned long long)matched);
+    else if (result == CLI_OK) {
+        printf("%llu entries matched, %llu removed, %s freed\n", (unsigned long long)matched,
+               (unsigned long long)json_u64_at(reply.json, "removed"), print_size(size, json_u64_at(reply.json, "bytes_freed")));
+    }
+    if (result == CLI_OK && matched == 0) result = CLI_NO;
+    reply_fini(&reply);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------- export, import -- */
+
+int command_export(struct cli *cli)
+{
+    struct buf path;
+    struct reply reply = {0};
+    const char *name = cli->argument_count > 0 && strcmp(cli->arguments[0], "-") != 0 ? cli->arguments[0] : NULL;
+    FILE *file = name != NULL ? fopen(name, "wb") : stdout;
+    if (file == NULL) return cli_fail("%s: %s", name, strerror(errno));
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    buf_append_text(&path, "/cache/export");
+    add_labels(cli, &path);
+    buf_append_byte(&path, '\0');
+    struct session_stream stream = {.sink = file, .what = "export"};
+    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply) : cli_fail("no memory");
+    if (result == CLI_NO) result = session_complain(cli, &reply);
+    if (name != NULL && fclose(file) != 0 && result == CLI_OK) result = cli_fail("%s: %s", name, strerror(errno));
+    reply_fini(&reply);
+    buf_fini(&path);
+    return result;
+}
+
+static void print_import(struct cli *cli, const struct reply *reply)
+{
+    json_object *errors = json_at(reply->json, "errors");
+    if (cli->json) {
+        print_json(reply);
+        return;
+    }
+    for (size_t i = 0; errors != NULL && i < json_object_array_length(errors); i++) {
+        json_object *error = json_object_array_get_idx(errors, i);
+        fprintf(stderr, "line %llu: ", (unsigned long long)json_u64_at(error, "line"));
+        print_cell(stderr, json_text_at(error, "message", ""), 400, false);
+        fputc('\n', stderr);
+    }
+    printf("%llu lines accepted, %llu rejected\n", (unsigned long long)json_u64_at(reply->json, "accepted"),
+           (unsigned long long)json_u64_at(reply->json, "rejected"));
+}
+
+int command_import(struct cli *cli)
+{
+    const char *name = cli->arguments[0];
+    bool standard = strcmp(name, "-") == 0;
+    FILE *file = standard ? stdin : fopen(name, "rb");
+    struct stat facts;
+    struct reply reply = {0};
+    struct buf path;
+    if (file == NULL) return cli_fail("%s: %s", name, strerror(errno));
+    struct session_stream stream = {.source = file, .what = "import"};
+    if (fstat(fileno(file), &facts) == 0 && S_ISREG(facts.st_mode)) stream.total = (uint64_t)facts.st_size;
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    buf_append_text(&path, cli_has(cli, "warm") ? "/cache/warm" : "/cache/import");
+    query_add(&path, "namespace", cli_value(cli, "namespace"));
+    buf_append_byte(&path, '\0');
+    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "POST", path.data, &stream, &reply) : cli_fail("no memory");
+    if (result == CLI_NO) result = session_complain(cli, &reply);
+    if (result == CLI_OK) print_import(cli, &reply);
+    if (result == CLI_OK && json_u64_at(reply.json, "rejected") > 0) result = CLI_NO;
+    if (!standard) fclose(file);
+    reply_fini(&reply);
+    buf_fini(&path);
+    return result;
+}
+
+/* --------------------------------------------------------------------------------------------------------- verify -- */
+
+static int print_verdict(struct cli *cli, bool sound, const char *message)
+{
+    if (cli->json) {
+        json_object *verdict = json_object_new_object();
+        json_object_object_add(verdict, "ok", json_object_new_boolean(sound));
+        if (!sound) json_object_object_add(verdict, "error", json_object_new_string(message));
+        puts(json_object_to_json_string_ext(verdict, JSON_C_TO_STRING_NOSLASHESCAPE));
+        json_object_put(verdict);
+    } else {
+        printf(sound ? "everything adds up\n" : "DAMAGED: %s\n", message);
+    }
+    return sound ? CLI_OK : CLI_NO;
+}
+
+/* Opens the store as the daemon would; it is refused while a daemon has it open. */
+static int verify_directory(struct cli *cli, const char *directory)
+{
+    struct stat facts;
+    aic_cache *cache = NULL;
+    aic_error error = {0};
+    char secret[4096];
+    snprintf(secret, sizeof secret, "%s/secret", directory);
+    if (stat(directory, &facts) != 0) return cli_fail("%s: %s", directory, strerror(errno));
+    if (stat(secret, &facts) != 0) return cli_fail("%s is no data directory of aicache: %s", directory, strerror(errno));
+    aic_options options = {.data_dir = directory, .storage = AIC_STORAGE_LMDB, .memory_max_bytes = AIC_ZERO, .storage_max_bytes = UINT64_C(1) << 40, .dictionary_off = true};
+    aic_status status = aic_cache_open(&options, &cache, &error);
+    if (status != AIC_OK) return cli_fail("%s cannot be opened: %s", directory, error.message[0] != '\0' ? error.message : aic_status_text(status));
+    status = aic_cache_verify(cache, &error);
+    aic_cache_close(&cache);
+    if (status != AIC_OK && status != AIC_DAMAGED) return cli_fail("%s: %s", aic_status_text(status), error.message);
+    return print_verdict(cli, status == AIC_OK, error.message);
+}
+
+int command_verify(struct cli *cli)
+{
+    const char *directory = cli_value(cli, "data-dir");
+    struct reply reply;
+    if (directory != NULL) return verify_directory(cli, directory);
+    struct session_stream stream = {.what = "verify", .any_status = true};
+    int result = session_stream(cli, "POST", "/cache/verify", &stream, &reply);
+    if (result == CLI_OK) {
+        bool sound = reply.status == 200;
+        bool damaged = strcmp(json_text_at(reply.json, "error.code", ""), "damaged") == 0;
+        result = sound || damaged ? print_verdict(cli, sound, json_text_at(reply.json, "error.message", "")) : session_complain(cli, &reply);
+    }
+    reply_fini(&reply);
+    return result;
+}

@@ -1,0 +1,232 @@
+/*
+ * pages.c - help, aicache(1) and completions, made from the table of commands.
+ */
+#include "cli/cli.h"
+
+#include <string.h>
+
+static void write_options(const struct cli_option *options, struct buf *out)
+{
+    for (; options != NULL && options->name != NULL; options++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", options->name, options->value != NULL ? " " : "",
+                 options->value != NULL ? options->value : "");
+        buf_printf(out, "  %-28s %s\n", left, options->help);
+    }
+}
+
+void pages_help(struct buf *out)
+{
+    buf_append_text(out, "Usage: aicache COMMAND [ARGUMENT...] [--OPTION...]\n\nCommands:\n");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", cli_commands[i].name, cli_commands[i].arguments);
+        buf_printf(out, "  %-30s %s\n", left, cli_commands[i].summary);
+    }
+    buf_append_text(out, "\nOptions of every command:\n");
+    write_options(cli_common_options, out);
+    buf_append_text(out, "\nAn argument @FILE stands for the contents of a file, - for standard input. Exit status: 0 fine, 1 a miss or a no, 2 an error.\n"
+                         "aicache help COMMAND tells more.\n");
+}
+
+/* Wraps at some 100 columns. */
+static void write_wrapped(const char *text, struct buf *out)
+{
+    size_t column = 0;
+    for (const char *at = text; *at != '\0';) {
+        size_t word = strcspn(at, " ");
+        if (column > 0 && column + word > 99) {
+            buf_append_byte(out, '\n');
+            column = 0;
+        } else if (column > 0) {
+            buf_append_byte(out, ' ');
+        }
+        buf_append(out, at, word);
+        column += word + 1;
+        at += word;
+        at += strspn(at, " ");
+    }
+    buf_append_byte(out, '\n');
+}
+
+void pages_command(const struct cli_command *command, struct buf *out)
+{
+    bool spaced = command->arguments[0] != '\0';
+    buf_printf(out, "Usage: aicache %s%s%s [--OPTION...]\n\n", command->name, spaced ? " " : "", command->arguments);
+    write_wrapped(command->summary, out);
+    if (command->detail != NULL) write_wrapped(command->detail, out);
+    if (command->options != NULL) {
+        buf_append_text(out, "\nOptions:\n");
+        write_options(command->options, out);
+    }
+    buf_append_text(out, "\nOptions of every command:\n");
+    write_options(cli_common_options, out);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- manual -- */
+
+static void write_roff(const char *text, struct buf *out)
+{
+    bool bold = false;
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at == '`') buf_append_text(out, (bold = !bold) ? "\\fB" : "\\fR");
+        else if (*at == '-') buf_append_text(out, "\\-");
+        else if (*at == '\\') buf_append_text(out, "\\e");
+        else if ((*at == '.' || *at == '\'') && at == text) buf_printf(out, "\\&%c", *at);
+        else buf_append_byte(out, *at);
+    }
+}
+
+static void write_roff_options(const struct cli_option *options, struct buf *out)
+{
+    for (; options != NULL && options->name != NULL; options++) {
+        buf_append_text(out, ".TP\n\\fB\\-\\-");
+        write_roff(options->name, out);
+        buf_append_text(out, "\\fR");
+        if (options->value != NULL) buf_printf(out, " \\fI%s\\fR", options->value);
+        buf_append_byte(out, '\n');
+        write_roff(options->help, out);
+        buf_append_byte(out, '\n');
+    }
+}
+
+static void write_roff_command(const struct cli_command *command, struct buf *out)
+{
+    buf_printf(out, ".SS \"%s", command->name);
+    if (command->arguments[0] != '\0') buf_printf(out, " %s", command->arguments);
+    buf_append_text(out, "\"\n");
+    write_roff(command->summary, out);
+    if (command->detail != NULL) {
+        buf_append_byte(out, ' ');
+        write_roff(command->detail, out);
+    }
+    buf_append_byte(out, '\n');
+    write_roff_options(command->options, out);
+}
+
+void pages_manual(struct buf *out)
+{
+    buf_append_text(out, ".\\\" Made by `aicache manual` from the table of commands.\n"
+                         ".TH AICACHE 1 \"\" \"aicache " AIC_VERSION "\" \"aicache\"\n"
+                         ".SH NAME\naicache \\- client of the response cache daemon aicached\n"
+                         ".SH SYNOPSIS\n.B aicache\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR...] [\\fB\\-\\-\\fIOPTION\\fR...]\n"
+                         ".SH DESCRIPTION\nAsks a running \\fBaicached\\fR(8). An argument \\fB@\\fIFILE\\fR stands for the contents of a file, \\fB\\-\\fR for standard input.\n"
+                         ".SH OPTIONS OF EVERY COMMAND\n");
+    write_roff_options(cli_common_options, out);
+    buf_append_text(out, ".SH COMMANDS\n");
+    for (size_t i = 0; i < cli_command_count; i++) write_roff_command(&cli_commands[i], out);
+    buf_append_text(out, ".SH EXIT STATUS\n.TP\n.B 0\nfine\n.TP\n.B 1\na miss, or an answer that is no\n.TP\n.B 2\nan error\n"
+                         ".SH ENVIRONMENT\n.TP\n.B AICACHE_URL\nwhere the daemon listens\n.TP\n.B AICACHE_UNIX\nits unix socket\n.TP\n.B AICACHE_API_KEY\nthe API key\n"
+                         ".SH SEE ALSO\n.BR aicached (8)\n");
+}
+
+/* ------------------------------------------------------------------------------------------------------ completions -- */
+
+static void write_words(const struct cli_option *options, struct buf *out)
+{
+    for (; options != NULL && options->name != NULL; options++) buf_printf(out, " --%s", options->name);
+}
+
+/* The first words of all commands, each once (those of two words stand together in the table). */
+static bool is_new_word(size_t index)
+{
+    size_t size = strcspn(cli_commands[index].name, " ");
+    return index == 0 || strncmp(cli_commands[index - 1].name, cli_commands[index].name, size) != 0 ||
+           (cli_commands[index - 1].name[size] != '\0' && cli_commands[index - 1].name[size] != ' ');
+}
+
+static void write_first_words(struct buf *out)
+{
+    for (size_t i = 0; i < cli_command_count; i++) {
+        if (is_new_word(i)) buf_printf(out, "%s%.*s", i > 0 ? " " : "", (int)strcspn(cli_commands[i].name, " "), cli_commands[i].name);
+    }
+}
+
+/* The second words of all commands that begin with the first word of this one. */
+static void write_second_words(const char *name, struct buf *out)
+{
+    size_t size = strcspn(name, " ");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *other = cli_commands[i].name;
+        if (strncmp(other, name, size) == 0 && other[size] == ' ') buf_printf(out, "%s ", other + size + 1);
+    }
+}
+
+void pages_bash(struct buf *out)
+{
+    buf_append_text(out, "# bash completion of aicache; made by `aicache completion bash`\n"
+                         "_aicache() {\n"
+                         "    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]:-} words\n"
+                         "    local common='");
+    write_words(cli_common_options, out);
+    buf_append_text(out, "'\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        mapfile -t COMPREPLY < <(compgen -W '");
+    write_first_words(out);
+    buf_append_text(out, "' -- \"$word\")\n        return\n    fi\n    case $command in\n");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *name = cli_commands[i].name;
+        if (!is_new_word(i)) continue;
+        size_t size = strcspn(name, " ");
+        buf_printf(out, "    %.*s) words='", (int)size, name);
+        if (name[size] == ' ') write_second_words(name, out);
+        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 && (cli_commands[j].name[size] == ' ' || j == i); j++) {
+            write_words(cli_commands[j].options, out);
+        }
+        buf_append_text(out, "' ;;\n");
+    }
+    buf_append_text(out, "    *) words= ;;\n    esac\n"
+                         "    case $word in\n"
+                         "    -*) mapfile -t COMPREPLY < <(compgen -W \"$words $common\" -- \"$word\") ;;\n"
+                         "    *) mapfile -t COMPREPLY < <(compgen -W \"$words\" -f -- \"$word\") ;;\n"
+                         "    esac\n}\ncomplete -o default -F _aicache aicache\n");
+}
+
+/* Text between single quotes of zsh, where brackets and colons have a meaning of their own. */
+static void write_zsh_text(const char *text, struct buf *out)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at == '\'') buf_append_text(out, "'\\''");
+        else if (strchr("[]:\\", *at) != NULL) buf_printf(out, "\\%c", *at);
+        else buf_append_byte(out, *at);
+    }
+}
+
+static void write_zsh_options(const struct cli_option *options, struct buf *out)
+{
+    for (; options != NULL && options->name != NULL; options++) {
+        buf_printf(out, " \\\n            '--%s[", options->name);
+        write_zsh_text(options->help, out);
+        buf_append_byte(out, ']');
+        if (options->value != NULL) buf_printf(out, ":%s:_files", options->value);
+        buf_append_byte(out, '\'');
+    }
+}
+
+void pages_zsh(struct buf *out)
+{
+    buf_append_text(out, "#compdef aicache\n# zsh completion of aicache; made by `aicache completion zsh`\n"
+                         "_aicache() {\n    local -a commands\n    commands=(\n");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        if (!is_new_word(i)) continue;
+        buf_printf(out, "        '%.*s:", (int)strcspn(cli_commands[i].name, " "), cli_commands[i].name);
+        write_zsh_text(cli_commands[i].summary, out);
+        buf_append_text(out, "'\n");
+    }
+    buf_append_text(out, "    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n    case $words[2] in\n");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *name = cli_commands[i].name;
+        if (!is_new_word(i)) continue;
+        size_t size = strcspn(name, " ");
+        buf_printf(out, "    %.*s)\n        _arguments", (int)size, name);
+        if (name[size] == ' ') {
+            buf_append_text(out, " \\\n            '2:what:(");
+            write_second_words(name, out);
+            buf_append_text(out, ")'");
+        }
+        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 && (cli_commands[j].name[size] == ' ' || j == i); j++) {
+            write_zsh_options(cli_commands[j].options, out);
+        }
+        write_zsh_options(cli_common_options, out);
+        buf_append_text(out, " \\\n            '*:argument:_files' ;;\n");
+    }
+    buf_append_text(out, "    esac\n}\n_aicache \"$@\"\n");
+}

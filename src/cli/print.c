@@ -1,0 +1,161 @@
+/*
+ * print.c - output for people: sizes, durations, tables, progress.
+ *
+ * What comes from the daemon may hold other people's text; on its way to a terminal control characters are replaced, so that nobody's tag can
+ * move a cursor.
+ */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int cli_fail(const char *format, ...)
+{
+    va_list arguments;
+    fflush(stdout);
+    fputs("aicache: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return CLI_ERROR;
+}
+
+void print_view(aic_view text)
+{
+    if (text.size > 0) fwrite(text.data, 1, text.size, stdout);
+    if (text.size == 0 || text.data[text.size - 1] != '\n') putchar('\n');
+}
+
+void print_json(const struct reply *reply)
+{
+    if (reply->json != NULL && isatty(STDOUT_FILENO)) {
+        puts(json_object_to_json_string_ext(reply->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    } else {
+        print_view(buf_view(&reply->body));
+    }
+}
+
+const char *print_size(char out[PRINT_BYTES], uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 1024 && unit < 4; unit++) value /= 1024;
+    snprintf(out, PRINT_BYTES, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return out;
+}
+
+const char *print_duration(char out[PRINT_BYTES], double seconds)
+{
+    uint64_t whole = seconds > 0 ? (uint64_t)seconds : 0;
+    if (seconds < 1) snprintf(out, PRINT_BYTES, "%.0fms", seconds * 1000);
+    else if (seconds < 60) snprintf(out, PRINT_BYTES, "%.0fs", seconds);
+    else if (whole < 3600) snprintf(out, PRINT_BYTES, "%" PRIu64 "m %" PRIu64 "s", whole / 60, whole % 60);
+    else if (whole < 86400) snprintf(out, PRINT_BYTES, "%" PRIu64 "h %" PRIu64 "m", whole / 3600, whole / 60 % 60);
+    else snprintf(out, PRINT_BYTES, "%" PRIu64 "d %" PRIu64 "h", whole / 86400, whole / 3600 % 24);
+    return out;
+}
+
+/* How far a time lies from now: "5m 3s", "-2h 0m" in the past for a date to come. */
+const char *print_age(char out[PRINT_BYTES], const char *iso_time)
+{
+    struct tm parts = {0};
+    if (iso_time == NULL || strptime(iso_time, "%Y-%m-%dT%H:%M:%S", &parts) == NULL) {
+        snprintf(out, PRINT_BYTES, "-");
+        return out;
+    }
+    double seconds = difftime(time(NULL), timegm(&parts));
+    return print_duration(out, seconds < 0 ? -seconds : seconds);
+}
+
+json_object *json_at(json_object *root, const char *path)
+{
+    char name[128];
+    while (root != NULL && *path != '\0') {
+        size_t size = strcspn(path, ".");
+        if (size >= sizeof name || !json_object_is_type(root, json_type_object)) return NULL;
+        memcpy(name, path, size);
+        name[size] = '\0';
+        json_object *next = NULL;
+        if (!json_object_object_get_ex(root, name, &next)) return NULL;
+        root = next;
+        path += size + (path[size] == '.');
+    }
+    return root;
+}
+
+const char *json_text_at(json_object *root, const char *path, const char *otherwise)
+{
+    json_object *found = json_at(root, path);
+    return found != NULL ? json_object_get_string(found) : otherwise;
+}
+
+uint64_t json_u64_at(json_object *root, const char *path)
+{
+    json_object *found = json_at(root, path);
+    return found != NULL ? json_object_get_uint64(found) : 0;
+}
+
+double json_double_at(json_object *root, const char *path)
+{
+    json_object *found = json_at(root, path);
+    return found != NULL ? json_object_get_double(found) : 0;
+}
+
+bool json_bool_at(json_object *root, const char *path)
+{
+    json_object *found = json_at(root, path);
+    return found != NULL && json_object_get_boolean(found);
+}
+
+void print_cell(FILE *out, const char *text, int width, bool pad)
+{
+    aic_view rest = aic_view_of(text != NULL ? text : "-");
+    const uint8_t *at = (const uint8_t *)rest.data, *end = at + rest.size;
+    int column = 0;
+    bool cut = (int)utf8_count(rest.data, rest.size) > width;
+    while (at < end && column < width - (cut ? 1 : 0)) {
+        size_t size = utf8_sequence(at, end);
+        bool plain = size > 1 ? !(at[0] == 0xc2 && at[1] < 0xa0) : size == 1 && *at >= 0x20 && *at != 0x7f;
+        if (plain) fwrite(at, 1, size, out);
+        else fputc('?', out);
+        at += size > 0 ? size : 1;
+        column++;
+    }
+    if (cut) fputs("…", out);
+    for (column += cut ? 1 : 0; pad && column < width; column++) fputc(' ', out);
+}
+
+void progress_begin(struct progress *progress, const char *what, uint64_t total)
+{
+    *progress = (struct progress){.what = what, .total = total, .on = isatty(STDERR_FILENO) != 0};
+}
+
+void progress_show(struct progress *progress, uint64_t done, const char *note)
+{
+    if (!progress->on) return;
+    uint64_t now = clock_mono_ns(clock_system());
+    if (now - progress->shown_ns < 100000000) return;
+    progress->shown_ns = now;
+    if (progress->total == 0) {
+        fprintf(stderr, "\r%s  %s\033[K", progress->what, note);
+        return;
+    }
+    enum { CELLS = 30 };
+    unsigned filled = (unsigned)((double)(done < progress->total ? done : progress->total) * CELLS / (double)progress->total);
+    fprintf(stderr, "\r%s [", progress->what);
+    for (unsigned i = 0; i < CELLS; i++) fputc(i < filled ? '#' : '.', stderr);
+    fprintf(stderr, "] %3.0f %%  %s\033[K", 100.0 * (double)done / (double)progress->total, note);
+}
+
+void progress_end(struct progress *progress)
+{
+    if (progress->on && progress->shown_ns != 0) fputs("\r\033[K", stderr);
+}

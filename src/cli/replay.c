@@ -1,0 +1,335 @@
+/*
+ * replay.c - `aicache replay`: a file of requests through lookup and, on a miss, put.
+ *
+ * One request after the other over one connection, as an application would: so that a line repeats what the lines before it have stored. The request's
+ * members pass as the file spells them, byte for byte. Latencies are those of whole requests as this client sees them.
+ */
+#include "cli/commands.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/hist.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct replay {
+    struct cli *cli;
+    FILE *file;
+    const char *name;
+    uint64_t answer_bytes; /* 0: none are generated */
+    uint64_t ttl;
+    bool ttl_given;
+    uint64_t line, hits, misses, puts, not_kept, bad;
+    uint64_t bytes_read, bytes_served, bytes_put, tokens_saved;
+    double cost_saved;
+    struct hist hit_ns, miss_ns, put_ns;
+    struct json json;
+    struct buf body;
+    struct progress progress;
+};
+
+/* Members of a line, in the order in which they are sent. */
+static const char *const members[] = {"operation", "text", "options", "question"};
+static const char *const put_members[] = {"model", "tags", "tokens", "cost_usd"};
+
+static void bad_line(struct replay *replay, const char *why)
+{
+    enum { TOLD = 20 };
+    progress_end(&replay->progress);
+    if (++replay->bad <= TOLD) fprintf(stderr, "aicache: %s:%" PRIu64 ": %s\n", replay->name, replay->line, why);
+    if (replay->bad == TOLD) fprintf(stderr, "aicache: further bad lines are only counted\n");
+}
+
+static void copy_member(struct replay *replay, const char *name, struct json_writer *out)
+{
+    uint32_t token = json_member(&replay->json, 0, name);
+    if (token == UINT32_MAX) return;
+    json_key(out, name);
+    json_put_raw(out, json_text(&replay->json, token));
+}
+
+static void write_request(struct replay *replay, struct json_writer *out)
+{
+    for (size_t i = 0; i < COUNT_OF(members); i++) copy_member(replay, members[i], out);
+    const char *name = cli_value(replay->cli, "namespace");
+    if (name == NULL) {
+        copy_member(replay, "namespace", out);
+    } else {
+        json_key(out, "namespace");
+        json_put_text(out, name);
+    }
+}
+
+/* Text that looks like text and depends on the line, so that runs are alike and compression has something to do. */
+static void write_answer(struct replay *replay, struct json_writer *out)
+{
+    static const char *const words[] = {"the", "answer", "of", "model", "is", "that", "cache", "keeps", "what", "was", "asked", "before", "and",
+                                        "gives", "it", "again", "in", "less", "time", "than", "a", "thought", "would", "need", "so", "this",
+                                        "text", "stands", "for", "one", "such", "reply"};
+    uint64_t state = replay->line * 0x9e3779b97f4a7c15u + 1;
+    struct buf text;
+    buf_init(&text, &replay->cli->mem, MEM_OTHER);
+    while (text.size < replay->answer_bytes && !text.failed) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        buf_append_text(&text, words[state >> 20 & 31]);
+        buf_append_byte(&text, state >> 40 & 15 ? ' ' : '.');
+    }
+    if (text.size > replay->answer_bytes) text.size = replay->answer_bytes;
+    json_put_view(out, buf_view(&text));
+    if (text.failed) out->out->failed = true;
+    buf_fini(&text);
+}
+
+static int send_put(struct replay *replay, uint32_t response)
+{
+    struct json_writer writer;
+    struct reply reply;
+    buf_clear(&replay->body);
+    json_writer_init(&writer, &replay->body);
+    json_open(&writer, '{');
+    write_request(replay, &writer);
+    for (size_t i = 0; i < COUNT_OF(put_members); i++) copy_member(replay, put_members[i], &writer);
+    if (replay->ttl_given) {
+        json_key(&writer, "ttl");
+        json_put_u64(&writer, replay->ttl);
+    } else {
+        copy_member(replay, "ttl", &writer);
+    }
+    json_key(&writer, "response");
+    size_t before = replay->body.size;
+    if (response != UINT32_MAX) json_put_raw(&writer, json_text(&replay->json, response));
+    else write_answer(replay, &writer);
+    uint64_t bytes = replay->body.size - before;
+    json_close(&writer, '}');
+    if (buf_status(&replay->body) != AIC_OK) return cli_fail("no memory");
+    uint64_t started = clock_mono_ns(clock_system());
+    int result = session_send(replay->cli, "PUT", "/cache/entries", buf_view(&replay->body), &reply);
+    hist_record(&replay->put_ns, clock_mono_ns(clock_system()) - started);
+    if (result == CLI_OK && reply.status == 201) replay->puts++;
+    else if (result == CLI_OK && reply.status == 200) replay->not_kept++;
+    else if (result == CLI_OK) bad_line(replay, "the response was refused");
+    if (result == CLI_OK && reply.status < 300) replay->bytes_put += bytes;
+    reply_fini(&reply);
+    return result;
+}
+
+/* What a hit saved: its bytes, tokens and price. */
+static void count_hit(struct replay *replay, const struct reply *reply)
+{
+    struct json answer;
+    json_init(&answer, &replay->cli->mem, MEM_OTHER);
+    if (json_scan(&answer, buf_view(&reply->body), NULL) == AIC_OK && answer.tokens[0].type == JSON_OBJECT) {
+        uint32_t response = json_member(&answer, 0, "response");
+        uint32_t metadata = json_member(&answer, 0, "metadata");
+        bool known = metadata != UINT32_MAX && answer.tokens[metadata].type == JSON_OBJECT;
+        uint32_t tokens = known ? json_member(&answer, metadata, "tokens") : UINT32_MAX;
+        uint32_t cost = known ? json_member(&answer, metadata, "cost_usd") : UINT32_MAX;
+        int64_t saved = 0;
+        double price = 0;
+        if (response != UINT32_MAX) replay->bytes_served += json_text(&answer, response).size;
+        if (tokens != UINT32_MAX && answer.tokens[tokens].type == JSON_NUMBER && json_integer(&answer, tokens, &saved) == AIC_OK) replay->tokens_saved += (uint64_t)saved;
+        if (cost != UINT32_MAX && answer.tokens[cost].type == JSON_NUMBER && json_double(&answer, cost, &price) == AIC_OK) replay->cost_saved += price;
+    }
+    json_fini(&answer);
+}
+
+static int send_lookup(struct replay *replay, bool *miss)
+{
+    struct json_writer writer;
+    struct reply reply;
+    buf_clear(&replay->body);
+    json_writer_init(&writer, &replay->body);
+    json_open(&writer, '{');
+    write_request(replay, &writer);
+    json_close(&writer, '}');
+    *miss = false;
+    if (buf_status(&replay->body) != AIC_OK) return cli_fail("no memory");
+    uint64_t started = clock_mono_ns(clock_system());
+    int result = session_send(replay->cli, "POST", "/cache/lookup", buf_view(&replay->body), &reply);
+    uint64_t took = clock_mono_ns(clock_system()) - started;
+    aic_view hit = AIC_LITERAL("{\"hit\":true");
+    if (result == CLI_OK && (reply.status == 401 || reply.status == 403 || reply.status == 404)) {
+        result = cli_fail("the daemon refuses with %ld: %.*s", reply.status, (int)reply.body.size, reply.body.size > 0 ? reply.body.data : "");
+    } else if (result == CLI_OK && reply.status != 200) {
+        char why[600];
+        snprintf(why, sizeof why, "refused with %ld: %.*s", reply.status, (int)(reply.body.size < 500 ? reply.body.size : 500), reply.body.size > 0 ? reply.body.data : "");
+        bad_line(replay, why);
+    } else if (result == CLI_OK && reply.body.size > hit.size && memcmp(reply.body.data, hit.data, hit.size) == 0) {
+        replay->hits++;
+        hist_record(&replay->hit_ns, took);
+        count_hit(replay, &reply);
+    } else if (result == CLI_OK) {
+        replay->misses++;
+        hist_record(&replay->miss_ns, took);
+        *miss = true;
+    }
+    reply_fini(&reply);
+    return result;
+}
+
+static bool is_request(const struct json *json)
+{
+    if (json->tokens[0].type != JSON_OBJECT) return false;
+    uint32_t operation = json_member(json, 0, "operation"), text = json_member(json, 0, "text");
+    return operation != UINT32_MAX && text != UINT32_MAX && json->tokens[operation].type == JSON_STRING && json->tokens[text].type == JSON_STRING;
+}
+
+static int send_line(struct replay *replay, aic_view line)
+{
+    aic_error error = {0};
+    bool miss;
+    if (json_scan(&replay->json, line, &error) != AIC_OK) {
+        bad_line(replay, error.message);
+        return CLI_OK;
+    }
+    if (!is_request(&replay->json)) {
+        bad_line(replay, "no request; accepted: {\"operation\": text, \"text\": text, options?, question?, response?}");
+        return CLI_OK;
+    }
+    if (send_lookup(replay, &miss) != CLI_OK) return CLI_ERROR;
+    uint32_t response = json_member(&replay->json, 0, "response");
+    if (!miss || (response == UINT32_MAX && replay->answer_bytes == 0)) return CLI_OK;
+    return send_put(replay, response);
+}
+
+static void show(struct replay *replay)
+{
+    char note[96];
+    uint64_t lookups = replay->hits + replay->misses;
+    if (!replay->progress.on) return;
+    snprintf(note, sizeof note, "%" PRIu64 " lines, hit rate %.1f %%", replay->line, lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0);
+    progress_show(&replay->progress, replay->bytes_read, note);
+}
+
+static int send_all(struct replay *replay, uint64_t limit)
+{
+    char *line = NULL;
+    size_t room = 0;
+    int result = CLI_OK;
+    ssize_t size;
+    while (result == CLI_OK && replay->line < limit && (size = getline(&line, &room, replay->file)) >= 0) {
+        replay->line++;
+        replay->bytes_read += (uint64_t)size;
+        while (size > 0 && strchr("\r\n \t", line[size - 1]) != NULL) size--;
+        if (size > 0) result = send_line(replay, (aic_view){line, (size_t)size});
+        show(replay);
+    }
+    if (result == CLI_OK && ferror(replay->file)) result = cli_fail("%s: %s", replay->name, strerror(errno));
+    progress_end(&replay->progress);
+    free(line);
+    return result;
+}
+
+static json_object *percentiles(const struct hist *hist)
+{
+    static const struct {
+        const char *name;
+        double fraction;
+    } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
+    struct hist_total total = {0};
+    hist_add(&total, hist);
+    json_object *out = json_object_new_object();
+    json_object_object_add(out, "count", json_object_new_uint64(total.count));
+    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
+        json_object_object_add(out, wanted[i].name, json_object_new_double(total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
+    }
+    json_object_object_add(out, "max", json_object_new_double((double)total.max * 1e-9));
+    return out;
+}
+
+static void print_latency(const char *name, const struct hist *hist)
+{
+    struct hist_total total = {0};
+    hist_add(&total, hist);
+    if (total.count == 0) return;
+    printf("%-8s p50 %7.1f µs   p90 %7.1f µs   p99 %7.1f µs   p99.9 %7.1f µs   max %7.1f µs\n", name, (double)hist_percentile(&total, 0.5) / 1000,
+           (double)hist_percentile(&total, 0.9) / 1000, (double)hist_percentile(&total, 0.99) / 1000, (double)hist_percentile(&total, 0.999) / 1000,
+           (double)total.max / 1000);
+}
+
+static void print_result(const struct replay *replay, double seconds)
+{
+    char served[PRINT_BYTES], put[PRINT_BYTES];
+    uint64_t lookups = replay->hits + replay->misses;
+    double rate = lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0;
+    printf("%" PRIu64 " lookups in %.2f s: %" PRIu64 " hits, %" PRIu64 " misses, hit rate %.1f %%\n", lookups, seconds, replay->hits, replay->misses, rate);
+    if (replay->bad > 0) printf("%" PRIu64 " bad lines\n", replay->bad);
+    print_latency("hit", &replay->hit_ns);
+    print_latency("miss", &replay->miss_ns);
+    print_latency("put", &replay->put_ns);
+    printf("stored   %" PRIu64 " answers, %s", replay->puts, print_size(put, replay->bytes_put));
+    if (replay->not_kept > 0) printf("; %" PRIu64 " were not kept", replay->not_kept);
+    printf("\nsaved    %" PRIu64 " calls, %s of answers", replay->hits, print_size(served, replay->bytes_served));
+    if (replay->tokens_saved > 0) printf(", %" PRIu64 " tokens", replay->tokens_saved);
+    if (replay->cost_saved > 0) printf(", %.4f USD", replay->cost_saved);
+    putchar('\n');
+}
+
+static void print_result_json(const struct replay *replay, double seconds)
+{
+    uint64_t lookups = replay->hits + replay->misses;
+    json_object *out = json_object_new_object(), *latency = json_object_new_object();
+    json_object_object_add(out, "lines", json_object_new_uint64(replay->line));
+    json_object_object_add(out, "lookups", json_object_new_uint64(lookups));
+    json_object_object_add(out, "hits", json_object_new_uint64(replay->hits));
+    json_object_object_add(out, "misses", json_object_new_uint64(replay->misses));
+    json_object_object_add(out, "hit_rate", json_object_new_double(lookups > 0 ? (double)replay->hits / (double)lookups : 0));
+    json_object_object_add(out, "bad_lines", json_object_new_uint64(replay->bad));
+    json_object_object_add(out, "puts", json_object_new_uint64(replay->puts));
+    json_object_object_add(out, "not_kept", json_object_new_uint64(replay->not_kept));
+    json_object_object_add(out, "bytes_put", json_object_new_uint64(replay->bytes_put));
+    json_object_object_add(out, "bytes_served", json_object_new_uint64(replay->bytes_served));
+    json_object_object_add(out, "tokens_saved", json_object_new_uint64(replay->tokens_saved));
+    json_object_object_add(out, "cost_saved_usd", json_object_new_double(replay->cost_saved));
+    json_object_object_add(out, "seconds", json_object_new_double(seconds));
+    json_object_object_add(latency, "hit", percentiles(&replay->hit_ns));
+    json_object_object_add(latency, "miss", percentiles(&replay->miss_ns));
+    json_object_object_add(latency, "put", percentiles(&replay->put_ns));
+    json_object_object_add(out, "latency_seconds", latency);
+    puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(out);
+}
+
+static int run(struct replay *replay)
+{
+    struct stat facts;
+    uint64_t limit = UINT64_MAX, total = 0;
+    replay->ttl_given = cli_has(replay->cli, "ttl");
+    if (cli_number(replay->cli, "answer-bytes", OPTION_SIZE, &replay->answer_bytes) != CLI_OK) return CLI_ERROR;
+    if (cli_number(replay->cli, "ttl", OPTION_SECONDS, &replay->ttl) != CLI_OK) return CLI_ERROR;
+    if (cli_number(replay->cli, "limit", OPTION_U64, &limit) != CLI_OK) return CLI_ERROR;
+    if (fstat(fileno(replay->file), &facts) == 0 && S_ISREG(facts.st_mode)) total = (uint64_t)facts.st_size;
+    progress_begin(&replay->progress, "replay", total);
+    uint64_t started = clock_mono_ns(clock_system());
+    int result = send_all(replay, limit);
+    double seconds = (double)(clock_mono_ns(clock_system()) - started) * 1e-9;
+    if (result != CLI_OK) return result;
+    if (replay->cli->json) print_result_json(replay, seconds);
+    else print_result(replay, seconds);
+    return CLI_OK;
+}
+
+int command_replay(struct cli *cli)
+{
+    bool standard = strcmp(cli->arguments[0], "-") == 0;
+    struct replay *replay = mem_zalloc(&cli->mem, MEM_OTHER, sizeof *replay);
+    if (replay == NULL) return cli_fail("no memory");
+    replay->cli = cli;
+    replay->name = standard ? "standard input" : cli->arguments[0];
+    replay->file = standard ? stdin : fopen(cli->arguments[0], "rb");
+    json_init(&replay->json, &cli->mem, MEM_OTHER);
+    buf_init(&replay->body, &cli->mem, MEM_OTHER);
+    int result = replay->file != NULL ? run(replay) : cli_fail("%s: %s", replay->name, strerror(errno));
+    if (replay->file != NULL && !standard) fclose(replay->file);
+    buf_fini(&replay->body);
+    json_fini(&replay->json);
+    mem_free(&cli->mem, MEM_OTHER, replay, sizeof *replay);
+    return result;
+}

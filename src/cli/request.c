@@ -1,0 +1,205 @@
+/*
+ * request.c - the commands of one request: get, put, lookup, explain, delete.
+ */
+#include "cli/commands.h"
+
+#include <string.h>
+
+/* The members that a request and a put share. */
+static int write_request(struct cli *cli, struct json_writer *out)
+{
+    json_key(out, "operation");
+    if (cli_write_text(cli, "OPERATION", cli->arguments[0], out) != CLI_OK) return CLI_ERROR;
+    json_key(out, "text");
+    if (cli_write_text(cli, "TEXT", cli->arguments[1], out) != CLI_OK) return CLI_ERROR;
+    if (cli_has(cli, "options")) {
+        json_key(out, "options");
+        if (cli_write_object(cli, "--options", cli_value(cli, "options"), out) != CLI_OK) return CLI_ERROR;
+    }
+    if (cli_has(cli, "question")) {
+        json_key(out, "question");
+        if (cli_write_text(cli, "--question", cli_value(cli, "question"), out) != CLI_OK) return CLI_ERROR;
+    }
+    if (cli_has(cli, "namespace")) {
+        json_key(out, "namespace");
+        if (cli_write_text(cli, "--namespace", cli_value(cli, "namespace"), out) != CLI_OK) return CLI_ERROR;
+    }
+    return CLI_OK;
+}
+
+static int write_number(struct cli *cli, const char *option, const char *member, enum option_type type, struct json_writer *out)
+{
+    uint64_t number = 0;
+    if (!cli_has(cli, option)) return CLI_OK;
+    if (cli_number(cli, option, type, &number) != CLI_OK) return CLI_ERROR;
+    json_key(out, member);
+    json_put_u64(out, number);
+    return CLI_OK;
+}
+
+static int write_tokens(struct cli *cli, struct json_writer *out)
+{
+    if (!cli_has(cli, "prompt-tokens") && !cli_has(cli, "completion-tokens")) return CLI_OK;
+    json_key(out, "tokens");
+    json_open(out, '{');
+    if (write_number(cli, "prompt-tokens", "prompt_tokens", OPTION_U64, out) != CLI_OK) return CLI_ERROR;
+    if (write_number(cli, "completion-tokens", "completion_tokens", OPTION_U64, out) != CLI_OK) return CLI_ERROR;
+    json_close(out, '}');
+    return CLI_OK;
+}
+
+static int write_cost(struct cli *cli, struct json_writer *out)
+{
+    const char *text = cli_value(cli, "cost-usd");
+    struct json json;
+    if (text == NULL) return CLI_OK;
+    json_init(&json, &cli->mem, MEM_OTHER);
+    bool number = json_scan(&json, aic_view_of(text), NULL) == AIC_OK && json.tokens[0].type == JSON_NUMBER;
+    json_fini(&json);
+    if (!number) return cli_fail("--cost-usd: that is no number; accepted: a number, such as 0.0125");
+    json_key(out, "cost_usd");
+    json_put_raw(out, aic_view_of(text));
+    return CLI_OK;
+}
+
+static int write_tags(struct cli *cli, struct json_writer *out)
+{
+    const char *tag;
+    if (!cli_has(cli, "tag")) return CLI_OK;
+    json_key(out, "tags");
+    json_open(out, '[');
+    for (size_t i = 0; (tag = cli_each(cli, "tag", i)) != NULL; i++) {
+        if (cli_write_text(cli, "--tag", tag, out) != CLI_OK) return CLI_ERROR;
+    }
+    json_close(out, ']');
+    return CLI_OK;
+}
+
+static int write_put(struct cli *cli, struct json_writer *out)
+{
+    if (write_request(cli, out) != CLI_OK) return CLI_ERROR;
+    if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
+    if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK) return CLI_ERROR;
+    if (cli_has(cli, "model")) {
+        json_key(out, "model");
+        if (cli_write_text(cli, "--model", cli_value(cli, "model"), out) != CLI_OK) return CLI_ERROR;
+    }
+    json_key(out, "response");
+    return cli_write_json(cli, "RESPONSE", cli->arguments[2], cli_has(cli, "string"), out);
+}
+
+/* Builds a body by `write` and sends it. The reply is to be released in any case. */
+static int ask_with_body(struct cli *cli, const char *verb, const char *path, int (*write)(struct cli *, struct json_writer *),
+                         struct reply *reply)
+{
+    struct buf body;
+    struct json_writer writer;
+    *reply = (struct reply){0};
+    buf_init(&body, &cli->mem, MEM_OTHER);
+    json_writer_init(&writer, &body);
+    json_open(&writer, '{');
+    int result = write(cli, &writer);
+    json_close(&writer, '}');
+    if (result == CLI_OK && buf_status(&body) != AIC_OK) result = cli_fail("no memory");
+    if (result == CLI_OK) result = session_ask(cli, verb, path, buf_view(&body), reply);
+    if (result == CLI_NO) result = session_complain(cli, reply);
+    buf_fini(&body);
+    return result;
+}
+
+int command_put(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask_with_body(cli, "PUT", "/cache/entries", write_put, &reply);
+    if (result == CLI_OK && cli->json) print_json(&reply);
+    else if (result == CLI_OK) puts(json_text_at(reply.json, "key", "-"));
+    if (result == CLI_OK && json_object_array_length(json_at(reply.json, "tier")) == 0) {
+        fprintf(stderr, "aicache: not kept: larger than the limits allow\n");
+        result = CLI_NO;
+    }
+    reply_fini(&reply);
+    return result;
+}
+
+/* The response's own bytes, not as json-c would print them. */
+static int print_member(struct cli *cli, const struct reply *reply, const char *member)
+{
+    struct json json;
+    json_init(&json, &cli->mem, MEM_OTHER);
+    aic_status status = json_scan(&json, buf_view(&reply->body), NULL);
+    uint32_t token = status == AIC_OK ? json_member(&json, 0, member) : UINT32_MAX;
+    if (token != UINT32_MAX) print_view(json_text(&json, token));
+    json_fini(&json);
+    return token != UINT32_MAX ? CLI_OK : cli_fail("the daemon's answer holds no %s", member);
+}
+
+int command_lookup(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask_with_body(cli, "POST", "/cache/lookup", write_request, &reply);
+    bool hit = result == CLI_OK && json_bool_at(reply.json, "hit");
+    if (result == CLI_OK && cli->json) print_json(&reply);
+    else if (hit) result = print_member(cli, &reply, "response");
+    else if (result == CLI_OK) fprintf(stderr, "miss %s\n", json_text_at(reply.json, "key", ""));
+    if (result == CLI_OK && !hit) result = CLI_NO;
+    reply_fini(&reply);
+    return result;
+}
+
+int command_explain(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask_with_body(cli, "POST", "/cache/explain", write_request, &reply);
+    if (result == CLI_OK && cli->json) print_json(&reply);
+    else if (result == CLI_OK) puts(json_object_to_json_string_ext(reply.json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    reply_fini(&reply);
+    return result;
+}
+
+/* "/cache/entries/KEY?namespace=..." Keys are checked here, so that no argument becomes another path. */
+static int entry_path(struct cli *cli, const char *key, struct buf *path)
+{
+    aic_key parsed;
+    char quoted[OPTION_QUOTE_SIZE];
+    if (aic_key_parse(aic_view_of(key), &parsed) != AIC_OK) {
+        return cli_fail("%s is no key; accepted: 64 lower-case hex digits", option_quote(quoted, key));
+    }
+    buf_clear(path);
+    buf_printf(path, "/cache/entries/%s", key);
+    if (cli_has(cli, "metadata")) query_add(path, "metadata", "1");
+    query_add(path, "namespace", cli_value(cli, "namespace"));
+    buf_append_byte(path, '\0');
+    return buf_status(path) == AIC_OK ? CLI_OK : cli_fail("no memory");
+}
+
+int command_get(struct cli *cli)
+{
+    struct buf path;
+    struct reply reply = {0};
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    int result = entry_path(cli, cli->arguments[0], &path);
+    if (result == CLI_OK) result = session_ask(cli, "GET", path.data, (aic_view){0}, &reply);
+    if (result == CLI_OK && cli_has(cli, "metadata")) print_json(&reply);
+    else if (result == CLI_OK) print_view(buf_view(&reply.body));
+    else if (result == CLI_NO) fprintf(stderr, "miss\n");
+    reply_fini(&reply);
+    buf_fini(&path);
+    return result;
+}
+
+int command_delete(struct cli *cli)
+{
+    struct buf path;
+    int worst = CLI_OK;
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    for (unsigned i = 0; i < cli->argument_count && worst != CLI_ERROR; i++) {
+        struct reply reply = {0};
+        int result = entry_path(cli, cli->arguments[i], &path);
+        if (result == CLI_OK) result = session_ask(cli, "DELETE", path.data, (aic_view){0}, &reply);
+        if (result != CLI_ERROR) printf(cli->json ? "{\"key\":\"%s\",\"deleted\":%s}\n" : "%s %s\n", cli->arguments[i], cli->json ? (result == CLI_OK ? "true" : "false") : result == CLI_OK ? "deleted" : "not there");
+        if (result > worst) worst = result;
+        reply_fini(&reply);
+    }
+    buf_fini(&path);
+    return worst;
+}

@@ -1,0 +1,297 @@
+/*
+ * session.c - one kept-alive connection to the daemon, by libcurl.
+ */
+#include "cli/cli.h"
+
+#include "base/check.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct session {
+    CURL *curl;
+    struct curl_slist *headers; /* sent with every request */
+    struct buf url;
+};
+
+const char *session_target(struct cli *cli)
+{
+    const char *given = cli_value(cli, "url");
+    const char *variable = getenv("AICACHE_URL");
+    if (given != NULL) return given;
+    return variable != NULL && variable[0] != '\0' ? variable : "http://127.0.0.1:8080";
+}
+
+const char *session_unix(struct cli *cli)
+{
+    const char *given = cli_value(cli, "unix");
+    const char *variable = getenv("AICACHE_UNIX");
+    if (given != NULL) return given;
+    if (cli_has(cli, "url") || variable == NULL || variable[0] == '\0') return NULL;
+    return variable;
+}
+
+const char *session_api_key(struct cli *cli)
+{
+    const char *given = cli_value(cli, "api-key");
+    const char *variable = getenv("AICACHE_API_KEY");
+    if (given != NULL) return given;
+    return variable != NULL && variable[0] != '\0' ? variable : NULL;
+}
+
+/* The key may stand in a file, so that it does not show in the list of processes. */
+static int add_api_key(struct cli *cli, struct session *session)
+{
+    const char *key = session_api_key(cli);
+    if (key == NULL) return CLI_OK;
+    struct buf line;
+    buf_init(&line, &cli->mem, MEM_OTHER);
+    buf_append_text(&line, "Authorization: Bearer ");
+    int result = cli_read_value(cli, key, &line);
+    while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r')) line.size--;
+    buf_append_byte(&line, '\0');
+    if (result == CLI_OK && buf_status(&line) == AIC_OK) {
+        struct curl_slist *grown = strpbrk(line.data, "\r\n") == NULL ? curl_slist_append(session->headers, line.data) : NULL;
+        if (grown != NULL) session->headers = grown;
+        else result = cli_fail("the API key cannot be sent: it holds a line break, or there is no memory");
+    }
+    buf_fini(&line);
+    return result;
+}
+
+static int open_session(struct cli *cli)
+{
+    struct session *session = mem_zalloc(&cli->mem, MEM_OTHER, sizeof *session);
+    if (session == NULL) return cli_fail("no memory");
+    cli->session = session;
+    buf_init(&session->url, &cli->mem, MEM_OTHER);
+    session->curl = curl_easy_init();
+    session->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *grown = curl_slist_append(session->headers, "Expect:");
+    if (grown != NULL) session->headers = grown;
+    return session->curl != NULL && grown != NULL ? add_api_key(cli, session) : cli_fail("no memory");
+}
+
+void session_close(struct session **session)
+{
+    if (*session == NULL) return;
+    curl_slist_free_all((*session)->headers);
+    if ((*session)->curl != NULL) curl_easy_cleanup((*session)->curl);
+    struct mem *mem = (*session)->url.mem;
+    buf_fini(&(*session)->url);
+    mem_free(mem, MEM_OTHER, *session, sizeof **session);
+    *session = NULL;
+}
+
+static size_t take_body(char *bytes, size_t unit, size_t count, void *context)
+{
+    struct reply *reply = context;
+    buf_append(&reply->body, bytes, unit * count);
+    return buf_status(&reply->body) == AIC_OK ? unit * count : 0;
+}
+
+/* Everything but the body's way. */
+static int prepare(struct cli *cli, const char *verb, const char *path)
+{
+    if (cli->session == NULL) {
+        int failed = open_session(cli);
+        if (failed != CLI_OK) return failed;
+    }
+    struct session *session = cli->session;
+    const char *base = session_unix(cli) != NULL ? "http://aicache" : session_target(cli);
+    uint64_t timeout = 30000;
+    if (cli_number(cli, "timeout", OPTION_MS, &timeout) != CLI_OK) return CLI_ERROR;
+    size_t size = strlen(base);
+    while (size > 0 && base[size - 1] == '/') size--;
+    buf_clear(&session->url);
+    buf_append(&session->url, base, size);
+    buf_append_text(&session->url, path);
+    buf_append_byte(&session->url, '\0');
+    if (buf_status(&session->url) != AIC_OK) return cli_fail("no memory");
+    CURL *curl = session->curl;
+    curl_easy_reset(curl); /* the connection stays */
+    curl_easy_setopt(curl, CURLOPT_URL, session->url.data);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, verb);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, session->headers);
+    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, session_unix(cli));
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout);
+    if (session_unix(cli) != NULL) curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    const char *authority = cli_value(cli, "ca");
+    if (authority != NULL) curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
+    return CLI_OK;
+}
+
+static int perform(struct cli *cli, struct reply *reply)
+{
+    CURL *curl = cli->session->curl;
+    char why[CURL_ERROR_SIZE] = "";
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
+    if (code == CURLE_OK) {
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
+        return CLI_OK;
+    }
+    const char *place = session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
+    bool refused = code == CURLE_COULDNT_CONNECT;
+    return cli_fail("%s cannot be asked: %s%s", place, why[0] != '\0' ? why : curl_easy_strerror(code),
+                    refused ? " (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name another place)" : "");
+}
+
+int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply)
+{
+    *reply = (struct reply){0};
+    buf_init(&reply->body, &cli->mem, MEM_OTHER);
+    int failed = prepare(cli, verb, path);
+    if (failed != CLI_OK) return failed;
+    CURL *curl = cli->session->curl;
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
+    if (body.data != NULL) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
+    } else if (strcmp(verb, "POST") == 0) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+    }
+    return perform(cli, reply);
+}
+
+static void parse(struct reply *reply)
+{
+    if (reply->json != NULL || reply->body.size == 0 || reply->body.size > INT32_MAX) return;
+    json_tokener *tokener = json_tokener_new();
+    if (tokener == NULL) return;
+    reply->json = json_tokener_parse_ex(tokener, reply->body.data, (int)reply->body.size);
+    json_tokener_free(tokener);
+}
+
+void reply_fini(struct reply *reply)
+{
+    json_object_put(reply->json);
+    reply->json = NULL;
+    if (reply->body.mem != NULL) buf_fini(&reply->body);
+}
+
+int session_complain(struct cli *cli, const struct reply *reply)
+{
+    if (cli->json && reply->json != NULL) {
+        print_json(reply);
+        return CLI_ERROR;
+    }
+    const char *parameter = json_text_at(reply->json, "error.param", NULL);
+    const char *message = json_text_at(reply->json, "error.message", "the answer explains nothing; is this an aicached?");
+    fprintf(stderr, "aicache: %ld: %s%s", reply->status, parameter != NULL ? parameter : "", parameter != NULL ? ": " : "");
+    print_cell(stderr, message, 2000, false);
+    fputs(reply->status == 401 ? " (--api-key or AICACHE_API_KEY gives one)\n" : "\n", stderr);
+    return CLI_ERROR;
+}
+
+static int judge(struct cli *cli, struct reply *reply)
+{
+    parse(reply);
+    if (reply->status == 404 && json_at(reply->json, "error") != NULL) return CLI_NO;
+    return reply->status >= 400 || reply->status < 200 ? session_complain(cli, reply) : CLI_OK;
+}
+
+int session_ask(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply)
+{
+    int failed = session_send(cli, verb, path, body, reply);
+    return failed != CLI_OK ? failed : judge(cli, reply);
+}
+
+/* ------------------------------------------------------------------------------------------------------- streaming -- */
+
+struct streaming {
+    const struct session_stream *stream;
+    struct reply *reply;
+    struct progress progress;
+    CURL *curl;
+    uint64_t done;
+    bool failed; /* the sink took no more */
+};
+
+static void show(struct streaming *streaming)
+{
+    char size[PRINT_BYTES];
+    progress_show(&streaming->progress, streaming->done, print_size(size, streaming->done));
+}
+
+static size_t give_piece(char *room, size_t unit, size_t count, void *context)
+{
+    struct streaming *streaming = context;
+    size_t got = fread(room, 1, unit * count, streaming->stream->source);
+    if (got == 0 && ferror(streaming->stream->source)) return CURL_READFUNC_ABORT;
+    streaming->done += got;
+    show(streaming);
+    return got;
+}
+
+/* Good answers go to the sink, others into the reply. */
+static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
+{
+    struct streaming *streaming = context;
+    long status = 0;
+    curl_easy_getinfo(streaming->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 300 || streaming->stream->sink == NULL) return take_body(bytes, unit, count, streaming->reply);
+    size_t put = fwrite(bytes, 1, unit * count, streaming->stream->sink);
+    streaming->failed = put < unit * count;
+    if (streaming->stream->source == NULL) {
+        streaming->done += put;
+        show(streaming);
+    }
+    return put;
+}
+
+int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream, struct reply *reply)
+{
+    struct streaming streaming = {.stream = stream, .reply = reply};
+    *reply = (struct reply){0};
+    buf_init(&reply->body, &cli->mem, MEM_OTHER);
+    int failed = prepare(cli, verb, path);
+    if (failed != CLI_OK) return failed;
+    CURL *curl = cli->session->curl;
+    streaming.curl = curl;
+    progress_begin(&streaming.progress, stream->what, stream->total);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_piece);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &streaming);
+    if (stream->source != NULL) {
+        curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, verb);
+        curl_easy_setopt(curl, CURLOPT_READFUNCTION, give_piece);
+        curl_easy_setopt(curl, CURLOPT_READDATA, &streaming);
+        if (stream->total > 0) curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)stream->total);
+    }
+    int result = perform(cli, reply);
+    progress_end(&streaming.progress);
+    if (streaming.failed) return cli_fail("writing the output failed");
+    if (result == CLI_OK && stream->any_status) {
+        parse(reply);
+        return CLI_OK;
+    }
+    return result == CLI_OK ? judge(cli, reply) : result;
+}
+
+void query_add(struct buf *path, const char *name, const char *value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    if (value == NULL) return;
+    buf_append_byte(path, path->size > 0 && memchr(path->data, '?', path->size) != NULL ? '&' : '?');
+    buf_append_text(path, name);
+    buf_append_byte(path, '=');
+    for (const unsigned char *at = (const unsigned char *)value; *at != '\0'; at++) {
+        bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || strchr("-._~", *at) != NULL;
+        if (plain) {
+            buf_append_byte(path, (char)*at);
+        } else {
+            buf_append_byte(path, '%');
+            buf_append_byte(path, hex[*at >> 4]);
+            buf_append_byte(path, hex[*at & 15]);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+/*
+ * stats.c - what the daemon measures, as tables: stats, health, memory, warnings, slow.
+ */
+#include "cli/commands.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static int ask(struct cli *cli, const char *path, struct reply *reply)
+{
+    int result = session_ask(cli, "GET", path, (aic_view){0}, reply);
+    if (result == CLI_NO) result = session_complain(cli, reply);
+    if (result == CLI_OK && cli->json) print_json(reply);
+    return result;
+}
+
+static void row(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void row(const char *name, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("  %-22s ", name);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+}
+
+static void row_bytes(json_object *root, const char *name, const char *bytes_path, const char *limit_path)
+{
+    char bytes[PRINT_BYTES], limit[PRINT_BYTES];
+    uint64_t used = json_u64_at(root, bytes_path), most = json_u64_at(root, limit_path);
+    print_size(bytes, used);
+    if (most > 0) row(name, "%s of %s (%.1f %%)", bytes, print_size(limit, most), 100.0 * (double)used / (double)most);
+    else row(name, "%s", bytes);
+}
+
+static unsigned long long whole(json_object *root, const char *path)
+{
+    return (unsigned long long)json_u64_at(root, path);
+}
+
+static void print_stats(json_object *root)
+{
+    printf("requests\n");
+    row("hits", "%llu", whole(root, "total_hits"));
+    row("misses", "%llu", whole(root, "total_misses"));
+    row("hit rate", "%s", json_text_at(root, "hit_rate", "-"));
+    printf("memory tier\n");
+    row("entries", "%llu", whole(root, "memory.memory_cache_entries"));
+    row_bytes(root, "bytes", "memory.bytes", "memory.max_bytes");
+    row("pressure", "%s", json_text_at(root, "memory_pressure", "-"));
+    printf("storage tier\n");
+    row("kind", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
+    row("entries", "%llu", whole(root, "storage.keys"));
+    row_bytes(root, "bytes", "storage.bytes", "storage.max_bytes");
+}
+
+int command_stats(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask(cli, "/cache/status", &reply);
+    if (result == CLI_OK && !cli->json) print_stats(reply.json);
+    reply_fini(&reply);
+    return result;
+}
+
+static void print_part(const char *name, json_object *part)
+{
+    printf("  %-14s %-10s ", name, json_text_at(part, "status", "-"));
+    print_cell(stdout, json_text_at(part, "details", ""), 90, false);
+    putchar('\n');
+}
+
+static void print_health(json_object *root)
+{
+    char up[PRINT_BYTES];
+    printf("%s, version %s, up for %s: %s\n", json_text_at(root, "status", "-"), json_text_at(root, "version", "-"),
+           print_duration(up, json_double_at(root, "uptime_seconds")), json_text_at(root, "summary", ""));
+    json_object_object_foreach(root, name, part)
+    {
+        if (json_object_is_type(part, json_type_object) && json_at(part, "status") != NULL) print_part(name, part);
+    }
+}
+
+/* 503 says that the daemon cannot serve: an answer, not an error. */
+int command_health(struct cli *cli)
+{
+    struct session_stream stream = {.what = "health", .any_status = true};
+    struct reply reply;
+    int result = session_stream(cli, "GET", "/health", &stream, &reply);
+    bool told = result == CLI_OK && json_at(reply.json, "status") != NULL;
+    if (result == CLI_OK && !told) result = session_complain(cli, &reply);
+    if (told && cli->json) print_json(&reply);
+    else if (told) print_health(reply.json);
+    if (told && strcmp(json_text_at(reply.json, "status", ""), "healthy") != 0) result = CLI_NO;
+    reply_fini(&reply);
+    return result;
+}
+
+static void print_memory(json_object *root)
+{
+    if (json_bool_at(root, "no_measurements")) {
+        printf("nothing was measured yet; thresholds: warning %.1f MiB, critical %.1f MiB\n", json_double_at(root, "warning_threshold_mb"),
+               json_double_at(root, "critical_threshold_mb"));
+        return;
+    }
+    printf("now\n");
+    row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"), whole(root, "current.memory_cache_entry_count"));
+    row("both tiers", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"), whole(root, "current.cache_entry_count"));
+    row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
+    row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
+    printf("thresholds\n");
+    row("warning", "%.1f MiB%s", json_double_at(root, "thresholds.warning_threshold_mb"), json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
+    row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"), json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
+    if (json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
+    printf("trend\n");
+    row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
+    char left[PRINT_BYTES];
+    if (json_at(root, "trends.projected_seconds_to_limit") != NULL) row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
+}
+
+int command_memory(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask(cli, "/monitoring/memory", &reply);
+    if (result == CLI_OK && !cli->json) print_memory(reply.json);
+    reply_fini(&reply);
+    return result;
+}
+
+static void print_warning(json_object *warning)
+{
+    printf("%-8s ", json_text_at(warning, "severity", "-"));
+    print_cell(stdout, json_text_at(warning, "message", ""), 400, false);
+    putchar('\n');
+    json_object *advice = json_at(warning, "recommendations");
+    for (size_t i = 0; advice != NULL && i < json_object_array_length(advice); i++) {
+        json_object *one = json_object_array_get_idx(advice, i);
+        fputs("         - ", stdout);
+        print_cell(stdout, json_object_is_type(one, json_type_object) ? json_text_at(one, "message", json_object_get_string(one)) : json_object_get_string(one), 400, false);
+        putchar('\n');
+    }
+}
+
+int command_warnings(struct cli *cli)
+{
+    struct reply reply;
+    int result = ask(cli, "/monitoring/warnings", &reply);
+    json_object *list = json_object_is_type(reply.json, json_type_array) ? reply.json : json_at(reply.json, "warnings");
+    size_t count = list != NULL ? json_object_array_length(list) : 0;
+    for (size_t i = 0; result == CLI_OK && !cli->json && i < count; i++) print_warning(json_object_array_get_idx(list, i));
+    if (result == CLI_OK && !cli->json && count == 0) puts("no warnings");
+    if (result == CLI_OK && count > 0) result = CLI_NO;
+    reply_fini(&reply);
+    return result;
+}
+
+static void print_slow(json_object *root)
+{
+    size_t total = 0;
+    json_object_object_foreach(root, stream, list)
+    {
+        if (!json_object_is_type(list, json_type_array)) continue;
+        for (size_t i = 0; i < json_object_array_length(list); i++, total++) {
+            json_object *one = json_object_array_get_idx(list, i);
+            printf("%-18s ", stream);
+            print_cell(stdout, json_text_at(one, "operation_type", "-"), 18, true);
+            printf(" %10.3f ms  %6.1f times the usual\n", json_double_at(one, json_at(one, "duration") != NULL ? "duration" : "compression_time") * 1000,
+                   json_double_at(one, "times_slower"));
+        }
+    }
+    if (total == 0) puts("nothing was slow");
+}
+
+int command_slow(struct cli *cli)
+{
+    struct buf path;
+    struct reply reply = {0};
+    buf_init(&path, &cli->mem, MEM_OTHER);
+    buf_append_text(&path, "/monitoring/slow");
+    query_add(&path, "multiplier", cli_value(cli, "multiplier"));
+    buf_append_byte(&path, '\0');
+    int result = buf_status(&path) == AIC_OK ? ask(cli, path.data, &reply) : cli_fail("no memory");
+    if (result == CLI_OK && !cli->json) print_slow(reply.json);
+    reply_fini(&reply);
+    buf_fini(&path);
+    return result;
+}
