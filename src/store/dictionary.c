@@ -11,6 +11,24 @@ static bool is_dictionary(uint32_t id, aic_view bytes)
            !ZDICT_isError(ZDICT_getDictHeaderSize(bytes.data, bytes.size));
 }
 
+/*
+ * The digests lie in rooms of our own: ZSTD_createCDict_advanced() of zstd 1.5.4 dereferences NULL when its allocation fails.
+ */
+static aic_status digest(struct dictionary *made, int level)
+{
+    ZSTD_compressionParameters parameters = ZSTD_getCParams(level, 0, made->size);
+    made->compress_size = ZSTD_estimateCDictSize_advanced(made->size, parameters, ZSTD_dlm_byRef);
+    made->decompress_size = ZSTD_estimateDDictSize(made->size, ZSTD_dlm_byRef);
+    made->compress_room = mem_alloc(made->mem, MEM_CODEC, made->compress_size);
+    made->decompress_room = mem_alloc(made->mem, MEM_CODEC, made->decompress_size);
+    if (made->compress_room == NULL || made->decompress_room == NULL) return AIC_NO_MEMORY;
+    made->compress = ZSTD_initStaticCDict(made->compress_room, made->compress_size, made->bytes, made->size,
+                                          ZSTD_dlm_byRef, ZSTD_dct_fullDict, parameters);
+    made->decompress = ZSTD_initStaticDDict(made->decompress_room, made->decompress_size, made->bytes, made->size,
+                                            ZSTD_dlm_byRef, ZSTD_dct_fullDict);
+    return made->compress != NULL && made->decompress != NULL ? AIC_OK : AIC_NO_MEMORY;
+}
+
 aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int level, struct dictionary **out)
 {
     if (!is_dictionary(id, bytes)) return AIC_DAMAGED;
@@ -21,11 +39,7 @@ aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int l
     made->size = bytes.size;
     atomic_init(&made->references, 1);
     memcpy(made->bytes, bytes.data, bytes.size);
-    made->compress = ZSTD_createCDict_advanced(made->bytes, made->size, ZSTD_dlm_byRef, ZSTD_dct_fullDict,
-                                               ZSTD_getCParams(level, 0, made->size), zstd_mem(mem));
-    made->decompress =
-        ZSTD_createDDict_advanced(made->bytes, made->size, ZSTD_dlm_byRef, ZSTD_dct_fullDict, zstd_mem(mem));
-    if (made->compress == NULL || made->decompress == NULL) {
+    if (digest(made, level) != AIC_OK) {
         dictionary_release(&made);
         return AIC_NO_MEMORY;
     }
@@ -46,15 +60,14 @@ void dictionary_release(struct dictionary **dictionary)
     *dictionary = NULL;
     /* Acquire and release: whoever frees sees all that the other holders did before their own release of this count. */
     if (atomic_fetch_sub_explicit(&gone->references, 1, memory_order_acq_rel) > 1) return;
-    ZSTD_freeCDict(gone->compress);
-    ZSTD_freeDDict(gone->decompress);
+    mem_free(gone->mem, MEM_CODEC, gone->compress_room, gone->compress_size);
+    mem_free(gone->mem, MEM_CODEC, gone->decompress_room, gone->decompress_size);
     mem_free(gone->mem, MEM_CODEC, gone, sizeof *gone + gone->size);
 }
 
 size_t dictionary_bytes(const struct dictionary *dictionary)
 {
-    return sizeof *dictionary + dictionary->size + ZSTD_sizeof_CDict(dictionary->compress) +
-           ZSTD_sizeof_DDict(dictionary->decompress);
+    return sizeof *dictionary + dictionary->size + dictionary->compress_size + dictionary->decompress_size;
 }
 
 static struct dictionary **chain_of(struct dictionary_set *set, uint32_t id)

@@ -16,8 +16,12 @@ struct dictionary {
     bool encodes;            /* the newest of its group; protected by the codec's lock */
     _Atomic uint32_t references;
     size_t size;
-    ZSTD_CDict *compress;    /* refers to `bytes` */
-    ZSTD_DDict *decompress; /* refers to `bytes` */
+    void *compress_room;   /* owned; the two digests lie in them and refer to `bytes` */
+    void *decompress_room;
+    size_t compress_size;
+    size_t decompress_size;
+    const ZSTD_CDict *compress;
+    const ZSTD_DDict *decompress;
     char bytes[];
 };
 

@@ -1,4 +1,4 @@
-/* key_test.c - the canonical form, the key over it, what it refuses, and the shape. Other spellings are in key_property_test.c. */
+/* key_test.c - the canonical form, the key over it, what it refuses, and the shape. Random requests in random spellings are in key_test.py. */
 #include "base/check.h"
 #include "cache/key.h"
 
