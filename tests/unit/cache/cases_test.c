@@ -1,0 +1,660 @@
+/* The conformance cases of the response cache (tiers of text sizes, memory tier, time to live, two tiers, compression, invalidation), by their ids. */
+#include "fake_tier.h"
+
+#include <aicache/monitor.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static int setup_memory(void **state)
+{
+    struct bench_cache *table = malloc(sizeof *table);
+    table_init(table);
+    table_open(table);
+    *state = table;
+    return 0;
+}
+
+static int setup_storage(void **state)
+{
+    struct bench_cache *table = malloc(sizeof *table);
+    table_init(table);
+    table->options.data_dir = table->dir.path;
+    table_open(table);
+    *state = table;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    table_fini(*state);
+    free(*state);
+    return 0;
+}
+
+static aic_stats stats_of(aic_cache *cache)
+{
+    aic_stats stats;
+    aic_cache_stats(cache, &stats);
+    return stats;
+}
+
+static void B01_text_tiers(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t length;
+        const char *tier;
+    } rows[] = {{0, "small"}, {1, "small"}, {100, "small"}, {499, "small"}, {500, "medium"}, {4999, "medium"},
+                {5000, "large"}, {25000, "large"}, {49999, "large"}, {50000, "xlarge"}, {100000, "xlarge"}};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) assert_string_equal(aic_text_tier(rows[i].length), rows[i].tier);
+}
+
+static void B11_sizes_are_different_keys(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_key keys[3];
+    static const size_t sizes[] = {100, 1000, 60000};
+    for (size_t i = 0; i < 3; i++) {
+        char *text = malloc(sizes[i]);
+        memset(text, 'x', sizes[i]);
+        aic_request request = {.operation = AIC_LITERAL("summarize"), .text = {text, sizes[i]}};
+        assert_int_equal(aic_cache_key(table->cache, &request, &keys[i], NULL), AIC_OK);
+        free(text);
+    }
+    assert_memory_not_equal(&keys[0], &keys[1], sizeof keys[0]);
+    assert_memory_not_equal(&keys[1], &keys[2], sizeof keys[0]);
+    assert_memory_not_equal(&keys[0], &keys[2], sizeof keys[0]);
+}
+
+static void C01_D04_empty(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    table->options.memory_max_entries = 100;
+    table_open(table);
+    aic_stats stats = stats_of(table->cache);
+    assert_int_equal(stats.memory_entries, 0);
+    assert_int_equal(stats.memory_max_entries, 100);
+    assert_int_equal(stats.lookups + stats.hits_memory + stats.hits_storage + stats.misses, 0);
+    assert_int_equal(stats.evicted_capacity, 0);
+}
+
+static void C07_no_room_at_all(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    table->options.memory_max_bytes = AIC_ZERO;
+    table_open(table);
+    aic_put put = put_of("qa", "text", "1");
+    aic_put_result result = {.tiers = 7};
+    assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_NOT_STORED);
+    assert_int_equal(result.tiers, 0);
+    assert_int_equal(look(table->cache, "qa", "text", NULL), '-');
+    assert_int_equal(stats_of(table->cache).memory_entries, 0);
+}
+
+static void C13_odd_values(void **state)
+{
+    struct bench_cache *table = *state;
+    assert_int_equal(put_text(table->cache, "qa", "", "{}"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "n", "null"), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "", "{}"), 'm');
+    assert_int_equal(look(table->cache, "qa", "n", "null"), 'm');
+    aic_request with = request_of("qa", "q"), without = with;
+    with.question = AIC_LITERAL("");
+    aic_put put = {.request = with, .response = AIC_LITERAL("1")};
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+    assert_int_equal(look_for(table->cache, &with, "1"), 'm');
+    assert_int_equal(look_for(table->cache, &without, NULL), '-');
+}
+
+static void C14_D14_entries_and_limit(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    table->options.memory_max_entries = 100;
+    table_open(table);
+    assert_int_equal(put_text(table->cache, "qa", "a", "1"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "b", "2"), AIC_OK);
+    assert_int_equal(stats_of(table->cache).memory_entries, 2);
+    assert_int_equal(put_text(table->cache, "qa", "a", "3"), AIC_OK);
+    assert_int_equal(stats_of(table->cache).memory_entries, 2);
+    for (int i = 0; i < 1000; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", i);
+        assert_true(put_text(table->cache, "qa", text, "1") >= 0);
+        assert_true(stats_of(table->cache).memory_entries <= 100);
+    }
+}
+
+static void D05_D07_D08_D25_time(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put put = put_of("other", "sixty", "60");
+    put.ttl_given = true;
+    put.ttl_seconds = 60;
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+    assert_int_equal(put_text(table->cache, "other", "default", "1"), AIC_OK);
+    put = put_of("other", "never", "0");
+    put.ttl_given = true;
+    aic_put_result result;
+    assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+    assert_int_equal(result.expires_ms, 0);
+    assert_int_equal(look(table->cache, "other", "sixty", "60"), 'm');
+    hand_turn(&table->hand, 59);
+    assert_int_equal(look(table->cache, "other", "sixty", "60"), 'm');
+    hand_turn(&table->hand, 2);
+    assert_int_equal(look(table->cache, "other", "sixty", NULL), '-');
+    hand_turn(&table->hand, 3600 - 61 - 1);
+    assert_int_equal(look(table->cache, "other", "default", "1"), 'm');
+    hand_turn(&table->hand, 2);
+    assert_int_equal(look(table->cache, "other", "default", NULL), '-');
+    hand_turn(&table->hand, UINT64_C(50) * 365 * 86400);
+    assert_int_equal(look(table->cache, "other", "never", "0"), 'm');
+}
+
+static void D17_D19_counting(void **state)
+{
+    struct bench_cache *table = *state;
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    aic_stats stats = stats_of(table->cache);
+    assert_int_equal(stats.hits_memory, 1);
+    assert_int_equal(stats.misses, 1);
+    assert_int_equal(stats.lookups, 2);
+    assert_int_equal(stats.puts, 1);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    stats = stats_of(table->cache);
+    assert_true(stats.hits_memory * 3 == stats.lookups * 2); /* 66.67 % */
+}
+
+static void D22_remaining(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put put = put_of("qa", "x", "1");
+    put.ttl_given = true;
+    put.ttl_seconds = 60;
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+    aic_request request = request_of("qa", "x");
+    aic_hit *hit;
+    assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
+    const aic_metadata *metadata = aic_hit_metadata(hit);
+    assert_int_equal(metadata->expires_ms - metadata->created_ms, 60000);
+    aic_hit_release(&hit);
+}
+
+static void D23_bytes_grow(void **state)
+{
+    struct bench_cache *table = *state;
+    assert_int_equal(put_text(table->cache, "qa", "x", "\"a\""), AIC_OK);
+    uint64_t before = stats_of(table->cache).memory_bytes;
+    char *response = make_response(900, 1);
+    assert_int_equal(put_text(table->cache, "qa", "y", response), AIC_OK);
+    free(response);
+    assert_true(stats_of(table->cache).memory_bytes > before);
+}
+
+static void E01_ttls(void **state)
+{
+    struct bench_cache *table = *state;
+    static const struct {
+        const char *operation;
+        uint64_t ttl;
+    } rows[] = {{"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200}, {"questions", 3600}, {"qa", 1800}, {"unknown", 3600}};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        aic_put put = put_of(rows[i].operation, "x", "1");
+        aic_put_result result;
+        assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+        assert_int_equal(result.expires_ms, atomic_load(&table->hand.wall_ms) + rows[i].ttl * 1000);
+        assert_int_equal(result.tiers, AIC_IN_MEMORY | AIC_IN_STORAGE);
+    }
+}
+
+static void E02_E04_metadata(void **state)
+{
+    struct bench_cache *table = *state;
+    char *response = make_response(5000, 2);
+    aic_view tags[] = {AIC_LITERAL("one"), AIC_LITERAL("zwei ü")};
+    aic_put put = put_of("summarize", "Grüße", response);
+    put.tags = tags;
+    put.tag_count = 2;
+    put.model = AIC_LITERAL("gpt-4");
+    put.prompt_tokens = 10;
+    put.completion_tokens = 20;
+    put.cost_usd = 0.5;
+    aic_put_result result;
+    assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+    assert_true(result.compressed && result.stored_bytes < result.size_bytes && result.size_bytes == 5000);
+    for (int pass = 0; pass < 2; pass++) {
+        aic_request request = request_of("summarize", "Grüße");
+        aic_hit *hit;
+        aic_view got;
+        assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
+        assert_int_equal(aic_hit_tier(hit), pass == 0 ? AIC_IN_MEMORY : AIC_IN_STORAGE);
+        assert_int_equal(aic_hit_response(hit, &got), AIC_OK);
+        assert_int_equal(got.size, 5000);
+        assert_memory_equal(got.data, response, 5000);
+        const aic_metadata *metadata = aic_hit_metadata(hit);
+        assert_int_equal(metadata->text_length, 5);
+        assert_int_equal(metadata->size_bytes, 5000);
+        assert_int_equal(metadata->stored_bytes, result.stored_bytes);
+        assert_true(metadata->compressed);
+        assert_int_equal(metadata->tag_count, 2);
+        assert_memory_equal(metadata->tags[1].data, "zwei ü", 7);
+        assert_memory_equal(metadata->model.data, "gpt-4", 5);
+        assert_int_equal(metadata->created_ms, atomic_load(&table->hand.wall_ms));
+        assert_true(metadata->prompt_tokens == 10 && metadata->completion_tokens == 20 && metadata->cost_usd == 0.5);
+        assert_memory_equal(&metadata->key, &result.key, sizeof result.key);
+        aic_hit_release(&hit);
+        forget_memory(table->cache);
+    }
+    free(response);
+}
+
+static void E05_E10_E11_E13_E14_storage_down(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    aic_monitor *monitor;
+    assert_int_equal(aic_monitor_open(&(aic_monitor_options){.clock = &table->hand.clock}, &monitor, NULL), AIC_OK);
+    table->options.monitor = monitor;
+    struct fake_tier *fake = table_open_fake(table);
+    assert_int_equal(look(table->cache, "qa", "unknown", NULL), '-');
+    atomic_store(&fake->down, true);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    for (int i = 0; i < 20; i++) assert_int_equal(look(table->cache, "qa", "y", NULL), '-');
+    /* The breaker is open by now; nothing waits any more, and the monitor hears why. */
+    for (int i = 0; i < 2000 && stats_of(table->cache).storage_up; i++) {
+        assert_int_equal(look(table->cache, "qa", "z", NULL), '-');
+        usleep(1000);
+    }
+    assert_false(stats_of(table->cache).storage_up);
+    assert_int_equal(put_text(table->cache, "qa", "w", "1"), AIC_OK);
+    aic_report *report;
+    assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
+    aic_view json = aic_report_json(report);
+    assert_non_null(memmem(json.data, json.size, "fake_connection_failed", 22));
+    assert_non_null(memmem(json.data, json.size, "\"failed\"", 8));
+    aic_report_release(&report);
+    assert_true(stats_of(table->cache).storage_errors > 0);
+    aic_cache_close(&table->cache);
+    aic_monitor_close(&monitor);
+    table->options.monitor = NULL;
+}
+
+static void E19_E20_delete(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_key key;
+    aic_request request = request_of("qa", "x");
+    assert_int_equal(aic_cache_key(table->cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL(""), &key), AIC_MISS);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL("other"), &key), AIC_MISS);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL("default"), &key), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    forget_memory(table->cache);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL("default"), &key), AIC_MISS);
+    /* Only in storage. */
+    assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
+    forget_memory(table->cache);
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL("default"), &key), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+}
+
+static void E_promotion_keeps_the_remaining_time(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put put = put_of("qa", "x", "1");
+    put.ttl_given = true;
+    put.ttl_seconds = 100;
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+    forget_memory(table->cache);
+    hand_turn(&table->hand, 60);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 's');
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    assert_int_equal(stats_of(table->cache).promoted, 1);
+    hand_turn(&table->hand, 39);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    hand_turn(&table->hand, 1);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+}
+
+static void E25_every_kind_of_value(void **state)
+{
+    struct bench_cache *table = *state;
+    char *large = make_response(5000, 3), *huge = make_response(1000000, 4);
+    const char *values[] = {"null", "true", "1.50", "-0", "\"\\u0041\\n\"", "[1, 2 ,[ ]]", " {\"a\" : {\"b\":[]}}", "\"Ünïcode 测试 🙂\"", large, huge};
+    for (int pass = 0; pass < 3; pass++) {
+        for (size_t i = 0; i < COUNT_OF(values); i++) {
+            char text[8];
+            snprintf(text, sizeof text, "%zu", i);
+            if (pass == 0) assert_int_equal(put_text(table->cache, "qa", text, values[i]), AIC_OK);
+            else assert_int_equal(look(table->cache, "qa", text, values[i]), pass == 1 ? 'm' : 's');
+        }
+        if (pass == 1) forget_memory(table->cache);
+    }
+    free(large);
+    free(huge);
+}
+
+static void E26_restart(void **state)
+{
+    struct bench_cache *table = *state;
+    assert_int_equal(put_text(table->cache, "qa", "x", "\"kept\""), AIC_OK);
+    aic_cache_close(&table->cache);
+    table_open(table);
+    assert_int_equal(look(table->cache, "qa", "x", "\"kept\""), 's');
+    assert_int_equal(look(table->cache, "qa", "x", "\"kept\""), 'm');
+    aic_cache *second = NULL;
+    aic_error error;
+    assert_int_equal(aic_cache_open(&table->options, &second, &error), AIC_LOCKED);
+    assert_null(second);
+    assert_true(strlen(error.message) > 0);
+}
+
+static void F13_F14_compression_is_measured(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    aic_monitor *monitor;
+    assert_int_equal(aic_monitor_open(NULL, &monitor, NULL), AIC_OK);
+    table->options.monitor = monitor;
+    table_open(table);
+    for (int large = 0; large < 2; large++) {
+        char *response = make_response(large ? 5000 : 1000, 5); /* 1000 is not more than 1000 */
+        aic_put put = put_of("summarize", "x", response);
+        aic_put_result result;
+        assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+        assert_int_equal(result.compressed, large);
+        free(response);
+        aic_report *report;
+        assert_int_equal(aic_monitor_statistics(monitor, &report), AIC_OK);
+        aic_view json = aic_report_json(report);
+        bool some = memmem(json.data, json.size, "avg_compression_ratio", 21) != NULL;
+        assert_int_equal(some, large);
+        aic_report_release(&report);
+    }
+    aic_cache_close(&table->cache);
+    aic_monitor_close(&monitor);
+}
+
+/* ---- invalidation ---- */
+
+static void fill(aic_cache *cache)
+{
+    static const char *const operations[] = {"qa", "qa_v2", "summarize"};
+    for (size_t i = 0; i < 3; i++) {
+        for (int n = 0; n < 3; n++) {
+            char text[8];
+            snprintf(text, sizeof text, "%d", n);
+            aic_view tags[] = {n == 0 ? AIC_LITERAL("test") : AIC_LITERAL("rest"), AIC_LITERAL("all:x")};
+            aic_put put = put_of(operations[i], text, "1");
+            put.tags = tags;
+            put.tag_count = 2;
+            put.model = n == 1 ? AIC_LITERAL("gpt-4") : AIC_LITERAL("gpt-4o");
+            assert_int_equal(aic_cache_put(cache, &put, NULL, NULL), AIC_OK);
+        }
+    }
+}
+
+static uint64_t count_left(aic_cache *cache)
+{
+    aic_page *page;
+    aic_filter all = {0};
+    assert_int_equal(aic_cache_list(cache, &all, 1000, (aic_view){NULL, 0}, &page, NULL), AIC_OK);
+    uint64_t count = aic_page_count(page);
+    aic_page_release(&page);
+    return count;
+}
+
+static void G01_to_G14_what_is_removed(void **state)
+{
+    struct bench_cache *table = *state;
+    static const struct {
+        aic_filter filter;
+        uint64_t removed;
+    } rows[] = {
+        {{.pattern = {"test", 4}}, 3},
+        {{.pattern = {"tes", 3}}, 0},
+        {{.pattern = {"qa*", 3}}, 6},
+        {{.pattern = {"all:?", 5}}, 9},
+        {{.pattern = {"x:*:middle:*", 12}}, 0},
+        {{.operation = {"qa", 2}}, 3},
+        {{.operation = {"nothing", 7}}, 0},
+        {{.model = {"gpt-4", 5}}, 3},
+        {{.tag = {"rest", 4}}, 6},
+        {{.tag = {"rest", 4}, .operation = {"qa", 2}, .model = {"gpt-4", 5}}, 1},
+        {{.ns = {"default", 7}}, 9},
+        {{.ns = {"other", 5}}, 0},
+        {{.all = true}, 9},
+        {{.age_given = true, .older_than_seconds = 1}, 0},
+        {{.age_given = true, .older_than_seconds = 0}, 9},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        for (int warm = 0; warm < 2; warm++) {
+            fill(table->cache);
+            if (!warm) forget_memory(table->cache); /* entries that only storage has count the same */
+            aic_invalidated dry, real;
+            assert_int_equal(aic_cache_invalidate(table->cache, &rows[i].filter, true, &dry, NULL), AIC_OK);
+            assert_int_equal(dry.matched, rows[i].removed);
+            assert_int_equal(dry.removed, 0);
+            assert_int_equal(count_left(table->cache), 9);
+            assert_int_equal(aic_cache_invalidate(table->cache, &rows[i].filter, false, &real, NULL), AIC_OK);
+            assert_int_equal(real.matched, rows[i].removed);
+            assert_int_equal(real.removed, rows[i].removed);
+            assert_true((real.bytes_freed > 0) == (rows[i].removed > 0));
+            assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
+            forget_memory(table->cache);
+            assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
+        }
+    }
+    assert_int_equal(aic_cache_verify(table->cache, NULL), AIC_OK);
+}
+
+static void G14_others_stay_readable(void **state)
+{
+    struct bench_cache *table = *state;
+    fill(table->cache);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(look(table->cache, "qa", "0", NULL), '-');
+        assert_int_equal(look(table->cache, "qa_v2", "0", "1"), pass == 0 ? 'm' : 's');
+        assert_int_equal(look(table->cache, "summarize", "2", "1"), pass == 0 ? 'm' : 's');
+        forget_memory(table->cache);
+    }
+}
+
+static void G_nothing_named_is_refused(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_filter filter = {0};
+    aic_error error;
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
+    filter.all_namespaces = true;
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
+    filter.all = true;
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_OK);
+}
+
+static void G16_odd_patterns(void **state)
+{
+    struct bench_cache *table = *state;
+    static const char *const patterns[] = {"@#$%^&*()", "测试模式", "a:b:c:d", "x:*:middle:*", "[", "\\", "[!", "a\nb"};
+    for (size_t i = 0; i < COUNT_OF(patterns); i++) {
+        aic_filter filter = {.pattern = aic_view_of(patterns[i])};
+        assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    }
+    aic_filter filter = {.pattern = AIC_LITERAL("\xFF")};
+    aic_error error;
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
+    assert_string_equal(error.field, "pattern");
+}
+
+static void expect_event(aic_monitor *monitor, const char *what)
+{
+    aic_report *report;
+    assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
+    aic_view json = aic_report_json(report);
+    if (memmem(json.data, json.size, what, strlen(what)) == NULL)
+        fail_msg("no %s in %.*s", what, (int)json.size, json.data);
+    aic_report_release(&report);
+}
+
+static void G01_G04_G05_G07_G08_events(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    aic_monitor *monitor;
+    assert_int_equal(aic_monitor_open(NULL, &monitor, NULL), AIC_OK);
+    table->options.monitor = monitor;
+    struct fake_tier *fake = table_open_fake(table);
+    fill(table->cache);
+    aic_filter filter = {.pattern = AIC_LITERAL("test"), .context = AIC_LITERAL("ctx-one")};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    expect_event(monitor, "\"pattern\":\"test\"");
+    expect_event(monitor, "\"keys_invalidated\":3");
+    expect_event(monitor, "\"ctx-one\"");
+    expect_event(monitor, "\"manual\"");
+    filter = (aic_filter){.operation = AIC_LITERAL("summarize")};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    expect_event(monitor, "\"op:summarize\"");
+    expect_event(monitor, "\"operation_specific_summarize\"");
+    filter = (aic_filter){.ns = AIC_LITERAL("default"), .context = AIC_LITERAL("ctx")};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    expect_event(monitor, "\"pattern\":\"\"");
+    expect_event(monitor, "\"ctx\"");
+    aic_stats stats = stats_of(table->cache);
+    assert_int_equal(stats.invalidations, 3);
+    assert_int_equal(stats.invalidated_entries, 9);
+    atomic_store(&fake->down, true);
+    aic_error error;
+    aic_status status = aic_cache_invalidate(table->cache, &filter, false, NULL, &error);
+    assert_true(status < 0);
+    assert_true(strlen(error.message) > 0);
+    expect_event(monitor, "fake_error");
+    aic_cache_close(&table->cache);
+    aic_monitor_close(&monitor);
+}
+
+static void refusals_name_the_field(void **state)
+{
+    struct bench_cache *table = *state;
+    static char long_name[130];
+    memset(long_name, 'n', 129);
+    aic_view many[33], bad_tag[] = {AIC_LITERAL("a"), AIC_LITERAL("b"), AIC_LITERAL("c"), AIC_LITERAL("d\n")};
+    for (size_t i = 0; i < 33; i++) many[i] = AIC_LITERAL("t");
+    aic_put good = put_of("qa", "x", "1");
+    struct {
+        const char *field;
+        aic_put put;
+    } rows[16];
+    size_t n = 0;
+#define ROW(name, change)                                                                                          \
+    do {                                                                                                           \
+        aic_put put = good;                                                                                        \
+        change;                                                                                                    \
+        rows[n].field = name;                                                                                      \
+        rows[n++].put = put;                                                                                       \
+    } while (0)
+    ROW("operation", put.request.operation = AIC_LITERAL(""));
+    ROW("operation", put.request.operation = aic_view_of(long_name));
+    ROW("operation", put.request.operation = AIC_LITERAL("a\tb"));
+    ROW("namespace", put.request.ns = AIC_LITERAL("\xC3"));
+    ROW("text", put.request.text = ((aic_view){NULL, 0}));
+    ROW("text", put.request.text = AIC_LITERAL("\xED\xA0\x80"));
+    ROW("question", put.request.question = AIC_LITERAL("\xFF"));
+    ROW("options", put.request.options = AIC_LITERAL("[1]"));
+    ROW("options", put.request.options = AIC_LITERAL("{\"a\":1,\"a\":2}"));
+    ROW("response", put.response = AIC_LITERAL(""));
+    ROW("response", put.response = AIC_LITERAL("{\"a\":}"));
+    ROW("tags", (put.tags = many, put.tag_count = 33));
+    ROW("tags[3]", (put.tags = bad_tag, put.tag_count = 4));
+    ROW("model", put.model = AIC_LITERAL("m\x7F"));
+    ROW("ttl", (put.ttl_given = true, put.ttl_seconds = AIC_MAX_TTL_SECONDS + 1));
+    ROW("cost_usd", put.cost_usd = -1);
+    for (size_t i = 0; i < n; i++) {
+        aic_error error;
+        assert_int_equal(aic_cache_put(table->cache, &rows[i].put, NULL, &error), AIC_INVALID);
+        assert_string_equal(error.field, rows[i].field);
+        assert_true(strlen(error.message) > 5);
+    }
+    aic_put put = good;
+    put.request.options = AIC_LITERAL("{\"temperature\":1e99999999999999999999}");
+    aic_error error;
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, &error), AIC_INVALID);
+    assert_string_equal(error.field, "options.temperature");
+    assert_int_equal(stats_of(table->cache).memory_entries, 0);
+}
+
+static void namespaces_are_walls(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put put = put_of("qa", "x", "1");
+    put.request.ns = AIC_LITERAL("a");
+    aic_put_result a, b;
+    assert_int_equal(aic_cache_put(table->cache, &put, &a, NULL), AIC_OK);
+    put.request.ns = AIC_LITERAL("b");
+    assert_int_equal(aic_cache_put(table->cache, &put, &b, NULL), AIC_OK);
+    assert_memory_not_equal(&a.key, &b.key, sizeof a.key);
+    aic_hit *hit;
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(aic_cache_get(table->cache, AIC_LITERAL("b"), &a.key, &hit), AIC_MISS);
+        assert_int_equal(aic_cache_get(table->cache, AIC_LITERAL("a"), &a.key, &hit), AIC_OK);
+        aic_hit_release(&hit);
+        forget_memory(table->cache);
+    }
+    aic_filter filter = {.ns = AIC_LITERAL("a")};
+    aic_page *page;
+    assert_int_equal(aic_cache_list(table->cache, &filter, 10, (aic_view){NULL, 0}, &page, NULL), AIC_OK);
+    assert_int_equal(aic_page_count(page), 1);
+    aic_page_release(&page);
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    assert_int_equal(aic_cache_get(table->cache, AIC_LITERAL("b"), &b.key, &hit), AIC_OK);
+    aic_hit_release(&hit);
+}
+
+#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, setup_memory, teardown)
+#define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, setup_storage, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(B01_text_tiers),
+        IN_MEMORY(B11_sizes_are_different_keys),
+        IN_MEMORY(C01_D04_empty),
+        IN_MEMORY(C07_no_room_at_all),
+        IN_MEMORY(C13_odd_values),
+        IN_MEMORY(C14_D14_entries_and_limit),
+        IN_MEMORY(D05_D07_D08_D25_time),
+        IN_BOTH(D05_D07_D08_D25_time),
+        IN_MEMORY(D17_D19_counting),
+        IN_BOTH(D17_D19_counting),
+        IN_BOTH(D22_remaining),
+        IN_MEMORY(D23_bytes_grow),
+        IN_BOTH(E01_ttls),
+        IN_BOTH(E02_E04_metadata),
+        IN_MEMORY(E05_E10_E11_E13_E14_storage_down),
+        IN_BOTH(E19_E20_delete),
+        IN_BOTH(E_promotion_keeps_the_remaining_time),
+        IN_BOTH(E25_every_kind_of_value),
+        IN_BOTH(E26_restart),
+        IN_BOTH(F13_F14_compression_is_measured),
+        IN_BOTH(G01_to_G14_what_is_removed),
+        IN_BOTH(G14_others_stay_readable),
+        IN_MEMORY(G_nothing_named_is_refused),
+        IN_BOTH(G16_odd_patterns),
+        IN_MEMORY(G01_G04_G05_G07_G08_events),
+        IN_MEMORY(refusals_name_the_field),
+        IN_BOTH(namespaces_are_walls),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
