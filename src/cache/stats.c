@@ -17,6 +17,12 @@ uint64_t count_sum(const struct aic_cache *cache, enum count which)
     return sum;
 }
 
+void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses)
+{
+    *hits = count_sum(cache, COUNT_HITS_MEMORY) + count_sum(cache, COUNT_HITS_STORAGE);
+    *misses = count_sum(cache, COUNT_MISSES);
+}
+
 static void add_memory(struct aic_cache *cache, aic_stats *out)
 {
     struct store_stats stats;
