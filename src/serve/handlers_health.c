@@ -21,11 +21,25 @@ struct view {
     uint64_t now_ms;
 };
 
+/* Hits and misses are free to read, so the rate is that of now and not of the last check. */
+static void freshen(struct view *view)
+{
+    aic_stats *stats = &view->facts.stats;
+    struct probe_report *report = &view->reports[PART_CACHE];
+    char rate[RENDER_RATE_BYTES];
+    cache_lookup_counts(view->routes->options.cache, &stats->hits_memory, &stats->misses);
+    stats->hits_storage = 0; /* hits of both tiers are in hits_memory now; only their sum is shown */
+    render_rate(stats, rate);
+    if (report->status == PROBE_HEALTHY)
+        snprintf(report->details, sizeof report->details, "Cache operational - %s hit rate", rate);
+}
+
 static void look(struct routes *routes, struct view *view)
 {
     view->routes = routes;
     for (enum part part = 0; part < PART_COUNT; part++) parts_read(routes->parts, part, &view->reports[part]);
     parts_facts(routes->parts, &view->facts);
+    freshen(view);
     view->overall = parts_overall(view->reports, &view->up, &view->counted);
     view->draining = atomic_load_explicit(&routes->draining, memory_order_relaxed);
     if (view->draining) view->overall = PROBE_UNHEALTHY;

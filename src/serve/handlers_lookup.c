@@ -85,6 +85,7 @@ static aic_status answer_lookup(struct found *found)
     struct answer *answer = found->answer;
     struct buf *text = &answer->text;
     struct json_writer writer;
+    (void)buf_reserve(text, 1024); /* a usual head and tail in one go; a failure sticks */
     json_writer_init(&writer, text);
     json_open(&writer, '{');
     json_key(&writer, "hit");

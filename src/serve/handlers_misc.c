@@ -7,7 +7,6 @@
 #include "serve/handlers.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* -------------------------------------------------------------------------------------------------- explain -- */
 
@@ -83,25 +82,37 @@ void handle_verify(struct http_exchange *exchange)
 
 /* ----------------------------------------------------------------------------------------------------- ping -- */
 
-/* A round trip through the cache in a namespace of its own: what was put must come back and go away again. */
+#define PING_DEADLINE_MS 2000
+
+/* Is the entry there? Asked without counting a lookup: a monitor that pings should not raise the hit rate. */
+static aic_status find_quietly(aic_cache *cache, struct mem *mem, const aic_key *key)
+{
+    struct pin pin;
+    if (store_peek(cache_store(cache), key, &pin) == AIC_OK) {
+        pin_release(&pin);
+        return AIC_OK;
+    }
+    if (!cache_has_storage(cache)) return AIC_MISS;
+    struct buf record;
+    buf_init(&record, mem, MEM_CACHE);
+    aic_status status = gate_get(cache_gate(cache), key, PING_DEADLINE_MS, &record);
+    buf_fini(&record);
+    return status;
+}
+
+/* A round trip through the cache in a namespace of its own: what was put must be there and go away again. */
 static aic_status round_trip(struct work *work, aic_cache *cache, bool *stored)
 {
     char text[64];
-    aic_view response = AIC_LITERAL("{\"ping\":true}"), got;
     aic_put_result result;
     int size = snprintf(text, sizeof text, "%p %llu", (void *)work,
                         (unsigned long long)clock_mono_ns(work->front->routes->options.clock));
     aic_put put = {.request = {.ns = AIC_LITERAL("aicache.ping"), .operation = AIC_LITERAL("ping"), .text = {text, (size_t)size}},
-                   .response = response, .ttl_given = true, .ttl_seconds = 10};
+                   .response = AIC_LITERAL("true"), .ttl_given = true, .ttl_seconds = 10};
     aic_status status = aic_cache_put(cache, &put, &result, &work->error);
     *stored = status == AIC_OK;
     if (status != AIC_OK) return status == AIC_NOT_STORED ? AIC_OK : status;
-    aic_hit *hit = NULL;
-    status = aic_cache_get(cache, put.request.ns, &result.key, &hit);
-    if (status == AIC_OK) status = aic_hit_response(hit, &got);
-    if (status == AIC_OK && (got.size != response.size || memcmp(got.data, response.data, got.size) != 0))
-        status = AIC_DAMAGED;
-    aic_hit_release(&hit);
+    status = find_quietly(cache, work->front->routes->options.mem, &result.key);
     aic_status removed = aic_cache_delete(cache, put.request.ns, &result.key);
     return status != AIC_OK ? status : removed;
 }

@@ -103,7 +103,9 @@ static void render_savings(struct json_writer *writer, const aic_metadata *metad
     json_key(writer, "completion_tokens");
     json_put_u64(writer, metadata->completion_tokens);
     json_key(writer, "cost_usd");
-    json_put_double(writer, metadata->cost_usd);
+    /* Mostly unknown, and printing a double is dear. */
+    if (metadata->cost_usd == 0) json_put_u64(writer, 0);
+    else json_put_double(writer, metadata->cost_usd);
 }
 
 void render_metadata(struct json_writer *writer, const aic_metadata *metadata, uint64_t now_ms)
