@@ -78,6 +78,14 @@ static void reload_memory(struct daemon *daemon, struct settings *next)
     routes_reload_thresholds(daemon->routes, settings_warning_bytes(next), settings_critical_bytes(next));
 }
 
+static void reload_ttls(struct daemon *daemon, const struct settings *next, const struct buf *changed)
+{
+    aic_error error = {0};
+    if (changed->size == 0 || memmem(changed->data, changed->size, "ttl.", 4) == NULL) return;
+    aic_status status = cache_set_ttls(daemon->cache, next->ttl_default != 0 ? next->ttl_default : AIC_ZERO, next->ttl_operations.items, next->ttl_operations.count, &error);
+    if (status != AIC_OK) log_line(daemon->log, AIC_LOG_ERROR, "settings", "ttl: the old ones stay: %s", error.message);
+}
+
 /* Always, not only when the paths changed: a renewed certificate stands at the old path. */
 static void reload_tls(struct daemon *daemon, const struct settings *next)
 {
@@ -90,11 +98,12 @@ static void reload_tls(struct daemon *daemon, const struct settings *next)
     }
 }
 
-static void apply(struct daemon *daemon, struct settings *next)
+static void apply(struct daemon *daemon, struct settings *next, const struct buf *changed)
 {
     struct http_limits limits = daemon_limits(next);
     log_set(daemon->log, (aic_log_level)next->log_level, (enum log_format)next->log_format);
     reload_memory(daemon, next);
+    reload_ttls(daemon, next, changed);
     reload_auth(daemon, next);
     http_server_set_limits(daemon->server, &limits);
     reload_tls(daemon, next);
@@ -111,7 +120,7 @@ static void reload(struct daemon *daemon, struct buf *changed, struct buf *fixed
         log_line(daemon->log, AIC_LOG_ERROR, "settings", "nothing was changed: %s", aic_status_text(status));
         return;
     }
-    apply(daemon, &next);
+    apply(daemon, &next, changed);
     daemon_log_lines(daemon, AIC_LOG_INFO, "settings", "changed: ", changed);
     daemon_log_lines(daemon, AIC_LOG_WARNING, "settings", "cannot change while running, restart for that: ", fixed);
     log_line(daemon->log, AIC_LOG_INFO, "settings", "reloaded");

@@ -42,6 +42,12 @@ AIC_MUST_CHECK aic_status cache_check_pattern(aic_view pattern, aic_error *error
 AIC_MUST_CHECK aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error);
 /* The time to live of an operation when the request gives none, in seconds; 0: never expires. */
 uint64_t cache_default_ttl(const struct aic_cache *cache, aic_view operation);
+/*
+ * Other defaults from now on, as in aic_options (fallback 0: 3600, AIC_ZERO: never expires); what is stored keeps its date. AIC_INVALID changes nothing. One thread at a
+ * time; readers never wait.
+ */
+AIC_MUST_CHECK aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback, const aic_operation_ttl *operations, size_t count,
+                                         aic_error *error);
 
 /* The key of a request whose parts lie in a scanned document. Records a key generation. Never blocks. */
 AIC_MUST_CHECK aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out,

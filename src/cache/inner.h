@@ -61,6 +61,14 @@ struct ttl_row {
     uint64_t ttl_seconds;
 };
 
+/* One set of defaults; never changed once it is in force. */
+struct ttl_table {
+    struct ttl_table *older; /* owned: readers may still look at it, so that it stays until the cache is closed */
+    uint64_t fallback;
+    size_t count, capacity;
+    struct ttl_row rows[];
+};
+
 /* The search for dictionaries that no entry needs any more; owned by the ticking thread. */
 #define SWEEP_IDS 64
 struct dictionary_sweep {
@@ -87,9 +95,7 @@ struct aic_cache {
     bool memory_on;
     uint64_t max_item_bytes;
     unsigned deadline_ms;
-    uint64_t ttl_default;
-    struct ttl_row *ttls; /* owned */
-    size_t ttl_count, ttl_rows;
+    struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
     struct stripe *stripes;
     _Atomic uint64_t epoch;       /* partner: the guards of promotions and the check at the end of a put (sequentially consistent) */

@@ -1,5 +1,8 @@
 /*
  * ttl.c - how long an answer lives when the request does not say: one table, the operations of the contract first, the user's over them.
+ *
+ * A reload makes another table and puts it in force by one store; the older ones stay until the close, because a reader may still look at them. Reloads are
+ * rare and tables small.
  */
 #include "cache/inner.h"
 
@@ -11,49 +14,83 @@ static const aic_operation_ttl builtin_ttls[] = {
     {"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200}, {"questions", 3600}, {"qa", 1800},
 };
 
-static aic_status add_ttl(struct aic_cache *cache, const aic_operation_ttl *from, aic_error *error)
+static aic_status add_ttl(struct ttl_table *table, const aic_operation_ttl *from, aic_error *error)
 {
     aic_view name = aic_view_of(from->operation);
     TRY(cache_check_name("ttl.operations", name, error));
     TRY(cache_check_ttl(from->ttl_seconds, error));
-    for (size_t i = 0; i < cache->ttl_count; i++) {
-        if (strcmp(cache->ttls[i].operation, from->operation) != 0) continue;
-        cache->ttls[i].ttl_seconds = from->ttl_seconds;
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->rows[i].operation, from->operation) != 0) continue;
+        table->rows[i].ttl_seconds = from->ttl_seconds;
         return AIC_OK;
     }
-    struct ttl_row *row = &cache->ttls[cache->ttl_count++];
+    struct ttl_row *row = &table->rows[table->count++];
     memcpy(row->operation, name.data, name.size);
     row->operation[name.size] = '\0';
     row->ttl_seconds = from->ttl_seconds;
     return AIC_OK;
 }
 
+static size_t table_bytes(size_t capacity)
+{
+    return sizeof(struct ttl_table) + capacity * sizeof(struct ttl_row);
+}
+
+static void table_destroy(struct aic_cache *cache, struct ttl_table *table)
+{
+    if (table != NULL) mem_free(&cache->mem, MEM_CACHE, table, table_bytes(table->capacity));
+}
+
+static aic_status fill(struct ttl_table *table, uint64_t fallback, const aic_operation_ttl *operations, size_t count, aic_error *error)
+{
+    table->fallback = fallback == 0 ? DEFAULT_TTL_SECONDS : fallback == AIC_ZERO ? 0 : fallback;
+    TRY(cache_check_ttl(table->fallback, error));
+    for (size_t i = 0; i < COUNT_OF(builtin_ttls); i++) TRY(add_ttl(table, &builtin_ttls[i], error));
+    for (size_t i = 0; i < count; i++) TRY(add_ttl(table, &operations[i], error));
+    return AIC_OK;
+}
+
+aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback, const aic_operation_ttl *operations, size_t count,
+                          aic_error *error)
+{
+    if (count > 10000) return error_set(error, AIC_INVALID, "ttl.operations", "at most 10000");
+    size_t capacity = COUNT_OF(builtin_ttls) + count;
+    struct ttl_table *table = mem_zalloc(&cache->mem, MEM_CACHE, table_bytes(capacity));
+    if (table == NULL) return AIC_NO_MEMORY;
+    table->capacity = capacity;
+    aic_status status = fill(table, fallback, operations, count, error);
+    if (status != AIC_OK) {
+        table_destroy(cache, table);
+        return status;
+    }
+    table->older = atomic_load_explicit(&cache->ttls, memory_order_relaxed); /* one thread sets: what it set before it sees */
+    atomic_store_explicit(&cache->ttls, table, memory_order_release);
+    return AIC_OK;
+}
+
 aic_status ttl_init(struct aic_cache *cache, const aic_options *options, aic_error *error)
 {
-    if (options->ttl_operation_count > 10000) return error_set(error, AIC_INVALID, "ttl.operations", "at most 10000");
-    cache->ttl_rows = COUNT_OF(builtin_ttls) + options->ttl_operation_count;
-    cache->ttls = mem_alloc(&cache->mem, MEM_CACHE, cache->ttl_rows * sizeof *cache->ttls);
-    if (cache->ttls == NULL) return AIC_NO_MEMORY;
-    uint64_t given = options->ttl_default_seconds;
-    cache->ttl_default = given == 0 ? DEFAULT_TTL_SECONDS : given == AIC_ZERO ? 0 : given;
-    TRY(cache_check_ttl(cache->ttl_default, error));
-    for (size_t i = 0; i < COUNT_OF(builtin_ttls); i++) TRY(add_ttl(cache, &builtin_ttls[i], error));
-    for (size_t i = 0; i < options->ttl_operation_count; i++) TRY(add_ttl(cache, &options->ttl_operations[i], error));
-    return AIC_OK;
+    return cache_set_ttls(cache, options->ttl_default_seconds, options->ttl_operations, options->ttl_operation_count, error);
 }
 
 void ttl_fini(struct aic_cache *cache)
 {
-    mem_free(&cache->mem, MEM_CACHE, cache->ttls, cache->ttl_rows * sizeof *cache->ttls);
+    struct ttl_table *table = atomic_load_explicit(&cache->ttls, memory_order_relaxed);
+    while (table != NULL) {
+        struct ttl_table *older = table->older;
+        table_destroy(cache, table);
+        table = older;
+    }
+    atomic_store_explicit(&cache->ttls, NULL, memory_order_relaxed);
 }
 
 uint64_t cache_default_ttl(const struct aic_cache *cache, aic_view operation)
 {
-    for (size_t i = 0; i < cache->ttl_count; i++) {
-        const char *name = cache->ttls[i].operation;
+    const struct ttl_table *table = atomic_load_explicit(&cache->ttls, memory_order_acquire);
+    for (size_t i = 0; i < table->count; i++) {
+        const char *name = table->rows[i].operation;
         if (strlen(name) == operation.size && memcmp(name, operation.data, operation.size) == 0)
-            return cache->ttls[i].ttl_seconds;
+            return table->rows[i].ttl_seconds;
     }
-    return cache->ttl_default;
+    return table->fallback;
 }
-
