@@ -196,7 +196,7 @@ static aic_status add_object(const struct key_form *form, const struct json *jso
 aic_status key_form_value(const struct key_form *form, const struct json *json, uint32_t token,
                           const struct key_step *step)
 {
-    switch ((enum json_type)json->tokens[token].type) {
+    switch ((enum json_kind)json->tokens[token].type) {
     case JSON_NULL:
         add_bytes(form, "n", 1);
         return AIC_OK;

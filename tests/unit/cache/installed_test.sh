@@ -1,0 +1,48 @@
+#!/bin/sh
+# The library as a user gets it: installed into a directory of its own, found by pkg-config, linked shared and static, with no symbol but aic_*.
+#   installed_test.sh MESON BUILD_DIR SOURCE_DIR CC
+set -eu
+meson=$1 build=$2 source=$3 cc=$4
+root=$(mktemp -d "${TMPDIR:-/tmp}/aicache-installed-XXXXXX")
+trap 'rm -rf "$root"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+DESTDIR=$root "$meson" install -C "$build" --no-rebuild --quiet --tags devel,libaicache >"$root/log" 2>&1 || { cat "$root/log"; fail install; }
+pc=$(find "$root" -name aicache.pc) && [ -n "$pc" ] || fail "no pkg-config file"
+libdir=$(dirname "$(find "$root" -name 'libaicache.so')")
+[ -f "$(find "$root" -path '*/include/aicache/aicache.h')" ] || fail "no header"
+export PKG_CONFIG_PATH="$(dirname "$pc")" PKG_CONFIG_SYSROOT_DIR="$root" PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1
+
+# Nothing but aic_* leaves the shared library, and everything that the headers promise does.
+nm -D --defined-only "$libdir/libaicache.so" | awk '{print $3}' | sed 's/@.*//' | sort -u >"$root/exported"
+if grep -v '^aic_' "$root/exported"; then fail "symbols that should be hidden"; fi
+cat "$source"/include/aicache/*.h | tr '\n' ' ' | sed 's/AIC_API/\n&/g' | sed -n 's/^AIC_API[^(;]*[ *]\(aic_[a-z0-9_]*\)(.*/\1/p' | sort -u >"$root/promised"
+[ "$(wc -l <"$root/promised")" -ge 40 ] || fail "the headers were not understood"
+comm -23 "$root/promised" "$root/exported" | { ! grep . || fail "promised by a header, not exported"; }
+
+strict="-std=c11 -Wall -Wextra -Wpedantic -Werror"
+# shellcheck disable=SC2046,SC2086
+run() { # name, compiler flags
+    name=$1
+    shift
+    "$cc" $strict "$source/examples/remember.c" -o "$root/$name" "$@"
+    first=$("$root/$name" "$root/data-$name" "What is the capital of France?")
+    second=$("$root/$name" "$root/data-$name" "What is the capital of France?")
+    [ "$first" = 'asked: {"answer":"I thought about 30 characters.","sure":true}' ] || fail "$name said: $first"
+    [ "$second" = 'remembered: {"answer":"I thought about 30 characters.","sure":true}' ] || fail "$name said: $second"
+    [ "$(stat -c %a "$root/data-$name/secret")" = 600 ] || fail "the secret is not private"
+}
+# shellcheck disable=SC2046
+LD_LIBRARY_PATH=$libdir run shared $(pkg-config --cflags --libs aicache)
+# shellcheck disable=SC2046
+run static $(pkg-config --cflags aicache) "$libdir/libaicache.a" $(pkg-config --static --libs aicache | sed 's/-laicache//')
+
+# C++ users include the same header.
+if command -v c++ >/dev/null; then
+    echo '#include <aicache/aicache.h>
+#include <aicache/monitor.h>
+int main() { return aic_status_name(AIC_OK) == nullptr; }' >"$root/plus.cc"
+    # shellcheck disable=SC2046
+    c++ -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags aicache) "$root/plus.cc" || fail "the header is no C++"
+fi
+echo "shared, static, $(wc -l <"$root/exported") symbols: fine"
