@@ -60,7 +60,7 @@ static aic_status grow(struct scan *scan)
 }
 
 /* Adds a token that starts at `start`; the caller has made room. */
-static inline struct json_token *add_token(struct scan *scan, enum json_type type, const uint8_t *start)
+static inline struct json_token *add_token(struct scan *scan, enum json_kind type, const uint8_t *start)
 {
     struct json *json = scan->json;
     uint32_t index = json->count++;
@@ -179,7 +179,7 @@ static aic_status scan_number(struct scan *scan)
     return AIC_OK;
 }
 
-static aic_status scan_word(struct scan *scan, enum json_type type, const char *word, size_t size)
+static aic_status scan_word(struct scan *scan, enum json_kind type, const char *word, size_t size)
 {
     if ((size_t)(scan->end - scan->at) < size || memcmp(scan->at, word, size) != 0)
         return refuse(scan, "a value: an object, an array, a string, a number, true, false or null");
@@ -188,7 +188,7 @@ static aic_status scan_word(struct scan *scan, enum json_type type, const char *
     return AIC_OK;
 }
 
-static aic_status open_container(struct scan *scan, enum json_type type)
+static aic_status open_container(struct scan *scan, enum json_kind type)
 {
     if (scan->depth == JSON_MAX_DEPTH)
         return error_set(scan->error, AIC_INVALID, NULL,

@@ -12,12 +12,12 @@
 
 #include "base/buf.h"
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 #define JSON_MAX_DEPTH 128
 
 struct json_token {
-    uint8_t type;     /* enum json_type */
+    uint8_t type;     /* enum json_kind */
     bool escaped;     /* a string with at least one backslash */
     uint32_t start;   /* offset of the first byte: inside the quotes for a string, of the bracket for a container */
     uint32_t size;    /* bytes of the source text (of a container: including both brackets) */
@@ -58,6 +58,8 @@ bool json_equals(const struct json *json, uint32_t token, aic_view name);
 /* Calls `add` with pieces of the unescaped string, in order, without a buffer of the whole. */
 typedef void json_piece_fn(void *context, const void *bytes, size_t size);
 void json_unescape_pieces(const struct json *json, uint32_t token, json_piece_fn *add, void *context);
+/* The size of a string in unescaped bytes and, unless NULL, in code points. */
+void json_measure(const struct json *json, uint32_t token, uint64_t *bytes, uint64_t *points);
 
 /* Names of one object, unescaped, byte by byte: less than, equal to or greater than 0. */
 int json_compare_names(const struct json *json, uint32_t a, uint32_t b);

@@ -13,6 +13,8 @@
  * follows the grammar.
  */
 
+enum { GATHER_BYTES = 1024 };
+
 aic_view json_source(const struct json *json, uint32_t token)
 {
     const struct json_token *found = &json->tokens[token];
@@ -65,6 +67,39 @@ static size_t decode_escape(const uint8_t *at, uint8_t out[4], size_t *used)
     return utf8_encode(point, out);
 }
 
+/* Spans and decoded bytes gather here before they are given on: a text has an escape every line, and a call for each would cost more than the copy. */
+struct gather {
+    json_piece_fn *add;
+    void *context;
+    size_t size;
+    uint8_t bytes[GATHER_BYTES];
+};
+
+static void gather_flush(struct gather *gather)
+{
+    if (gather->size > 0) gather->add(gather->context, gather->bytes, gather->size);
+    gather->size = 0;
+}
+
+static void gather_add(struct gather *gather, const uint8_t *bytes, size_t size)
+{
+    if (size > GATHER_BYTES - gather->size) gather_flush(gather);
+    if (size > GATHER_BYTES / 2) {
+        gather_flush(gather);
+        gather->add(gather->context, bytes, size);
+        return;
+    }
+    memcpy(gather->bytes + gather->size, bytes, size);
+    gather->size += size;
+}
+
+/* The next backslash from `at`, or `end`. */
+static const uint8_t *next_escape(const uint8_t *at, const uint8_t *end)
+{
+    const uint8_t *found = at < end ? memchr(at, '\\', (size_t)(end - at)) : NULL;
+    return found != NULL ? found : end;
+}
+
 void json_unescape_pieces(const struct json *json, uint32_t token, json_piece_fn *add, void *context)
 {
     aic_view source = json_source(json, token);
@@ -74,18 +109,43 @@ void json_unescape_pieces(const struct json *json, uint32_t token, json_piece_fn
         if (source.size > 0) add(context, source.data, source.size);
         return;
     }
+    struct gather gather;
+    gather.add = add;
+    gather.context = context;
+    gather.size = 0;
     while (at < end) {
-        const uint8_t *backslash = memchr(at, '\\', (size_t)(end - at));
-        const uint8_t *stop = backslash != NULL ? backslash : end;
-        if (stop > at) add(context, at, (size_t)(stop - at));
+        const uint8_t *stop = next_escape(at, end);
+        gather_add(&gather, at, (size_t)(stop - at));
         at = stop;
         if (at == end) break;
         uint8_t decoded[4];
         size_t used;
-        size_t size = decode_escape(at, decoded, &used);
-        add(context, decoded, size);
+        gather_add(&gather, decoded, decode_escape(at, decoded, &used));
         at += used;
     }
+    gather_flush(&gather);
+}
+
+/* Each escape is one code point, whatever its length in the source, where it counts as that many ASCII characters. */
+void json_measure(const struct json *json, uint32_t token, uint64_t *bytes, uint64_t *points)
+{
+    aic_view source = json_source(json, token);
+    uint64_t size = source.size;
+    uint64_t count = points != NULL ? utf8_count(source.data, source.size) : 0;
+    const uint8_t *at = (const uint8_t *)source.data;
+    const uint8_t *end = at + source.size;
+    if (json->tokens[token].escaped) {
+        while ((at = next_escape(at, end)) < end) {
+            uint8_t decoded[4];
+            size_t used;
+            size += decode_escape(at, decoded, &used);
+            size -= used;
+            count -= used - 1;
+            at += used;
+        }
+    }
+    *bytes = size;
+    if (points != NULL) *points = count;
 }
 
 static void append_piece(void *context, const void *bytes, size_t size)

@@ -90,32 +90,13 @@ static void add_plain_string(const struct key_form *form, aic_view text)
     add_bytes(form, text.data, text.size);
 }
 
-struct measure {
-    uint64_t bytes;
-    uint64_t points;
-};
-
-static void measure_piece(void *context, const void *bytes, size_t size)
-{
-    struct measure *measure = context;
-    measure->bytes += size;
-    measure->points += utf8_count(bytes, size);
-}
-
 /* An escaped string is crossed twice, for its length and for its bytes; that is cheaper than a copy and needs no memory. */
 static void add_string_token(const struct key_form *form, const struct json *json, uint32_t token, uint64_t *points)
 {
-    if (!json->tokens[token].escaped) {
-        aic_view source = json_source(json, token);
-        add_plain_string(form, source);
-        if (points != NULL) *points = utf8_count(source.data, source.size);
-        return;
-    }
-    struct measure measure = {0};
-    json_unescape_pieces(json, token, measure_piece, &measure);
-    add_head(form, 's', measure.bytes, ':');
+    uint64_t bytes;
+    json_measure(json, token, &bytes, points);
+    add_head(form, 's', bytes, ':');
     json_unescape_pieces(json, token, form->add, form->context);
-    if (points != NULL) *points = measure.points;
 }
 
 bool key_text_absent(const struct key_text *text)
