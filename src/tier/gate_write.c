@@ -214,7 +214,8 @@ static void step_sync(struct gate *gate, bool probe)
     } else {
         gate->sync_wanted = true;
     }
-    learn(gate, status, probe);
+    /* A sync that had nothing to do says nothing of the writes: it must not interrupt a row of failures. */
+    if (status != AIC_OK || probe) learn(gate, status, probe);
 }
 
 static void step_clear(struct gate *gate, bool probe)
