@@ -45,7 +45,7 @@ static unsigned find_label(struct tally_names *names, uint64_t hash, aic_view na
 /* Under the mutex. */
 static unsigned add_label(struct tally_names *names, uint64_t hash, aic_view name)
 {
-    size_t slot;
+    size_t slot = 0;
     unsigned number = find_label(names, hash, name, &slot);
     unsigned count = atomic_load_explicit(&names->count, memory_order_relaxed);
     if (number < TALLY_LABELS || count >= TALLY_LABELS) return number;
