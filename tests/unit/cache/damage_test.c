@@ -1,0 +1,333 @@
+/*
+ * Damaged records, and the life of dictionaries: what cannot be trusted is a miss, is counted and is removed; what entries need is there
+ * after a restart; what they need no more is removed.
+ */
+#include "fake_tier.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct bench_cache *table = malloc(sizeof *table);
+    table_init(table);
+    *state = table;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    table_fini(*state);
+    free(*state);
+    return 0;
+}
+
+static aic_stats stats_of(aic_cache *cache)
+{
+    aic_stats stats;
+    aic_cache_stats(cache, &stats);
+    return stats;
+}
+
+static void a_damaged_record_is_a_miss(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    char *response = make_response(3000, 1);
+    assert_int_equal(put_text(table->cache, "qa", "x", response), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "y", "[1,2,3]"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    forget_memory(table->cache);
+    atomic_store(&fake->spoil, true);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(stats_of(table->cache).damaged, 1);
+    atomic_store(&fake->spoil, false);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-'); /* it was removed */
+    assert_int_equal(fake->count, 1);
+    assert_int_equal(look(table->cache, "qa", "y", "[1,2,3]"), 's');
+    free(response);
+}
+
+/* Every byte of a stored record, changed in turn: never another answer, never a crash. */
+static void no_changed_byte_gets_through(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    aic_view tags[] = {AIC_LITERAL("tag")};
+    aic_put put = put_of("qa", "x", "{\"the\":\"answer\"}");
+    put.tags = tags;
+    put.tag_count = 1;
+    put.model = AIC_LITERAL("m");
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    size_t size = fake->records[0].size;
+    char *good = malloc(size);
+    memcpy(good, fake->records[0].bytes, size);
+    aic_key key = fake->records[0].key;
+    for (size_t i = 0; i < size; i++) {
+        forget_memory(table->cache);
+        pthread_mutex_lock(&fake->lock);
+        char bad = good[i];
+        good[i] = (char)(good[i] ^ (1 << (i % 8)));
+        fake_put(fake, &key, (aic_view){good, size});
+        good[i] = bad;
+        pthread_mutex_unlock(&fake->lock);
+        char seen = look(table->cache, "qa", "x", "{\"the\":\"answer\"}");
+        if (seen != '-') fail_msg("byte %zu changed: %c", i, seen);
+        assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    }
+    for (size_t cut = 0; cut < size; cut++) {
+        pthread_mutex_lock(&fake->lock);
+        fake_put(fake, &key, (aic_view){good, cut});
+        pthread_mutex_unlock(&fake->lock);
+        if (cut == 0) continue; /* an empty record is no record for the tier either */
+        assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+        assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    }
+    assert_int_equal(stats_of(table->cache).damaged, size + size - 1);
+    free(good);
+}
+
+static void verify_finds_it(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "[1,2,3]"), AIC_OK);
+    assert_int_equal(aic_cache_verify(table->cache, NULL), AIC_OK);
+    pthread_mutex_lock(&fake->lock);
+    fake->records[0].bytes[fake->records[0].size - 1] ^= 1;
+    pthread_mutex_unlock(&fake->lock);
+    aic_error error;
+    assert_int_equal(aic_cache_verify(table->cache, &error), AIC_DAMAGED);
+    assert_non_null(strstr(error.message, "storage, entry "));
+}
+
+/* ---- dictionaries ---- */
+
+static char *record_like_answer(unsigned n)
+{
+    char *text = malloc(2048);
+    int size = snprintf(text, 2048,
+                        "{\"id\":\"resp-%08x\",\"object\":\"response\",\"model\":\"medium-%u\",\"choices\":[{\"index\":0,\"message\":"
+                        "{\"role\":\"assistant\",\"content\":\"", n * 2654435761U, n % 3);
+    static const char *const words[] = {"The capital ", "of the region ", "is known for ", "its long history ", "and for its ", "museums. ",
+                                        "Visitors often ", "remember the river ", "that crosses it ", "from north to south. "};
+    unsigned seed = n;
+    for (int i = 0; i < 80; i++) size += snprintf(text + size, 2048 - (size_t)size, "%s", words[rand_r(&seed) % 10]);
+    snprintf(text + size, 2048 - (size_t)size, "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":%u}}", n % 977);
+    return text;
+}
+
+static void put_answers(aic_cache *cache, unsigned from, unsigned until)
+{
+    for (unsigned n = from; n < until; n++) {
+        char text[16], *response = record_like_answer(n);
+        snprintf(text, sizeof text, "%u", n);
+        assert_int_equal(put_text(cache, "chat", text, response), AIC_OK);
+        free(response);
+    }
+}
+
+static void answers_are_there(aic_cache *cache, unsigned from, unsigned until)
+{
+    for (unsigned n = from; n < until; n++) {
+        char text[16], *response = record_like_answer(n);
+        snprintf(text, sizeof text, "%u", n);
+        char seen = look(cache, "chat", text, response);
+        if (seen != 's' && seen != 'm') fail_msg("answer %u: %c", n, seen);
+        free(response);
+    }
+}
+
+static void dictionaries_survive_a_restart(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    table_open(table);
+    put_answers(table->cache, 0, 600);
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    assert_true(stats_of(table->cache).dictionaries >= 1);
+    aic_stats before = stats_of(table->cache);
+    put_answers(table->cache, 600, 900);
+    aic_stats after = stats_of(table->cache);
+    /* It pays: the ratio with the dictionary is better than without. */
+    double with = (double)(after.compression_bytes_in - before.compression_bytes_in) /
+                  (double)(after.compression_bytes_out - before.compression_bytes_out);
+    double without = (double)before.compression_bytes_in / (double)before.compression_bytes_out;
+    print_message("compression x%.2f without, x%.2f with a dictionary\n", without, with);
+    assert_true(with > without);
+    aic_cache_close(&table->cache);
+    table_open(table);
+    assert_true(stats_of(table->cache).dictionaries >= 1);
+    answers_are_there(table->cache, 0, 900);
+    assert_int_equal(stats_of(table->cache).damaged, 0);
+    assert_int_equal(aic_cache_verify(table->cache, NULL), AIC_OK);
+}
+
+static void a_dictionary_that_is_gone_is_a_miss(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    table->options.data_dir = table->dir.path; /* for the secret: the keys are the same after the restart */
+    struct fake_tier *fake = table_open_fake(table);
+    fake->keep = true;
+    put_answers(table->cache, 0, 600);
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    assert_true(fake->blob_count >= 1);
+    put_answers(table->cache, 600, 610);
+    aic_cache_close(&table->cache);
+    while (fake->blob_count > 0) free(fake->blobs[--fake->blob_count].bytes);
+    fake->keep = false;
+    assert_int_equal(cache_open(&table->options, &fake->tier, &table->cache, NULL), AIC_OK);
+    assert_int_equal(stats_of(table->cache).dictionaries, 0);
+    char *response = record_like_answer(605);
+    aic_request request = request_of("chat", "605");
+    aic_hit *hit;
+    aic_view got;
+    assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
+    assert_int_equal(aic_hit_response(hit, &got), AIC_DAMAGED);
+    aic_hit_release(&hit);
+    assert_int_equal(look(table->cache, "chat", "605", NULL), '-');
+    assert_int_equal(stats_of(table->cache).damaged, 1);
+    free(response);
+}
+
+static void old_dictionaries_leave_with_their_last_entry(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    struct fake_tier *fake = table_open_fake(table);
+    put_answers(table->cache, 0, 300);
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).dictionaries, 1);
+    put_answers(table->cache, 300, 310);
+    /* A newer one from elsewhere takes its place: the one that was trained, again, under a higher number, is what another daemon would have left. */
+    uint32_t ids[4];
+    aic_view first = {fake->blobs[0].bytes, fake->blobs[0].size};
+    char *copy = malloc(first.size);
+    memcpy(copy, first.data, first.size);
+    uint32_t id;
+    memcpy(&id, copy + 4, 4); /* a dictionary carries its id after its magic number, little-endian */
+    id++;
+    memcpy(copy + 4, &id, 4);
+    assert_int_equal(codec_add_dictionary(cache_codec(table->cache), AIC_LITERAL("default"), id, (aic_view){copy, first.size}), AIC_OK);
+    free(copy);
+    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 1);
+    for (int i = 0; i < 40; i++) { /* it stays while entries need it */
+        hand_turn(&table->hand, 61);
+        cache_tick(table->cache);
+    }
+    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 1);
+    answers_are_there(table->cache, 0, 310);
+    aic_filter filter = {.all = true};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    for (int i = 0; i < 40; i++) {
+        hand_turn(&table->hand, 61);
+        cache_tick(table->cache);
+    }
+    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 0);
+    assert_int_equal(fake->blob_count, 0);
+}
+
+/* ---- the secret ---- */
+
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static _Atomic unsigned warnings;
+
+static void count_warnings(void *context, aic_log_level level, const char *line)
+{
+    (void)context;
+    if (level == AIC_LOG_WARNING && strstr(line, "secret") != NULL) atomic_fetch_add(&warnings, 1);
+}
+
+static void the_secret(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    table->options.log = count_warnings;
+    table_open(table);
+    char path[128];
+    snprintf(path, sizeof path, "%s/secret", table->dir.path);
+    struct stat entry;
+    assert_int_equal(stat(path, &entry), 0);
+    assert_int_equal(entry.st_mode & 0777, 0600);
+    assert_int_equal(entry.st_size, 65);
+    aic_key first, again, other;
+    aic_request request = request_of("qa", "x");
+    assert_int_equal(aic_cache_key(table->cache, &request, &first, NULL), AIC_OK);
+    aic_cache_close(&table->cache);
+    table_open(table);
+    assert_int_equal(aic_cache_key(table->cache, &request, &again, NULL), AIC_OK);
+    assert_memory_equal(&first, &again, sizeof first);
+    aic_cache_close(&table->cache);
+
+    char shared[128];
+    snprintf(shared, sizeof shared, "%s/shared", table->dir.path);
+    table->options.secret_file = shared;
+    aic_error error;
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_IO);
+    assert_string_equal(error.field, "secret_file");
+    write_file(shared, "too short\n", 0600);
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_INVALID);
+    write_file(shared, "a secret of more than sixteen bytes\n", 0600);
+    assert_int_equal(atomic_load(&warnings), 0);
+    table_open(table);
+    assert_int_equal(aic_cache_key(table->cache, &request, &other, NULL), AIC_OK);
+    assert_memory_not_equal(&first, &other, sizeof first);
+    aic_cache_close(&table->cache);
+    write_file(shared, "a secret of more than sixteen bytes", 0644); /* the same without the line's end, and readable */
+    table_open(table);
+    assert_int_equal(atomic_load(&warnings), 1);
+    assert_int_equal(aic_cache_key(table->cache, &request, &again, NULL), AIC_OK);
+    assert_memory_equal(&again, &other, sizeof first);
+}
+
+static void directories_that_do_not_do(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_error error;
+    char path[128];
+    snprintf(path, sizeof path, "%s/file", table->dir.path);
+    write_file(path, "x", 0600);
+    table->options.data_dir = path;
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_IO);
+    assert_string_equal(error.field, "data_dir");
+    assert_non_null(strstr(error.message, "irectory"));
+    snprintf(path, sizeof path, "%s/no/such", table->dir.path);
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_IO);
+    table->options = (aic_options){.storage = AIC_STORAGE_LMDB};
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_INVALID);
+    assert_string_equal(error.field, "data_dir");
+    table->options = (aic_options){.compression_level = 20};
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_INVALID);
+    assert_string_equal(error.field, "compression.level");
+    assert_null(table->cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_damaged_record_is_a_miss, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_changed_byte_gets_through, setup, teardown),
+        cmocka_unit_test_setup_teardown(verify_finds_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, setup, teardown),
+        cmocka_unit_test_setup_teardown(old_dictionaries_leave_with_their_last_entry, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_secret, setup, teardown),
+        cmocka_unit_test_setup_teardown(directories_that_do_not_do, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
