@@ -28,12 +28,13 @@ static bool is_draining(struct store *store, const struct pin *pin)
 }
 
 /* Memory for a copy, from the budget and the pool; at most one entry is evicted for it. */
-static bool take_copy(struct store *store, struct shard *shard, const struct pin *pin, handle *copy, uint64_t *footprint)
+static bool take_copy(struct store *store, const struct pin *pin, handle *copy, uint64_t *footprint)
 {
     uint64_t bytes = entry_weight(pin->entry), granules;
-    uint64_t now_ms = clock_wall_ms(store->clock);
     if (!budget_take(&store->budget, bytes, 0)) {
-        if (store_evict(store, shard, bytes, 0, now_ms) == 0) return false;
+        struct credit credit = {0};
+        store_evict(store, bytes, 0, clock_wall_ms(store->clock), &credit);
+        credit_settle(store, &credit);
         if (!budget_take(&store->budget, bytes, 0)) return false;
     }
     if (pool_take(&store->pool, entry_size(pin->entry), bytes / GRANULE_BYTES, copy, &granules) == POOL_TAKEN) {
@@ -66,7 +67,7 @@ static bool move(struct store *store, const struct pin *pin)
     handle from = pool_handle(&store->pool, pin->entry), copy;
     struct credit credit = {0};
     activity_begin(shard);
-    bool has_room = take_copy(store, shard, pin, &copy, &footprint);
+    bool has_room = take_copy(store, pin, &copy, &footprint);
     if (has_room) {
         copy_value(store, pin, pool_entry(&store->pool, copy));
         pthread_mutex_lock(&shard->lock);

@@ -14,7 +14,10 @@
 #ifndef STORE_GHOST_H
 #define STORE_GHOST_H
 
+#include "store/hash.h"
 #include "store/region.h"
+
+#include <stdatomic.h>
 
 enum { GHOST_SLOTS = 16, GHOST_LINE_BYTES = 32 };
 
@@ -22,11 +25,23 @@ enum ghost_kind { GHOST_NONE = 0, GHOST_EVICTED_EARLY, GHOST_EVICTED_MAIN };
 
 struct ghost {
     struct region lines;
-    uint32_t count;      /* lines in use */
+    _Atomic uint32_t count; /* lines in use; relaxed, as table.count */
     uint32_t swept;      /* the next line to rid of what is too old */
     uint32_t epoch;      /* 1..15 */
     uint64_t epoch_fill; /* bytes evicted in this epoch */
 };
+
+static inline uint32_t ghost_count(const struct ghost *ghost)
+{
+    return atomic_load_explicit(&ghost->count, memory_order_relaxed);
+}
+
+/* Brings the line of a hash closer, as table_prefetch(). */
+static inline void ghost_prefetch(const struct ghost *ghost, uint64_t hash)
+{
+    uint32_t count = ghost_count(ghost);
+    if (count > 0) __builtin_prefetch(ghost->lines.base + (size_t)linear_bucket(hash, count) * GHOST_LINE_BYTES);
+}
 
 void ghost_init(struct ghost *ghost, struct mem *mem, char *lines, size_t lines_bytes);
 /* Notes an eviction of `weight` bytes from a cache that holds `held` bytes. */

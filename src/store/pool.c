@@ -57,6 +57,8 @@ void pool_set_limit(struct pool *pool, uint64_t max_bytes)
     uint64_t arenas = (max_bytes + max_bytes / 32) / ARENA_BYTES + 2;
     pthread_mutex_lock(&pool->lock);
     pool->limit = arenas < pool->arena_count ? (uint32_t)arenas : pool->arena_count - 1;
+    /* What lies in holes at the limit; keeping less would map and return the same arenas all day. */
+    atomic_store_explicit(&pool->kept_whole, pool->limit / 32 + 2, memory_order_relaxed);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -124,12 +126,10 @@ aic_status pool_grow(struct pool *pool)
     return usable ? AIC_OK : AIC_NO_MEMORY;
 }
 
-/* Empty arenas that are kept so that a store at its limit does not map and return the same one all day. */
-enum { KEPT_WHOLE = 2 };
-
 bool pool_wants_trim(const struct pool *pool)
 {
-    return atomic_load_explicit(&pool->whole, memory_order_relaxed) > KEPT_WHOLE;
+    return atomic_load_explicit(&pool->whole, memory_order_relaxed) >
+           atomic_load_explicit(&pool->kept_whole, memory_order_relaxed);
 }
 
 void pool_trim(struct pool *pool)
@@ -137,7 +137,7 @@ void pool_trim(struct pool *pool)
     for (;;) {
         uint32_t arena = 0;
         pthread_mutex_lock(&pool->lock);
-        handle at = pool->holes.whole > KEPT_WHOLE ? holes_find(&pool->holes, ARENA_GRANULES) : 0;
+        handle at = pool_wants_trim(pool) ? holes_find(&pool->holes, ARENA_GRANULES) : 0;
         if (at != 0) {
             holes_remove(&pool->holes, at);
             note_whole(pool);

@@ -4,7 +4,8 @@
  * The problem: values of 0.5 to 50 KB come and go in any order for months. Size classes waste 10 % and let one class starve another; a general allocator
  * keeps what it once had. Here any run of 64-byte granules can become any entry: it is taken in one piece from a hole that is long enough, and in several
  * pieces when there is none, so memory that is free is always usable and an entry wastes 32 bytes on average. The number of arenas is bounded: the limit in bytes,
- * plus 3 % and two arenas for what lies in holes. Freed runs merge; an arena that becomes empty goes back to the kernel at once (two are kept).
+ * plus 3 % and two arenas for what lies in holes. Freed runs merge; arenas that become empty go back to the kernel at once, but
+ * for as many as lie in holes at the limit anyway.
  *
  * Arenas are aligned and advised as huge pages: random reads over gigabytes of 4 KiB pages miss the TLB on every access.
  *
@@ -39,7 +40,8 @@ struct pool {
     uint64_t taken;       /* granules */
     struct holes holes;
     pthread_mutex_t lock;
-    _Atomic uint32_t whole; /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
+    _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
+    _Atomic uint32_t kept_whole; /* more empty arenas than these are returned; relaxed: as above */
 };
 
 /* Reserves addresses for `reserve_bytes` of entries. AIC_NO_MEMORY. */
@@ -84,6 +86,14 @@ void pool_undrain(struct pool *pool);
 uint64_t pool_resident_bytes(struct pool *pool);
 /* Recounts holes and arenas; NULL, or what is wrong. */
 const char *pool_verify(struct pool *pool);
+
+/* Brings closer what giving this run back will look at. */
+static inline void pool_prefetch(const struct pool *pool, handle at, uint32_t granules)
+{
+    __builtin_prefetch(&pool->edges[at / 64], 1);
+    __builtin_prefetch(pool->base + (size_t)(at + granules) * GRANULE_BYTES, 1);
+    __builtin_prefetch(pool->base + (size_t)(at - 1) * GRANULE_BYTES, 1);
+}
 
 static inline struct entry *pool_entry(const struct pool *pool, handle at)
 {

@@ -43,21 +43,28 @@ static aic_status admit_locked(const struct putting *putting, handle *old)
     return entry_is_expired(pool_entry(&putting->store->pool, *old), putting->now_ms) ? AIC_OK : AIC_EXISTS;
 }
 
-/* Removes the older value, so that nobody is served what was overwritten. `unless_pinned`: only if its bytes come back at once. */
-static aic_status remove_older(struct putting *putting, bool unless_pinned)
+/* Removes the older value, so that nobody is served what was overwritten. The lock is held. */
+static void remove_older_locked(struct putting *putting, handle old)
 {
+    struct entry *entry = pool_entry(&putting->store->pool, old);
+    shard_detach_locked(putting->shard, putting->store, putting->hash, entry, old, &putting->credit);
+    entry_drop(putting->store, old, &putting->credit);
+    putting->shard->counts.replaced++;
+}
+
+/* The budget is used up: room is made in the key's own shard, at the cost of its older value first, of others if it holds its share. */
+static aic_status make_room(struct putting *putting, uint64_t bytes)
+{
+    enum { BATCH = 16 };
     struct shard *shard = putting->shard;
+    struct store *store = putting->store;
     handle old;
     pthread_mutex_lock(&shard->lock);
     aic_status status = admit_locked(putting, &old);
-    if (status == AIC_OK && old != 0) {
-        struct entry *entry = pool_entry(&putting->store->pool, old);
-        if (!unless_pinned || !entry_is_pinned(entry)) {
-            shard_detach_locked(shard, putting->store, putting->hash, entry, old, &putting->credit);
-            entry_drop(putting->store, old, &putting->credit);
-            shard->counts.replaced++;
-        }
-    }
+    /* A pinned one stays until it is replaced: its bytes would not come back now. */
+    if (status == AIC_OK && old != 0 && !entry_is_pinned(pool_entry(&store->pool, old))) remove_older_locked(putting, old);
+    if (status == AIC_OK && shard_is_heavy(shard, store))
+        shard_evict_locked(shard, store, bytes, 1, BATCH, putting->now_ms, &putting->credit);
     pthread_mutex_unlock(&shard->lock);
     return status;
 }
@@ -73,8 +80,19 @@ static aic_status fill_credit(struct putting *putting, uint64_t bytes)
             credit->entries += places;
             return AIC_OK;
         }
-        if (store_evict(putting->store, putting->shard, more, places, putting->now_ms) == 0) return AIC_FULL;
+        if (store_evict(putting->store, bytes, 1, putting->now_ms, credit) == 0) return AIC_FULL;
     }
+}
+
+/* What an eviction brought beyond the need goes back at once when it is much: others may be looking for it. */
+static void give_surplus(struct putting *putting, uint64_t bytes)
+{
+    enum { MUCH = 4096 };
+    struct credit *credit = &putting->credit;
+    if (credit->bytes < bytes + MUCH && credit->entries <= 1) return;
+    struct credit surplus = {.bytes = credit->bytes - bytes, .entries = credit->entries - 1};
+    *credit = (struct credit){.bytes = bytes, .entries = 1};
+    credit_settle(putting->store, &surplus);
 }
 
 static aic_status reserve(struct putting *putting)
@@ -85,10 +103,23 @@ static aic_status reserve(struct putting *putting)
         putting->credit = (struct credit){.bytes = bytes, .entries = 1};
         return AIC_OK;
     }
-    TRY(remove_older(putting, true));
-    if (fill_credit(putting, bytes) == AIC_OK) return AIC_OK;
-    /* The index can do without its next bucket. */
-    return fill_credit(putting, putting->need);
+    TRY(make_room(putting, bytes));
+    if (fill_credit(putting, bytes) != AIC_OK) {
+        /* The index can do without its next bucket. */
+        bytes = putting->need;
+        TRY(fill_credit(putting, bytes));
+    }
+    give_surplus(putting, bytes);
+    return AIC_OK;
+}
+
+/* There are bytes in the budget but no memory for them: what goes now leaves holes. */
+static aic_status evict_more(struct putting *putting)
+{
+    struct credit credit = {0};
+    unsigned gone = store_evict(putting->store, putting->need, 0, putting->now_ms, &credit);
+    credit_settle(putting->store, &credit);
+    return gone > 0 ? AIC_OK : AIC_FULL;
 }
 
 static aic_status allocate(struct putting *putting)
@@ -110,7 +141,7 @@ static aic_status allocate(struct putting *putting)
             status = fill_credit(putting, max_granules * GRANULE_BYTES);
             break;
         case POOL_FULL:
-            if (store_evict(store, putting->shard, putting->need, 0, putting->now_ms) == 0) status = AIC_FULL;
+            status = evict_more(putting);
             break;
         }
         if (status != AIC_OK) return status;
@@ -178,7 +209,11 @@ static aic_status put_value(struct putting *putting)
 /* Nothing was stored: takes the older value away as well, and counts. */
 static aic_status refuse(struct putting *putting, aic_status status, _Atomic uint64_t *count)
 {
-    aic_status removed = remove_older(putting, false);
+    handle old;
+    pthread_mutex_lock(&putting->shard->lock);
+    aic_status removed = admit_locked(putting, &old);
+    if (removed == AIC_OK && old != 0) remove_older_locked(putting, old);
+    pthread_mutex_unlock(&putting->shard->lock);
     if (removed != AIC_OK) return removed;
     if (count != NULL) atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
     return status;
@@ -190,6 +225,12 @@ aic_status store_put(struct store *store, const struct store_put *put)
     for (size_t i = 0; i < put->part_count; i++) size += put->parts[i].iov_len;
     struct putting putting = {.store = store, .put = put, .hash = hash_key(&put->key)};
     putting.shard = shard_of(store, putting.hash);
+    /* Four lines that will be missed, all at once: the key's bucket and ghost, and those of who will probably go for it. */
+    uint64_t victim = atomic_load_explicit(&putting.shard->next_victim, memory_order_relaxed);
+    table_prefetch(&putting.shard->table, putting.hash);
+    table_prefetch(&putting.shard->table, victim);
+    ghost_prefetch(&putting.shard->ghost, putting.hash);
+    ghost_prefetch(&putting.shard->ghost, victim);
     putting.now_ms = clock_wall_ms(store->clock);
     bool fits = size <= store->max_item_bytes && size <= ENTRY_MAX_VALUE;
     if (fits) {

@@ -51,9 +51,9 @@ static struct region *region_of(struct shard *shard, unsigned number)
 /* Bytes of a region that are in use. The lock is held. */
 static size_t region_used(const struct shard *shard, unsigned number)
 {
-    if (number == 0) return (size_t)shard->table.count * BUCKET_BYTES;
+    if (number == 0) return (size_t)table_count(&shard->table) * BUCKET_BYTES;
     if (number == 1) return (size_t)shard->table.spill_made * BUCKET_BYTES;
-    return (size_t)shard->ghost.count * GHOST_LINE_BYTES;
+    return (size_t)ghost_count(&shard->ghost) * GHOST_LINE_BYTES;
 }
 
 /* Is a region nearly used up? The lock is held. */
@@ -251,55 +251,62 @@ void shard_expire_locked(struct shard *shard, struct store *store, uint64_t hash
     shard_detach_locked(shard, store, hash, entry, at, credit);
 }
 
-unsigned shard_evict(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
-                     uint64_t now_ms)
+enum { EVICT_BATCH = 16 }; /* few at a time: other threads want the lock too */
+
+static void evict_one(struct shard *shard, struct store *store, handle at, uint64_t now_ms, struct credit *credit)
+{
+    struct entry *entry = pool_entry(&store->pool, at);
+    uint64_t hash = hash_key(&entry->key), weight = entry_weight(entry);
+    pool_prefetch(&store->pool, at, (uint32_t)(weight / GRANULE_BYTES));
+    if (entry_is_expired(entry, now_ms)) {
+        shard_expire_locked(shard, store, hash, entry, at, now_ms, credit);
+    } else {
+        shard->counts.evicted_capacity++;
+        if (!entry_is_hit(entry)) shard->counts.evicted_unused++;
+        shard->counts.oldest_evicted_ms = entry_idle_ms(entry, now_ms);
+        shard->counts.evicted_at_ms = now_ms;
+        ghost_add(&shard->ghost, hash, entry_queue(entry) == QUEUE_MAIN, weight, policy_bytes(&shard->policy));
+        shard_detach_locked(shard, store, hash, entry, at, credit);
+    }
+    entry_drop(store, at, credit);
+}
+
+/* Leaves the hash of the probable next victim for whoever puts into this shard next. */
+static void note_next_victim(struct shard *shard, struct store *store)
+{
+    const struct queue *queues = shard->policy.queues;
+    handle at = queues[QUEUE_SMALL].tail != 0 ? queues[QUEUE_SMALL].tail : queues[QUEUE_MAIN].tail;
+    if (at == 0) return;
+    uint64_t hash = hash_key(&pool_entry(&store->pool, at)->key);
+    atomic_store_explicit(&shard->next_victim, hash, memory_order_relaxed);
+}
+
+unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
+                            uint64_t now_ms, struct credit *credit)
 {
     unsigned gone = 0;
-    uint64_t freed = 0;
-    struct credit credit = {0};
-    pthread_mutex_lock(&shard->lock);
-    while (gone < max && (freed < bytes || gone < entries)) {
+    while (gone < max && (credit->bytes < bytes || credit->entries < entries)) {
         handle at = shard->policy.ops->victim(&shard->policy);
         if (at == 0) break;
-        struct entry *entry = pool_entry(&store->pool, at);
-        uint64_t hash = hash_key(&entry->key);
-        freed += entry_weight(entry);
+        evict_one(shard, store, at, now_ms, credit);
         gone++;
-        if (entry_is_expired(entry, now_ms)) {
-            shard_expire_locked(shard, store, hash, entry, at, now_ms, &credit);
-        } else {
-            shard->counts.evicted_capacity++;
-            if (!entry_is_hit(entry)) shard->counts.evicted_unused++;
-            shard->counts.oldest_evicted_ms = entry_idle_ms(entry, now_ms);
-            shard->counts.evicted_at_ms = now_ms;
-            ghost_add(&shard->ghost, hash, entry_queue(entry) == QUEUE_MAIN, entry_weight(entry),
-                      policy_bytes(&shard->policy));
-            shard_detach_locked(shard, store, hash, entry, at, &credit);
-        }
-        entry_drop(store, at, &credit);
     }
-    credit_settle(store, &credit);
-    pthread_mutex_unlock(&shard->lock);
+    if (gone > 0) note_next_victim(shard, store);
     return gone;
 }
 
-unsigned store_evict(struct store *store, struct shard *shard, uint64_t bytes, uint64_t entries, uint64_t now_ms)
+unsigned store_evict(struct store *store, uint64_t bytes, uint64_t entries, uint64_t now_ms, struct credit *credit)
 {
-    /* Few at a time: other threads want the lock too. */
-    enum { BATCH = 16 };
-    uint64_t share = budget_max_bytes(&store->budget) / store->shard_count;
-    if (atomic_load_explicit(&shard->footprint, memory_order_relaxed) >= share) {
-        unsigned gone = shard_evict(shard, store, bytes, entries, BATCH, now_ms);
-        if (gone > 0) return gone;
-    }
-    /* This shard holds less than its share: another one holds more. One round for such, one for any. */
+    /* First round: shards that hold their share. Second: any that holds something. */
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < store->shard_count; i++) {
-            unsigned number = atomic_fetch_add_explicit(&store->hand, 1, memory_order_relaxed) % store->shard_count;
-            struct shard *other = &store->shards[number];
-            uint64_t held = atomic_load_explicit(&other->footprint, memory_order_relaxed);
-            if (held == 0 || (round == 0 && held < share)) continue;
-            unsigned gone = shard_evict(other, store, bytes, entries, BATCH, now_ms);
+            unsigned number = atomic_fetch_add_explicit(&store->hand, 1, memory_order_relaxed) & (store->shard_count - 1);
+            struct shard *shard = &store->shards[number];
+            if (atomic_load_explicit(&shard->footprint, memory_order_relaxed) == 0) continue;
+            if (round == 0 && !shard_is_heavy(shard, store)) continue;
+            pthread_mutex_lock(&shard->lock);
+            unsigned gone = shard_evict_locked(shard, store, bytes, entries, EVICT_BATCH, now_ms, credit);
+            pthread_mutex_unlock(&shard->lock);
             if (gone > 0) return gone;
         }
     }
@@ -312,7 +319,7 @@ unsigned store_evict(struct store *store, struct shard *shard, uint64_t bytes, u
 static const char *verify_entries(struct shard *shard, struct store *store)
 {
     uint64_t entries = 0, values = 0, footprint = 0;
-    for (uint32_t bucket = 0; bucket < shard->table.count; bucket++) {
+    for (uint32_t bucket = 0; bucket < table_count(&shard->table); bucket++) {
         uint32_t length = table_chain_length(&shard->table, bucket);
         for (uint32_t place = 0; place < length; place++) {
             handle at = table_chain_at(&shard->table, bucket, place);

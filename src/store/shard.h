@@ -34,6 +34,7 @@ struct shard {
     uint64_t entries, value_bytes;
     _Atomic uint64_t footprint; /* granules of its entries in bytes; written under the lock, read by others as a hint (relaxed) */
     _Atomic uint32_t wants;     /* bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint */
+    _Atomic uint64_t next_victim; /* hash of who will probably go next, to prefetch for; relaxed: a hint */
     struct shard_counts counts;
     struct ghost ghost;
     struct wheel wheel;
@@ -48,7 +49,7 @@ struct store {
     struct mem *mem;
     const aic_clock *clock;
     uint64_t reserve_bytes, max_item_bytes;
-    unsigned shard_count, shard_shift;
+    unsigned shard_count, shard_bits, shard_shift;
     struct shard *shards; /* aligned within the block below */
     void *shard_block;
     size_t shard_block_bytes;
@@ -101,9 +102,11 @@ void credit_settle(struct store *store, struct credit *credit);
 /* Removes an expired entry and counts it. */
 void shard_expire_locked(struct shard *shard, struct store *store, uint64_t hash, struct entry *entry, handle at,
                          uint64_t now_ms, struct credit *credit);
-/* Evicts until `bytes` and `entries` came free, or nothing more can go, or `max` went. Takes the lock. Returns how many went. */
-unsigned shard_evict(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
-                     uint64_t now_ms);
+/*
+ * Evicts until the credit holds at least `bytes` and `entries`, or nothing more can go, or `max` went. Returns how many went.
+ */
+unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
+                            uint64_t now_ms, struct credit *credit);
 /* Puts `to`, a copy, in the exact place of `from` in every structure. `from` is the caller's afterwards: entry_drop(). */
 void shard_move_locked(struct shard *shard, struct store *store, uint64_t hash, handle from, handle to);
 
@@ -139,7 +142,14 @@ static inline void activity_end(struct shard *shard)
     atomic_fetch_sub(&shard->activity, 1);
 }
 
-/* Evicts anywhere, beginning near `shard`, until something came free. Returns how many entries went. */
-unsigned store_evict(struct store *store, struct shard *shard, uint64_t bytes, uint64_t entries, uint64_t now_ms);
+/* Does it hold its share of the budget, so that it is its turn to evict? */
+static inline bool shard_is_heavy(const struct shard *shard, const struct store *store)
+{
+    uint64_t held = atomic_load_explicit(&shard->footprint, memory_order_relaxed);
+    return held > 0 && held >= budget_max_bytes(&store->budget) >> store->shard_bits;
+}
+
+/* Evicts anywhere until the credit holds that much or a few went. Returns how many went. No lock may be held; within activity. */
+unsigned store_evict(struct store *store, uint64_t bytes, uint64_t entries, uint64_t now_ms, struct credit *credit);
 
 #endif

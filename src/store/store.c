@@ -52,11 +52,6 @@ static aic_status make_shards(struct store *store, aic_policy policy, size_t reg
     return AIC_OK;
 }
 
-static unsigned log2_of(unsigned power)
-{
-    return (unsigned)__builtin_ctz(power);
-}
-
 aic_status store_create(const struct store_options *options, struct store **out)
 {
     unsigned shards = options->shards == 0 ? default_shards() : options->shards;
@@ -67,7 +62,8 @@ aic_status store_create(const struct store_options *options, struct store **out)
     store->clock = options->clock;
     store->max_item_bytes = options->max_item_bytes;
     store->shard_count = shards;
-    store->shard_shift = shards == 1 ? 63 : 64 - log2_of(shards);
+    store->shard_bits = (unsigned)__builtin_ctz(shards);
+    store->shard_shift = shards == 1 ? 63 : 64 - store->shard_bits;
     store->reserve_bytes = options->max_bytes > (256ull << 20) ? 4 * options->max_bytes : 1ull << 30;
     if (store->reserve_bytes > MAX_RESERVE_BYTES) store->reserve_bytes = MAX_RESERVE_BYTES;
     budget_init(&store->budget, options->max_bytes, options->max_entries);
@@ -128,8 +124,10 @@ static aic_status pin_locked(struct store *store, struct shard *shard, uint64_t 
 
 aic_status store_get(struct store *store, const aic_key *key, struct pin *pin)
 {
-    uint64_t hash = hash_key(key), now_ms = clock_wall_ms(store->clock);
+    uint64_t hash = hash_key(key);
     struct shard *shard = shard_of(store, hash);
+    table_prefetch(&shard->table, hash);
+    uint64_t now_ms = clock_wall_ms(store->clock);
     struct credit credit = {0};
     pthread_mutex_lock(&shard->lock);
     aic_status status = pin_locked(store, shard, hash, key, now_ms, pin, &credit);
@@ -148,8 +146,10 @@ aic_status store_get(struct store *store, const aic_key *key, struct pin *pin)
 
 aic_status store_peek(struct store *store, const aic_key *key, struct pin *pin)
 {
-    uint64_t hash = hash_key(key), now_ms = clock_wall_ms(store->clock);
+    uint64_t hash = hash_key(key);
     struct shard *shard = shard_of(store, hash);
+    table_prefetch(&shard->table, hash);
+    uint64_t now_ms = clock_wall_ms(store->clock);
     struct credit credit = {0};
     pthread_mutex_lock(&shard->lock);
     aic_status status = pin_locked(store, shard, hash, key, now_ms, pin, &credit);
@@ -247,7 +247,7 @@ static bool scan_bucket(struct store *store, struct shard *shard, uint64_t *plac
 {
     const struct table *table = &shard->table;
     uint64_t hash_there = hash_reverse(*place << (64 - CURSOR_BITS));
-    uint32_t bucket = linear_bucket(hash_there, table->count);
+    uint32_t bucket = linear_bucket(hash_there, table_count(table));
     uint32_t length = table_chain_length(table, bucket);
     for (;;) {
         handle next = 0;
@@ -265,7 +265,7 @@ static bool scan_bucket(struct store *store, struct shard *shard, uint64_t *plac
         scan_pin(store, shard, next, &out[(*count)++]);
         *place = next_place + 1;
     }
-    unsigned bits = bucket_bits(bucket, table->count);
+    unsigned bits = bucket_bits(bucket, table_count(table));
     uint64_t start = place_of(bucket), width = 1ull << (CURSOR_BITS - bits);
     *place = (start + width) & ((1ull << CURSOR_BITS) - 1);
     return true;
@@ -280,7 +280,7 @@ size_t store_scan(struct store *store, uint64_t *cursor, struct pin *out, size_t
         struct shard *shard = &store->shards[number];
         bool is_done = false, is_full = false;
         pthread_mutex_lock(&shard->lock);
-        while (!is_done && !is_full && shard->table.count > 0) {
+        while (!is_done && !is_full && table_count(&shard->table) > 0) {
             is_full = !scan_bucket(store, shard, &place, now_ms, out, max, &count);
             is_done = !is_full && place == 0;
         }
@@ -338,11 +338,16 @@ aic_status store_resize(struct store *store, uint64_t max_bytes, uint64_t max_en
     pthread_mutex_lock(&store->resize_lock);
     budget_set(&store->budget, max_bytes, max_entries);
     pool_set_limit(&store->pool, max_bytes);
+    activity_begin(&store->shards[0]);
     for (;;) {
+        struct credit credit = {0};
         budget_excess(&store->budget, &bytes, &entries);
         if (bytes == 0 && entries == 0) break;
-        if (store_evict(store, &store->shards[0], bytes, entries, now_ms) == 0) break;
+        unsigned gone = store_evict(store, bytes, entries, now_ms, &credit);
+        credit_settle(store, &credit);
+        if (gone == 0) break;
     }
+    activity_end(&store->shards[0]);
     for (unsigned i = 0; i < store->shard_count; i++) shard_return(&store->shards[i]);
     pthread_mutex_unlock(&store->resize_lock);
     trim(store);

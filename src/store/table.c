@@ -4,13 +4,17 @@
 #include "store/hash.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { TAG_SHIFT = 8, TAG_BITS = 16 };
 
 void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes, char *spills,
                 size_t spills_bytes)
 {
-    *table = (struct table){.base = base};
+    memset(table, 0, sizeof *table);
+    table->base = base;
     region_init(&table->buckets, mem, buckets, buckets_bytes);
     region_init(&table->spills, mem, spills, spills_bytes);
 }
@@ -38,6 +42,11 @@ static const struct entry *entry_of(const struct table *table, handle at)
 static uint16_t tag_of(uint64_t hash)
 {
     return (uint16_t)(hash >> TAG_SHIFT);
+}
+
+static void set_count(struct table *table, uint32_t count)
+{
+    atomic_store_explicit(&table->count, count, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------------------------- where bytes come and go -- */
@@ -81,15 +90,23 @@ static void give_spill(struct table *table, uint32_t spill, uint64_t *credit)
 static unsigned match_tags(const struct bucket *bucket, uint16_t tag)
 {
     unsigned mask = 0;
-    for (unsigned slot = 0; slot < BUCKET_SLOTS; slot++) mask |= (unsigned)(bucket->tags[slot] == tag) << slot;
+#ifdef __SSE2__
+    __m128i tags = _mm_loadu_si128((const __m128i *)(const void *)bucket->tags);
+    __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag));
+    mask = (unsigned)_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128()));
+    const unsigned done = 8;
+#else
+    const unsigned done = 0;
+#endif
+    for (unsigned slot = done; slot < BUCKET_SLOTS; slot++) mask |= (unsigned)(bucket->tags[slot] == tag) << slot;
     return mask;
 }
 
 handle table_find(const struct table *table, uint64_t hash, const aic_key *key)
 {
-    if (table->count == 0) return 0;
+    if (table_count(table) == 0) return 0;
     uint16_t tag = tag_of(hash);
-    for (const struct bucket *bucket = bucket_at(table, linear_bucket(hash, table->count)); bucket != NULL;
+    for (const struct bucket *bucket = bucket_at(table, linear_bucket(hash, table_count(table))); bucket != NULL;
          bucket = next_of(table, bucket)) {
         for (unsigned mask = match_tags(bucket, tag); mask != 0; mask &= mask - 1) {
             handle at = bucket->entries[__builtin_ctz(mask)];
@@ -102,7 +119,7 @@ handle table_find(const struct table *table, uint64_t hash, const aic_key *key)
 /* The slot that holds `at`; it must be there. */
 static struct bucket *slot_of(const struct table *table, uint64_t hash, handle at, unsigned *slot)
 {
-    for (struct bucket *bucket = bucket_at(table, linear_bucket(hash, table->count)); bucket != NULL;
+    for (struct bucket *bucket = bucket_at(table, linear_bucket(hash, table_count(table))); bucket != NULL;
          bucket = next_of(table, bucket)) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
             if (bucket->entries[i] != at) continue;
@@ -147,13 +164,13 @@ static bool moves(const struct table *table, handle at, uint16_t tag, unsigned l
  */
 static void split(struct table *table, uint64_t *credit)
 {
-    unsigned level = linear_level(table->count);
-    struct bucket *low = bucket_at(table, table->count - (1u << level));
+    unsigned level = linear_level(table_count(table));
+    struct bucket *low = bucket_at(table, table_count(table) - (1u << level));
     struct bucket *high = bucket_at(table, table->count);
     struct bucket from = *low;
     memset(low, 0, sizeof *low);
     memset(high, 0, sizeof *high);
-    table->count++;
+    set_count(table, table_count(table) + 1);
     for (;;) {
         for (unsigned slot = 0; slot < BUCKET_SLOTS && from.entries[slot] != 0; slot++) {
             bool up = moves(table, from.entries[slot], from.tags[slot], level);
@@ -168,7 +185,7 @@ static void split(struct table *table, uint64_t *credit)
 
 static bool is_growth_due(const struct table *table)
 {
-    return table->keys + 1 > (uint64_t)table->count * BUCKET_TARGET;
+    return table->keys + 1 > (uint64_t)table_count(table) * BUCKET_TARGET;
 }
 
 static bool has_room_for(const struct table *table, uint32_t count)
@@ -183,15 +200,15 @@ uint64_t table_wants(const struct table *table)
 
 aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *credit)
 {
-    if (table->count == 0) {
+    if (table_count(table) == 0) {
         if (!has_room_for(table, 1)) return AIC_BUSY;
         if (!take_bucket(table, credit)) return AIC_FULL;
         memset(bucket_at(table, 0), 0, BUCKET_BYTES);
-        table->count = 1;
-    } else if (is_growth_due(table) && has_room_for(table, table->count + 1) && take_bucket(table, credit)) {
+        set_count(table, 1);
+    } else if (is_growth_due(table) && has_room_for(table, table_count(table) + 1) && take_bucket(table, credit)) {
         split(table, credit);
     }
-    TRY(append(table, bucket_at(table, linear_bucket(hash, table->count)), at, tag_of(hash), credit));
+    TRY(append(table, bucket_at(table, linear_bucket(hash, table_count(table))), at, tag_of(hash), credit));
     table->keys++;
     return AIC_OK;
 }
@@ -199,7 +216,7 @@ aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *cr
 /* Folds the last bucket into the one that it was split from, if both fit there. */
 static void fold(struct table *table, uint64_t *credit)
 {
-    uint32_t last = table->count - 1;
+    uint32_t last = table_count(table) - 1;
     struct bucket *from = bucket_at(table, last), *to = bucket_at(table, last - (1u << linear_level(last)));
     if (from->spill != 0 || to->spill != 0) return;
     unsigned from_used = 0, to_used = 0;
@@ -208,7 +225,7 @@ static void fold(struct table *table, uint64_t *credit)
     if (from_used + to_used > BUCKET_SLOTS) return;
     memcpy(to->entries + to_used, from->entries, from_used * sizeof from->entries[0]);
     memcpy(to->tags + to_used, from->tags, from_used * sizeof from->tags[0]);
-    table->count--;
+    set_count(table, last);
     give_bucket(table, credit);
 }
 
@@ -216,9 +233,10 @@ static void shrink(struct table *table, uint64_t *credit)
 {
     if (table->keys == 0) {
         /* The last key left a chain of one empty bucket, and no spill bucket, anywhere. */
-        for (; table->count > 0; table->count--) give_bucket(table, credit);
+        for (uint32_t left = table_count(table); left > 0; left--) give_bucket(table, credit);
+        set_count(table, 0);
         table->spill_made = table->spill_free = 0;
-    } else if (table->count > 1 && table->keys < (uint64_t)table->count * BUCKET_LOW) {
+    } else if (table_count(table) > 1 && table->keys < (uint64_t)table_count(table) * BUCKET_LOW) {
         fold(table, credit);
     }
 }
@@ -243,7 +261,7 @@ void table_remove(struct table *table, uint64_t hash, handle at, uint64_t *credi
     if (end == 1) {
         /* An empty spill bucket goes; `before` is known unless the holder is the last one itself. */
         if (before == NULL) {
-            before = bucket_at(table, linear_bucket(hash, table->count));
+            before = bucket_at(table, linear_bucket(hash, table_count(table)));
             if (before == last) before = NULL;
             while (before != NULL && spill_at(table, before->spill) != last) before = spill_at(table, before->spill);
         }
@@ -290,7 +308,7 @@ static const char *verify_bucket(const struct table *table, uint32_t number, uin
             }
             if (ended) return "a chain of the table is not packed";
             uint64_t hash = hash_key(&entry_of(table, it->entries[slot])->key);
-            if (linear_bucket(hash, table->count) != number) return "a key lies in the wrong bucket";
+            if (linear_bucket(hash, table_count(table)) != number) return "a key lies in the wrong bucket";
             if (tag_of(hash) != it->tags[slot]) return "a key has the wrong tag";
             ++*keys;
         }
@@ -307,7 +325,7 @@ static const char *verify_bucket(const struct table *table, uint32_t number, uin
 const char *table_verify(const struct table *table)
 {
     uint64_t keys = 0, spills = 0, free_spills = 0;
-    for (uint32_t number = 0; number < table->count; number++) {
+    for (uint32_t number = 0; number < table_count(table); number++) {
         const char *wrong = verify_bucket(table, number, &keys, &spills);
         if (wrong != NULL) return wrong;
     }
@@ -315,6 +333,6 @@ const char *table_verify(const struct table *table)
         spill = spill_at(table, spill)->spill;
     if (keys != table->keys) return "the table's keys do not add up";
     if (spills + free_spills != table->spill_made) return "the table's spill buckets do not add up";
-    if ((table->count + spills) * BUCKET_BYTES != table->bytes) return "the table's bytes do not add up";
+    if ((table_count(table) + spills) * BUCKET_BYTES != table->bytes) return "the table's bytes do not add up";
     return NULL;
 }

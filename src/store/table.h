@@ -15,6 +15,7 @@
 #define STORE_TABLE_H
 
 #include "store/entry.h"
+#include "store/hash.h"
 #include "store/region.h"
 
 enum { BUCKET_SLOTS = 10, BUCKET_BYTES = 64, BUCKET_TARGET = 7, BUCKET_LOW = 3 };
@@ -30,7 +31,7 @@ struct table {
     const char *base;     /* of the entries; borrowed */
     struct region buckets;
     struct region spills;
-    uint32_t count;       /* buckets in use */
+    _Atomic uint32_t count; /* buckets in use; relaxed: written under the lock, read without it only to prefetch */
     uint32_t spill_made;  /* spill buckets that were ever used since the table was empty */
     uint32_t spill_free;  /* list of free ones, linked by `spill` */
     uint64_t keys;
@@ -43,10 +44,16 @@ void table_init(struct table *table, struct mem *mem, const char *base, char *bu
 
 /* The handle under this key, or 0. */
 handle table_find(const struct table *table, uint64_t hash, const aic_key *key);
-/* Brings the bucket closer; may be called without the lock, for it reads nothing but `count`. */
-static inline const void *table_line(const struct table *table, uint32_t bucket)
+static inline uint32_t table_count(const struct table *table)
 {
-    return table->buckets.base + (size_t)bucket * BUCKET_BYTES;
+    return atomic_load_explicit(&table->count, memory_order_relaxed);
+}
+
+/* Brings the key's bucket closer. May be called without the lock: only a hint that can be wrong. */
+static inline void table_prefetch(const struct table *table, uint64_t hash)
+{
+    uint32_t count = table_count(table);
+    if (count > 0) __builtin_prefetch(table->buckets.base + (size_t)linear_bucket(hash, count) * BUCKET_BYTES);
 }
 
 /*
