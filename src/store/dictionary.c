@@ -26,7 +26,7 @@ static aic_status digest(struct dictionary *made, int level)
                                           ZSTD_dlm_byRef, ZSTD_dct_fullDict, parameters);
     made->decompress = ZSTD_initStaticDDict(made->decompress_room, made->decompress_size, made->bytes, made->size,
                                             ZSTD_dlm_byRef, ZSTD_dct_fullDict);
-    return made->compress != NULL && made->decompress != NULL ? AIC_OK : AIC_NO_MEMORY;
+    return made->compress != NULL && made->decompress != NULL ? AIC_OK : AIC_DAMAGED;
 }
 
 aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int level, struct dictionary **out)
@@ -39,9 +39,10 @@ aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int l
     made->size = bytes.size;
     atomic_init(&made->references, 1);
     memcpy(made->bytes, bytes.data, bytes.size);
-    if (digest(made, level) != AIC_OK) {
+    aic_status status = digest(made, level);
+    if (status != AIC_OK) {
         dictionary_release(&made);
-        return AIC_NO_MEMORY;
+        return status;
     }
     *out = made;
     return AIC_OK;
