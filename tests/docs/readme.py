@@ -62,11 +62,11 @@ class Daemon:
         return status
 
 
-def run_block(number, commands, expected, environment):
+def run_block(number, title, commands, expected, environment):
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=60, env=environment, check=False)
     good = done.returncode == 0 and (expected is None or matches(expected, done.stdout))
-    print(f"{'ok' if good else 'not ok'} {number} - {commands.strip().splitlines()[0]}")
+    print(f"{'ok' if good else 'not ok'} {number} - {title}")
     if not good:
         print(f"# exit status {done.returncode}\n# expected {expected}\n# printed {done.stdout}\n# {done.stderr}")
     return good
@@ -83,8 +83,9 @@ def main():
         count, good = 0, True
         for commands, expected in blocks(readme):
             count += 1
+            title = commands.strip().splitlines()[0]
             commands = commands.replace(ADDRESS, url).replace(CLIENT, os.path.abspath(aicache))
-            good = run_block(count, commands, expected, environment) and good
+            good = run_block(count, title, commands, expected, environment) and good
         status = daemon.stop()
         count += 1
         print(f"{'ok' if status == 0 else 'not ok'} {count} - the daemon ends with status 0")
