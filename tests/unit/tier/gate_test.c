@@ -20,6 +20,7 @@ enum { LONG_MS = 60000 };
 
 struct world {
     struct mem mem;
+    struct failing_allocator allocator; /* counts what an abandoned gate still holds */
     struct hand_clock clock;
     struct fault_tier *fault;
     struct gate *gate;
@@ -48,7 +49,8 @@ static void start(struct world *world)
 static int setup(void **state)
 {
     struct world *world = calloc(1, sizeof *world);
-    mem_init(&world->mem, NULL);
+    failing_allocator_init(&world->allocator);
+    mem_init(&world->mem, &world->allocator.allocator);
     hand_clock_init(&world->clock, 1700000000000u);
     world->options = (struct gate_options){.mem = &world->mem,
                                            .clock = clock_system(),
@@ -399,7 +401,7 @@ static void test_a_destroy_with_a_hung_tier_ends(void **state)
     assert_false(__atomic_load_n(&world->closed, __ATOMIC_ACQUIRE));
     FAULT_SET(fault, (fault->hang_gets = false, fault->hang_applies = false));
     AWAIT(__atomic_load_n(&world->closed, __ATOMIC_ACQUIRE)); /* it cleans up by itself */
-    AWAIT(mem_bytes(&world->mem, MEM_QUEUE) == 0);
+    AWAIT(atomic_load(&world->allocator.live) == 0);
 }
 
 /* ------------------------------------------------------------------------------------------------------ many threads -- */

@@ -157,14 +157,18 @@ static bool may_go_on(struct failing_allocator *failing)
 
 static void *failing_acquire(void *context, size_t bytes)
 {
-    return may_go_on(context) ? malloc(bytes) : NULL;
+    struct failing_allocator *failing = context;
+    void *block = may_go_on(failing) ? malloc(bytes) : NULL;
+    if (block != NULL) atomic_fetch_add(&failing->live, 1);
+    return block;
 }
 
 static void failing_release(void *context, void *block, size_t bytes)
 {
-    (void)context;
+    struct failing_allocator *failing = context;
     (void)bytes;
     free(block);
+    atomic_fetch_sub(&failing->live, 1);
 }
 
 static bool failing_mapping(void *context, size_t bytes)
@@ -177,4 +181,5 @@ void failing_allocator_init(struct failing_allocator *failing)
 {
     failing->allocator = (aic_allocator){failing_acquire, failing_release, failing_mapping, failing};
     atomic_init(&failing->left, -1);
+    atomic_init(&failing->live, 0);
 }

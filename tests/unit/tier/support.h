@@ -47,6 +47,7 @@ struct tier_label sample_label(const char *text);
 struct failing_allocator {
     aic_allocator allocator;
     _Atomic int64_t left; /* negative: never fails */
+    _Atomic int64_t live; /* blocks that were not released */
 };
 void failing_allocator_init(struct failing_allocator *failing);
 
