@@ -444,6 +444,7 @@ static void body_finish(struct conn *conn)
     conn->body_done = true;
     if (conn->phase == CONN_DISCARD) {
         conn->phase = CONN_HEAD;
+        conn->deadline_ms = now_ms(conn) + LIMIT(conn->thread, idle_ms);
         return;
     }
     if (buf_status(&conn->body) != AIC_OK) {
@@ -568,6 +569,20 @@ static bool may_answer_more(struct conn *conn)
     return conn->phase == CONN_HEAD && !conn->stalled;
 }
 
+/* A head that came in parts lies in a block of its own that fits it; its body gets the room of a full one, before anything points into it. */
+static void widen_block(struct conn *conn)
+{
+    if (conn->in_shared || conn->in_capacity >= BLOCK_BYTES) return;
+    char *block = thread_block_take(conn->thread);
+    if (block == NULL) return; /* the small one serves as well, only slower */
+    size_t rest = conn->in_end - conn->in_start;
+    memcpy(block, conn->in + conn->in_start, rest);
+    block_release(conn);
+    conn->in = block;
+    conn->in_capacity = BLOCK_BYTES;
+    conn->in_end = rest;
+}
+
 static bool step_head(struct conn *conn)
 {
     if (conn->close_after || conn->exchange.handed || !may_answer_more(conn)) return false;
@@ -591,6 +606,7 @@ static bool step_head(struct conn *conn)
     conn->scan = (struct head_scan){0};
     conn->head_timed = false;
     if (outcome == HEAD_COMPLETE) {
+        widen_block(conn);
         exchange_begin(conn, begin, end);
     } else {
         THREAD_COUNT(thread, parse_errors, 1);
@@ -734,7 +750,7 @@ void conn_completed(struct conn *conn)
     }
     conn->gathered++;
     conn->phase = conn->body_done || conn->close_after ? CONN_HEAD : CONN_DISCARD;
-    conn->deadline_ms = now_ms(conn) + LIMIT(conn->thread, idle_ms);
+    conn->deadline_ms = now_ms(conn) + (conn->phase == CONN_DISCARD ? LIMIT(conn->thread, body_ms) : LIMIT(conn->thread, idle_ms));
     conn_run(conn);
 }
 
