@@ -8,6 +8,7 @@
 #include "base/option_impl.h"
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,13 +52,30 @@ void option_write_origin(struct option_origin origin, struct buf *out)
     }
 }
 
+/* A finding is one line whatever the user wrote: names of members come here as they stand in the file. */
+static void append_plain(struct buf *out, const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+    while (at < end) {
+        size_t size = utf8_sequence(at, end);
+        bool plain = size == 1 ? *at >= 0x20 && *at != 0x7f : size > 1 && !(at[0] == 0xc2 && at[1] < 0xa0);
+        if (plain) buf_append(out, at, size);
+        else buf_printf(out, "\\x%02x", *at);
+        at += plain ? size : 1;
+    }
+}
+
 static void add_finding(struct option_report *report, struct option_origin origin, const char *kind, const char *key,
                         const char *format, va_list arguments)
 {
     char message[1024];
     vsnprintf(message, sizeof message, format, arguments);
     option_write_origin(origin, &report->text);
-    buf_printf(&report->text, ": %s%s%s%s\n", kind, key != NULL ? key : "", key != NULL ? ": " : "", message);
+    buf_printf(&report->text, ": %s", kind);
+    append_plain(&report->text, key != NULL ? key : "");
+    if (key != NULL) buf_append_text(&report->text, ": ");
+    append_plain(&report->text, message);
+    buf_append_byte(&report->text, '\n');
 }
 
 void option_refuse(struct option_report *report, struct option_origin origin, const char *key, const char *format, ...)

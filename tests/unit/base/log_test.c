@@ -97,7 +97,10 @@ static void nothing_forges_a_line(void **state)
         char noise[9000];
         size_t size = (size_t)(rand_r(&seed) % (round % 10 == 0 ? 8999 : 200));
         static const char nasty[] = "\n\r\x1b\x7f\"\\\x80\xc2\x85\xe2\x80\xa8\xff\t,}{=";
-        for (size_t i = 0; i < size; i++) noise[i] = rand_r(&seed) % 2 ? nasty[(size_t)rand_r(&seed) % (sizeof nasty - 1)] : (char)(1 + rand_r(&seed) % 255);
+        for (size_t i = 0; i < size; i++) {
+            int any = rand_r(&seed) % 2 != 0 ? nasty[(size_t)rand_r(&seed) % (sizeof nasty - 1)] : 1 + rand_r(&seed) % 255;
+            noise[i] = (char)any;
+        }
         noise[size] = '\0';
         open_sink(&sink, round % 2 ? LOG_JSON : LOG_TEXT, false);
         if (round % 3 == 0) log_line(sink.log, AIC_LOG_INFO, "x", "%s", noise);
