@@ -194,19 +194,14 @@ static aic_status open_tier(struct aic_cache *cache, const aic_options *options,
 /* Takes `tier` over in any case. */
 static aic_status make_gate(struct aic_cache *cache, const aic_options *options, struct tier *tier)
 {
-    aic_status status = gate_create(&(struct gate_options){.mem = &cache->mem,
-                                                           .clock = &cache->clock,
-                                                           .tier = tier,
-                                                           .queue_bytes = or_default(options->storage_queue_bytes,
-                                                                                     DEFAULT_QUEUE_BYTES),
-                                                           .sync_ms = options->storage_sync_ms != 0
-                                                                          ? options->storage_sync_ms
-                                                                          : DEFAULT_SYNC_MS,
-                                                           .log = options->log,
-                                                           .log_context = options->log_context},
-                                    &cache->gate);
-    if (status != AIC_OK) tier->ops->close(tier);
-    return status;
+    struct gate_options gate = {.mem = &cache->mem,
+                                .clock = &cache->clock,
+                                .tier = tier,
+                                .queue_bytes = or_default(options->storage_queue_bytes, DEFAULT_QUEUE_BYTES),
+                                .sync_ms = options->storage_sync_ms != 0 ? options->storage_sync_ms : DEFAULT_SYNC_MS,
+                                .log = options->log,
+                                .log_context = options->log_context};
+    return gate_create(&gate, &cache->gate);
 }
 
 static aic_status cache_setup(struct aic_cache *cache, const aic_options *options, struct tier **tier,
