@@ -9,7 +9,8 @@
 #include "base/status.h"
 #include "serve/select.h"
 
-#define EXPORT_PIECE_BYTES 131072
+#define EXPORT_PIECE_BYTES 131072 /* a single line may be larger */
+#define EXPORT_SLICE_BYTES 65536  /* queued at a time */
 #define IMPORT_BATCH_BYTES 262144 /* gathered while a worker is busy; more stops the reading */
 #define IMPORT_MAX_ERRORS 100
 
@@ -19,7 +20,7 @@ struct export_job {
     struct work work;
     struct selection selection;
     aic_export *exporter;
-    aic_view piece;
+    aic_view piece; /* what is left to be sent of it */
     bool opened;
 };
 
@@ -39,12 +40,22 @@ static void end_export(struct export_job *job)
     work_free(&job->work);
 }
 
+/* Queues what the queue takes of the piece; when all of it is queued, a worker makes the next. Also called when the queue has drained. */
 static void go_on(struct http_exchange *exchange, void *context)
 {
     struct export_job *job = context;
     if (http_is_gone(exchange)) {
         http_stream_abort(exchange);
         end_export(job);
+        return;
+    }
+    while (job->piece.size > 0) {
+        size_t size = job->piece.size < EXPORT_SLICE_BYTES ? job->piece.size : EXPORT_SLICE_BYTES;
+        bool more = http_stream_write(exchange, (aic_view){job->piece.data, size});
+        job->piece.data += size;
+        job->piece.size -= size;
+        if (more) continue;
+        http_stream_drain(exchange, go_on, job);
         return;
     }
     work_again(&job->work);
@@ -66,8 +77,7 @@ static void finish_export(struct work *work)
         job->opened = true;
     }
     if (work->status == AIC_OK) {
-        if (http_stream_write(exchange, job->piece)) go_on(exchange, job);
-        else http_stream_drain(exchange, go_on, job);
+        go_on(exchange, job);
         return;
     }
     if (good) http_stream_close(exchange);

@@ -1,0 +1,122 @@
+"""API keys: who gets in, and what each may see and touch."""
+import json
+import unittest
+
+from daemon import LiveTest
+
+ADMIN, RED, BLUE = "k-admin-0123456789abcdef", "k-red-0123456789abcdef", "k-blue-0123456789abcdef"
+
+
+class Access(LiveTest):
+    keys = (("root", ADMIN, "default", True), ("red", RED, "red", False), ("blue", BLUE, "blue", False))
+
+    def unauthorized(self, answer, word):
+        message = self.refused(answer, 401, "authorization")
+        self.assertIn(word, message)
+        self.assertTrue(answer.headers["www-authenticate"].startswith("Bearer"))
+        return message
+
+    def test_without_a_key(self):  # N13
+        for method, path in (("POST", "/cache/invalidate"), ("PUT", "/cache/entries"), ("POST", "/cache/lookup"), ("GET", "/cache/status"), ("GET", "/metrics"),
+                             ("GET", "/cache/entries"), ("GET", "/cache/export"), ("POST", "/cache/import"), ("POST", "/cache/flushall"), ("GET", "/monitoring/cache-metrics")):
+            self.unauthorized(self.daemon.request(method, path, b"{}" if method != "GET" else None), "missing")
+
+    def test_causes(self):  # N14
+        for headers, word in (({"Authorization": "Bearer "}, "empty"), ({"Authorization": "Bearer"}, "empty"), ({"Authorization": ""}, "empty"),
+                              ({"Authorization": "Bearer invalid-key-format"}, "invalid"), ({"Authorization": "Bearer two words"}, "malformed"),
+                              ({"Authorization": "Basic dTpw"}, "malformed"), ({"Authorization": "Bearerx"}, "malformed"), ({"X-API-Key": ""}, "empty"),
+                              ({"X-API-Key": RED + "x"}, "invalid"), ({"X-API-Key": "x" * 600}, "malformed"), ({"Authorization": "Bearer " + RED, "X-API-Key": BLUE}, "different")):
+            answer = self.daemon.get("/cache/status", headers=headers)
+            self.unauthorized(answer, word)
+            for value in headers.values():
+                secret = value.split(" ", 1)[-1]
+                if len(secret) > 6 and secret != "Bearer":
+                    self.assertNotIn(secret.encode(), answer.body)
+
+    def test_both_headers_and_any_case(self):
+        for headers in ({"Authorization": "Bearer " + RED}, {"authorization": "bearer  " + RED}, {"X-API-Key": RED}, {"Authorization": "Bearer " + RED, "X-API-Key": RED}):
+            self.assertEqual(self.daemon.get("/cache/status", headers=headers).status, 200)
+
+    def test_health_needs_none(self):
+        for path in ("/health", "/health/live", "/health/ready", "/livez", "/readyz", "/health/liveliness", "/health/liveness", "/health/readiness", "/health/cache"):
+            self.assertEqual(self.daemon.get(path).status, 200, path)
+
+    def test_own_namespace_by_default(self):
+        self.assertEqual(self.daemon.put(text="mine", response="r", key=RED).json["namespace"], "red")
+        self.assertTrue(self.daemon.lookup(text="mine", key=RED).json["hit"])
+        self.assertFalse(self.daemon.lookup(text="mine", key=BLUE).json["hit"])
+        self.assertFalse(self.daemon.lookup(text="mine", key=ADMIN).json["hit"])
+        self.assertTrue(self.daemon.lookup(text="mine", namespace="red", key=ADMIN).json["hit"])
+        self.assertTrue(self.daemon.lookup(text="mine", namespace="red", key=RED).json["hit"])
+
+    def test_same_bytes_of_two_callers(self):
+        body = '{"operation":"qa","text":"same bytes"}'
+        for key, name in ((RED, "red"), (BLUE, "blue")):
+            self.daemon.put(text="same bytes", response=name, key=key)
+        for _ in range(3):
+            for key, name in ((RED, "red"), (BLUE, "blue")):
+                self.assertEqual(self.daemon.post("/cache/lookup", body, key=key).json["response"], name)
+
+    def test_another_namespace_is_forbidden(self):
+        self.refused(self.daemon.put(text="x", namespace="blue", key=RED), 403, "namespace")
+        self.refused(self.daemon.lookup(text="x", namespace="nobody", key=RED), 403, "namespace")
+        self.refused(self.daemon.get("/cache/entries?namespace=blue", key=RED), 403, "namespace")
+        self.refused(self.daemon.get("/cache/entries?all_namespaces=1", key=RED), 403, "all_namespaces")
+        self.refused(self.daemon.post("/cache/invalidate", {"namespace": "blue", "operation": "qa"}, key=RED), 403, "namespace")
+        self.refused(self.daemon.post("/cache/explain", {"operation": "qa", "text": "x", "namespace": "blue"}, key=RED), 403, "namespace")
+        self.refused(self.daemon.get("/cache/export?namespace=blue", key=RED), 403, "namespace")
+
+    def test_keys_of_another_namespace_are_misses(self):
+        key = self.daemon.put(text="private", key=RED).json["key"]
+        self.assertEqual(self.daemon.get("/cache/entries/" + key, key=BLUE).status, 404)
+        self.assertEqual(self.daemon.request("DELETE", "/cache/entries/" + key, key=BLUE).status, 404)
+        self.refused(self.daemon.get("/cache/entries/%s?namespace=red" % key, key=BLUE), 403, "namespace")
+        self.assertEqual(self.daemon.get("/cache/entries/" + key, key=RED).status, 200)
+        self.assertEqual(self.daemon.get("/cache/entries/" + key, key=ADMIN).status, 200)
+
+    def test_lists_and_exports_show_only_ones_own(self):
+        self.daemon.put(text="listed", key=RED)
+        self.daemon.put(text="listed", key=BLUE)
+        names = {entry["namespace"] for entry in self.daemon.get("/cache/entries", key=RED).json["entries"]}
+        self.assertEqual(names, {"red"})
+        lines = [json.loads(line) for line in self.daemon.get("/cache/export", key=BLUE).body.splitlines()]
+        self.assertEqual({line["namespace"] for line in lines}, {"blue"})
+
+    def test_invalidation_stays_at_home(self):
+        self.daemon.put(text="home", key=RED)
+        self.daemon.put(text="home", key=BLUE)
+        self.daemon.post("/cache/invalidate", {"all": True}, key=RED)
+        self.assertFalse(self.daemon.lookup(text="home", key=RED).json["hit"])
+        self.assertTrue(self.daemon.lookup(text="home", key=BLUE).json["hit"])
+
+    def test_what_needs_an_administrator(self):
+        for method, path, body in (("POST", "/cache/flushall", b""), ("POST", "/cache/delete", b'{"keys":[]}'), ("POST", "/cache/verify", b""), ("POST", "/monitoring/reset", b"")):
+            self.assertEqual(self.daemon.request(method, path, body, key=RED).status, 403, path)
+            self.assertIn(self.daemon.request(method, path, body, key=ADMIN).status, (200, 204), path)
+
+    def test_import_cannot_name_keys(self):
+        victim = self.daemon.put(text="victim", response="good", key=BLUE).json["key"]
+        line = json.dumps({"key": victim, "operation": "qa", "response": "evil"})
+        report = self.daemon.post("/cache/import", line, key=RED).json
+        self.assertEqual((report["accepted"], report["rejected"]), (0, 1))
+        report = self.daemon.post("/cache/import", json.dumps({"operation": "qa", "text": "t", "response": "x", "namespace": "blue"}), key=RED).json
+        self.assertEqual(report["rejected"], 1)
+        self.assertEqual(self.daemon.lookup(text="victim", key=BLUE).json["response"], "good")
+
+    def test_metrics_hide_other_namespaces(self):
+        self.daemon.lookup(text="m", key=RED)
+        self.daemon.lookup(text="m", key=BLUE)
+        page = self.daemon.get("/metrics", key=RED).body.decode()
+        self.assertIn('namespace="red"', page)
+        self.assertNotIn("blue", page)
+        self.assertIn('namespace="blue"', self.daemon.get("/metrics", key=ADMIN).body.decode())
+
+    def test_log_names_no_key(self):
+        with open(self.daemon.log_path, "rb") as file:
+            log = file.read()
+        for key in (ADMIN, RED, BLUE):
+            self.assertNotIn(key.encode(), log)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,266 @@
+"""Entries over HTTP: put, lookup, get, delete; what comes back is what was stored."""
+import json
+import threading
+import time
+import unittest
+
+from daemon import Daemon, LiveTest
+
+
+class Entries(LiveTest):
+    def test_put_answers_what_was_kept(self):
+        answer = self.daemon.put(text="put 1", response={"a": [1, 2.50, None]}, tags=["x", "y"], model="gpt")
+        self.assertEqual(answer.status, 201)
+        body = answer.json
+        self.assertEqual(set(body), {"key", "namespace", "operation", "expires_at", "size_bytes", "stored_bytes", "compressed", "tier"})
+        self.assertRegex(body["key"], "^[0-9a-f]{64}$")
+        self.assertEqual((body["namespace"], body["operation"], body["compressed"]), ("default", "qa", False))
+        self.assertEqual(body["tier"], ["memory", "storage"])
+        self.assertEqual(body["size_bytes"], len(json.dumps({"a": [1, 2.50, None]})))
+        self.assertEqual(answer.headers["location"], "/cache/entries/" + body["key"])
+
+    def test_default_ttl_by_operation(self):  # E01
+        for operation, ttl in [("summarize", 7200), ("sentiment", 86400), ("key_points", 7200), ("questions", 3600), ("qa", 1800), ("else", 3600)]:
+            self.assertEqual(self.daemon.put(operation, "ttl").status, 201)
+            left = self.daemon.lookup(operation, "ttl").json["ttl_seconds"]
+            self.assertTrue(ttl - 5 <= left <= ttl, (operation, left))
+
+    def test_hit_and_its_metadata(self):  # E02, E04
+        response = {"operation": "summarize", "result": "short", "success": True}
+        self.daemon.put("summarize", "héllo 😀", response, model="m", tags=["t"], tokens={"prompt_tokens": 7, "completion_tokens": 5}, cost_usd=0.25)
+        hit = self.daemon.lookup("summarize", "héllo 😀").json
+        self.assertEqual(set(hit), {"hit", "key", "tier", "age_seconds", "ttl_seconds", "response", "metadata"})
+        self.assertIs(hit["hit"], True)
+        self.assertEqual(hit["response"], response)
+        self.assertEqual(hit["tier"], "memory")
+        meta = hit["metadata"]
+        self.assertEqual(meta["key"], hit["key"])
+        self.assertEqual((meta["namespace"], meta["operation"], meta["model"], meta["tags"]), ("default", "summarize", "m", ["t"]))
+        self.assertEqual((meta["tokens"], meta["prompt_tokens"], meta["completion_tokens"], meta["cost_usd"]), (12, 7, 5, 0.25))
+        self.assertEqual(meta["text_length"], 7)
+        self.assertIs(meta["cache_hit"], True)
+        self.assertIs(meta["compression_used"], False)
+        self.assertEqual(meta["cached_at"], meta["created_at"])
+        self.assertRegex(meta["cached_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+
+    def test_unknown_request_is_a_miss(self):  # E05
+        miss = self.daemon.lookup(text="never stored")
+        self.assertEqual(miss.status, 200)
+        self.assertEqual(set(miss.json), {"hit", "key"})
+        self.assertIs(miss.json["hit"], False)
+
+    def test_identical_bytes_again(self):
+        self.daemon.put(text="memo", response=1)
+        for expected in (1, 1, 2, 2):
+            if expected == 2:
+                self.daemon.put(text="memo", response=2)
+            self.assertEqual(self.daemon.lookup(text="memo").json["response"], expected)
+
+    def test_same_request_spelled_differently(self):
+        self.daemon.put(text="spell", response="one", options={"a": 1, "b": {"c": True}})
+        for body in ('{"text":"spell","operation":"qa","options":{"b":{"c":true},"a":1.0}}',
+                     '{ "operation" : "q\\u0061","options":{"a":10e-1,"b":{"c":true}}, "text":"sp\\u0065ll" }'):
+            self.assertEqual(self.daemon.post("/cache/lookup", body).json.get("response"), "one", body)
+        for other in ({"a": "1", "b": {"c": True}}, {"a": 1}, {"a": 1, "b": {"c": "true"}}):
+            self.assertFalse(self.daemon.lookup(text="spell", options=other).json["hit"])
+        self.daemon.put(text="question", response="absent")
+        self.assertFalse(self.daemon.lookup(text="question", question="").json["hit"])
+        self.assertTrue(self.daemon.lookup(text="question", options={}).json["hit"])
+        self.assertTrue(self.daemon.lookup(text="question", options=None).json["hit"])
+
+    def test_every_kind_of_value(self):  # E25, C13
+        values = ["", {}, [], None, False, 0, -1.5e300, "ü" * 5000, {"k": ["v"] * 200}, "\u0000\"\\", "a" * 3000000]
+        for index, value in enumerate(values):
+            self.daemon.put(text="value %d" % index, response=value)
+            hit = self.daemon.lookup(text="value %d" % index).json
+            self.assertTrue(hit["hit"])
+            self.assertEqual(hit["response"], value)
+
+    def test_bytes_come_back_as_they_were(self):
+        raw = '{"b":1.10,"a":[1e2,  "\\u0041"],"big":123456789012345678901234567890}'
+        answer = self.daemon.request("PUT", "/cache/entries", '{"operation":"qa","text":"raw","response":%s}' % raw)
+        self.assertEqual(answer.status, 201)
+        got = self.daemon.get("/cache/entries/" + answer.json["key"])
+        self.assertEqual(got.body.decode(), raw)
+
+    def test_large_text_and_response(self):
+        text = "lorem ipsum " * 200000
+        self.assertEqual(self.daemon.put(text=text, response={"r": text}).status, 201)
+        hit = self.daemon.lookup(text=text).json
+        self.assertEqual(hit["response"], {"r": text})
+        self.assertTrue(hit["metadata"]["compressed"])
+
+    def test_get_head_and_conditions(self):
+        key = self.daemon.put(text="by key", response={"x": 1}).json["key"]
+        got = self.daemon.get("/cache/entries/" + key)
+        self.assertEqual((got.status, got.json), (200, {"x": 1}))
+        self.assertEqual(got.headers["x-cache"], "HIT")
+        self.assertEqual(got.headers["x-cache-key"], key)
+        self.assertRegex(got.headers["cache-status"], r"^aicache; hit; ttl=\d+; detail=memory$")
+        self.assertIn("age", got.headers)
+        head = self.daemon.request("HEAD", "/cache/entries/" + key)
+        self.assertEqual((head.status, head.body), (200, b""))
+        self.assertEqual(head.headers["content-length"], str(len(got.body)))
+        same = self.daemon.get("/cache/entries/" + key, headers={"If-None-Match": '"other", %s' % got.headers["etag"]})
+        self.assertEqual((same.status, same.body), (304, b""))
+        self.assertEqual(same.headers["etag"], got.headers["etag"])
+        self.daemon.put(text="by key", response={"x": 2})
+        changed = self.daemon.get("/cache/entries/" + key, headers={"If-None-Match": got.headers["etag"]})
+        self.assertEqual((changed.status, changed.json), (200, {"x": 2}))
+        meta = self.daemon.get("/cache/entries/%s?metadata=1" % key).json
+        self.assertEqual(meta["key"], key)
+        self.assertNotIn("response", meta)
+
+    def test_key_of_nothing(self):
+        self.refused(self.daemon.get("/cache/entries/" + "0" * 64), 404, "key")
+        self.assertEqual(self.daemon.request("HEAD", "/cache/entries/" + "0" * 64).status, 404)
+        for bad in ("xyz", "0" * 63, "A" * 64, "0" * 65):
+            self.refused(self.daemon.get("/cache/entries/" + bad), 400, "key")
+
+    def test_delete(self):  # E19, E20
+        key = self.daemon.put(text="gone").json["key"]
+        self.assertEqual(self.daemon.request("DELETE", "/cache/entries/" + key).status, 204)
+        self.assertFalse(self.daemon.lookup(text="gone").json["hit"])
+        self.refused(self.daemon.request("DELETE", "/cache/entries/" + key), 404, "key")
+        self.assertEqual(self.daemon.get("/cache/entries/" + key).status, 404)
+
+    def test_namespaces_are_apart(self):
+        a = self.daemon.put(text="apart", response="a", namespace="a").json["key"]
+        b = self.daemon.put(text="apart", response="b", namespace="b").json["key"]
+        self.assertNotEqual(a, b)
+        self.assertFalse(self.daemon.lookup(text="apart").json["hit"])
+        self.assertEqual(self.daemon.lookup(text="apart", namespace="a").json["response"], "a")
+        self.assertEqual(self.daemon.get("/cache/entries/%s?namespace=b" % a).status, 404)
+        self.assertEqual(self.daemon.get("/cache/entries/%s?namespace=a" % a).json, "a")
+        self.assertEqual(self.daemon.get("/cache/entries/" + a).json, "a")
+        self.assertEqual(self.daemon.request("DELETE", "/cache/entries/%s?namespace=b" % a).status, 404)
+        self.assertEqual(self.daemon.get("/cache/entries/" + b).json, "b")
+
+    def test_time_to_live(self):  # E22, D25, R17
+        self.daemon.put(text="short", ttl=1)
+        self.daemon.put(text="forever", ttl=0)
+        self.assertEqual(self.daemon.put(text="forever", ttl=0).json["expires_at"], None)
+        self.assertTrue(self.daemon.lookup(text="short").json["hit"])
+        deadline = time.monotonic() + 30
+        while self.daemon.lookup(text="short").json["hit"]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        hit = self.daemon.lookup(text="forever").json
+        self.assertIsNone(hit["ttl_seconds"])
+        self.assertIsNone(hit["metadata"]["expires_at"])
+
+    def test_bad_time_to_live(self):
+        for ttl in (-1, 1.5, "60", True, [60], None, 10 ** 30, -0.5):
+            message = self.refused(self.daemon.put(text="bad ttl", ttl=ttl), 400, "ttl")
+            self.assertIn("accepted", message)
+        self.assertFalse(self.daemon.lookup(text="bad ttl").json["hit"])
+        self.assertEqual(self.daemon.put(text="1.0 is whole", ttl=60.0).status, 201)
+
+    def test_refusals_name_the_field(self):
+        bodies = [
+            ({"text": "t", "response": 1}, "operation"), ({"operation": "qa", "response": 1}, "text"), ({"operation": "qa", "text": "t"}, "response"),
+            ({"operation": "", "text": "t", "response": 1}, "operation"), ({"operation": "x" * 129, "text": "t", "response": 1}, "operation"),
+            ({"operation": 5, "text": "t", "response": 1}, "operation"), ({"operation": "qa", "text": None, "response": 1}, "text"),
+            ({"operation": "qa", "text": "t", "response": 1, "options": [1]}, "options"), ({"operation": "qa", "text": "t", "response": 1, "question": 1}, "question"),
+            ({"operation": "qa", "text": "t", "response": 1, "tags": "a"}, "tags"), ({"operation": "qa", "text": "t", "response": 1, "tags": ["a", 1]}, "tags[1]"),
+            ({"operation": "qa", "text": "t", "response": 1, "tags": ["a", "a"]}, "tags[1]"), ({"operation": "qa", "text": "t", "response": 1, "tags": [str(i) for i in range(33)]}, "tags"),
+            ({"operation": "qa", "text": "t", "response": 1, "model": {}}, "model"), ({"operation": "qa", "text": "t", "response": 1, "tokens": -1}, "tokens"),
+            ({"operation": "qa", "text": "t", "response": 1, "tokens": {"prompt": 1, "x": 2}}, "tokens.x"), ({"operation": "qa", "text": "t", "response": 1, "cost_usd": -1}, "cost_usd"),
+            ({"operation": "qa", "text": "t", "response": 1, "cost_usd": "1"}, "cost_usd"), ({"operation": "qa", "text": "t", "response": 1, "namespace": ""}, "namespace"),
+            ({"operation": "qa", "text": "t", "response": 1, "bogus": 1}, "bogus"), ({"operation": "qa", "text": "t", "response": 1, "Ttl": 1}, "Ttl"),
+        ]
+        for body, field in bodies:
+            self.refused(self.daemon.request("PUT", "/cache/entries", body), 400, field)
+
+    def test_bad_bodies(self):
+        for body in (b"", b"   ", b"{", b"[]", b"1", b"null", b"not json", b'{"operation":"qa","text":"t"} x', b'{"operation":"qa","operation":"qa","text":"t"}',
+                     b'{"operation":"qa","text":"\\ud800"}', b'{"operation":"qa","text":"\xff"}', b'{"operation":"qa","text":"t",}',
+                     b'{"operation":"qa","text":"t","options":' + b'{"a":' * 200 + b"1" + b"}" * 201):
+            self.refused(self.daemon.post("/cache/lookup", body), 400)
+            self.assertEqual(self.daemon.request("PUT", "/cache/entries", body).status, 400)
+
+    def test_no_user_text_in_refusals(self):
+        secret = "my secret diagnosis"
+        for body in ({"operation": secret * 9, "text": "t"}, {"operation": "qa", "text": [secret]}, {"operation": "qa", "text": "t", secret: secret},
+                     {"operation": "qa", "text": "t", "namespace": secret * 10}):
+            self.assertNotIn(secret.encode(), self.daemon.post("/cache/lookup", body).body)
+
+    def test_parallel_writers(self):  # E16
+        failures = []
+
+        def work(worker):
+            for index in range(5):
+                text = "worker %d %d" % (worker, index)
+                self.daemon.put(text=text, response=[worker, index])
+                if self.daemon.lookup(text=text).json.get("response") != [worker, index]:
+                    failures.append(text)
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def test_list_pages(self):
+        for index in range(25):
+            self.daemon.put("listed", "entry %d" % index, index, tags=["even" if index % 2 == 0 else "odd"], namespace="lists")
+        seen, cursor = [], ""
+        while True:
+            page = self.daemon.get("/cache/entries?namespace=lists&limit=10" + cursor).json
+            seen += [entry["key"] for entry in page["entries"]]
+            self.assertEqual(page["count"], len(page["entries"]))
+            if page["cursor"] is None:
+                break
+            cursor = "&cursor=" + page["cursor"]
+        self.assertEqual((len(seen), len(set(seen))), (25, 25))
+        self.assertEqual(self.daemon.get("/cache/entries?namespace=lists&tag=even").json["count"], 13)
+        self.assertEqual(self.daemon.get("/cache/entries?namespace=lists&operation=list").json["count"], 0)
+        self.assertEqual(self.daemon.get("/cache/entries?namespace=nobody").json, {"entries": [], "count": 0, "cursor": None})
+        for query, field in (("limit=0", "limit"), ("limit=1001", "limit"), ("limit=-1", "limit"), ("limit=5&limit=6", "limit"), ("bogus=1", "bogus"),
+                             ("operation=", "operation"), ("tier=disk", "tier"), ("older_than_seconds=x", "older_than_seconds")):
+            self.refused(self.daemon.get("/cache/entries?" + query), 400, field)
+
+    def test_explain(self):
+        self.daemon.put("explained", "the text", 1, options={"temperature": 0.5}, namespace="explains")
+        answer = self.daemon.post("/cache/explain", {"operation": "explained", "text": "the text", "options": {"temperature": 0.7}, "namespace": "explains"})
+        self.assertEqual(answer.status, 200)
+        body = answer.json
+        self.assertIs(body["hit"], False)
+        self.assertEqual(body["partition"], "explains")
+        self.assertEqual(body["nearest"]["first_difference"], "options.temperature")
+        self.refused(self.daemon.post("/cache/explain", {"operation": "x"}), 400, "text")
+
+
+class Restart(unittest.TestCase):
+    def test_storage_outlives_the_process(self):
+        daemon = Daemon()
+        try:
+            key = daemon.put(text="kept", response="still here", ttl=600).json["key"]
+            daemon.stop()
+            daemon.start()
+            hit = daemon.lookup(text="kept").json
+            self.assertEqual((hit["tier"], hit["response"]), ("storage", "still here"))
+            self.assertTrue(590 <= hit["ttl_seconds"] <= 600)
+            self.assertEqual(daemon.lookup(text="kept").json["tier"], "memory")
+            daemon.stop()
+            daemon.start()
+            got = daemon.get("/cache/entries/" + key)
+            self.assertEqual(got.json, "still here")
+            self.assertTrue(got.headers["cache-status"].endswith("detail=storage"))
+        finally:
+            daemon.close()
+
+
+class NothingKept(LiveTest):
+    flags = ("--storage-kind", "none", "--memory-max-bytes", "0")
+
+    def test_put_says_so(self):
+        answer = self.daemon.put(text="t")
+        self.assertEqual((answer.status, answer.json["tier"]), (200, []))
+        self.assertFalse(self.daemon.lookup(text="t").json["hit"])
+        self.assertEqual(self.daemon.get("/cache/ping").json["status"], "degraded")
+        self.assertEqual(self.daemon.get("/cache/status").json["redis"]["status"], "unavailable")
+
+
+if __name__ == "__main__":
+    unittest.main()

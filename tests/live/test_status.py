@@ -1,0 +1,212 @@
+"""Status, metrics and health: numbers that follow what was done. Conformance groups N, R, K25, T10."""
+import re
+import shutil
+import subprocess
+import unittest
+
+from daemon import LiveTest
+
+
+def samples(page):
+    """{series: value} of a page, with a check of its form."""
+    found = {}
+    family = None
+    seen = set()
+    for line in page.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split(" ")[2]
+            assert family not in seen, "family twice: " + family
+            seen.add(family)
+        elif line.startswith("# TYPE "):
+            assert line.split(" ")[2] == family, line
+        else:
+            match = re.fullmatch(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\[\\n"])*",?)*\})? (\S+)', line)
+            assert match, line
+            assert re.sub("_(bucket|sum|count)$", "", match.group(1)) == family or match.group(1) == family, line
+            series = match.group(1) + (match.group(2) or "")
+            assert series not in found, "series twice: " + series
+            found[series] = float(match.group(3))
+    return found
+
+
+class Status(LiveTest):
+    flags = ("--memory-max-entries", "100")
+
+    def status(self):
+        answer = self.daemon.get("/cache/status")
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.headers["content-type"], "application/json")
+        return answer.json
+
+    def setUp(self):
+        self.daemon.post("/cache/flushall")
+
+    def test_shape(self):  # N01, R19, E17, C14
+        self.daemon.put(text="1")
+        self.daemon.put(text="2")
+        status = self.status()
+        self.assertEqual(set(status), {"redis", "storage", "memory", "performance", "total_hits", "total_misses", "hit_rate", "hit_rate_numeric", "cache_size",
+                                       "memory_usage_mb", "memory_pressure"})
+        self.assertEqual(set(status["redis"]), {"status", "keys", "memory_used", "memory_used_bytes", "connected_clients"})
+        self.assertEqual(status["redis"]["status"], "connected")
+        self.assertEqual(status["storage"]["kind"], "lmdb")
+        memory = status["memory"]
+        self.assertEqual((memory["memory_cache_entries"], memory["memory_cache_size_limit"], memory["memory_cache_utilization"]), (2, 100, "2/100"))
+        self.assertEqual(memory["bytes"], memory["key_bytes"] + memory["value_bytes"] + memory["index_bytes"] + memory["overhead_bytes"])
+        self.assertRegex(status["hit_rate"], r"^\d+\.\d%$")
+        self.assertIs(status["memory_pressure"], False)
+        self.assertEqual(status["cache_size"], 2)
+
+    def test_each_look_leaves_one_snapshot(self):  # K25
+        self.daemon.post("/monitoring/reset")
+        self.assertIsNone(self.daemon.get("/monitoring/cache-metrics").json["memory_usage"])
+        for count in (1, 2):
+            self.assertEqual(self.status()["performance"]["memory_usage"]["trends"]["total_measurements"], count)
+
+    def test_exact_counts(self):  # N19, N20
+        before, measured = self.status(), self.daemon.get("/monitoring/cache-metrics").json
+        self.daemon.lookup(text="count")
+        self.daemon.put(text="count")
+        self.daemon.lookup(text="count")
+        after, now = self.status(), self.daemon.get("/monitoring/cache-metrics").json
+        self.assertEqual(after["total_hits"] - before["total_hits"], 1)
+        self.assertEqual(after["total_misses"] - before["total_misses"], 1)
+        self.assertEqual(now["total_cache_operations"] - measured["total_cache_operations"], 3)
+        self.assertEqual(now["cache_hits"] - measured["cache_hits"], 1)
+        self.assertEqual(now["cache_misses"] - measured["cache_misses"], 1)
+        self.assertGreaterEqual(set(now), {"timestamp", "retention_hours", "cache_hit_rate", "total_cache_operations", "cache_hits", "cache_misses"})  # N04
+
+    def test_sections_are_null_while_empty(self):  # N05
+        self.daemon.post("/monitoring/reset")
+        report = self.daemon.get("/monitoring/cache-metrics").json
+        for section in ("key_generation", "cache_operations", "compression", "memory_usage", "invalidation"):
+            self.assertIsNone(report[section], section)
+
+    def test_ping_counts_no_lookup(self):
+        before = self.status()
+        ping = self.daemon.get("/cache/ping").json
+        self.assertEqual((ping["status"], ping["set_cache_response"]), ("healthy", "success"))
+        after = self.status()
+        self.assertEqual((after["total_hits"], after["total_misses"], after["cache_size"]), (before["total_hits"], before["total_misses"], before["cache_size"]))
+
+    def test_reports(self):
+        for path in ("/cache/invalidation-stats", "/cache/invalidation-recommendations", "/monitoring/memory", "/monitoring/warnings", "/monitoring/slow", "/monitoring/slow?multiplier=5",
+                     "/monitoring/export"):
+            answer = self.daemon.get(path)
+            self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"), path)
+            answer.json
+        for bad in ("0", "-1", "x", "nan", "1e9", ""):
+            self.refused(self.daemon.get("/monitoring/slow?multiplier=" + bad), 400, "multiplier")
+
+    def test_verify(self):
+        self.daemon.put(text="verified")
+        self.assertEqual(self.daemon.post("/cache/verify").json["status"], "ok")
+
+
+class Fresh(LiveTest):
+    def test_numbers_from_the_first_request_on(self):  # R02, R04, T10
+        status = self.daemon.get("/cache/status").json
+        self.assertEqual((status["total_hits"], status["total_misses"], status["hit_rate"], status["hit_rate_numeric"], status["cache_size"]), (0, 0, "0.0%", 0, 0))
+        self.daemon.lookup(text="t")
+        self.daemon.put(text="t")
+        self.daemon.lookup(text="t")
+        self.assertEqual(self.daemon.get("/health").json["cache"]["details"], "Cache operational - 50.0% hit rate")
+        for index in range(53):
+            self.daemon.lookup(text="miss %d" % index)
+        for _ in range(5):
+            self.daemon.lookup(text="t")
+        status = self.daemon.get("/cache/status").json
+        self.assertEqual((status["total_hits"], status["total_misses"], status["hit_rate"]), (6, 54, "10.0%"))
+
+    def test_health(self):
+        answer = self.daemon.get("/health")
+        body = answer.json
+        self.assertEqual((answer.status, body["status"]), (200, "healthy"))
+        for part in ("redis", "chromadb", "embeddings", "upstream"):
+            self.assertEqual(body[part]["status"], "disabled")
+        for part in ("storage", "memory", "cache"):
+            self.assertEqual(body[part]["status"], "healthy", body)
+            self.assertGreaterEqual(body[part]["response_time_ms"], 0)
+        self.assertEqual(body["summary"], "3/3 services healthy")
+        self.assertEqual(set(body["cache"]["stats"]), {"total_hits", "total_misses", "hit_rate", "cache_size", "memory_usage_mb", "memory_pressure"})
+        self.assertEqual(self.daemon.request("HEAD", "/health").status, 200)
+
+    def test_health_draft(self):
+        answer = self.daemon.get("/health", headers={"Accept": "application/health+json"})
+        self.assertEqual(answer.headers["content-type"], "application/health+json")
+        self.assertEqual(answer.json["status"], "pass")
+        for name, checks in answer.json["checks"].items():
+            self.assertIsInstance(checks, list, name)
+            self.assertIn(checks[0]["status"], ("pass", "warn", "fail"))
+        self.assertEqual(set(answer.json["checks"]), {"uptime", "storage:responseTime", "memory:utilization", "cache:hitRatio"})
+
+    def test_health_of_one_part(self):
+        self.assertEqual(self.daemon.get("/health/storage").json["status"], "healthy")
+        self.assertEqual(self.daemon.get("/health/redis").json["status"], "disabled")
+        self.refused(self.daemon.get("/health/nonsense"), 404, "part")
+        history = self.daemon.get("/health/history/storage").json
+        self.assertGreaterEqual(len(history["history"]), 1)
+
+    def test_unknown_and_wrong(self):
+        self.refused(self.daemon.get("/nothing/here"), 404)
+        answer = self.daemon.request("DELETE", "/cache/lookup")
+        self.refused(answer, 405)
+        self.assertIn("POST", answer.headers["allow"])
+
+
+class Metrics(LiveTest):
+    def page(self, **more):
+        return self.daemon.get("/metrics", **more)
+
+    def test_form(self):
+        self.daemon.lookup(text="m", namespace='we"ird\\name')
+        self.daemon.put(text="m", response="x" * 4000, tokens={"prompt_tokens": 3, "completion_tokens": 4}, cost_usd=0.5)
+        for _ in range(3):
+            self.daemon.lookup(text="m")
+        answer = self.page()
+        self.assertEqual(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
+        self.assertTrue(answer.body.endswith(b"\n"))
+        found = samples(answer.body.decode())
+        self.assertEqual(found['aicache_requests_total{namespace="default",operation="qa",result="hit",kind="exact",tier="memory"}'], 3)
+        self.assertEqual(found['aicache_requests_total{namespace="we\\"ird\\\\name",operation="qa",result="miss",kind="exact",tier="none"}'], 1)
+        self.assertEqual(found['aicache_lookup_duration_seconds_count{result="hit",tier="memory"}'], 3)
+        self.assertEqual(found['aicache_lookup_duration_seconds_bucket{result="hit",tier="memory",le="+Inf"}'], 3)
+        self.assertEqual(found["aicache_store_duration_seconds_count"], 1)
+        self.assertEqual(found['aicache_tokens_saved_total{type="prompt"}'], 9)
+        self.assertEqual(found['aicache_tokens_saved_total{type="completion"}'], 12)
+        self.assertEqual(found["aicache_cost_saved_usd_total"], 1.5)
+        self.assertEqual(found["aicache_request_memo_hits_total"] + found["aicache_request_memo_misses_total"], 4)
+        self.assertEqual(found["aicache_storage_up"], 1)
+        self.assertLess(found["aicache_compression_ratio"], 1)
+        self.assertGreater(found["process_resident_memory_bytes"], 1e6)
+        self.assertGreater(found["process_start_time_seconds"], 1.6e9)
+        self.assertEqual(found['aicache_http_requests_total{route="/cache/entries",method="PUT",code="2xx"}'], 1)
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
+    def test_promtool_says_nothing(self):
+        self.daemon.lookup(text="p")
+        done = subprocess.run(["promtool", "check", "metrics"], input=self.page().body, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (0, b""))
+
+    def test_open_metrics(self):
+        answer = self.page(headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        self.assertTrue(answer.headers["content-type"].startswith("application/openmetrics-text"))
+        self.assertTrue(answer.body.endswith(b"# EOF\n"))
+        self.assertIn(b"# TYPE aicache_requests counter", answer.body)
+
+    def test_labels_are_bounded(self):
+        for index in range(150):
+            self.daemon.lookup("operation %d" % index, "t", namespace="ns %d" % index)
+        self.daemon.lookup("other", "t", namespace="other")
+        found = samples(self.page().body.decode())
+        names = {re.search('namespace="([^"]*)"', series).group(1) for series in found if series.startswith("aicache_requests_total")}
+        self.assertLessEqual(len(names), 101)
+        self.assertIn("other", names)
+        before = sum(value for series, value in found.items() if series.startswith("aicache_requests_total"))
+        self.daemon.lookup("one more", "t", namespace="one more")
+        after = sum(value for series, value in samples(self.page().body.decode()).items() if series.startswith("aicache_requests_total"))
+        self.assertEqual(after - before, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

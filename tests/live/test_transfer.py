@@ -1,0 +1,132 @@
+"""Export, import and warm: streamed, complete, with every bad line named."""
+import json
+import socket
+import time
+import unittest
+
+from daemon import Daemon, LiveTest
+
+
+class Transfer(LiveTest):
+    flags = ("--memory-max-bytes", "64M")
+
+    def setUp(self):
+        self.daemon.post("/cache/flushall")
+
+    def export(self, query=""):
+        answer = self.daemon.get("/cache/export" + query)
+        self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/x-ndjson"))
+        return answer.body
+
+    def test_round_trip(self):
+        for index in range(500):
+            self.daemon.put("op %d" % (index % 3), "text %d" % index, {"n": index, "pad": "x" * (index * 10)}, tags=["t"], model="m", ttl=0 if index % 2 else 900,
+                            tokens={"prompt_tokens": index, "completion_tokens": 1}, cost_usd=index / 8)
+        lines = self.export()
+        self.assertEqual(len(lines.splitlines()), 500)
+        self.daemon.post("/cache/flushall")
+        self.assertEqual(self.export(), b"")
+        report = self.daemon.post("/cache/import", lines).json
+        self.assertEqual(report, {"lines": 500, "accepted": 500, "expired": 0, "rejected": 0, "errors": []})
+        hit = self.daemon.lookup("op 1", "text 499").json
+        self.assertEqual(hit["response"]["n"], 499)
+        self.assertEqual((hit["metadata"]["tags"], hit["metadata"]["model"], hit["metadata"]["prompt_tokens"]), (["t"], "m", 499))
+        self.assertIsNone(hit["ttl_seconds"])
+        self.assertTrue(890 < self.daemon.lookup("op 0", "text 0").json["ttl_seconds"] <= 900)
+        self.assertEqual(sorted(self.export().splitlines()), sorted(lines.splitlines()))
+
+    def test_filters(self):
+        self.daemon.put("a", "1")
+        self.daemon.put("b", "1")
+        self.daemon.put("a", "1", namespace="second")
+        self.assertEqual(len(self.export("?operation=a").splitlines()), 1)
+        self.assertEqual(len(self.export("?all_namespaces=true").splitlines()), 3)
+        self.refused(self.daemon.get("/cache/export?limit=1"), 400, "limit")
+
+    def test_bad_lines_are_named(self):
+        good = json.dumps({"operation": "qa", "text": "good", "response": 1})
+        body = "\n".join([good, "not json", "", '{"operation":"qa","text":"t"}', good, '{"operation":"qa","text":"t","response":1,"bogus":2}', '{"operation":"qa"'])
+        report = self.daemon.post("/cache/import", body).json
+        self.assertEqual((report["accepted"], report["rejected"]), (2, 4))
+        self.assertEqual([error["line"] for error in report["errors"]], [2, 4, 6, 7])
+        for error in report["errors"]:
+            self.assertTrue(error["message"])
+
+    def test_report_is_bounded(self):
+        report = self.daemon.post("/cache/import", "x\n" * 5000).json
+        self.assertEqual((report["rejected"], len(report["errors"])), (5000, 100))
+
+    def test_warm(self):
+        lines = "".join(json.dumps({"operation": "qa", "text": "warm %d" % index, "response": index}) + "\n" for index in range(100))
+        report = self.daemon.post("/cache/warm", lines).json
+        self.assertEqual((report["accepted"], report["rejected"]), (100, 0))
+        self.assertEqual(self.daemon.lookup(text="warm 42").json["response"], 42)
+        key = self.daemon.lookup(text="warm 42").json["key"]
+        self.assertEqual(self.daemon.post("/cache/warm", json.dumps({"key": key, "operation": "qa", "response": 0})).json["rejected"], 1)
+
+    def test_empty_import(self):
+        self.assertEqual(self.daemon.post("/cache/import", b"").json["lines"], 0)
+
+    def test_import_larger_than_the_body_limit(self):
+        line = json.dumps({"operation": "qa", "text": "%d", "response": "y" * 100000}).encode()
+        body = b"\n".join(line.replace(b"%d", b"%d" % index) for index in range(250))
+        self.assertGreater(len(body), 16 << 20)
+        report = self.daemon.post("/cache/import", body).json
+        self.assertEqual(report["accepted"], 250)
+
+    def test_import_in_crumbs(self):
+        body = b"".join(json.dumps({"operation": "qa", "text": "crumb %d" % index, "response": index}).encode() + b"\n" for index in range(20))
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+            for start in range(0, len(body), 97):
+                connection.sendall(body[start:start + 97])
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        self.assertIn(b'"accepted":20', answer)
+
+    def test_import_cut_short(self):
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b'{"operation":"qa","text":"cut","response":1}\n')
+        self.assertEqual(self.daemon.get("/livez").status, 200)
+
+    def test_slow_reader_holds_little(self):
+        for index in range(300):
+            self.daemon.put(text="slow %d" % index, response="%d" % index * 20000)
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+            connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            time.sleep(0.3)
+            page = self.daemon.get("/metrics").body.decode()
+            held = [line for line in page.splitlines() if line.startswith('aicache_accounted_bytes{owner="connections"}')]
+            self.assertLess(float(held[0].split()[-1]), 4e6)
+            answer = b""
+            while piece := connection.recv(1 << 20):
+                answer += piece
+        self.assertEqual(answer.count(b'"response"'), 300)
+        self.assertTrue(answer.endswith(b"0\r\n\r\n"))
+
+    def test_reader_that_leaves(self):
+        for index in range(200):
+            self.daemon.put(text="leave %d" % index, response="%d" % index * 20000)
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+                connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.recv(1000)
+        self.assertEqual(self.daemon.get("/livez").status, 200)
+
+
+class TwoDaemons(unittest.TestCase):
+    def test_expired_lines_and_another_secret(self):
+        first, second = Daemon(), Daemon()
+        try:
+            first.put(text="moves", response="there", ttl=0)
+            report = second.post("/cache/import", first.get("/cache/export").body + b'\n{"operation":"qa","text":"old","response":1,"expires_ms":1000}').json
+            self.assertEqual((report["accepted"], report["expired"]), (1, 1))
+            self.assertEqual(second.get("/cache/entries").json["entries"][0]["key"], first.get("/cache/entries").json["entries"][0]["key"])
+        finally:
+            first.close()
+            second.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
