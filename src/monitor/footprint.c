@@ -7,7 +7,7 @@
 
 #define LINE_BYTES 4352 /* a path of 4096 and the columns before it */
 
-enum owner { OWNER_TIER, OWNER_STORAGE, OWNER_HEAP, OWNER_STACK, OWNER_PROGRAM };
+enum owner { OWNER_VALUES, OWNER_INDEX, OWNER_STORAGE, OWNER_HEAP, OWNER_STACK, OWNER_PROGRAM };
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -21,7 +21,8 @@ static bool ends_with(const char *text, const char *end)
  */
 static enum owner owner_of(const struct footprint_options *options, uintptr_t begin, const char *path, bool after_guard)
 {
-    if (begin >= options->tier_begin && begin < options->tier_end) return OWNER_TIER;
+    if (begin >= options->values_begin && begin < options->values_end) return OWNER_VALUES;
+    if (begin >= options->index_begin && begin < options->index_end) return OWNER_INDEX;
     if (options->storage_file != NULL && ends_with(path, options->storage_file)) return OWNER_STORAGE;
     if (strncmp(path, "[stack", 6) == 0) return OWNER_STACK;
     if (path[0] == '/' || strcmp(path, "[vdso]") == 0 || strcmp(path, "[vvar]") == 0) return OWNER_PROGRAM;
@@ -30,7 +31,8 @@ static enum owner owner_of(const struct footprint_options *options, uintptr_t be
 
 static void count(struct footprint *out, enum owner owner, uint64_t bytes)
 {
-    uint64_t *const parts[] = {[OWNER_TIER] = &out->memory_tier,
+    uint64_t *const parts[] = {[OWNER_VALUES] = &out->memory_values,
+                               [OWNER_INDEX] = &out->memory_index,
                                [OWNER_STORAGE] = &out->storage_map,
                                [OWNER_HEAP] = &out->heap,
                                [OWNER_STACK] = &out->stacks,

@@ -12,7 +12,8 @@
 
 /* Every part: member, name in reports, what it is. */
 #define FOOTPRINT_MAP(X)                                                                                           \
-    X(memory_tier, "arenas of the memory tier")                                                                    \
+    X(memory_values, "arenas of the memory tier")                                                                  \
+    X(memory_index, "tables and ghosts of the memory tier")                                                        \
     X(storage_map, "pages of the storage tier's file, which the kernel can drop")                                  \
     X(heap, "what the allocator holds, in use or not")                                                             \
     X(stacks, "stacks of the threads")                                                                             \
@@ -28,7 +29,8 @@ struct footprint {
 struct footprint_options {
     const char *root;         /* "" for this machine, or a tree with proc/self/smaps */
     const char *storage_file; /* end of the path of the storage tier's file; NULL: none */
-    uintptr_t tier_begin, tier_end; /* the memory tier's addresses; equal: none */
+    /* The memory tier's addresses; equal: none. */
+    uintptr_t values_begin, values_end, index_begin, index_end;
 };
 
 /* AIC_IO when the mappings cannot be read. Any thread. */

@@ -61,7 +61,7 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     percentiles_init(&monitor->key_generation_percentiles, retention_ns);
     percentiles_init(&monitor->operation_percentiles, retention_ns);
     percentiles_init(&monitor->compression_percentiles, retention_ns);
-    if (history_init(&monitor->history, &monitor->mem) != AIC_OK) {
+    if (history_init(&monitor->history, &monitor->mem) != AIC_OK || reuse_create(&monitor->mem, &monitor->reuse) != AIC_OK) {
         aic_monitor_close(&monitor);
         return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the monitor's history");
     }
@@ -82,6 +82,7 @@ void aic_monitor_close(aic_monitor **monitor)
     if (*monitor == NULL) return;
     for (unsigned i = 0; i < STREAM_COUNT; i++) stream_fini(&(*monitor)->streams[i]);
     history_fini(&(*monitor)->history);
+    reuse_destroy(&(*monitor)->reuse);
     mem_fini(&(*monitor)->mem);
     aic_allocator allocator = (*monitor)->mem.allocator;
     allocator.release(allocator.context, *monitor, sizeof **monitor);
@@ -96,6 +97,7 @@ void aic_monitor_reset(aic_monitor *monitor)
     percentiles_clear(&monitor->operation_percentiles);
     percentiles_clear(&monitor->compression_percentiles);
     history_clear(&monitor->history);
+    reuse_clear(monitor->reuse);
     atomic_store_explicit(&monitor->hits, 0, memory_order_relaxed);
     atomic_store_explicit(&monitor->misses, 0, memory_order_relaxed);
     atomic_store_explicit(&monitor->operations, 0, memory_order_relaxed);

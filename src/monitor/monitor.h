@@ -14,6 +14,7 @@
 #include "monitor/history.h"
 #include "monitor/percentiles.h"
 #include "monitor/rate.h"
+#include "monitor/reuse.h"
 #include "monitor/stream.h"
 #include "monitor/throttle.h"
 
@@ -50,10 +51,30 @@ struct aic_monitor {
     struct rate invalidation_rate;
     struct percentiles key_generation_percentiles, operation_percentiles, compression_percentiles;
     struct history history;
+    struct reuse *reuse; /* owned */
     /* Counters of the process; relaxed: each is exact, together they are no snapshot. */
     _Atomic uint64_t hits, misses, operations, invalidations, keys_invalidated;
     struct throttle slow_log, rate_log, memory_log;
 };
+
+/*
+ * For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and a store. Keys are uniformly distributed, so
+ * that eight of their bytes are the hash.
+ */
+static inline uint64_t monitor_hash(const aic_key *key)
+{
+    uint64_t hash;
+    __builtin_memcpy(&hash, key->bytes + 8, sizeof hash);
+    return hash;
+}
+static inline void monitor_reference(aic_monitor *monitor, const aic_key *key, uint64_t bytes)
+{
+    reuse_reference(monitor->reuse, monitor_hash(key), bytes);
+}
+static inline void monitor_stored(aic_monitor *monitor, const aic_key *key, uint64_t bytes)
+{
+    reuse_store(monitor->reuse, monitor_hash(key), bytes);
+}
 
 struct aic_report {
     struct mem *mem;

@@ -12,6 +12,8 @@
 #define MB 1048576.0
 #define TREND_SNAPSHOTS 10
 #define NEARLY_FULL 0.9 /* of a real limit: worth a word, no warning yet */
+#define WORTH_GROWING 0.03   /* so much more of all lookups must hit with twice the memory */
+#define WORTH_SHRINKING 0.005 /* so little may be lost with half of it */
 
 uint64_t memory_event_total(const struct event *event)
 {
@@ -131,6 +133,8 @@ aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *o
         write_current(monitor, last, out);
         write_thresholds(monitor, last, out);
         write_trends(monitor, &window, out);
+        json_key(out, "miss_ratio_curve");
+        reuse_write(monitor->reuse, last->number[MEMORY_LIMIT_BYTES], out);
     }
     json_close(out, '}');
     window_fini(&window);
@@ -221,6 +225,29 @@ static void write_full_warning(const struct event *last, const char *unit, uint6
     close_warning(out);
 }
 
+/*
+ * What the miss-ratio curve says of a full memory tier: more would pay, or less would do. A tier with room left has no question to answer.
+ */
+static void write_size_advice(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
+{
+    uint64_t limit = last->number[MEMORY_LIMIT_BYTES];
+    if (limit == 0 || (double)last->number[MEMORY_BYTES] <= NEARLY_FULL * (double)limit) return;
+    if (!reuse_is_known(monitor->reuse)) return;
+    double half = reuse_hit_ratio(monitor->reuse, limit / 2), now = reuse_hit_ratio(monitor->reuse, limit);
+    double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
+    bool grow = twice - now >= WORTH_GROWING, shrink = !grow && now - half <= WORTH_SHRINKING;
+    if (!grow && !shrink) return;
+    char message[256], reason[192];
+    double other = grow ? twice : half;
+    snprintf(message, sizeof message, "The memory tier is full and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.",
+             grow ? "too small" : "larger than it needs to be", now * 100, other * 100, grow ? "twice the memory" : "half the memory");
+    if (grow) snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.", (twice - now) / (1 - now) * 100);
+    else snprintf(reason, sizeof reason, "The hit rate stays the same within half a point.");
+    open_warning(out, "info", grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
+    put_advice(out, "memory.max_bytes", grow ? limit * 2 : limit / 2, reason);
+    close_warning(out);
+}
+
 aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out)
 {
     struct window window;
@@ -231,6 +258,7 @@ aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out)
         write_threshold_warning(monitor, &window, last, out);
         write_full_warning(last, "entries", last->number[MEMORY_ENTRIES], last->number[MEMORY_LIMIT_ENTRIES], out);
         write_full_warning(last, "bytes", last->number[MEMORY_BYTES], last->number[MEMORY_LIMIT_BYTES], out);
+        write_size_advice(monitor, last, out);
     }
     json_close(out, ']');
     window_fini(&window);

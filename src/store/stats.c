@@ -106,3 +106,12 @@ aic_status store_verify(struct store *store, aic_error *error)
     for (unsigned i = store->shard_count; i-- > 0;) pthread_mutex_unlock(&store->shards[i].lock);
     return wrong == NULL ? AIC_OK : error_set(error, AIC_DAMAGED, NULL, "memory tier: %s", wrong);
 }
+
+void store_places(const struct store *store, struct store_places *out)
+{
+    out->values_begin = (uintptr_t)store->pool.mapping;
+    out->values_end = out->values_begin + store->pool.mapping_bytes;
+    out->index_begin = (uintptr_t)store->index;
+    out->index_end = out->index_begin + store->index_bytes;
+    out->heap_bytes = sizeof *store + store->shard_block_bytes + store->pool.arena_count * sizeof *store->pool.arenas;
+}

@@ -108,6 +108,13 @@ struct store_stats {
 };
 void store_stats(struct store *store, struct store_stats *out);
 
+/* Where the store lies, for a breakdown of the process's memory: two reservations, and what it asked the allocator for. */
+struct store_places {
+    uintptr_t values_begin, values_end, index_begin, index_end;
+    uint64_t heap_bytes;
+};
+void store_places(const struct store *store, struct store_places *out);
+
 /* Recounts every structure of every shard. AIC_OK, or AIC_DAMAGED with the first difference in `error`. */
 AIC_MUST_CHECK aic_status store_verify(struct store *store, aic_error *error);
 

@@ -17,10 +17,10 @@
 static struct footprint measure(const char *file, void *tier)
 {
     struct footprint_options options = {
-        .root = "", .storage_file = file, .tier_begin = (uintptr_t)tier, .tier_end = (uintptr_t)tier + (tier ? FILL : 0)};
+        .root = "", .storage_file = file, .values_begin = (uintptr_t)tier, .values_end = (uintptr_t)tier + (tier ? FILL : 0)};
     struct footprint out;
     assert_int_equal(footprint_read(&options, &out), AIC_OK);
-    assert_int_equal(out.rss, out.memory_tier + out.storage_map + out.heap + out.stacks + out.program);
+    assert_int_equal(out.rss, out.memory_values + out.memory_index + out.storage_map + out.heap + out.stacks + out.program);
     return out;
 }
 
@@ -51,7 +51,7 @@ __attribute__((unused)) static void counts_the_memory_tier_and_the_heap(void **s
     struct footprint before = measure(NULL, tier);
     memset(tier, 1, FILL);
     struct footprint after = measure(NULL, tier);
-    expect_grown(before.memory_tier, after.memory_tier);
+    expect_grown(before.memory_values, after.memory_values);
     char *heap = malloc(FILL);
     assert_non_null(heap);
     memset(heap, 1, FILL);

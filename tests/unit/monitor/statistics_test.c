@@ -1,6 +1,8 @@
 /* The formulas of the reports, on numbers small enough to work out by hand. */
 #include "fixture.h"
 
+#include "monitor/monitor.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -345,6 +347,41 @@ static void tells_growth_between_samples_a_day_apart(void **state)
     fixture_close(&f);
 }
 
+/* Looks up 2000 entries of so many bytes in a loop, with a full tier of 128 MB. */
+static void loop_over(struct fixture *f, struct reading *r, uint64_t bytes)
+{
+    fixture_open(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
+    for (unsigned i = 0; i < 40000; i++) {
+        aic_key key = {{0}};
+        uint64_t hash = (i % 2000 + 1) * 0x9E3779B97F4A7C15ULL;
+        hash ^= hash >> 29;
+        memcpy(key.bytes + 8, &(uint64_t){hash * 0xBF58476D1CE4E5B9ULL}, 8);
+        monitor_reference(f->monitor, &key, bytes);
+    }
+    aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = 128 << 20, .memory_entries = 128,
+                                                        .limit_bytes = 128 << 20}, NO_DATA);
+    reading_open(r, f, aic_monitor_warnings);
+}
+
+static void advises_on_the_size_by_the_curve(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    loop_over(&f, &r, 1 << 20); /* 2 GB in a loop: nothing hits now, with half or with twice as much */
+    assert_int_equal(reading_length(&r, ""), 2);
+    reading_expect_text(&r, "1.code", "memory_tier_too_large");
+    reading_close(&r);
+    fixture_close(&f);
+    loop_over(&f, &r, 100 << 10); /* 200 MB in a loop */
+    reading_expect_text(&r, "0.code", "memory_bytes_nearly_full");
+    reading_expect_text(&r, "1.code", "memory_tier_too_small");
+    reading_expect_text(&r, "1.recommendations.0.setting", "memory.max_bytes");
+    reading_expect(&r, "1.recommendations.0.value", 256 << 20);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
 /* ----------------------------------------------------------------------------------------------- invalidations -- */
 
 static void invalidate(struct fixture *f, const char *pattern, uint64_t keys, double seconds, const char *type)
@@ -477,6 +514,7 @@ int main(void)
         cmocka_unit_test(names_the_real_limit),
         cmocka_unit_test(tells_the_trend),
         cmocka_unit_test(tells_growth_between_samples_a_day_apart),
+        cmocka_unit_test(advises_on_the_size_by_the_curve),
         cmocka_unit_test(analyses_invalidations),
         cmocka_unit_test(counts_the_last_hour_and_the_last_day),
         cmocka_unit_test(alarms_at_the_limits),

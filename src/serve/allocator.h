@@ -1,0 +1,23 @@
+/*
+ * allocator.h - what the allocator behind malloc says of itself, and giving its free pages back: jemalloc where it is linked, the C library elsewhere.
+ */
+#ifndef SERVE_ALLOCATOR_H
+#define SERVE_ALLOCATOR_H
+
+#include <stdint.h>
+
+/* Bytes. Zero where the allocator does not tell. */
+struct allocator_figures {
+    const char *name;   /* "jemalloc" or "glibc" */
+    uint64_t allocated; /* given out */
+    uint64_t active;    /* pages with something in use */
+    uint64_t resident;  /* pages in memory */
+    uint64_t retained;  /* address space kept without memory */
+};
+
+/* Any thread; microseconds. */
+void allocator_read(struct allocator_figures *out);
+/* Gives free pages back to the kernel; may take milliseconds. Any thread but a front one. */
+void allocator_purge(void);
+
+#endif

@@ -1,0 +1,345 @@
+#include "serve/watch.h"
+
+#include "base/check.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "monitor/fields.h"
+#include "monitor/monitor.h"
+#include "serve/allocator.h"
+#include "serve/webhook.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FOOTPRINT_TICKS 5 /* reading the mappings takes milliseconds */
+#define SAVE_TICKS 60
+#define HISTORY_MAX_BYTES (4 << 20)
+
+struct watch {
+    struct watch_options options;
+    struct pressure *pressure;
+    struct alerts *alerts;
+    struct webhook *webhook;
+    unsigned ticks;
+    pthread_mutex_t mutex; /* guards what follows; a leaf */
+    bool measured;
+    struct footprint footprint;
+    struct allocator_figures allocator;
+    aic_stats stats; /* of the same moment */
+};
+
+/* ----------------------------------------------------------------------------------------------------- actions -- */
+
+static uint64_t cache_bytes(void *context)
+{
+    struct watch *watch = context;
+    struct store_stats stats;
+    store_stats(cache_store(watch->options.cache), &stats);
+    return stats.bytes;
+}
+
+static void resize_cache(void *context, uint64_t max_bytes)
+{
+    struct watch *watch = context;
+    struct store *store = cache_store(watch->options.cache);
+    struct store_stats stats;
+    store_stats(store, &stats);
+    /* A refusal leaves the tier as large as it was; the next tick decides anew. */
+    aic_status status = store_resize(store, max_bytes, stats.max_entries);
+    if (status != AIC_OK && watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "pressure", "the memory tier cannot be resized: %s", aic_status_text(status));
+}
+
+static void purge(void *context)
+{
+    (void)context;
+    allocator_purge();
+}
+
+static void say(void *context, aic_log_level level, const char *line)
+{
+    struct watch *watch = context;
+    if (watch->options.log != NULL) log_line(watch->options.log, level, "pressure", "%s", line);
+}
+
+/* ------------------------------------------------------------------------------------------------------ alerts -- */
+
+static void send_alert(struct watch *watch, const struct alert *alert)
+{
+    struct buf text;
+    struct json_writer writer;
+    buf_init(&text, watch->options.mem, MEM_MONITOR);
+    json_writer_init(&writer, &text);
+    json_open(&writer, '{');
+    put_text(&writer, "source", "aicached");
+    put_text(&writer, "id", alert->id);
+    put_text(&writer, "severity", alert_severity_name(alert->severity));
+    put_text(&writer, "state", alert->resolved_ms > 0 ? "resolved" : alert->escalations > 0 ? "escalated" : "open");
+    put_text(&writer, "message", alert->message);
+    put_time(&writer, "opened", alert->opened_ms);
+    if (alert->resolved_ms > 0) put_time(&writer, "resolved", alert->resolved_ms);
+    json_close(&writer, '}');
+    if (buf_status(&text) == AIC_OK) webhook_send(watch->webhook, buf_view(&text));
+    buf_fini(&text);
+}
+
+static void on_alert(void *context, const struct alert *alert)
+{
+    struct watch *watch = context;
+    bool resolved = alert->resolved_ms > 0;
+    aic_log_level level = resolved                              ? AIC_LOG_INFO
+                          : alert->severity == ALERT_CRITICAL ? AIC_LOG_ERROR
+                                                              : AIC_LOG_WARNING;
+    if (watch->options.log != NULL)
+        log_line(watch->options.log, level, "alert", "%s %s: %s", alert->id,
+                 resolved ? "resolved" : alert_severity_name(alert->severity), alert->message);
+    if (watch->webhook != NULL) send_alert(watch, alert);
+}
+
+static void watch_part(void *context, const char *name, const struct probe_report *report)
+{
+    struct watch *watch = context;
+    if (report->status != PROBE_DISABLED) alerts_watch_part(watch->alerts, name, report->down_seconds);
+}
+
+/* ----------------------------------------------------------------------------------------------------- history -- */
+
+static void load_history(struct watch *watch)
+{
+    const char *path = watch->options.history_file;
+    if (path == NULL || watch->options.monitor == NULL) return;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    struct buf text;
+    buf_init(&text, watch->options.mem, MEM_MONITOR);
+    struct stat info;
+    if (fstat(fd, &info) == 0 && info.st_size > 0 && info.st_size <= HISTORY_MAX_BYTES) {
+        char *room = buf_reserve(&text, (size_t)info.st_size);
+        ssize_t got = room != NULL ? read(fd, room, (size_t)info.st_size) : -1;
+        if (got > 0) buf_commit(&text, (size_t)got);
+    }
+    close(fd);
+    if (text.size > 0 && history_load(&watch->options.monitor->history, buf_view(&text)) != AIC_OK && watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the kept history is damaged and was left out; it begins anew");
+    buf_fini(&text);
+}
+
+/* Beside the file and then in its place, so that a crash leaves the old one. */
+static bool write_whole(const char *path, aic_view bytes)
+{
+    char beside[4096];
+    int size = snprintf(beside, sizeof beside, "%s.new", path);
+    if (size <= 0 || (size_t)size >= sizeof beside) return false;
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) return false;
+    bool written = write(fd, bytes.data, bytes.size) == (ssize_t)bytes.size;
+    bool closed = close(fd) == 0;
+    return written && closed && rename(beside, path) == 0;
+}
+
+static void save_history(struct watch *watch)
+{
+    const char *path = watch->options.history_file;
+    if (path == NULL || watch->options.monitor == NULL) return;
+    struct buf text;
+    buf_init(&text, watch->options.mem, MEM_MONITOR);
+    history_save(&watch->options.monitor->history, &text);
+    if (buf_status(&text) == AIC_OK && !write_whole(path, buf_view(&text)) && watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the history could not be saved: %s", strerror(errno));
+    buf_fini(&text);
+}
+
+/* ------------------------------------------------------------------------------------------------ create, tick -- */
+
+static aic_status create_parts(struct watch *watch, aic_error *error)
+{
+    const struct watch_options *options = &watch->options;
+    struct store_stats stats;
+    store_stats(cache_store(options->cache), &stats);
+    struct pressure_options pressure = {
+        .mem = options->mem,
+        .clock = options->clock,
+        .root = options->root,
+        .warning_percent = options->warning_percent,
+        .critical_percent = options->critical_percent,
+        .cache_max_bytes = stats.max_bytes,
+        .actions = {.cache_bytes = cache_bytes, .resize_cache = resize_cache, .purge_allocator = purge, .log = say, .context = watch},
+    };
+    TRY(pressure_create(&pressure, &watch->pressure, error));
+    TRY(alerts_create(options->mem, options->clock, on_alert, watch, &watch->alerts));
+    return options->webhook != NULL ? webhook_create(options->mem, options->webhook, options->log, &watch->webhook, error)
+                                    : AIC_OK;
+}
+
+aic_status watch_create(const struct watch_options *options, struct watch **out, aic_error *error)
+{
+    struct watch *watch = mem_zalloc(options->mem, MEM_MONITOR, sizeof *watch);
+    if (watch == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the watch");
+    watch->options = *options;
+    if (watch->options.root == NULL) watch->options.root = "";
+    CHECK(pthread_mutex_init(&watch->mutex, NULL) == 0);
+    aic_status status = create_parts(watch, error);
+    if (status != AIC_OK) {
+        watch->options.history_file = NULL;
+        watch_destroy(&watch);
+        return status;
+    }
+    load_history(watch);
+    *out = watch;
+    return AIC_OK;
+}
+
+void watch_destroy(struct watch **watch)
+{
+    struct watch *self = *watch;
+    if (self == NULL) return;
+    *watch = NULL;
+    save_history(self);
+    webhook_destroy(&self->webhook);
+    alerts_destroy(&self->alerts);
+    pressure_destroy(&self->pressure);
+    pthread_mutex_destroy(&self->mutex);
+    mem_free(self->options.mem, MEM_MONITOR, self, sizeof *self);
+}
+
+static void measure_footprint(struct watch *watch, const aic_stats *stats)
+{
+    struct store_places places;
+    store_places(cache_store(watch->options.cache), &places);
+    struct footprint_options options = {.root = watch->options.root,
+                                        .storage_file = "/cache.mdb",
+                                        .values_begin = places.values_begin,
+                                        .values_end = places.values_end,
+                                        .index_begin = places.index_begin,
+                                        .index_end = places.index_end};
+    struct footprint footprint;
+    struct allocator_figures figures;
+    if (footprint_read(&options, &footprint) != AIC_OK) return;
+    allocator_read(&figures);
+    pthread_mutex_lock(&watch->mutex);
+    watch->footprint = footprint;
+    watch->allocator = figures;
+    watch->stats = *stats;
+    watch->measured = true;
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+void watch_record_memory(aic_monitor *monitor, const aic_stats *stats, uint64_t process_bytes)
+{
+    if (monitor == NULL) return;
+    /* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
+    aic_memory_sample sample = {.memory_bytes = stats->memory_bytes,
+                                .memory_entries = stats->memory_entries,
+                                .storage_entries = stats->storage_entries,
+                                .process_bytes = process_bytes,
+                                .limit_entries = stats->memory_max_entries,
+                                .limit_bytes = stats->memory_max_bytes};
+    aic_monitor_memory(monitor, &sample, (aic_view){0});
+}
+
+void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts)
+{
+    watch_record_memory(watch->options.monitor, &facts->stats, facts->host.rss_bytes);
+    pressure_tick(watch->pressure, false);
+    alerts_watch_pressure(watch->alerts, host_pressure(&facts->host));
+    alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
+    probes_each(parts_probes(parts), watch_part, watch);
+    if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
+    if (watch->ticks % SAVE_TICKS == SAVE_TICKS - 1) save_history(watch);
+    watch->ticks++;
+}
+
+void watch_stalled(struct watch *watch)
+{
+    pressure_tick(watch->pressure, true);
+}
+
+void watch_set_memory_limit(struct watch *watch, uint64_t max_bytes)
+{
+    pressure_set_cache_limit(watch->pressure, max_bytes);
+}
+
+struct pressure *watch_pressure(struct watch *watch)
+{
+    return watch->pressure;
+}
+
+struct alerts *watch_alerts(struct watch *watch)
+{
+    return watch->alerts;
+}
+
+/* --------------------------------------------------------------------------------------------------- breakdown -- */
+
+static void put_owner(struct json_writer *out, const char *owner, uint64_t bytes, const char *help)
+{
+    json_open(out, '{');
+    put_text(out, "owner", owner);
+    put_count(out, "bytes", bytes);
+    put_text(out, "help", help);
+    json_close(out, '}');
+}
+
+static uint64_t minus(uint64_t from, uint64_t what)
+{
+    return from > what ? from - what : 0;
+}
+
+/* The memory tier's arenas: what the entries take, and the rest of the resident pages. */
+static void put_tier(struct json_writer *out, const struct footprint *footprint, const aic_stats *stats)
+{
+    uint64_t entries = stats->memory_key_bytes + stats->memory_value_bytes + stats->memory_overhead_bytes;
+    put_owner(out, "memory_tier_keys", stats->memory_key_bytes, "keys of the memory tier");
+    put_owner(out, "memory_tier_values", stats->memory_value_bytes, "values of the memory tier");
+    put_owner(out, "memory_tier_overhead", stats->memory_overhead_bytes, "headers, links and rounding");
+    put_owner(out, "memory_tier_free", minus(footprint->memory_values, entries), "pages of the memory tier that hold no entry now");
+    put_owner(out, "memory_tier_index", footprint->memory_index, "tables and ghosts of the memory tier");
+}
+
+/* What this code asked the allocator for, by owner: of the cache, of the daemon and of the monitor. Returns the sum. */
+static uint64_t put_counted(struct watch *watch, struct json_writer *out)
+{
+    static const char *const helps[] = {
+#define OWNER_HELP(name, label, help) help,
+        MEM_OWNER_MAP(OWNER_HELP)
+#undef OWNER_HELP
+    };
+    struct store_places places;
+    store_places(cache_store(watch->options.cache), &places);
+    put_owner(out, "memory_tier_shards", places.heap_bytes, "locks, queues and wheels of the memory tier");
+    uint64_t sum = places.heap_bytes;
+    for (unsigned owner = 0; owner < MEM_OWNER_COUNT; owner++) {
+        if (owner == MEM_STORE_VALUES || owner == MEM_STORE_INDEX) continue; /* mapped, or in heap_bytes */
+        uint64_t bytes = mem_bytes(cache_mem(watch->options.cache), owner) + mem_bytes(watch->options.mem, owner);
+        if (watch->options.monitor != NULL) bytes += mem_bytes(&watch->options.monitor->mem, owner);
+        put_owner(out, mem_owner_name(owner), bytes, helps[owner]);
+        sum += bytes;
+    }
+    return sum;
+}
+
+void watch_write_breakdown(struct watch *watch, struct json_writer *out)
+{
+    pthread_mutex_lock(&watch->mutex);
+    bool measured = watch->measured;
+    struct footprint footprint = watch->footprint;
+    struct allocator_figures allocator = watch->allocator;
+    aic_stats stats = watch->stats;
+    pthread_mutex_unlock(&watch->mutex);
+    json_open(out, '[');
+    if (measured) {
+        put_tier(out, &footprint, &stats);
+        put_owner(out, "storage_map", footprint.storage_map, "pages of the storage tier's file, which the kernel can drop");
+        uint64_t counted = put_counted(watch, out);
+        uint64_t libraries = minus(allocator.allocated, counted);
+        put_owner(out, "libraries", libraries, "what libraries allocated for themselves");
+        put_owner(out, "allocator_slack", minus(footprint.heap, counted + libraries), "held by the allocator, but not in use");
+        put_owner(out, "stacks", footprint.stacks, "stacks of the threads");
+        put_owner(out, "program", footprint.program, "the program and its libraries");
+    }
+    json_close(out, ']');
+}

@@ -1,0 +1,53 @@
+/*
+ * watch.h - what looks after the daemon once a second: memory snapshots, pressure and its actions, alerts, the footprint, the kept history.
+ *
+ * watch_tick() is called by one background thread; everything else by any. What takes milliseconds (walking the mappings, saving the history) is done every few
+ * ticks. A mutex guards the last footprint and facts; it is a leaf and held only to copy them.
+ */
+#ifndef SERVE_WATCH_H
+#define SERVE_WATCH_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "monitor/alerts.h"
+#include "monitor/footprint.h"
+#include "monitor/pressure.h"
+#include "serve/parts.h"
+
+#include <aicache/monitor.h>
+
+struct watch;
+
+/* Everything is borrowed and outlives the watch. */
+struct watch_options {
+    struct mem *mem; /* the daemon's */
+    const aic_clock *clock;
+    struct log *log;
+    aic_cache *cache;
+    aic_monitor *monitor; /* NULL: no snapshots are kept */
+    const char *root;     /* where /proc and /sys are; NULL: this machine's */
+    const char *history_file; /* kept over restarts; NULL: not */
+    const char *webhook;      /* an address told of alerts; NULL: none */
+    unsigned warning_percent, critical_percent; /* of the memory limit; 0: 75, 90 */
+};
+
+AIC_MUST_CHECK aic_status watch_create(const struct watch_options *options, struct watch **out, aic_error *error);
+/* Saves the history. Accepts a pointer to NULL. */
+void watch_destroy(struct watch **watch);
+
+/* One second's work, on the figures that were just taken. */
+void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts);
+/* A stall trigger of the kernel fired: pressure is looked at now. */
+void watch_stalled(struct watch *watch);
+/* The configured size of the memory tier changed. */
+void watch_set_memory_limit(struct watch *watch, uint64_t max_bytes);
+
+struct pressure *watch_pressure(struct watch *watch);
+struct alerts *watch_alerts(struct watch *watch);
+
+/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look. */
+void watch_write_breakdown(struct watch *watch, struct json_writer *out);
+/* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. */
+void watch_record_memory(aic_monitor *monitor, const aic_stats *stats, uint64_t process_bytes);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * webhook.h - tells an address of the operator's about alerts, as one JSON POST each, from a thread of its own.
+ *
+ * Sending waits in a bounded queue (the oldest makes room) and has ten seconds per message, so that a dead address delays nothing but its own messages; what was
+ * dropped or failed is counted. Redirects are not followed. Any thread may send; a mutex guards the queue and is never held while the network is waited for.
+ */
+#ifndef SERVE_WEBHOOK_H
+#define SERVE_WEBHOOK_H
+
+#include "base/log.h"
+
+struct webhook;
+
+/* url: http:// or https://; copied. log may be NULL. AIC_INVALID, AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status webhook_create(struct mem *mem, const char *url, struct log *log, struct webhook **out,
+                                         aic_error *error);
+/* Gives up what is under way. Accepts a pointer to NULL. */
+void webhook_destroy(struct webhook **webhook);
+/* Queues one JSON text (copied). Never blocks. */
+void webhook_send(struct webhook *webhook, aic_view json);
+
+struct webhook_stats {
+    uint64_t sent, failed, dropped, waiting;
+};
+void webhook_stats(struct webhook *webhook, struct webhook_stats *out);
+
+#endif

@@ -1,0 +1,259 @@
+"use strict";
+/*
+ * The page: reads /monitoring/history once and then one snapshot a second from /monitoring/stream, and shows both. The stream is read with fetch rather than
+ * EventSource, because only fetch can carry the API key. Everything that is shown is set as text, never as markup.
+ */
+const el = (id) => document.getElementById(id);
+const state = { key: sessionStorage.getItem("aicache-key") || "", paused: false, span: "seconds", last: null, live: [], charts: null, history: null };
+const LIVE_KEPT = 600;
+
+function request(path, options = {}) {
+  const headers = state.key ? { Authorization: `Bearer ${state.key}` } : {};
+  return fetch(path, { ...options, headers, cache: "no-store" });
+}
+
+function text(id, value) { const node = el(id); if (node.textContent !== value) node.textContent = value; }
+
+const tones = { healthy: "good", normal: "good", up: "good", connected: "good", info: "fair", degraded: "fair", warning: "fair", medium: "fair", high: "bad", critical: "bad", unhealthy: "bad", down: "bad" };
+function pill(node, word) {
+  node.textContent = word;
+  node.className = `pill ${tones[word] || ""}`;
+  return node;
+}
+
+/* ------------------------------------------------------------------------------------------------------- tables */
+
+function cell(value, kind) {
+  const td = document.createElement("td");
+  if (kind === "pill") td.append(pill(document.createElement("span"), value));
+  else td.textContent = value;
+  if (kind === "number") td.className = "number";
+  return td;
+}
+
+/* rows: arrays of [value, kind]. */
+function fill(id, rows, nothing) {
+  const body = el(id).tBodies[0];
+  body.replaceChildren(...rows.map((row) => {
+    const tr = document.createElement("tr");
+    tr.append(...row.map(([value, kind]) => cell(value, kind)));
+    return tr;
+  }));
+  if (rows.length === 0) {
+    const td = cell(nothing, "");
+    td.colSpan = el(id).tHead.rows[0].cells.length;
+    td.className = "quiet";
+    body.append(document.createElement("tr"));
+    body.rows[0].append(td);
+  }
+}
+
+function item(parts) {
+  const li = document.createElement("li");
+  for (const [value, kind] of parts) {
+    const node = document.createElement(kind === "code" ? "code" : kind === "advice" ? "div" : "span");
+    if (kind === "pill") pill(node, value);
+    else node.textContent = value;
+    if (kind === "advice") node.className = "quiet";
+    li.append(node, " ");
+  }
+  return li;
+}
+
+/* -------------------------------------------------------------------------------------------------------- panels */
+
+function showTraffic(s) {
+  const t = s.traffic;
+  text("hit-rate", format.percent(t.hit_rate));
+  text("hit-now", format.percent(t.recent.hit_rate));
+  text("hits", format.count(t.hits));
+  text("misses", format.count(t.misses));
+  text("per-second", format.count(t.recent.lookups_per_second));
+  text("puts", format.count(t.puts));
+  text("saved-tokens", format.count(t.saved.tokens));
+  text("saved-cost", `${format.dollars(t.saved.cost_usd)} saved`);
+  for (const p of ["p50", "p90", "p99", "p999"]) text(p, format.seconds(s.latency ? s.latency[p] : NaN));
+}
+
+function showPressure(p) {
+  text("pressure", format.percent(p.current_pressure));
+  pill(el("pressure-state"), p.current_state);
+  text("pressure-detail", `peak ${format.percent(p.peak_pressure_30m)} in 30 min, ${p.pressure_trends.replace("_", " ")}` +
+    (p.psi.available ? `, stalls ${format.percent(p.psi.some_avg10)}` : ""));
+  const meter = el("pressure-meter");
+  meter.value = p.current_pressure;
+  meter.low = p.warning_percent;
+  meter.high = p.critical_percent;
+  el("pressure-actions").replaceChildren(...p.actions.slice(-3).map((a) => item([[format.clock(Date.parse(a.timestamp)), ""], [a.action, ""]])));
+}
+
+function showMemory(s) {
+  const m = s.memory;
+  text("memory-used", format.bytes(m.bytes));
+  text("memory-limit", format.bytes(m.max_bytes));
+  text("growth", m.growth_bytes_per_hour === null ? "unknown" : `${format.bytes(m.growth_bytes_per_hour)}/h`);
+  text("projection", m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`);
+  const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
+  fill("breakdown", s.breakdown.map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
+}
+
+function showCurve(s) {
+  const c = s.curve;
+  if (!c || !c.known) { text("curve-note", "Not enough lookups yet to draw the curve."); state.charts.curve.set([[], []]); return; }
+  const at = (factor) => c.points.find((p) => p.factor === factor).hit_rate;
+  text("curve-note", `half ${format.percent(at(0.5))} · now ${format.percent(at(1))} · double ${format.percent(at(2))} · four times ${format.percent(at(4))}`);
+  const points = c.points.map((p) => ({ x: p.bytes, y: p.hit_rate }));
+  const now = c.points.find((p) => p.factor === 1);
+  state.charts.curve.set([points, [{ x: now.bytes, y: 0 }, { x: now.bytes, y: 100 }]]);
+}
+
+function showWarnings(s) {
+  const alerts = s.alerts.active.map((a) => item([[a.severity, "pill"], [a.message, ""]]));
+  const warnings = s.warnings.map((w) => item([[w.severity, "pill"], [w.message, ""],
+    ...w.recommendations.map((r) => [`${r.setting}: ${r.setting.endsWith("bytes") ? format.bytes(r.value) : r.value}. ${r.reason}`, "advice"])]));
+  const list = [...alerts, ...warnings];
+  el("warnings").replaceChildren(...(list.length ? list : [item([["Nothing to report.", ""]])]));
+}
+
+function showTables(s) {
+  const t = s.tiers;
+  fill("tiers", [
+    [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], ["up", "pill"]],
+    [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [t.storage.status, "pill"]],
+  ]);
+  fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, ""]]));
+  fill("top", s.top.map((r) => [[r.namespace, ""], [r.operation, ""], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
+  fill("slow", s.slow.map((r) => [[format.clock(Date.parse(r.timestamp)), ""], [r.what, ""], [format.seconds(r.duration), "number"], [`${r.times_slower.toFixed(1)}×`, "number"]]), "none");
+}
+
+/* -------------------------------------------------------------------------------------------------------- series */
+
+/* The rows of a level of the history as objects. */
+function samplesOf(level) {
+  return level.samples.map((row) => Object.fromEntries(level.figures.map((name, i) => [name, row[i]])));
+}
+
+function between(samples, fn) {
+  const out = [];
+  for (let i = 1; i < samples.length; i++) {
+    const a = samples[i - 1], b = samples[i], seconds = (b.time_ms - a.time_ms) / 1000;
+    if (seconds > 0) { const y = fn(a, b, seconds); if (y !== null) out.push({ x: b.time_ms, y }); }
+  }
+  return out;
+}
+
+function drawSeries() {
+  const samples = state.span === "seconds" ? state.live : samplesOf(state.history[state.span]);
+  if (samples.length < 2 || !state.last) return;
+  const m = state.last.memory;
+  const level = (value) => samples.map((s) => ({ x: s.time_ms, y: value }));
+  state.charts.memory.set([samples.map((s) => ({ x: s.time_ms, y: s.memory_bytes })), samples.map((s) => ({ x: s.time_ms, y: s.process_bytes })), level(m.warning_bytes), level(m.critical_bytes)]);
+  state.charts.hit.set([between(samples, (a, b) => {
+    const hits = b.hits - a.hits, all = hits + b.misses - a.misses;
+    return all > 0 ? Math.round(hits / all * 1000) / 10 : null;
+  })]);
+  state.charts.rate.set([between(samples, (a, b, s) => Math.max(0, (b.hits + b.misses - a.hits - a.misses) / s))]);
+  const timed = state.live.filter((s) => s.latency);
+  state.charts.latency.set(["p50", "p99"].map((p) => timed.map((s) => ({ x: s.time_ms, y: s.latency[p] }))));
+}
+
+function show(s) {
+  state.last = s;
+  state.live.push({ time_ms: s.time_ms, memory_bytes: s.memory.bytes, process_bytes: s.memory.process_bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency });
+  if (state.live.length > LIVE_KEPT) state.live.shift();
+  if (state.paused || document.hidden) return;
+  pill(el("overall"), s.health.status);
+  document.title = `aicache – ${s.health.status}, ${format.percent(s.traffic.hit_rate)}`;
+  text("about", `${s.version} · up ${format.span(s.uptime_seconds)}`);
+  showTraffic(s);
+  showPressure(s.pressure);
+  showMemory(s);
+  showCurve(s);
+  showWarnings(s);
+  showTables(s);
+  drawSeries();
+}
+
+/* -------------------------------------------------------------------------------------------------------- stream */
+
+async function loadHistory() {
+  const answer = await request("monitoring/history");
+  if (answer.status === 401 || answer.status === 403) throw new Error("key");
+  state.history = await answer.json();
+  state.live = samplesOf(state.history.seconds).slice(-LIVE_KEPT);
+}
+
+/* Reads events until the connection ends; each is "data: {…}" and an empty line. */
+async function readStream() {
+  const answer = await request("monitoring/stream");
+  if (answer.status === 401 || answer.status === 403) throw new Error("key");
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const data = event.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+      if (data) show(JSON.parse(data));
+    }
+  }
+}
+
+function askForKey(message) {
+  el("login").hidden = false;
+  el("main").hidden = true;
+  text("login-error", message);
+  el("key").focus();
+}
+
+async function run() {
+  for (let pause = 500; ; pause = Math.min(pause * 2, 10000)) {
+    try {
+      await loadHistory();
+      el("login").hidden = true;
+      el("main").hidden = false;
+      pause = 500;
+      await readStream();
+    } catch (error) {
+      if (error.message === "key") { askForKey(state.key ? "This key is not accepted." : ""); return; }
+    }
+    pill(el("overall"), "down");
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+/* ------------------------------------------------------------------------------------------------------ controls */
+
+function setSpan(span) {
+  state.span = span;
+  el("span").value = span;
+  request("monitoring/history").then((answer) => answer.json()).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
+}
+
+function setPaused(paused) {
+  state.paused = paused;
+  el("pause").setAttribute("aria-pressed", String(paused));
+  text("pause", paused ? "Resume" : "Pause");
+}
+
+el("span").addEventListener("change", (event) => setSpan(event.target.value));
+el("pause").addEventListener("click", () => setPaused(!state.paused));
+el("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  state.key = el("key").value.trim();
+  sessionStorage.setItem("aicache-key", state.key);
+  run();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.key === "p") setPaused(!state.paused);
+  const span = { 1: "seconds", 2: "minutes", 3: "hours" }[event.key];
+  if (span) setSpan(span);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
+
+state.charts = makeCharts();
+run();

@@ -1,0 +1,58 @@
+"use strict";
+/* The charts of the page: each is made once and then only fed. Colours come from the style sheet, so that both schemes work. */
+function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+
+function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend = false, xFormat }) {
+  const grid = () => colour("--line");
+  const chart = new Chart(document.getElementById(id), {
+    type: "line",
+    data: { datasets: series.map((one) => ({
+      label: one.label, data: [], borderColor: colour(one.colour), backgroundColor: colour(one.colour) + (one.fill ? "55" : "00"),
+      fill: one.fill || false, borderWidth: one.dash ? 1.5 : 2, borderDash: one.dash || [], pointRadius: 0, pointHitRadius: 8,
+      tension: one.dash ? 0 : 0.25, stack: one.dash ? one.label : "all",
+    })) },
+    options: {
+      animation: false, maintainAspectRatio: false, parsing: false, normalized: true,
+      interaction: { mode: "index", intersect: false, axis: "x" },
+      scales: {
+        x: { type: "linear", grid: { display: false }, ticks: { color: colour("--quiet"), maxTicksLimit: 5, maxRotation: 0, callback: (x) => (xFormat || format.clock)(x) } },
+        y: { min, max, stacked, grid: { color: grid() }, ticks: { color: colour("--quiet"), maxTicksLimit: 5, callback: yFormat } },
+      },
+      plugins: {
+        legend: { display: legend, position: "bottom", labels: { color: colour("--ink"), boxWidth: 14, boxHeight: 2 } },
+        tooltip: { callbacks: {
+          title: (items) => items.length ? (xFormat || format.clock)(items[0].parsed.x) : "",
+          label: (item) => `${item.dataset.label}: ${yFormat(item.parsed.y)}`,
+        } },
+      },
+    },
+  });
+  return {
+    chart,
+    /* rows: one array of {x, y} per series. */
+    set(rows) {
+      rows.forEach((points, i) => { chart.data.datasets[i].data = points; });
+      const all = rows[0];
+      if (all && all.length) { chart.options.scales.x.min = all[0].x; chart.options.scales.x.max = all[all.length - 1].x; }
+      chart.update("none");
+    },
+  };
+}
+
+function makeCharts() {
+  return {
+    hit: lineChart("chart-hit", [{ label: "hit rate", colour: "--series-2", fill: true }], { yFormat: (y) => `${y}%`, max: 100 }),
+    rate: lineChart("chart-rate", [{ label: "lookups/s", colour: "--series-1", fill: true }], { yFormat: format.count }),
+    latency: lineChart("chart-latency", [{ label: "p50", colour: "--series-1" }, { label: "p99", colour: "--series-3" }], { yFormat: format.seconds }),
+    memory: lineChart("chart-memory", [
+      { label: "cache", colour: "--series-1", fill: "origin" },
+      { label: "process", colour: "--series-6" },
+      { label: "warning", colour: "--series-3", dash: [5, 4] },
+      { label: "critical", colour: "--series-5", dash: [5, 4] },
+    ], { yFormat: format.bytes, legend: true }),
+    curve: lineChart("chart-curve", [
+      { label: "expected hit rate", colour: "--series-4", fill: true },
+      { label: "now", colour: "--series-2", dash: [3, 3] },
+    ], { yFormat: (y) => `${Math.round(y)}%`, max: 100, xFormat: format.bytes }),
+  };
+}
