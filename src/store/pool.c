@@ -221,7 +221,7 @@ static enum pool_result take_pieces(struct pool *pool, uint32_t size, uint64_t m
     uint32_t pieces = 0, max_pieces = 8 + size / 1024;
     handle first = 0;
     struct piece *last = NULL;
-    enum pool_result result = POOL_FULL;
+    enum pool_result result = pool->mapped < pool->limit ? POOL_GROW : POOL_FULL;
     while (left > 0) {
         handle at = holes_largest(&pool->holes);
         if (at == 0 || pieces == max_pieces) break;
