@@ -168,8 +168,8 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     if (status == AIC_OK) {
         int code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
         status = lmdb_status(code);
-        /* LMDB goes on only after a new opening when it could not write its meta page. */
-        if (code == MDB_PANIC && lmdb_env_restart(lmdb) != AIC_OK) status = AIC_IO;
+        /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not say that it will. */
+        if (status == AIC_IO && lmdb_env_restart(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
     }
     pthread_mutex_unlock(&lmdb->write_lock);
     if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
