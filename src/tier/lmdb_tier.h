@@ -235,7 +235,7 @@ aic_status lmdb_blob_each(struct tier *tier, aic_view prefix, bool (*visit)(void
 /* ------------------------------------------------------------------------------------------- checking (lmdb_verify.c) -- */
 
 aic_status lmdb_verify(struct tier *tier, aic_error *error);
-/* Appends every row of every database as a line of text: name, key, value in hexadecimal. For golden files and debugging. */
+/* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For golden files. */
 AIC_MUST_CHECK aic_status lmdb_dump(struct tier *tier, struct buf *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { STEP_ROWS = 1024, STEP_BYTES = 16 << 20, MAX_ROW_BYTES = 64 };
 
@@ -233,10 +234,15 @@ aic_status lmdb_verify(struct tier *tier, aic_error *error)
 
 /* ------------------------------------------------------------------------------------------------------------- dump -- */
 
+enum { DUMP_BYTES = 512 };
+
+/* A long value is told by its front, its size and its hash. */
 static void dump_hex(struct buf *out, MDB_val bytes)
 {
     const uint8_t *at = bytes.mv_data;
-    for (size_t i = 0; i < bytes.mv_size; i++) buf_printf(out, "%02x", at[i]);
+    for (size_t i = 0; i < bytes.mv_size && i < DUMP_BYTES; i++) buf_printf(out, "%02x", at[i]);
+    if (bytes.mv_size <= DUMP_BYTES) return;
+    buf_printf(out, "... %zu bytes, hash %016" PRIx64, bytes.mv_size, (uint64_t)XXH3_64bits(bytes.mv_data, bytes.mv_size));
 }
 
 static int dump_database(struct lmdb_tier *lmdb, MDB_txn *txn, enum lmdb_database database, struct buf *out)
