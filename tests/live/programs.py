@@ -1,0 +1,95 @@
+"""The two programs as a user starts them. AICACHED and AICACHE name them; every daemon is stopped by its own process id."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+AICACHED = os.environ.get("AICACHED", "build/aicached")
+AICACHE = os.environ.get("AICACHE", "build/aicache")
+
+
+def clean_environment(**more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AICACHE")}
+    kept.pop("NOTIFY_SOCKET", None)
+    kept.update(more)
+    return kept
+
+
+def run(program, *arguments, stdin=None, **environment):
+    """Runs to the end: an object with status, out, err (text)."""
+    done = subprocess.run([program, *arguments], input=stdin, capture_output=True, timeout=60, env=clean_environment(**environment))
+    done.status, done.out, done.err = done.returncode, done.stdout.decode(), done.stderr.decode()
+    return done
+
+
+class Running:
+    """A daemon with a directory of its own; `config` is the text of its file."""
+
+    def __init__(self, config="", flags=("--listen", "127.0.0.1:0"), directory=None, **environment):
+        self.owned = directory is None
+        self.directory = directory or tempfile.mkdtemp(prefix="aicache-live-")
+        self.path = os.path.join(self.directory, "aicached.yaml")
+        self.write(config)
+        self.lines = []
+        self.changed = threading.Condition()
+        self.process = subprocess.Popen([AICACHED, "--config", self.path, "--data-dir", self.data, *flags], stderr=subprocess.PIPE,
+                                        stdin=subprocess.DEVNULL, env=clean_environment(**environment))
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        found = self.wait_for(r"listening on (?:127\.0\.0\.1:)?(\S+)")
+        self.port = found.group(1)
+        self.url = "http://127.0.0.1:" + self.port
+
+    @property
+    def data(self):
+        return os.path.join(self.directory, "data")
+
+    def write(self, config):
+        with open(self.path, "w") as file:
+            file.write(config)
+
+    def read(self):
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line.decode().rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            self.lines.append(None)
+            self.changed.notify_all()
+
+    def wait_for(self, pattern, since=0, seconds=30):
+        """The first line from `since` on that matches."""
+        end = time.monotonic() + seconds
+        with self.changed:
+            while True:
+                for line in self.lines[since:]:
+                    found = line is not None and re.search(pattern, line)
+                    if found:
+                        return found
+                if None in self.lines or time.monotonic() > end:
+                    raise AssertionError("no line matches %r in %r" % (pattern, self.lines))
+                self.changed.wait(0.5)
+
+    def reload(self, config, expect):
+        since = len(self.lines)
+        self.write(config)
+        self.process.send_signal(signal.SIGHUP)
+        return self.wait_for(expect, since)
+
+    def client(self, *arguments, stdin=None, **environment):
+        environment.setdefault("AICACHE_URL", self.url)
+        return run(AICACHE, *arguments, stdin=stdin, **environment)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(timeout=60)
+        self.reader.join(timeout=10)
+        self.process.stderr.close()
+        if self.owned:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        return status

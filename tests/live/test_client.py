@@ -1,0 +1,243 @@
+"""The `aicache` client against a daemon: every command, its output for people and for programs, its exit status."""
+import json
+import os
+import tempfile
+import unittest
+
+from programs import AICACHE, Running, run
+
+
+class Client(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Running("memory.max_bytes: 64M\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+
+    def setUp(self):
+        self.client("invalidate", "--all")
+
+    def client(self, *arguments, stdin=None, **environment):
+        return self.daemon.client(*arguments, stdin=stdin, **environment)
+
+    def test_put_and_lookup(self):
+        key = self.client("put", "summarize", "a text", '{"a": 1.0}', "--options", '{"t": 0.5}', "--question", "why?", "--ttl", "1h", "--tag", "x", "--tag", "y",
+                          "--model", "m", "--prompt-tokens", "3", "--completion-tokens", "4", "--cost-usd", "0.25")
+        self.assertEqual(key.status, 0, key.err)
+        self.assertRegex(key.out, r"^[0-9a-f]{64}\n$")
+        hit = self.client("lookup", "summarize", "a text", "--options", '{"t": 0.50}', "--question", "why?")
+        self.assertEqual((hit.status, hit.out), (0, '{"a": 1.0}\n'))
+        whole = json.loads(self.client("lookup", "summarize", "a text", "--options", '{"t":0.5}', "--question", "why?", "--json").out)
+        self.assertTrue(whole["hit"])
+        self.assertEqual(whole["metadata"]["tags"], ["x", "y"])
+        self.assertEqual(whole["metadata"]["tokens"], 7)
+        self.assertEqual(whole["metadata"]["cost_usd"], 0.25)
+        miss = self.client("lookup", "summarize", "a text")
+        self.assertEqual((miss.status, miss.out), (1, ""))
+        self.assertIn("miss", miss.err)
+        self.assertFalse(json.loads(self.client("lookup", "summarize", "a text", "--json").out)["hit"])
+        same = self.client("get", key.out.strip())
+        self.assertEqual((same.status, same.out), (0, '{"a": 1.0}\n'))
+        self.assertEqual(json.loads(self.client("get", key.out.strip(), "--metadata").out)["model"], "m")
+
+    def test_values(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("text of a file\n")
+            file.flush()
+            self.assertEqual(self.client("put", "qa", "@" + file.name, "-", stdin="a plain answer\n".encode()).status, 0)
+            self.assertEqual(self.client("lookup", "qa", "text of a file\n").out, '"a plain answer\\n"\n')
+        self.client("put", "qa", "number", "12345678901234567890123.50")
+        self.assertEqual(self.client("lookup", "qa", "number").out, "12345678901234567890123.50\n")
+        self.client("put", "qa", "string", "12", "--string")
+        self.assertEqual(self.client("lookup", "qa", "string").out, '"12"\n')
+        self.assertEqual(self.client("put", "qa", "-", "x", stdin=b"\xff\xfe").status, 2)
+        self.assertEqual(self.client("put", "qa", "@/nonexistent", "x").status, 2)
+        self.assertEqual(self.client("put", "qa", "--", "-dash", "x").status, 0)
+
+    def test_refusals(self):
+        for arguments, says in (
+                (("put", "qa", "t", "r", "--ttl", "soon"), "--ttl: 'soon'"),
+                (("put", "qa", "t", "r", "--options", "[1]"), "--options: it is no object"),
+                (("put", "qa", "t", "r", "--cost-usd", "much"), "--cost-usd"),
+                (("put", "qa", "t"), "usage: aicache put"),
+                (("get", "abc"), "'abc' is no key"),
+                (("lokup", "a", "b"), "did you mean lookup?"),
+                (("lookup", "a", "b", "--quesion", "x"), "did you mean --question?"),
+                (("key",), "aicache key new ..."),
+                (("lookup", "a", "b", "--question"), "needs a value"),
+                (("put", "", "t", "r"), "400: operation"),
+        ):
+            done = self.client(*arguments)
+            self.assertEqual(done.status, 2, arguments)
+            self.assertIn(says, done.err)
+        self.assertEqual(self.client().status, 2)
+        error = self.client("put", "", "t", "r", "--json")
+        self.assertEqual(json.loads(error.out)["error"]["param"], "operation")
+
+    def test_no_daemon(self):
+        done = run(AICACHE, "stats", "--url", "http://127.0.0.1:1")
+        self.assertEqual(done.status, 2)
+        self.assertIn("is aicached running there?", done.err)
+
+    def test_list_and_delete(self):
+        keys = [self.client("put", "op%d" % (i % 2), "text %d" % i, "r", "--tag", "even" if i % 2 == 0 else "odd").out.strip() for i in range(7)]
+        rows = self.client("list").out.splitlines()
+        self.assertEqual(len(rows), 8)
+        self.assertEqual(len(self.client("list", "--operation", "op1").out.splitlines()), 4)
+        page = self.client("list", "--limit", "3")
+        self.assertIn("more: --cursor", page.err)
+        everything = []
+        for line in self.client("list", "--limit", "3", "--all", "--json").out.splitlines():
+            everything += [entry["key"] for entry in json.loads(line)["entries"]]
+        self.assertEqual(sorted(everything), sorted(keys))
+        self.assertEqual(self.client("delete", keys[0], keys[1]).status, 0)
+        gone = self.client("delete", keys[0], keys[2])
+        self.assertEqual(gone.status, 1)
+        self.assertIn(keys[0] + " not there", gone.out)
+        self.assertIn(keys[2] + " deleted", gone.out)
+        self.assertEqual(self.client("get", keys[0]).status, 1)
+
+    def test_invalidate(self):
+        for i in range(4):
+            self.client("put", "qa", str(i), "r", "--tag", "t%d" % i)
+        self.assertEqual(self.client("invalidate").status, 2)
+        dry = self.client("invalidate", "--operation", "qa", "--dry-run")
+        self.assertEqual((dry.status, dry.out), (0, "4 entries match; nothing was removed\n"))
+        self.assertIn("1 entries matched, 1 removed", self.client("invalidate", "--tag", "t1").out)
+        self.assertEqual(self.client("invalidate", "--tag", "t1").status, 1)
+        self.assertEqual(json.loads(self.client("invalidate", "--pattern", "t[23]", "--json").out)["removed"], 2)
+        self.assertEqual(self.client("invalidate", "--operation", "qa", "--older-than", "1d").status, 1)
+
+    def test_numbers(self):
+        self.client("put", "qa", "a", "r")
+        self.client("lookup", "qa", "a")
+        for command in ("stats", "memory", "slow"):
+            self.assertEqual(self.client(command).status, 0)
+            json.loads(self.client(command, "--json").out)
+        self.assertIn(self.client("warnings").status, (0, 1))
+        health = self.client("health")
+        self.assertEqual(health.status, 0, health.out)
+        self.assertIn("healthy", health.out)
+        self.assertIn("aicache-key", json.loads(self.client("explain", "qa", "b").out)["canonical"])
+        self.assertEqual(self.client("verify").out, "everything adds up\n")
+        self.assertEqual(json.loads(self.client("verify", "--json").out), {"ok": True})
+
+    def test_export_and_import(self):
+        for i in range(20):
+            self.client("put", "qa", "text %d" % i, json.dumps({"i": i}))
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "out.jsonl")
+            self.assertEqual(self.client("export", path).status, 0)
+            with open(path) as file:
+                lines = file.read().splitlines()
+            self.assertEqual(len({json.loads(line)["key"] for line in lines}), 20)
+            self.client("invalidate", "--all")
+            taken = self.client("import", path)
+            self.assertEqual(taken.status, 0, taken.err)
+            self.assertIn("20 lines accepted, 0 rejected", taken.out)
+        self.assertEqual(self.client("lookup", "qa", "text 7").out, '{"i": 7}\n')
+        bad = self.client("import", "-", stdin=("\n".join(lines[:2]) + "\nnonsense\n").encode())
+        self.assertEqual(bad.status, 1)
+        self.assertIn("line 3: ", bad.err)
+        warm = self.client("import", "--warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"w"}\n')
+        self.assertEqual(warm.status, 0, warm.err)
+        self.assertEqual(self.client("lookup", "qa", "warm").out, '"w"\n')
+        self.assertEqual(self.client("export").out.count("\n"), 21)
+
+    def test_replay(self):
+        lines = [json.dumps({"operation": "qa", "text": "q %d" % (i % 10), "response": "answer", "tokens": {"prompt_tokens": 1, "completion_tokens": 2}})
+                 for i in range(40)]
+        lines[5:5] = ["{broken", '{"operation":"qa"}', ""]
+        done = self.client("replay", "-", "--json", stdin="\n".join(lines).encode())
+        self.assertEqual(done.status, 0, done.err)
+        result = json.loads(done.out)
+        self.assertEqual((result["hits"], result["misses"], result["puts"], result["bad_lines"]), (30, 10, 10, 2))
+        self.assertEqual(result["hit_rate"], 0.75)
+        self.assertEqual(result["tokens_saved"], 90)
+        self.assertEqual(result["bytes_served"], 30 * len('"answer"'))
+        self.assertEqual(result["latency_seconds"]["hit"]["count"], 30)
+        self.assertIn("standard input:6: ", done.err)
+        self.assertIn("standard input:7: no request", done.err)
+        made = self.client("replay", "-", "--answer-bytes", "1500", "--json", stdin=b'{"operation":"gen","text":"x"}\n' * 2)
+        self.assertEqual(json.loads(made.out)["bytes_served"], 1502)
+        self.assertIn("hit rate 100.0 %", self.client("replay", "-", stdin=b'{"operation":"gen","text":"x"}\n').out)
+        without = json.loads(self.client("replay", "-", "--json", stdin=b'{"operation":"none","text":"x"}\n' * 2).out)
+        self.assertEqual((without["misses"], without["puts"]), (2, 0))
+
+    def test_bench(self):
+        for mode in ("lookup", "get", "put", "mixed"):
+            done = self.client("bench", "--mode", mode, "--duration", "200ms", "--keys", "20", "--bytes", "500", "--connections", "4", "--threads", "2", "--json")
+            self.assertEqual(done.status, 0, done.err)
+            result = json.loads(done.out)
+            self.assertGreater(result["requests"], 10)
+            self.assertEqual((result["failed"], result["broken"]), (0, 0))
+
+
+class Keys(unittest.TestCase):
+    def test_a_new_key_opens_its_namespace(self):
+        made = json.loads(run(AICACHE, "key", "new", "--namespace", "shop", "--json").out)
+        admin = json.loads(run(AICACHE, "key", "new", "--admin", "--id", "root", "--json").out)
+        text = run(AICACHE, "key", "new", "--namespace", "shop")
+        self.assertNotEqual(made["key"], json.loads(run(AICACHE, "key", "new", "--namespace", "shop", "--json").out)["key"])
+        self.assertEqual(len(made["key"]), 56)
+        self.assertNotIn(made["key"], text.out)
+        config = "api_keys:\n"
+        for key in (made, admin):
+            config += "  - {id: \"%s\", sha256: %s, namespace: %s, admin: %s}\n" % (key["id"], key["sha256"], key["namespace"], "true" if key["admin"] else "false")
+        daemon = Running(config)
+        try:
+            self.assertEqual(daemon.client("stats").status, 2)
+            self.assertIn("401", daemon.client("stats").err)
+            self.assertEqual(daemon.client("put", "qa", "a", "b", AICACHE_API_KEY=made["key"]).status, 0)
+            self.assertEqual(daemon.client("lookup", "qa", "a", "--namespace", "shop", "--api-key", admin["key"]).out, '"b"\n')
+            self.assertEqual(daemon.client("lookup", "qa", "a", "--namespace", "other", "--api-key", made["key"]).status, 2)
+            self.assertEqual(daemon.client("verify", AICACHE_API_KEY=made["key"]).status, 2)
+            self.assertEqual(daemon.client("verify", AICACHE_API_KEY=admin["key"]).status, 0)
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write(made["key"] + "\n")
+                file.flush()
+                self.assertEqual(daemon.client("lookup", "qa", "a", "--api-key", "@" + file.name).status, 0)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_the_printed_entry_is_a_configuration(self):
+        text = run(AICACHE, "key", "new", "--namespace", "a \"b\"", "--admin").out
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(text)
+            file.flush()
+            self.assertEqual(run(AICACHE, "config", "check", file.name).status, 0)
+
+
+class Offline(unittest.TestCase):
+    def test_verify_a_directory(self):
+        daemon = Running()
+        daemon.client("put", "qa", "a", "b")
+        held = run(AICACHE, "verify", "--data-dir", daemon.data)
+        self.assertEqual(held.status, 2)
+        self.assertIn(str(daemon.process.pid), held.err)
+        daemon.owned = False
+        self.assertEqual(daemon.stop(), 0)
+        self.assertEqual(run(AICACHE, "verify", "--data-dir", daemon.data).out, "everything adds up\n")
+        self.assertEqual(run(AICACHE, "verify", "--data-dir", daemon.directory).status, 2)
+        daemon.owned = True
+        daemon.stop()
+
+    def test_unix_socket(self):
+        with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+            path = os.path.join(directory, "s")
+            daemon = Running(flags=("--listen", "unix:" + path))
+            try:
+                done = run(AICACHE, "put", "qa", "a", "b", "--unix", path)
+                self.assertEqual(done.status, 0, done.err)
+                self.assertEqual(run(AICACHE, "lookup", "qa", "a", AICACHE_UNIX=path).out, '"b"\n')
+                self.assertEqual(run(AICACHE, "bench", "--duration", "100ms", "--keys", "5", "--unix", path).status, 0)
+                self.assertEqual(os.stat(path).st_mode & 0o777, 0o660)
+            finally:
+                self.assertEqual(daemon.stop(), 0)
+            self.assertFalse(os.path.exists(path))
+
+
+if __name__ == "__main__":
+    unittest.main()

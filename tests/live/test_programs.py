@@ -1,0 +1,301 @@
+"""aicached as a program: its settings, its start and what prevents it, signals, systemd, and the pages that both programs print."""
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+import unittest
+
+from programs import AICACHE, AICACHED, Running, run
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def get(port, path, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+class Pages(unittest.TestCase):
+    """What is checked in was made by the programs as they are."""
+
+    def current(self, path, *command):
+        made = run(*command)
+        self.assertEqual(made.status, 0)
+        with open(os.path.join(ROOT, path)) as file:
+            self.assertEqual(file.read(), made.out, "%s is not current: %s > %s" % (path, " ".join(command), path))
+
+    def test_reference(self):
+        self.current("docs/configuration.md", AICACHED, "--reference")
+
+    def test_daemon_manual(self):
+        self.current("man/aicached.8", AICACHED, "--manual")
+
+    def test_client_manual(self):
+        self.current("man/aicache.1", AICACHE, "manual")
+
+    def test_completions(self):
+        self.current("packaging/completion/aicache.bash", AICACHE, "completion", "bash")
+        self.current("packaging/completion/_aicache", AICACHE, "completion", "zsh")
+
+    def test_help_and_version(self):
+        for program in (AICACHED, AICACHE):
+            self.assertRegex(run(program, "--version").out, r"^\w+ \d+\.\d+\.\d+\n$")
+            self.assertIn("Usage: ", run(program, "--help").out)
+        everything = run(AICACHE, "help").out
+        for command in ("get", "put", "lookup", "explain", "list", "invalidate", "stats", "health", "export", "import", "verify", "bench", "replay", "delete",
+                        "key new", "config check"):
+            self.assertIn("\n  %s " % command, everything)
+            page = run(AICACHE, "help", *command.split())
+            self.assertEqual(page.status, 0)
+            self.assertIn("Usage: aicache %s" % command, page.out)
+
+
+class Settings(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="aicache-live-")
+        self.path = os.path.join(self.directory, "a.yaml")
+
+    def tearDown(self):
+        shutil.rmtree(self.directory)
+
+    def check(self, text, *flags, **environment):
+        with open(self.path, "w") as file:
+            file.write(text)
+        return run(AICACHED, "--config", self.path, "--check-config", *flags, **environment)
+
+    def test_good(self):
+        self.assertEqual(self.check("memory: {max_bytes: 1G}\n").status, 0)
+
+    def test_bad(self):
+        for text, says in (
+                ("memory:\n  max_byte: 1G\n", r"a\.yaml:2: unknown option 'memory\.max_byte', did you mean memory\.max_bytes\?"),
+                ("memory:\n  max_bytes: lots\n", r"a\.yaml:2: memory\.max_bytes: 'lots' is not accepted; accepted: a number of bytes"),
+                ("compression: {level: 20}\n", r"compression\.level: '20' is not accepted; accepted: a whole number, from 1 to 19"),
+                ("log: {level: loud}\n", r"accepted: debug, info, warning, error"),
+                ("listen: 0.0.0.0:80\n", r"api_keys.*aicache key new"),
+                ("preset: bogus\n", r"ai-development, ai-production"),
+                ("a: [\n", r"a\.yaml:\d+: not YAML"),
+        ):
+            done = self.check(text)
+            self.assertEqual(done.status, 2, text)
+            self.assertRegex(done.err, says)
+
+    def test_sources(self):
+        done = self.check("memory: {max_bytes: 1G}\n", "--memory-policy", "lruu")
+        self.assertEqual(done.status, 2)
+        self.assertIn("the flag --memory-policy: memory.policy: 'lruu'", done.err)
+        done = self.check("", AICACHE_LOG_LEVEL="x")
+        self.assertIn("the environment variable AICACHE_LOG_LEVEL: log.level: 'x'", done.err)
+        self.assertEqual(run(AICACHED, "--nonsense").status, 2)
+        self.assertEqual(run(AICACHED, "--config", "/nonexistent/x.yaml").status, 2)
+        with open(self.path, "w") as file:
+            file.write("memory: {max_bytes: 1G, max_entries: 5}\npreset: minimal\n")
+        shown = run(AICACHED, "--config", self.path, "--print-config", "--threads=2", AICACHE_MEMORY_MAX_ENTRIES="6").out
+        self.assertIn("memory.max_bytes: 1G  # %s:1" % self.path, shown)
+        self.assertIn("memory.max_entries: 6  # AICACHE_MEMORY_MAX_ENTRIES", shown)
+        self.assertIn("threads: 2  # the flag --threads", shown)
+        self.assertIn("ttl.default: 15m  # the preset minimal", shown)
+        again = os.path.join(self.directory, "b.yaml")
+        with open(again, "w") as file:
+            file.write(shown)
+        self.assertEqual(run(AICACHED, "--config", again, "--check-config").status, 0)
+
+    def test_client_checks_too(self):
+        self.check("memory: {max_byte: 1G}\n")
+        self.assertEqual(run(AICACHE, "config", "check", self.path).status, 2)
+        self.check("memory: {max_bytes: 1G}\n")
+        self.assertEqual(run(AICACHE, "config", "check", self.path).status, 0)
+
+
+class Presets(unittest.TestCase):
+    """Conformance Q."""
+
+    def override(self, **values):
+        return run(AICACHE, "config", "check", "--preset", "production", "--override", json.dumps(values))
+
+    def test_list(self):
+        listed = {row["name"]: row for row in json.loads(run(AICACHE, "config", "presets", "--json").out)}
+        self.assertEqual(list(listed), ["disabled", "minimal", "simple", "development", "production", "ai-development", "ai-production"])
+        self.assertEqual(listed["ai-production"]["operations"],
+                         {"summarize": 14400, "sentiment": 7200, "key_points": 10800, "questions": 9600, "qa": 7200})
+        self.assertIsNone(listed["production"]["memory_entries"])
+        self.assertEqual(listed["minimal"]["connect_timeout"], 3)
+
+    def test_unknown(self):
+        done = run(AICACHE, "config", "check", "--preset", "bogus")
+        self.assertEqual(done.status, 2)
+        self.assertIn("available: disabled, minimal", done.err)
+
+    def test_recommend(self):
+        for name in ("production", "prod", "live", "staging", "PROD"):
+            self.assertRegex(run(AICACHE, "config", "recommend", name).out, r"^production \(confidence 0\.[89]")
+        self.assertEqual(json.loads(run(AICACHE, "config", "recommend", "unknown-thing", "--json").out), {"preset": "simple", "confidence": 0.40})
+
+    def test_bounds(self):
+        for name, low, high in (("default_ttl", 60, 604800), ("connections", 1, 100), ("connect_timeout", 1, 60), ("memory_entries", 1, 10000),
+                                ("compression_level", 1, 9)):
+            for good in (low, high):
+                self.assertEqual(self.override(**{name: good}).status, 0, name)
+            for bad in (low - 1, high + 1):
+                done = self.override(**{name: bad})
+                self.assertEqual(done.status, 2, name)
+                self.assertIn("%s must be between %d and %d" % (name, low, high), done.err)
+
+    def test_addresses(self):
+        self.assertEqual(self.override(redis_url="http://x").status, 2)
+        for good in ("redis://x", "rediss://x:1", "unix:///run/redis.sock"):
+            self.assertEqual(self.override(redis_url=good).status, 0)
+
+    def test_types(self):
+        done = self.override(default_ttl="x")
+        self.assertEqual(done.status, 2)
+        self.assertIn("default_ttl expects int", done.err)
+        done = self.override(bogus=1)
+        self.assertEqual(done.status, 0)
+        self.assertIn("warning: unknown key 'bogus'", done.err)
+
+
+class Start(unittest.TestCase):
+    def refused(self, status, says, *flags):
+        with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+            done = run(AICACHED, "--data-dir", os.path.join(directory, "data"), "--listen", "127.0.0.1:0", *flags)
+            self.assertEqual(done.status, status, done.err)
+            self.assertRegex(done.err, says)
+            self.assertNotIn("listening on", done.err)
+
+    def test_port_in_use(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+                done = run(AICACHED, "--data-dir", directory, "--listen", "127.0.0.1:%d" % port)
+        self.assertEqual(done.status, 1)
+        self.assertRegex(done.err, r"127\.0\.0\.1:%d" % port)
+        self.assertRegex(done.err, r"(?i)in use|another process")
+
+    def test_data_dir_cannot_be_made(self):
+        self.refused(1, r"(?i)/dev/null/x.*(not a directory|cannot)", "--data-dir", "/dev/null/x")
+
+    def test_second_daemon_on_the_same_store(self):
+        first = Running()
+        try:
+            done = run(AICACHED, "--data-dir", first.data, "--listen", "127.0.0.1:0")
+            self.assertEqual(done.status, 1)
+            self.assertIn(str(first.process.pid), done.err)
+            self.assertEqual(get(first.port, "/health/live")[0], 200)
+        finally:
+            first.stop()
+
+    def test_certificate_missing(self):
+        self.refused(1, r"/nonexistent", "--tls-certificate", "/nonexistent", "--tls-key", "/nonexistent")
+
+    def test_nobody_listens_to_strangers_without_keys(self):
+        self.refused(2, "api_keys", "--listen", "0.0.0.0:0")
+
+    def test_first_line(self):
+        daemon = Running("log: {level: debug, format: json}\nlisten: [\"127.0.0.1:0\"]\n", flags=(), AICACHE_NO_SUCH_OPTION="1")
+        try:
+            self.assertRegex(daemon.lines[0], r"^aicached \d+\.\d+\.\d+ listening on 127\.0\.0\.1:\d+$")
+            daemon.wait_for("AICACHE_NO_SUCH_OPTION")
+            for line in daemon.lines[1:]:
+                self.assertLessEqual({"time", "level", "part", "message"}, set(json.loads(line)))
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_files_are_private(self):
+        daemon = Running()
+        try:
+            for folder, _, names in os.walk(daemon.data):
+                self.assertEqual(os.stat(folder).st_mode & 0o077, 0, folder)
+                for name in names:
+                    self.assertEqual(os.stat(os.path.join(folder, name)).st_mode & 0o077, 0, name)
+        finally:
+            daemon.stop()
+
+
+class Signals(unittest.TestCase):
+    def test_graceful_ends(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            daemon = Running()
+            self.assertEqual(daemon.client("put", "qa", "a", "b").status, 0)
+            directory = daemon.directory
+            daemon.owned = False
+            self.assertEqual(daemon.stop(number), 0)
+            again = Running(directory=directory)
+            again.owned = True
+            self.assertEqual(again.client("lookup", "qa", "a").out, '"b"\n')
+            self.assertEqual(again.stop(), 0)
+
+    def test_reload(self):
+        digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()
+        daemon = Running("log.level: info\n")
+        try:
+            daemon.reload("log.level: debug\nmemory.max_bytes: 64M\nttl: {operations: {qa: 7s}}\nthreads: 9\nlimits.body_bytes: 2K\n"
+                          "api_keys: [{id: t, sha256: %s}]\n" % digest, r"settings: reloaded")
+            text = "\n".join(line for line in daemon.lines if line)
+            for name in ("log.level", "memory.max_bytes", "ttl.operations", "limits.body_bytes", "api_keys"):
+                self.assertIn("changed: " + name, text)
+            self.assertIn("cannot change while running, restart for that: threads: stays 0", text)
+            self.assertEqual(get(daemon.port, "/cache/status")[0], 401)
+            status, body = get(daemon.port, "/cache/status", **{"X-API-Key": "secret-key-of-the-test"})
+            self.assertEqual(status, 200)
+            self.assertEqual(json.loads(body)["memory"]["max_bytes"], 64 << 20)
+            explained = daemon.client("explain", "qa", "x", AICACHE_API_KEY="secret-key-of-the-test")
+            self.assertEqual(json.loads(explained.out)["default_ttl_seconds"], 7)
+            large = daemon.client("put", "qa", "x", "y" * 4000, AICACHE_API_KEY="secret-key-of-the-test")
+            self.assertEqual(large.status, 2)
+            self.assertIn("413", large.err)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_a_bad_reload_changes_nothing(self):
+        daemon = Running("log.level: info\nmemory.max_bytes: 32M\n")
+        try:
+            daemon.reload("log.level: debug\nmemory.max_bytes: many\n", r"nothing was changed")
+            daemon.wait_for(r"aicached\.yaml:2: memory\.max_bytes: 'many'")
+            self.assertEqual(json.loads(get(daemon.port, "/cache/status")[1])["memory"]["max_bytes"], 32 << 20)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_memory_beyond_the_reserve_stays(self):
+        daemon = Running("memory.max_bytes: 32M\n")
+        try:
+            daemon.reload("memory.max_bytes: 900G\n", r"it stays 33554432, restart to go beyond")
+            self.assertEqual(json.loads(get(daemon.port, "/cache/status")[1])["memory"]["max_bytes"], 32 << 20)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_systemd_is_told(self):
+        with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+            path = os.path.join(directory, "notify")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+                server.bind(path)
+                server.settimeout(30)
+                daemon = Running(NOTIFY_SOCKET=path)
+
+                def told(word):
+                    while True:
+                        message = server.recv(4096).decode()
+                        if re.search(word, message):
+                            return message
+                self.assertIn("STATUS=listening on 127.0.0.1:", told("READY=1"))
+                told("WATCHDOG=1")
+                daemon.process.send_signal(signal.SIGHUP)
+                self.assertRegex(told("RELOADING=1"), r"MONOTONIC_USEC=\d+")
+                told("READY=1")
+                daemon.process.send_signal(signal.SIGTERM)
+                told("STOPPING=1")
+                self.assertEqual(daemon.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
