@@ -331,15 +331,15 @@ static void test_every_allocation_may_fail(void **state)
     struct world *world = *state;
     close_tier(world);
     mem_fini(&world->mem);
-    struct failing_allocator failing;
-    failing_allocator_init(&failing);
-    mem_init(&world->mem, &failing.allocator);
+    struct failing_allocator *failing = &world->allocator;
+    failing_allocator_init(failing);
+    mem_init(&world->mem, &failing->allocator);
     aic_status status = AIC_NO_MEMORY;
     int64_t allowed = 0;
     for (; status != AIC_OK; allowed++) {
-        atomic_store(&failing.left, allowed);
+        atomic_store(&failing->left, allowed);
         status = whole_life(world);
-        atomic_store(&failing.left, -1);
+        atomic_store(&failing->left, -1);
         assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
         for (int owner = 0; owner < MEM_OWNER_COUNT; owner++) assert_int_equal(mem_bytes(&world->mem, (enum mem_owner)owner), 0);
         assert_true(allowed < 1000);

@@ -18,6 +18,7 @@
 
 struct world {
     struct mem mem;
+    struct failing_allocator allocator;
     struct hand_clock clock;
     struct scratch scratch;
     struct tier *tier;
