@@ -1,7 +1,7 @@
 /*
  * main.c - what the codec saves and costs on made-up answers in the log-normal mix of bench/common, per level, with and without a trained dictionary.
  *
- * usage: bench_codec [COUNT]
+ * usage: bench_codec [COUNT [SAMPLES]]
  */
 #include "base/check.h"
 #include "store/codec.h"
@@ -110,10 +110,11 @@ static void measure(const char *name, struct mem *mem, int level, const struct c
 int main(int argc, char **argv)
 {
     size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 2000;
+    size_t samples = argc > 2 ? strtoul(argv[2], NULL, 10) : 2000;
     struct mem mem;
     mem_init(&mem, NULL);
     answers_init(&answers);
-    struct corpus teaching = make_corpus(1000000, 2000, 0);
+    struct corpus teaching = make_corpus(1000000, samples, 0);
     struct corpus mixed = make_corpus(0, count, 0);
     struct corpus small = make_corpus(500000, count, 2048);
     static const int levels[] = {1, 3, 6, 9};

@@ -17,7 +17,7 @@ enum {
     CODEC_GROUPS_MAX = 1024, /* further groups are compressed without a dictionary */
     CODEC_IDLE_MAX = 16,
     CODEC_IDLE_BYTES = 8 * 1024 * 1024,           /* a context that grew beyond this is not kept */
-    CODEC_DICTIONARY_MAX_VALUE = 128 * 1024,      /* larger values gain less than 1 % from a dictionary */
+    CODEC_DICTIONARY_MAX_VALUE = 128 * 1024,      /* the text of larger values soon outweighs a dictionary */
     CODEC_SAMPLES_MAX_BYTES = 16 * 1024 * 1024,   /* of all groups together */
     CODEC_DICTIONARIES_MAX_BYTES = 64 * 1024 * 1024, /* beyond this no further group is trained */
     CODEC_WINDOW_VALUES = 256,                    /* over which a ratio is taken */

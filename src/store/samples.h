@@ -10,8 +10,8 @@
 #include "store/dictionary.h"
 
 /*
- * A dictionary helps the first kilobytes of a value. 110 KB of dictionary want about forty times as much to learn from; measured, twice
- * the samples improve it by less than 1 %.
+ * A dictionary helps the first kilobytes of a value, so its front is enough. Measured with made-up answers (bench/codec): 300 samples give x2.69, 1000 and
+ * 16 000 give x2.70.
  */
 enum {
     SAMPLE_MAX_BYTES = 8 * 1024,
