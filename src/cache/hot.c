@@ -9,6 +9,7 @@
 #define ROWS_MIN 64
 #define ROWS_MAX 65536
 #define SLOTS_PER_ROW 2
+#define SET_SLOTS 4
 #define DECODES_TO_MOVE 2         /* a second decode shows that the first was no accident */
 #define COUNT_LIMIT 15
 #define CROSS_OFF_PER_TICK 4096
@@ -64,30 +65,47 @@ void hot_destroy(struct hot **hot)
     *hot = NULL;
 }
 
-/* ---- the sketch ---- */
+/* ---- the sketch: sets of four slots, half a cache line each ---- */
 
-static _Atomic uint64_t *slot_of(struct hot *hot, const aic_key *key, uint64_t *fingerprint)
+static _Atomic uint64_t *set_of(struct hot *hot, const aic_key *key, uint64_t *fingerprint)
 {
     uint64_t low, high;
     memcpy(&low, key->bytes + 8, 8);
     memcpy(&high, key->bytes + 16, 8);
     *fingerprint = high >> 8;
-    return &hot->slots[low % hot->slot_count];
+    return &hot->slots[low % (hot->slot_count / SET_SLOTS) * SET_SLOTS];
 }
 
-/* Counts one use; returns the count. A stranger in the slot loses one count per visit and gives way at zero. */
+static unsigned count_of(uint64_t value)
+{
+    return (unsigned)(value & 0xFF);
+}
+
+/* The key's slot, or NULL; *least gets the slot of its set with the smallest count. */
+static _Atomic uint64_t *slot_find(struct hot *hot, const aic_key *key, uint64_t *fingerprint, _Atomic uint64_t **least)
+{
+    _Atomic uint64_t *set = set_of(hot, key, fingerprint);
+    *least = set;
+    for (size_t i = 0; i < SET_SLOTS; i++) {
+        uint64_t value = atomic_load_explicit(&set[i], memory_order_relaxed);
+        if (value >> 8 == *fingerprint) return &set[i];
+        if (count_of(value) < count_of(atomic_load_explicit(*least, memory_order_relaxed))) *least = &set[i];
+    }
+    return NULL;
+}
+
+/* Counts one use; returns the count. In a full set the stranger with the smallest count loses one per visit and gives way at one. */
 static unsigned slot_use(struct hot *hot, const aic_key *key)
 {
     uint64_t fingerprint;
-    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
-    uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
-    unsigned count = (unsigned)(value & 0xFF);
-    if (value >> 8 == fingerprint) {
+    _Atomic uint64_t *least, *slot = slot_find(hot, key, &fingerprint, &least);
+    uint64_t value = atomic_load_explicit(slot != NULL ? slot : least, memory_order_relaxed);
+    unsigned count = count_of(value);
+    if (slot != NULL) {
         if (count < COUNT_LIMIT) atomic_store_explicit(slot, value + 1, memory_order_relaxed);
         return count < COUNT_LIMIT ? count + 1 : count;
     }
-    uint64_t next = count > 1 ? value - 1 : fingerprint << 8 | 1;
-    atomic_store_explicit(slot, next, memory_order_relaxed);
+    atomic_store_explicit(least, count > 1 ? value - 1 : fingerprint << 8 | 1, memory_order_relaxed);
     return count > 1 ? 0 : 1;
 }
 
@@ -95,22 +113,21 @@ static unsigned slot_use(struct hot *hot, const aic_key *key)
 static bool slot_take(struct hot *hot, const aic_key *key)
 {
     uint64_t fingerprint;
-    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
-    uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
-    if (value >> 8 != fingerprint || (value & 0xFF) == 0) return false;
+    _Atomic uint64_t *least, *slot = slot_find(hot, key, &fingerprint, &least);
+    if (slot == NULL || count_of(atomic_load_explicit(slot, memory_order_relaxed)) == 0) return false;
     atomic_store_explicit(slot, fingerprint << 8, memory_order_relaxed);
     return true;
 }
 
 void hot_touch(struct hot *hot, const aic_key *key)
 {
+    /* Only a key that the sketch knows: answers that were never compressed shall not push it out. No store when its count is full, so
+     * that a very hot key's line stays shared between the cores. */
     uint64_t fingerprint;
-    _Atomic uint64_t *slot = slot_of(hot, key, &fingerprint);
-    /* Only a key that the sketch knows: answers that were never compressed shall not push it out. No store when it is full, so that a very hot
-     * key's line stays shared between the cores. */
+    _Atomic uint64_t *least, *slot = slot_find(hot, key, &fingerprint, &least);
+    if (slot == NULL) return;
     uint64_t value = atomic_load_explicit(slot, memory_order_relaxed);
-    if (value >> 8 == fingerprint && (value & 0xFF) < COUNT_LIMIT)
-        atomic_store_explicit(slot, value + 1, memory_order_relaxed);
+    if (count_of(value) < COUNT_LIMIT) atomic_store_explicit(slot, value + 1, memory_order_relaxed);
 }
 
 /* ---- the ledger ---- */

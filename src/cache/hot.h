@@ -1,7 +1,7 @@
 /*
  * hot.h - keeps plain in memory what is hit often, so that a hot hit costs no decompression. Storage keeps the compressed form.
  *
- * A sketch of recently decoded keys (direct-mapped, a fingerprint and a count per slot) says what is hot: the second decode of a key that was
+ * A sketch of recently decoded keys (sets of four, a fingerprint and a count per slot) says what is hot: the second decode of a key that was
  * not pushed out in between. The plain form then takes the compressed one's place, guarded like every other move. All plain
  * forms together stay within a share of the memory budget (an eighth): a ledger, a ring in order of arrival, knows how many bytes were
  * moved in; when it is full nothing more becomes plain until the tick has made room: what has left memory by itself is crossed

@@ -1,0 +1,158 @@
+/* What is hit often is kept plain in memory: within its share, with the same answer, date and identity, and never against a newer write. */
+#include "fake_tier.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct bench_cache *table = malloc(sizeof *table);
+    table_init(table);
+    table->options.memory_max_bytes = 32 << 20;
+    table->options.ttl_default_seconds = 1000;
+    *state = table;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    table_fini(*state);
+    free(*state);
+    return 0;
+}
+
+static aic_stats stats_of(aic_cache *cache)
+{
+    aic_stats stats;
+    aic_cache_stats(cache, &stats);
+    return stats;
+}
+
+static bool is_compressed(aic_cache *cache, const char *text)
+{
+    aic_request request = request_of("chat", text);
+    aic_hit *hit;
+    assert_int_equal(aic_cache_lookup(cache, &request, NULL, &hit, NULL), AIC_OK);
+    bool compressed = aic_hit_metadata(hit)->compressed;
+    aic_hit_release(&hit);
+    return compressed;
+}
+
+static void becomes_plain_and_stays_the_same(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    char *response = make_response(6000, 1);
+    assert_int_equal(put_text(table->cache, "chat", "x", response), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    size_t stored = fake->records[0].size;
+    aic_request request = request_of("chat", "x");
+    aic_hit *old;
+    assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &old, NULL), AIC_OK);
+    assert_true(aic_hit_metadata(old)->compressed);
+    hand_turn(&table->hand, 100);
+    assert_int_equal(look(table->cache, "chat", "x", response), 'm');
+    assert_true(is_compressed(table->cache, "x"));
+    assert_int_equal(look(table->cache, "chat", "x", response), 'm'); /* the second decode */
+    assert_false(is_compressed(table->cache, "x"));
+    assert_int_equal(look(table->cache, "chat", "x", response), 'm');
+    aic_hit *hit;
+    assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
+    assert_int_equal(aic_hit_metadata(hit)->expires_ms, aic_hit_metadata(old)->expires_ms);
+    assert_int_equal(aic_hit_metadata(hit)->created_ms, aic_hit_metadata(old)->created_ms);
+    assert_int_equal(aic_hit_metadata(hit)->size_bytes, 6000);
+    aic_hit_release(&hit);
+    aic_hit_release(&old);
+    assert_int_equal(stats_of(table->cache).hot_entries, 1);
+    assert_true(stats_of(table->cache).hot_bytes > 6000);
+    assert_int_equal(fake->records[0].size, stored); /* storage keeps the compressed form */
+    if (aic_cache_verify(table->cache, NULL) != AIC_OK) fail();
+    hand_turn(&table->hand, 900);
+    assert_int_equal(look(table->cache, "chat", "x", NULL), '-');
+    cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).hot_entries, 0);
+    assert_int_equal(stats_of(table->cache).hot_bytes, 0);
+    free(response);
+}
+
+static void stays_within_its_share_and_moves_on(void **state)
+{
+    struct bench_cache *table = *state;
+    table_open(table);
+    enum { COUNT = 1500 }; /* 9 MB plain; the share is 4 MB */
+    char *response = make_response(6000, 1);
+    for (int n = 0; n < COUNT; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        assert_int_equal(put_text(table->cache, "chat", text, response), AIC_OK);
+    }
+    for (int pass = 0; pass < 3; pass++) {
+        for (int n = 0; n < COUNT; n++) {
+            char text[16];
+            snprintf(text, sizeof text, "%d", n);
+            assert_int_equal(look(table->cache, "chat", text, response), 'm');
+            assert_true(stats_of(table->cache).hot_bytes <= (32 << 20) / 8);
+        }
+    }
+    assert_true(stats_of(table->cache).hot_bytes > (32 << 20) / 16);
+    /* Other entries become hot; the first ones are hit no more and make room, a little per tick. */
+    for (int tick = 0; tick < 40; tick++) {
+        for (int n = COUNT - 100; n < COUNT; n++) {
+            char text[16];
+            snprintf(text, sizeof text, "%d", n);
+            assert_int_equal(look(table->cache, "chat", text, response), 'm');
+        }
+        cache_tick(table->cache);
+    }
+    int plain = 0;
+    for (int n = COUNT - 100; n < COUNT; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        plain += !is_compressed(table->cache, text);
+    }
+    assert_true(plain >= 95); /* a few may share a set of the sketch with many others; keys differ from run to run */
+    assert_true(stats_of(table->cache).hot_bytes <= (32 << 20) / 8);
+    assert_int_equal(stats_of(table->cache).memory_entries, COUNT);
+    if (aic_cache_verify(table->cache, NULL) != AIC_OK) fail();
+    free(response);
+}
+
+/* A hit that was taken before a newer put must not bring its own bytes back when it is decoded afterwards. */
+static void an_old_hit_moves_nothing(void **state)
+{
+    struct bench_cache *table = *state;
+    table_open(table);
+    char *before = make_response(6000, 1), *after = make_response(6000, 2);
+    for (int removal = 0; removal < 3; removal++) {
+        assert_int_equal(put_text(table->cache, "chat", "x", before), AIC_OK);
+        assert_int_equal(look(table->cache, "chat", "x", before), 'm');
+        aic_request request = request_of("chat", "x");
+        aic_hit *hit;
+        aic_key key;
+        assert_int_equal(aic_cache_lookup(table->cache, &request, &key, &hit, NULL), AIC_OK);
+        aic_filter all = {.all = true};
+        if (removal == 0) assert_int_equal(put_text(table->cache, "chat", "x", after), AIC_OK);
+        if (removal == 1) assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL(""), &key), AIC_OK);
+        if (removal == 2) assert_int_equal(aic_cache_invalidate(table->cache, &all, false, NULL, NULL), AIC_OK);
+        aic_view response;
+        assert_int_equal(aic_hit_response(hit, &response), AIC_OK); /* decodes for the second time */
+        assert_memory_equal(response.data, before, 6000);
+        aic_hit_release(&hit);
+        assert_int_equal(look(table->cache, "chat", "x", after), removal == 0 ? 'm' : '-');
+    }
+    free(before);
+    free(after);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(becomes_plain_and_stays_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_within_its_share_and_moves_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_old_hit_moves_nothing, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
