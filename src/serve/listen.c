@@ -134,6 +134,17 @@ static aic_status open_tcp(struct listener *listener, const char *text, int *soc
 
 /* ---------------------------------------------------------------------------------------------------- unix sockets -- */
 
+/* Does a process answer at this path? Anything but a refusal counts as yes. */
+static bool somebody_listens(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return true;
+    int result = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    int number = errno;
+    close(fd);
+    return result == 0 || number != ECONNREFUSED;
+}
+
 /* Removes the file of a socket on which nobody listens any more. */
 static aic_status remove_stale(const char *text, const struct sockaddr_un *address, aic_error *error)
 {
@@ -141,12 +152,7 @@ static aic_status remove_stale(const char *text, const struct sockaddr_un *addre
     if (lstat(address->sun_path, &file) != 0) return errno == ENOENT ? AIC_OK : failed(error, text, "look at");
     if (!S_ISSOCK(file.st_mode))
         return error_set(error, AIC_INVALID, "listen", "%.120s is there and is no socket; it is not touched.", text);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return failed(error, text, "look at");
-    int result = connect(fd, (const struct sockaddr *)address, sizeof *address);
-    int number = errno;
-    close(fd);
-    if (result == 0 || number != ECONNREFUSED)
+    if (somebody_listens(address))
         return error_set(error, AIC_LOCKED, "listen", "Another process listens on %.120s.", text);
     if (unlink(address->sun_path) != 0 && errno != ENOENT) return failed(error, text, "remove the stale");
     return AIC_OK;
@@ -198,11 +204,15 @@ aic_status listener_open(struct listener *listener, const char *text, int *socke
     return status;
 }
 
+/* The inode alone does not tell whose file it is: numbers are given out again. */
 void listener_close(struct listener *listener)
 {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat file;
     if (!listener->local || listener->inode == 0) return;
     const char *path = listener->address + strlen("unix:");
-    if (lstat(path, &file) == 0 && file.st_dev == listener->device && file.st_ino == listener->inode) unlink(path);
+    memcpy(address.sun_path, path, strlen(path));
+    if (lstat(path, &file) == 0 && file.st_dev == listener->device && file.st_ino == listener->inode && !somebody_listens(&address))
+        unlink(path);
     listener->inode = 0;
 }

@@ -26,7 +26,7 @@ struct listener {
  * AIC_IO; `error` has the field "listen".
  */
 AIC_MUST_CHECK aic_status listener_open(struct listener *listener, const char *text, int *sockets, unsigned count, aic_error *error);
-/* Removes the file of a unix socket. The descriptors are the caller's. */
+/* Removes the file of a unix socket, unless somebody listens on it. The descriptors are the caller's, closed before. */
 void listener_close(struct listener *listener);
 
 #endif
