@@ -1,8 +1,9 @@
 /*
  * aicached.c - the daemon: parts set up in one order and torn down in its reverse.
  *
- * The main thread is the back loop. It owns every part, takes signals, and once a second measures health and tells systemd's watchdog that it lives.
- * Requests never pass through it: front threads belong to the server, storage has threads of its own, the cache ticks by itself.
+ * The main thread is the back loop. It owns every part, takes signals, and once a second measures health and tells
+ * systemd's watchdog that it lives. Requests never pass through it: front threads belong to the server, storage has
+ * threads of its own, the cache ticks by itself.
  */
 #include "aicached.h"
 
@@ -31,7 +32,8 @@ static int refuse(struct daemon *daemon, const char *what, aic_status status, co
     return EXIT_STARTUP;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ parts -- */
+/* ------------------------------------------------------------------------------------------------------------ parts --
+ */
 
 static int setup_process(struct daemon *daemon)
 {
@@ -39,7 +41,8 @@ static int setup_process(struct daemon *daemon)
     umask(077);
     signal(SIGPIPE, SIG_IGN);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no core file and no debugger of another process sees answers or keys; the leak checker needs it */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0,
+          0); /* no core file and no debugger of another process sees answers or keys; the leak checker needs it */
 #endif
     return 0;
 }
@@ -93,7 +96,8 @@ static int make_parents(struct daemon *daemon, const char *path)
         bool made = mkdir(parent, 0700) == 0 || errno == EEXIST || access(parent, F_OK) == 0;
         if (!made) {
             aic_error error = {0};
-            snprintf(error.message, sizeof error.message, "data_dir: %.200s cannot be made: %s; give another directory as data_dir", parent,
+            snprintf(error.message, sizeof error.message,
+                     "data_dir: %.200s cannot be made: %s; give another directory as data_dir", parent,
                      strerror(errno));
             return refuse(daemon, "storage", AIC_IO, &error);
         }
@@ -199,7 +203,8 @@ static void teardown_server(struct daemon *daemon)
     http_server_destroy(&daemon->server);
 }
 
-/* ------------------------------------------------------------------------------------------------------- back loop -- */
+/* ------------------------------------------------------------------------------------------------------- back loop --
+ */
 
 static void on_stop(uv_signal_t *signal, int number)
 {
@@ -235,7 +240,8 @@ static int setup_loop(struct daemon *daemon)
     daemon->loop_open = true;
     bool ready = start_signal(daemon, &daemon->terminate, on_stop, SIGTERM) &&
                  start_signal(daemon, &daemon->interrupt, on_stop, SIGINT) &&
-                 start_signal(daemon, &daemon->hangup, on_hangup, SIGHUP) && uv_timer_init(&daemon->loop, &daemon->tick) == 0;
+                 start_signal(daemon, &daemon->hangup, on_hangup, SIGHUP) &&
+                 uv_timer_init(&daemon->loop, &daemon->tick) == 0;
     daemon->tick.data = daemon;
     if (ready) ready = uv_timer_start(&daemon->tick, on_tick, 1000, 1000) == 0;
     return ready ? 0 : refuse(daemon, "daemon", AIC_NO_MEMORY, NULL);
@@ -256,20 +262,17 @@ static void teardown_loop(struct daemon *daemon)
     daemon->loop_open = false;
 }
 
-/* ------------------------------------------------------------------------------------------ the order of everything -- */
+/* ------------------------------------------------------------------------------------------ the order of everything --
+ */
 
 static const struct step {
     int (*setup)(struct daemon *daemon); /* an exit status; what it began, teardown ends, also after a failure */
     void (*teardown)(struct daemon *daemon);
 } steps[] = {
-    {setup_process, NULL},
-    {setup_log, teardown_log},
-    {setup_loop, teardown_loop},
-    {setup_monitor, teardown_monitor},
-    {setup_cache, teardown_cache},
-    {setup_auth, teardown_auth},
-    {setup_routes, teardown_routes},
-    {setup_server, teardown_server},
+    {setup_process, NULL},           {setup_log, teardown_log},
+    {setup_loop, teardown_loop},     {setup_monitor, teardown_monitor},
+    {setup_cache, teardown_cache},   {setup_auth, teardown_auth},
+    {setup_routes, teardown_routes}, {setup_server, teardown_server},
 };
 
 static int setup(struct daemon *daemon, size_t *done)
@@ -286,13 +289,15 @@ static void teardown(struct daemon *daemon, size_t done)
     }
 }
 
-/* "aicached VERSION listening on ADDRESS:PORT", a line for each address, before everything that the log has held back. */
+/* "aicached VERSION listening on ADDRESS:PORT", a line for each address, before everything that the log has held back.
+ */
 static void announce(struct daemon *daemon)
 {
     struct buf lines;
     buf_init(&lines, &daemon->mem, MEM_CONFIG);
     for (size_t i = 0; i < http_server_address_count(daemon->server); i++) {
-        buf_printf(&lines, "%saicached " AIC_VERSION " listening on %s", i > 0 ? "\n" : "", http_server_address(daemon->server, i));
+        buf_printf(&lines, "%saicached " AIC_VERSION " listening on %s", i > 0 ? "\n" : "",
+                   http_server_address(daemon->server, i));
     }
     buf_append_byte(&lines, '\0');
     log_unhold(daemon->log, buf_status(&lines) == AIC_OK ? lines.data : "aicached " AIC_VERSION " listening");
@@ -304,7 +309,9 @@ static int serve(struct daemon *daemon, const struct option_report *report)
 {
     size_t done;
     unsigned cores = uv_available_parallelism();
-    daemon->threads = daemon->settings.threads != 0 ? (unsigned)daemon->settings.threads : cores < HTTP_MAX_THREADS ? cores : HTTP_MAX_THREADS;
+    daemon->threads = daemon->settings.threads != 0 ? (unsigned)daemon->settings.threads
+                      : cores < HTTP_MAX_THREADS    ? cores
+                                                    : HTTP_MAX_THREADS;
     int failed = setup(daemon, &done);
     if (failed == 0) {
         daemon_log_lines(daemon, AIC_LOG_WARNING, "settings", "", &report->text);
@@ -315,14 +322,16 @@ static int serve(struct daemon *daemon, const struct option_report *report)
     return failed;
 }
 
-/* -------------------------------------------------------------------------------------------------- the command line -- */
+/* -------------------------------------------------------------------------------------------------- the command line
+ * -- */
 
 static int print(struct daemon *daemon, void (*write)(struct buf *out))
 {
     struct buf page;
     buf_init(&page, &daemon->mem, MEM_CONFIG);
     write(&page);
-    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size && fflush(stdout) == 0;
+    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size &&
+                   fflush(stdout) == 0;
     buf_fini(&page);
     return written ? 0 : EXIT_STARTUP;
 }
@@ -348,7 +357,8 @@ static int print_settings(struct daemon *daemon, const struct settings_origins *
     struct buf page;
     buf_init(&page, &daemon->mem, MEM_CONFIG);
     option_write_settings(settings_table(), &daemon->settings, origins->items, &page);
-    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size && fflush(stdout) == 0;
+    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size &&
+                   fflush(stdout) == 0;
     buf_fini(&page);
     return written ? 0 : EXIT_STARTUP;
 }
@@ -358,9 +368,11 @@ static int with_settings(struct daemon *daemon, struct option_report *report)
     struct settings_origins origins;
     aic_status status = settings_load(&daemon->mem, &daemon->input, &daemon->settings, origins.items, report);
     bool checking = has_action(&daemon->input, "check-config", NULL);
-    if ((status != AIC_OK || checking) && report->text.size > 0) fwrite(report->text.data, 1, report->text.size, stderr);
+    if ((status != AIC_OK || checking) && report->text.size > 0)
+        fwrite(report->text.data, 1, report->text.size, stderr);
     if (status != AIC_OK) {
-        fprintf(stderr, "aicached: %s\n", status == AIC_INVALID ? "the settings are not acceptable" : aic_status_text(status));
+        fprintf(stderr, "aicached: %s\n",
+                status == AIC_INVALID ? "the settings are not acceptable" : aic_status_text(status));
         return EXIT_SETTINGS;
     }
     int result = 0;
@@ -373,9 +385,11 @@ static int with_settings(struct daemon *daemon, struct option_report *report)
 
 static int command(struct daemon *daemon, int argc, char **argv, struct option_report *report)
 {
-    aic_status status = option_parse_flags(settings_table(), argc, argv, daemon->flags, &daemon->input.flag_count, report);
+    aic_status status = option_parse_flags(settings_table(), argc, argv, daemon->flags, &daemon->input.flag_count,
+                                           report);
     if (status != AIC_OK) {
-        fprintf(stderr, "%.*saicached --help lists all flags\n", (int)report->text.size, report->text.size > 0 ? report->text.data : "");
+        fprintf(stderr, "%.*saicached --help lists all flags\n", (int)report->text.size,
+                report->text.size > 0 ? report->text.data : "");
         return EXIT_SETTINGS;
     }
     daemon->input.flags = daemon->flags;

@@ -1,7 +1,9 @@
 /*
- * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown) and aicached_reload.c (SIGHUP).
+ * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown)
+ * and aicached_reload.c (SIGHUP).
  *
- * The main thread is the back loop: it owns this struct, handles signals and ticks once a second. Front threads belong to the server.
+ * The main thread is the back loop: it owns this struct, handles signals and ticks once a second. Front threads belong
+ * to the server.
  */
 #ifndef AICACHED_H
 #define AICACHED_H
@@ -37,9 +39,11 @@ struct daemon {
 /* Every option that the server takes live. */
 struct http_limits daemon_limits(const struct settings *settings);
 /* A set of keys from the settings. */
-AIC_MUST_CHECK aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out, aic_error *error);
+AIC_MUST_CHECK aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out,
+                                      aic_error *error);
 /* Logs a report or a list line by line. */
-void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix, const struct buf *lines);
+void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix,
+                      const struct buf *lines);
 /* Reads file and environment again; changes what is live and logs what changed, what cannot and what is wrong. */
 void daemon_reload(struct daemon *daemon);
 

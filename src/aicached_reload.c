@@ -1,8 +1,8 @@
 /*
  * aicached_reload.c - SIGHUP: what is live changes, part by part; what is wrong changes nothing.
  *
- * The order is that of setup(). A part that refuses its new value (a memory budget beyond what was reserved, a certificate that does not load)
- * keeps the old one, and the settings in force say so.
+ * The order is that of setup(). A part that refuses its new value (a memory budget beyond what was reserved, a
+ * certificate that does not load) keeps the old one, and the settings in force say so.
  */
 #include "aicached.h"
 
@@ -39,7 +39,8 @@ aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, s
     return status;
 }
 
-void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix, const struct buf *lines)
+void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix,
+                      const struct buf *lines)
 {
     for (size_t at = 0; at < lines->size;) {
         const char *line = lines->data + at;
@@ -69,9 +70,10 @@ static void reload_memory(struct daemon *daemon, struct settings *next)
     struct store *store = cache_store(daemon->cache);
     bool same = next->memory_max_bytes == now->memory_max_bytes && next->memory_max_entries == now->memory_max_entries;
     if (!same && (store == NULL || store_resize(store, next->memory_max_bytes, next->memory_max_entries) != AIC_OK)) {
-        log_line(daemon->log, AIC_LOG_ERROR, "settings",
-                 "memory.max_bytes: %llu is more than what was reserved at the start (four times the first value, at least 1G); it stays %llu, restart to go beyond",
-                 (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
+        log_line(
+            daemon->log, AIC_LOG_ERROR, "settings",
+            "memory.max_bytes: %llu is more than what was reserved at the start (four times the first value, at least 1G); it stays %llu, restart to go beyond",
+            (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
         next->memory_max_bytes = now->memory_max_bytes;
         next->memory_max_entries = now->memory_max_entries;
     }
@@ -82,7 +84,8 @@ static void reload_ttls(struct daemon *daemon, const struct settings *next, cons
 {
     aic_error error = {0};
     if (changed->size == 0 || memmem(changed->data, changed->size, "ttl.", 4) == NULL) return;
-    aic_status status = cache_set_ttls(daemon->cache, next->ttl_default != 0 ? next->ttl_default : AIC_ZERO, next->ttl_operations.items, next->ttl_operations.count, &error);
+    aic_status status = cache_set_ttls(daemon->cache, next->ttl_default != 0 ? next->ttl_default : AIC_ZERO,
+                                       next->ttl_operations.items, next->ttl_operations.count, &error);
     if (status != AIC_OK) log_line(daemon->log, AIC_LOG_ERROR, "settings", "ttl: the old ones stay: %s", error.message);
 }
 
@@ -92,7 +95,8 @@ static void reload_tls(struct daemon *daemon, const struct settings *next)
     aic_error error = {0};
     bool was = daemon->settings.tls_certificate != NULL, is = next->tls_certificate != NULL;
     if (was != is) {
-        log_line(daemon->log, AIC_LOG_WARNING, "settings", "TLS cannot be switched on or off while running; restart to do so");
+        log_line(daemon->log, AIC_LOG_WARNING, "settings",
+                 "TLS cannot be switched on or off while running; restart to do so");
     } else if (is && http_server_reload_tls(daemon->server, next->tls_certificate, next->tls_key, &error) != AIC_OK) {
         log_line(daemon->log, AIC_LOG_ERROR, "settings", "tls: the old certificate stays: %s", error.message);
     }

@@ -18,7 +18,8 @@ struct log {
     struct mem *mem;
     const aic_clock *clock;
     int fd;
-    /* Written by log_set() on the back loop, read by every thread; relaxed: a line more or less around the change does no harm. */
+    /* Written by log_set() on the back loop, read by every thread; relaxed: a line more or less around the change does
+     * no harm. */
     _Atomic int level;
     _Atomic int format;
     _Atomic uint64_t lost; /* relaxed: a count */
@@ -50,7 +51,8 @@ static void line_text(struct line *line, const char *text)
     line_add(line, text, strlen(text));
 }
 
-/* Bytes of a sequence that may stand in a line as it is; 0 for what is no UTF-8, for C1 controls, and for separators and marks that turn the direction of text. */
+/* Bytes of a sequence that may stand in a line as it is; 0 for what is no UTF-8, for C1 controls, and for separators
+ * and marks that turn the direction of text. */
 static size_t printable_bytes(const uint8_t *at, const uint8_t *end)
 {
     size_t size = utf8_sequence(at, end);
@@ -156,7 +158,8 @@ static void line_field(struct line *line, bool json, const struct log_field *fie
         line_text(line, number);
         break;
     case LOG_FIELD_DOUBLE:
-        if (field->real == field->real && field->real - field->real == 0) snprintf(number, sizeof number, "%.6g", field->real);
+        if (field->real == field->real && field->real - field->real == 0)
+            snprintf(number, sizeof number, "%.6g", field->real);
         else snprintf(number, sizeof number, "null");
         line_text(line, number);
         break;
@@ -246,8 +249,8 @@ void log_unhold(struct log *log, const char *first)
     pthread_mutex_unlock(&log->mutex);
 }
 
-void log_event(struct log *log, aic_log_level level, const char *part, const char *message, const struct log_field *fields,
-               size_t count)
+void log_event(struct log *log, aic_log_level level, const char *part, const char *message,
+               const struct log_field *fields, size_t count)
 {
     if (!log_enabled(log, level)) return;
     struct line line;

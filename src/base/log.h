@@ -2,13 +2,16 @@
  * log.h - one line per event on a file descriptor, as text or as JSON.
  *
  *   text   2026-11-22T15:49:12.123Z info server: listening address=127.0.0.1 port=8080
- *   json   {"time":"2026-11-22T15:49:12.123Z","level":"info","part":"server","message":"listening","address":"127.0.0.1","port":8080}
+ *   json
+ * {"time":"2026-11-22T15:49:12.123Z","level":"info","part":"server","message":"listening","address":"127.0.0.1","port":8080}
  *
- * A line is composed on the caller's stack and written by one write(2), so that lines of threads never mix. Bytes that could end a line, move a terminal's cursor or
- * forge a field are escaped: what is logged cannot look like another event. Lines are cut at LOG_LINE_BYTES. Users' text (texts, questions, responses, tags)
- * is never passed at info or above; keys, counts, statuses and durations are.
+ * A line is composed on the caller's stack and written by one write(2), so that lines of threads never mix. Bytes that
+ * could end a line, move a terminal's cursor or forge a field are escaped: what is logged cannot look like another
+ * event. Lines are cut at LOG_LINE_BYTES. Users' text (texts, questions, responses, tags) is never passed at info or
+ * above; keys, counts, statuses and durations are.
  *
- * Any thread may call any function. The mutex protects the descriptor and the held lines; nothing else is taken under it.
+ * Any thread may call any function. The mutex protects the descriptor and the held lines; nothing else is taken under
+ * it.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -38,11 +41,13 @@ void log_destroy(struct log **log);
 /* Lock-free: may a line of this level be written? */
 bool log_enabled(const struct log *log, aic_log_level level);
 void log_set(struct log *log, aic_log_level level, enum log_format format);
-/* Writes `first` (a whole line without its newline, may be NULL) as it is, then the lines held so far, and holds no more. */
+/* Writes `first` (a whole line without its newline, may be NULL) as it is, then the lines held so far, and holds no
+ * more. */
 void log_unhold(struct log *log, const char *first);
 
 /* One event. `part` is a short fixed name ("server", "storage"). `log` may be NULL: nothing happens. */
-__attribute__((format(printf, 4, 5))) void log_line(struct log *log, aic_log_level level, const char *part, const char *format, ...);
+__attribute__((format(printf, 4, 5))) void log_line(struct log *log, aic_log_level level, const char *part,
+                                                    const char *format, ...);
 
 /* One event with fields that a program can read. `message` is fixed text. */
 enum log_field_type { LOG_FIELD_TEXT, LOG_FIELD_U64, LOG_FIELD_DOUBLE, LOG_FIELD_BOOL };
@@ -58,10 +63,11 @@ struct log_field {
 #define LOG_F_U64(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_U64, .number = (value)})
 #define LOG_F_DOUBLE(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_DOUBLE, .real = (value)})
 #define LOG_F_BOOL(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_BOOL, .number = (value)})
-void log_event(struct log *log, aic_log_level level, const char *part, const char *message, const struct log_field *fields, size_t count);
+void log_event(struct log *log, aic_log_level level, const char *part, const char *message,
+               const struct log_field *fields, size_t count);
 /* log_fields(log, AIC_LOG_INFO, "cache", "hit", LOG_F_TEXT("key", hex), LOG_F_U64("bytes", n)); */
-#define log_fields(log, level, part, message, ...)                                                                 \
-    log_event(log, level, part, message, (const struct log_field[]){__VA_ARGS__},                                  \
+#define log_fields(log, level, part, message, ...)                                                                     \
+    log_event(log, level, part, message, (const struct log_field[]){__VA_ARGS__},                                      \
               sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field))
 
 /* An aic_options.log function: context is the struct log. */

@@ -1,9 +1,9 @@
 /*
  * option.c - the loader: which source says what, each over the one before.
  *
- * The idea: every source ends in option_assign_text() or option_assign_node() for one row, which replace what the row held.
- * Applying the sources in order of precedence is all the merging there is. Findings are gathered, so that a user sees all of
- * them at once; the target is given back only when there is none.
+ * The idea: every source ends in option_assign_text() or option_assign_node() for one row, which replace what the row
+ * held. Applying the sources in order of precedence is all the merging there is. Findings are gathered, so that a user
+ * sees all of them at once; the target is given back only when there is none.
  */
 #include "base/option_impl.h"
 
@@ -96,13 +96,14 @@ void option_warn(struct option_report *report, struct option_origin origin, cons
     report->warnings++;
 }
 
-void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin, const char *key)
+void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin,
+                           const char *key)
 {
     char quoted[OPTION_QUOTE_SIZE];
     const char *near = option_nearest(table, key);
-    option_refuse(report, origin, NULL, "unknown option %s%s%s%s; %s --help lists all of them", option_quote(quoted, key),
-                  near != NULL ? ", did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "",
-                  table->program);
+    option_refuse(report, origin, NULL, "unknown option %s%s%s%s; %s --help lists all of them",
+                  option_quote(quoted, key), near != NULL ? ", did you mean " : "", near != NULL ? near : "",
+                  near != NULL ? "?" : "", table->program);
 }
 
 const struct option_row *option_find(const struct option_table *table, const char *name)
@@ -215,13 +216,14 @@ static void refuse_section(struct loader *loader, struct option_origin origin, c
         if (strncmp(option, name, size) != 0 || option[size] != '.') continue;
         buf_printf(&members, "%s%s", members.size > 0 ? ", " : "", option + size + 1);
     }
-    option_refuse(loader->report, origin, name, "a single value where a map belongs; accepted: a map of %.*s", (int)members.size,
-                  members.size > 0 ? members.data : "");
+    option_refuse(loader->report, origin, name, "a single value where a map belongs; accepted: a map of %.*s",
+                  (int)members.size, members.size > 0 ? members.data : "");
     buf_fini(&members);
 }
 
 /* One member of the file, or of a section of it. `preset_only` takes nothing but the option "preset". */
-static aic_status apply_member(struct loader *loader, const struct option_node *node, const char *prefix, bool preset_only)
+static aic_status apply_member(struct loader *loader, const struct option_node *node, const char *prefix,
+                               bool preset_only)
 {
     char name[NAME_BYTES];
     struct option_origin origin = {OPTION_FILE, loader->input->file, node->line};
@@ -236,7 +238,8 @@ static aic_status apply_member(struct loader *loader, const struct option_node *
         option_refuse_unknown(loader->table, loader->report, origin, size < NAME_BYTES ? name : node->name);
         return AIC_OK;
     }
-    if (node->kind == OPTION_SCALAR && node->text[0] == '\0' && !node->quoted) return AIC_OK; /* `memory:` with nothing below */
+    if (node->kind == OPTION_SCALAR && node->text[0] == '\0' && !node->quoted)
+        return AIC_OK; /* `memory:` with nothing below */
     if (node->kind != OPTION_MAP) {
         refuse_section(loader, origin, name);
         return AIC_OK;
@@ -293,7 +296,8 @@ static bool is_foreign(const struct option_table *table, const char *variable, s
     return false;
 }
 
-/* A variable that nobody knows is a warning, not an error: Kubernetes sets AICACHE_PORT and its like for a service of that name. */
+/* A variable that nobody knows is a warning, not an error: Kubernetes sets AICACHE_PORT and its like for a service of
+ * that name. */
 static void warn_variable(struct loader *loader, const char *variable, size_t size)
 {
     char name[NAME_BYTES], quoted[OPTION_QUOTE_SIZE];
@@ -315,7 +319,8 @@ static aic_status apply_variable(struct loader *loader, const char *variable, bo
         if (preset_only && strcmp(row->name, "preset") != 0) return AIC_OK;
         char name[NAME_BYTES];
         snprintf(name, sizeof name, "%.*s", (int)size, variable);
-        aic_status status = option_assign_text(row, loader->mem, equals + 1, (struct option_origin){OPTION_ENVIRONMENT, name, 0}, loader->target,
+        aic_status status = option_assign_text(row, loader->mem, equals + 1,
+                                               (struct option_origin){OPTION_ENVIRONMENT, name, 0}, loader->target,
                                                loader->report);
         note_origin(loader, row, (struct option_origin){OPTION_ENVIRONMENT, NULL, 0});
         return status;
@@ -363,7 +368,8 @@ static aic_status apply_flags(struct loader *loader, bool preset_only)
 
 /* --------------------------------------------------------------------------------------------------------- load -- */
 
-/* The preset is found first, in all sources, because it lies below all of them; what is wrong with it is told in the second pass. */
+/* The preset is found first, in all sources, because it lies below all of them; what is wrong with it is told in the
+ * second pass. */
 static aic_status find_preset(struct loader *loader, const struct option_node *root)
 {
     struct option_report quiet;
@@ -388,8 +394,8 @@ static aic_status apply_all(struct loader *loader, const struct option_node *roo
     return apply_flags(loader, false);
 }
 
-aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input, void *target,
-                       struct option_origin *origins, struct option_report *report)
+aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input,
+                       void *target, struct option_origin *origins, struct option_report *report)
 {
     struct loader loader = {table, mem, input, target, origins, report};
     struct option_node *root;

@@ -1,11 +1,14 @@
 /*
- * option.h - one table from which configuration file, environment, flags, --help, the manual and the reference page come.
+ * option.h - one table from which configuration file, environment, flags, --help, the manual and the reference page
+ * come.
  *
- * A program describes its options as an array of `struct option_row`, made by an X-macro beside the struct that they fill. The loader applies, each over the
- * one before: the table's defaults, a preset, a YAML file (read by libyaml events), the environment, flags. Everything that is wrong is reported, not only the first: with
- * file, line, key, what came and what is accepted. Nothing is printed: reports and pages go into buffers.
+ * A program describes its options as an array of `struct option_row`, made by an X-macro beside the struct that they
+ * fill. The loader applies, each over the one before: the table's defaults, a preset, a YAML file (read by libyaml
+ * events), the environment, flags. Everything that is wrong is reported, not only the first: with file, line, key, what
+ * came and what is accepted. Nothing is printed: reports and pages go into buffers.
  *
- * The name "memory.max_bytes" is `memory: {max_bytes: 256M}` in the file (or `memory.max_bytes: 256M`), AICACHE_MEMORY_MAX_BYTES in the environment and
+ * The name "memory.max_bytes" is `memory: {max_bytes: 256M}` in the file (or `memory.max_bytes: 256M`),
+ * AICACHE_MEMORY_MAX_BYTES in the environment and
  * --memory-max-bytes on the command line. One thread at a time.
  */
 #ifndef BASE_OPTION_H
@@ -62,17 +65,19 @@ struct option_report {
 enum option_node_kind { OPTION_SCALAR, OPTION_MAP, OPTION_LIST };
 struct option_node {
     enum option_node_kind kind;
-    unsigned line;            /* from 1 */
-    bool quoted;              /* a scalar in quotes */
-    char *name;               /* owned; the member's name within a map, otherwise NULL */
-    char *text;               /* owned; of a scalar, without NUL bytes inside */
+    unsigned line;             /* from 1 */
+    bool quoted;               /* a scalar in quotes */
+    char *name;                /* owned; the member's name within a map, otherwise NULL */
+    char *text;                /* owned; of a scalar, without NUL bytes inside */
     struct option_node *first; /* owned; of a map or list, in the file's order */
     struct option_node *next;
 };
 
-/* How a table of its own shape is read, shown and released. `field` is the option's place in the target, zeroed before `read`. */
+/* How a table of its own shape is read, shown and released. `field` is the option's place in the target, zeroed before
+ * `read`. */
 struct option_shape {
-    /* Fills *field. Finds what is wrong with option_refuse(). AIC_OK also then; AIC_NO_MEMORY (what was filled is released by `release`). */
+    /* Fills *field. Finds what is wrong with option_refuse(). AIC_OK also then; AIC_NO_MEMORY (what was filled is
+     * released by `release`). */
     aic_status (*read)(struct mem *mem, const struct option_node *node, struct option_origin origin, const char *key,
                        void *field, struct option_report *report);
     /* Appends the value in one line, as a user would write it in the environment. Equal values give equal text. */
@@ -82,17 +87,17 @@ struct option_shape {
 };
 
 struct option_row {
-    const char *name;        /* "memory.max_bytes" */
+    const char *name; /* "memory.max_bytes" */
     enum option_type type;
-    size_t offset;           /* into the target struct */
-    size_t bytes;            /* of the field */
-    const char *fallback;    /* the default, as a user would write it; "" for an empty text, list or table */
-    uint64_t min, max;       /* of numbers; max 0: no limit */
-    const char *choices;     /* of OPTION_ENUM: "s3fifo|lru|fifo|sieve" */
+    size_t offset;                    /* into the target struct */
+    size_t bytes;                     /* of the field */
+    const char *fallback;             /* the default, as a user would write it; "" for an empty text, list or table */
+    uint64_t min, max;                /* of numbers; max 0: no limit */
+    const char *choices;              /* of OPTION_ENUM: "s3fifo|lru|fifo|sieve" */
     const struct option_shape *shape; /* of OPTION_TABLE */
-    bool live;               /* SIGHUP can change it */
-    const char *help;        /* one sentence */
-    const char *detail;      /* a paragraph for manual and reference; NULL: none */
+    bool live;                        /* SIGHUP can change it */
+    const char *help;                 /* one sentence */
+    const char *detail;               /* a paragraph for manual and reference; NULL: none */
 };
 
 /* What a program takes beside options: --config FILE, --help. */
@@ -108,7 +113,7 @@ struct option_preset {
     const char *help;
     const struct option_setting {
         const char *name, *value;
-    } *settings; /* ended by a NULL name */
+    } * settings; /* ended by a NULL name */
 };
 
 struct option_table {
@@ -116,7 +121,8 @@ struct option_table {
     size_t row_count;
     const struct option_action *actions;
     size_t action_count;
-    const struct option_preset *presets; /* chosen by the OPTION_ENUM row "preset", whose choices are "none" and these, in order */
+    const struct option_preset
+        *presets; /* chosen by the OPTION_ENUM row "preset", whose choices are "none" and these, in order */
     size_t preset_count;
     size_t target_bytes;
     const char *prefix;               /* "AICACHE_" */
@@ -136,8 +142,8 @@ struct option_flag {
 
 /* Where values come from. Every part may be absent. All borrowed for the call, and as long as origins are used. */
 struct option_input {
-    const char *file;  /* a path, also the name in messages */
-    aic_view text;     /* data != NULL: the contents of `file`, which is then only a name */
+    const char *file;         /* a path, also the name in messages */
+    aic_view text;            /* data != NULL: the contents of `file`, which is then only a name */
     char *const *environment; /* as environ */
     const struct option_flag *flags;
     size_t flag_count;
@@ -146,22 +152,26 @@ struct option_input {
 void option_report_init(struct option_report *report, struct mem *mem);
 void option_report_fini(struct option_report *report);
 /* Adds "PLACE: key: message". What the user wrote belongs into the message through option_quote(). */
-__attribute__((format(printf, 4, 5))) void option_refuse(struct option_report *report, struct option_origin origin, const char *key, const char *format, ...);
-__attribute__((format(printf, 4, 5))) void option_warn(struct option_report *report, struct option_origin origin, const char *key, const char *format, ...);
+__attribute__((format(printf, 4, 5))) void option_refuse(struct option_report *report, struct option_origin origin,
+                                                         const char *key, const char *format, ...);
+__attribute__((format(printf, 4, 5))) void option_warn(struct option_report *report, struct option_origin origin,
+                                                       const char *key, const char *format, ...);
 /* Writes `text` in quotes, cut at some 60 bytes, control bytes escaped, and returns `out`. */
 #define OPTION_QUOTE_SIZE 96
 const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text);
 
 /* Splits the command line. `flags` has room for argc. AIC_OK; AIC_INVALID with the report filled. */
-AIC_MUST_CHECK aic_status option_parse_flags(const struct option_table *table, int argc, char **argv, struct option_flag *flags,
-                                             size_t *count, struct option_report *report);
+AIC_MUST_CHECK aic_status option_parse_flags(const struct option_table *table, int argc, char **argv,
+                                             struct option_flag *flags, size_t *count, struct option_report *report);
 
 /*
- * Fills `target` (target_bytes of it, whatever it held) from all sources. `origins`, one per row, may be NULL. AIC_OK, perhaps with warnings; AIC_INVALID
- * with errors in the report (a file that cannot be read too); AIC_NO_MEMORY. After anything but AIC_OK the target is zero and owns nothing.
+ * Fills `target` (target_bytes of it, whatever it held) from all sources. `origins`, one per row, may be NULL. AIC_OK,
+ * perhaps with warnings; AIC_INVALID with errors in the report (a file that cannot be read too); AIC_NO_MEMORY. After
+ * anything but AIC_OK the target is zero and owns nothing.
  */
-AIC_MUST_CHECK aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input,
-                                      void *target, struct option_origin *origins, struct option_report *report);
+AIC_MUST_CHECK aic_status option_load(const struct option_table *table, struct mem *mem,
+                                      const struct option_input *input, void *target, struct option_origin *origins,
+                                      struct option_report *report);
 /* Releases what the target owns and zeroes it. */
 void option_release(const struct option_table *table, struct mem *mem, void *target);
 
@@ -180,12 +190,14 @@ unsigned option_distance(const char *a, const char *b);
 /* Reads a number with the rules of `type` (OPTION_U64, _SIZE, _MS, _SECONDS, _HOURS): AIC_OK or AIC_INVALID. */
 AIC_MUST_CHECK aic_status option_number(enum option_type type, const char *text, uint64_t *out);
 
-/* A YAML text as a tree, bounded in size (1 MiB), depth and without aliases. AIC_INVALID with the report filled. *out may be NULL: an empty file. */
+/* A YAML text as a tree, bounded in size (1 MiB), depth and without aliases. AIC_INVALID with the report filled. *out
+ * may be NULL: an empty file. */
 AIC_MUST_CHECK aic_status option_yaml_read(struct mem *mem, const char *name, aic_view text, struct option_node **out,
                                            struct option_report *report);
 void option_node_release(struct mem *mem, struct option_node **node);
 
-/* Pages made from the table, appended to `out`: what --help prints, the manual page's OPTIONS in roff, the reference page in Markdown. */
+/* Pages made from the table, appended to `out`: what --help prints, the manual page's OPTIONS in roff, the reference
+ * page in Markdown. */
 void option_write_help(const struct option_table *table, struct buf *out);
 void option_write_roff(const struct option_table *table, struct buf *out);
 void option_write_markdown(const struct option_table *table, struct buf *out);

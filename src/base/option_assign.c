@@ -1,8 +1,9 @@
 /*
  * option_assign.c - one value into its place in the target, out of it as text, and its release.
  *
- * The same rules for every source: a scalar of a file and a text of the environment or a flag pass through assign_scalar(). Tables
- * of their own shape come as YAML: in the file as a subtree, elsewhere as a YAML text in one line.
+ * The same rules for every source: a scalar of a file and a text of the environment or a flag pass through
+ * assign_scalar(). Tables of their own shape come as YAML: in the file as a subtree, elsewhere as a YAML text in one
+ * line.
  */
 #include "base/option_impl.h"
 
@@ -54,15 +55,16 @@ aic_status option_texts_add(struct mem *mem, struct option_texts *texts, const c
 }
 
 /* Tells what came and what is accepted. */
-static aic_status refuse_value(const struct option_row *row, struct mem *mem, const char *came, struct option_origin origin,
-                               struct option_report *report)
+static aic_status refuse_value(const struct option_row *row, struct mem *mem, const char *came,
+                               struct option_origin origin, struct option_report *report)
 {
     struct buf accepted;
     buf_init(&accepted, mem, MEM_CONFIG);
     option_write_accepted(row, &accepted);
     aic_status status = buf_status(&accepted);
     if (status == AIC_OK) {
-        option_refuse(report, origin, row->name, "%s is not accepted; accepted: %.*s", came, (int)accepted.size, accepted.data);
+        option_refuse(report, origin, row->name, "%s is not accepted; accepted: %.*s", came, (int)accepted.size,
+                      accepted.data);
     }
     buf_fini(&accepted);
     return status;
@@ -103,8 +105,8 @@ static bool read_scalar(const struct option_row *row, const char *text, void *fi
     }
 }
 
-static aic_status assign_scalar(const struct option_row *row, struct mem *mem, const char *text, struct option_origin origin,
-                                void *target, struct option_report *report)
+static aic_status assign_scalar(const struct option_row *row, struct mem *mem, const char *text,
+                                struct option_origin origin, void *target, struct option_report *report)
 {
     if (row->type == OPTION_TEXT) return assign_text(row, mem, text, target);
     if (read_scalar(row, text, field_of(row, target))) return AIC_OK;
@@ -138,9 +140,10 @@ static aic_status assign_shape(const struct option_row *row, struct mem *mem, co
     return status;
 }
 
-/* A table's YAML text in the environment or a flag. Lines of the text mean nothing to the user: its findings are told again, from the whole variable or flag. */
-static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem, const char *text, struct option_origin origin,
-                                   void *target, struct option_report *report)
+/* A table's YAML text in the environment or a flag. Lines of the text mean nothing to the user: its findings are told
+ * again, from the whole variable or flag. */
+static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem, const char *text,
+                                   struct option_origin origin, void *target, struct option_report *report)
 {
     struct option_node *node = NULL;
     struct option_report inner;
@@ -159,8 +162,8 @@ static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem
     return status;
 }
 
-aic_status option_assign_text(const struct option_row *row, struct mem *mem, const char *text, struct option_origin origin,
-                              void *target, struct option_report *report)
+aic_status option_assign_text(const struct option_row *row, struct mem *mem, const char *text,
+                              struct option_origin origin, void *target, struct option_report *report)
 {
     if (row->type == OPTION_TEXT_LIST) return assign_pieces(row, mem, text, target);
     if (row->type == OPTION_TABLE) return assign_yaml_text(row, mem, text, origin, target, report);
@@ -175,7 +178,8 @@ static aic_status assign_list(const struct option_row *row, struct mem *mem, con
     for (const struct option_node *item = node->first; item != NULL; item = item->next) {
         origin.line = item->line;
         if (item->kind != OPTION_SCALAR || item->text[0] == '\0') {
-            TRY(refuse_value(row, mem, item->kind != OPTION_SCALAR ? "a list within the list" : "an empty text", origin, report));
+            TRY(refuse_value(row, mem, item->kind != OPTION_SCALAR ? "a list within the list" : "an empty text", origin,
+                             report));
         } else {
             TRY(option_texts_add(mem, texts, item->text, strlen(item->text)));
         }
@@ -185,7 +189,8 @@ static aic_status assign_list(const struct option_row *row, struct mem *mem, con
 
 static bool is_nothing(const struct option_node *node)
 {
-    return node->kind == OPTION_SCALAR && !node->quoted && (node->text[0] == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
+    return node->kind == OPTION_SCALAR && !node->quoted &&
+           (node->text[0] == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
 aic_status option_assign_node(const struct option_row *row, struct mem *mem, const struct option_node *node,
@@ -193,7 +198,8 @@ aic_status option_assign_node(const struct option_row *row, struct mem *mem, con
 {
     if (is_nothing(node)) return refuse_value(row, mem, "no value", origin, report);
     if (row->type == OPTION_TABLE) return assign_shape(row, mem, node, origin, target, report);
-    if (row->type == OPTION_TEXT_LIST && node->kind == OPTION_LIST) return assign_list(row, mem, node, origin, target, report);
+    if (row->type == OPTION_TEXT_LIST && node->kind == OPTION_LIST)
+        return assign_list(row, mem, node, origin, target, report);
     if (node->kind == OPTION_MAP) return refuse_value(row, mem, "a map", origin, report);
     if (node->kind == OPTION_LIST) return refuse_value(row, mem, "a list", origin, report);
     if (row->type != OPTION_TEXT_LIST) return assign_scalar(row, mem, node->text, origin, target, report);

@@ -1,5 +1,6 @@
 /*
- * option_flags.c - the command line: --name VALUE, --name=VALUE, --no-name for a bool, and actions without a place in the target.
+ * option_flags.c - the command line: --name VALUE, --name=VALUE, --no-name for a bool, and actions without a place in
+ * the target.
  */
 #include "base/option_impl.h"
 
@@ -52,7 +53,8 @@ static void refuse_flag(const struct option_table *table, const char *given, str
     char quoted[OPTION_QUOTE_SIZE], name[128];
     size_t at = 0;
     for (const char *from = given; *from == '-'; from++) given = from + 1;
-    for (; given[at] != '\0' && given[at] != '=' && at + 1 < sizeof name; at++) name[at] = given[at] == '-' ? '_' : given[at];
+    for (; given[at] != '\0' && given[at] != '=' && at + 1 < sizeof name; at++)
+        name[at] = given[at] == '-' ? '_' : given[at];
     name[at] = '\0';
     const char *best = NULL;
     unsigned distance = 4;
@@ -71,8 +73,8 @@ static void refuse_flag(const struct option_table *table, const char *given, str
     for (char *c = flag; *c != '\0'; c++) {
         if (*c == '.' || *c == '_') *c = '-';
     }
-    option_refuse(report, origin, NULL, "there is no such flag%s%s%s; %s --help lists all of them", best != NULL ? ", did you mean --" : "",
-                  flag, best != NULL ? "?" : "", table->program);
+    option_refuse(report, origin, NULL, "there is no such flag%s%s%s; %s --help lists all of them",
+                  best != NULL ? ", did you mean --" : "", flag, best != NULL ? "?" : "", table->program);
 }
 
 /* A bool's flag may stand alone; it takes the next word only when that is a truth. */
@@ -110,7 +112,8 @@ static aic_status parse_one(const struct option_table *table, int argc, char **a
     }
     bool wants_value = out->row != OPTION_ACTION || table->actions[out->action].value != NULL;
     if (equals != NULL) out->value = equals + 1;
-    else if (out->row != OPTION_ACTION && table->rows[out->row].type == OPTION_BOOL) out->value = bool_value(argc, argv, at);
+    else if (out->row != OPTION_ACTION && table->rows[out->row].type == OPTION_BOOL)
+        out->value = bool_value(argc, argv, at);
     else if (wants_value && *at + 1 < argc) out->value = argv[++*at];
     if ((out->value != NULL) == wants_value) return AIC_OK;
     option_refuse(report, origin, NULL, wants_value ? "it needs a value" : "it takes no value");

@@ -16,17 +16,20 @@ bool option_bool(const char *text, bool *out);
 bool option_choice(const char *choices, const char *text, unsigned *index);
 aic_view option_choice_name(const char *choices, unsigned index);
 
-/* Reads one value into the target: a scalar text, or a node of any kind. What is wrong goes into the report. AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status option_assign_text(const struct option_row *row, struct mem *mem, const char *text, struct option_origin origin,
-                                             void *target, struct option_report *report);
-AIC_MUST_CHECK aic_status option_assign_node(const struct option_row *row, struct mem *mem, const struct option_node *node,
+/* Reads one value into the target: a scalar text, or a node of any kind. What is wrong goes into the report.
+ * AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status option_assign_text(const struct option_row *row, struct mem *mem, const char *text,
                                              struct option_origin origin, void *target, struct option_report *report);
+AIC_MUST_CHECK aic_status option_assign_node(const struct option_row *row, struct mem *mem,
+                                             const struct option_node *node, struct option_origin origin, void *target,
+                                             struct option_report *report);
 /* Adds one text to an OPTION_TEXT_LIST. */
 AIC_MUST_CHECK aic_status option_texts_add(struct mem *mem, struct option_texts *texts, const char *text, size_t size);
 /* Releases one row's value and zeroes it. */
 void option_release_row(const struct option_row *row, struct mem *mem, void *target);
 
 /* Tells of an unknown key, with the nearest name. */
-void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin, const char *key);
+void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin,
+                           const char *key);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * option_page.c - the pages that are made from the table: help, manual, reference, the settings in force.
  *
- * Because they come from the rows that the loader itself uses, they cannot name an option that does not exist, nor a default that is not so.
+ * Because they come from the rows that the loader itself uses, they cannot name an option that does not exist, nor a
+ * default that is not so.
  */
 #include "base/option_impl.h"
 
@@ -51,7 +52,8 @@ void option_write_help(const struct option_table *table, struct buf *out)
 {
     for (size_t i = 0; i < table->action_count; i++) {
         const struct option_action *action = &table->actions[i];
-        buf_printf(out, "  --%s%s%s\n", action->name, action->value != NULL ? " " : "", action->value != NULL ? action->value : "");
+        buf_printf(out, "  --%s%s%s\n", action->name, action->value != NULL ? " " : "",
+                   action->value != NULL ? action->value : "");
         write_wrapped(out, action->help, "        ");
     }
     buf_append_text(out, "\n");

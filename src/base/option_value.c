@@ -1,9 +1,9 @@
 /*
  * option_value.c - single values: reading what a user wrote, writing it back, and saying what is accepted.
  *
- * Numbers are read as digits with an optional fraction and a unit, in exact integer arithmetic, so that 1.5G is exact and
- * nothing is rounded: a value that is no whole number of the base unit is refused. Writing picks the largest unit that
- * divides the value, so that every value survives a round trip.
+ * Numbers are read as digits with an optional fraction and a unit, in exact integer arithmetic, so that 1.5G is exact
+ * and nothing is rounded: a value that is no whole number of the base unit is refused. Writing picks the largest unit
+ * that divides the value, so that every value survives a round trip.
  */
 #include "base/option_impl.h"
 
@@ -21,8 +21,9 @@ struct unit {
 
 /* The first unit of a factor is the one that is written. The empty suffix is what a number alone means. */
 static const struct unit size_units[] = {
-    {"T", 1ull << 40}, {"TiB", 1ull << 40}, {"G", 1ull << 30},  {"GiB", 1ull << 30}, {"M", 1ull << 20},
-    {"MiB", 1ull << 20}, {"K", 1ull << 10}, {"KiB", 1ull << 10}, {"", 1},
+    {"T", 1ull << 40},   {"TiB", 1ull << 40}, {"G", 1ull << 30},
+    {"GiB", 1ull << 30}, {"M", 1ull << 20},   {"MiB", 1ull << 20},
+    {"K", 1ull << 10},   {"KiB", 1ull << 10}, {"", 1},
 };
 static const struct unit ms_units[] = {
     {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000},
@@ -160,7 +161,9 @@ void option_write_accepted(const struct option_row *row, struct buf *out)
     case OPTION_U64: buf_append_text(out, "a whole number"); break;
     case OPTION_SIZE: buf_append_text(out, "a number of bytes, alone or with K, M or G"); break;
     case OPTION_MS: buf_append_text(out, "a duration with ms, s, m, h or d (a number alone is seconds)"); break;
-    case OPTION_SECONDS: buf_append_text(out, "a duration in whole seconds, with s, m, h or d (a number alone is seconds)"); break;
+    case OPTION_SECONDS:
+        buf_append_text(out, "a duration in whole seconds, with s, m, h or d (a number alone is seconds)");
+        break;
     case OPTION_HOURS: buf_append_text(out, "a number of hours"); break;
     case OPTION_TEXT: buf_append_text(out, "text"); return;
     case OPTION_TEXT_LIST: buf_append_text(out, "text, or a list of texts"); return;

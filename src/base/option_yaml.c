@@ -1,9 +1,10 @@
 /*
  * option_yaml.c - a YAML text as a small tree, from libyaml's events.
  *
- * The tree keeps what messages need, lines, and leaves out what a configuration has no use for: anchors, aliases and tags are refused (a text of a few
- * lines with aliases can stand for gigabytes), so are several documents, member names that are no plain text, and repeated names. Text is at most 1 MiB,
- * nesting at most 16. The builder keeps a stack of open containers instead of recursing.
+ * The tree keeps what messages need, lines, and leaves out what a configuration has no use for: anchors, aliases and
+ * tags are refused (a text of a few lines with aliases can stand for gigabytes), so are several documents, member names
+ * that are no plain text, and repeated names. Text is at most 1 MiB, nesting at most 16. The builder keeps a stack of
+ * open containers instead of recursing.
  */
 #include "base/option_impl.h"
 
@@ -105,14 +106,15 @@ static aic_status take_name(struct builder *builder, const yaml_event_t *event)
         return refuse(builder, event->start_mark.line, "a member's name is empty or holds a NUL byte");
     }
     size_t members = 0;
-    for (const struct option_node *other = builder->open[builder->depth - 1]->first; other != NULL; other = other->next) {
+    for (const struct option_node *other = builder->open[builder->depth - 1]->first; other != NULL;
+         other = other->next) {
         if (++members == YAML_MAX_MEMBERS) return refuse(builder, event->start_mark.line, "more than 10000 members");
         if (strcmp(other->name, text) != 0) continue;
         char quoted[OPTION_QUOTE_SIZE];
         struct option_origin origin = builder->origin;
         origin.line = (unsigned)event->start_mark.line + 1;
-        option_refuse(builder->report, origin, NULL, "%s stands twice, first in line %u; accepted: once", option_quote(quoted, text),
-                      other->line);
+        option_refuse(builder->report, origin, NULL, "%s stands twice, first in line %u; accepted: once",
+                      option_quote(quoted, text), other->line);
         builder->refused = true;
         return AIC_INVALID;
     }
@@ -146,7 +148,8 @@ static aic_status on_open(struct builder *builder, const yaml_event_t *event, en
     if (in_map(builder) && builder->name == NULL) {
         return refuse(builder, event->start_mark.line, "a member's name must be plain text");
     }
-    if (builder->depth == YAML_MAX_DEPTH) return refuse(builder, event->start_mark.line, "nested too deeply; accepted: 16 levels");
+    if (builder->depth == YAML_MAX_DEPTH)
+        return refuse(builder, event->start_mark.line, "nested too deeply; accepted: 16 levels");
     struct option_node *node;
     TRY(add_node(builder, kind, event, &node));
     builder->last[builder->depth] = NULL;
@@ -164,7 +167,8 @@ static aic_status on_event(struct builder *builder, const yaml_event_t *event)
     case YAML_SEQUENCE_END_EVENT: builder->depth--; return AIC_OK;
     case YAML_ALIAS_EVENT: return refuse(builder, event->start_mark.line, "aliases are not accepted here");
     case YAML_DOCUMENT_START_EVENT:
-        if (++builder->documents > 1) return refuse(builder, event->start_mark.line, "a second document begins; accepted: one");
+        if (++builder->documents > 1)
+            return refuse(builder, event->start_mark.line, "a second document begins; accepted: one");
         return AIC_OK;
     default: return AIC_OK;
     }

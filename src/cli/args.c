@@ -1,5 +1,6 @@
 /*
- * args.c - the client's command line: common options anywhere, a command of one or two words, its options and arguments in any order.
+ * args.c - the client's command line: common options anywhere, a command of one or two words, its options and arguments
+ * in any order.
  */
 #include "cli/cli.h"
 
@@ -29,7 +30,8 @@ static bool is_option(const char *word)
     return word[0] == '-' && word[1] != '\0';
 }
 
-/* Before the command is known, an option takes the next word when a command of any name has such an option with a value. */
+/* Before the command is known, an option takes the next word when a command of any name has such an option with a
+ * value. */
 static bool takes_value(const char *word)
 {
     size_t size = strlen(word);
@@ -121,11 +123,13 @@ static int check_option(struct cli *cli, int *at)
     word = cli->argv[*at];
     const char *equals = strchr(word, '=');
     size_t size = equals != NULL ? (size_t)(equals - word) : strlen(word);
-    const struct cli_option *option = size > 2 && word[1] == '-' ? known_option(cli->command, word + 2, size - 2) : NULL;
+    const struct cli_option *option = size > 2 && word[1] == '-' ? known_option(cli->command, word + 2, size - 2)
+                                                                 : NULL;
     if (option == NULL) return refuse_option(cli, word);
     if (option->value == NULL) return equals == NULL ? CLI_OK : cli_fail("--%s takes no value", option->name);
     if (equals != NULL) return CLI_OK;
-    if (*at + 1 >= cli->argc || cli->argv[*at + 1] == NULL) return cli_fail("--%s needs a value: %s", option->name, option->value);
+    if (*at + 1 >= cli->argc || cli->argv[*at + 1] == NULL)
+        return cli_fail("--%s needs a value: %s", option->name, option->value);
     ++*at;
     return CLI_OK;
 }
@@ -160,7 +164,8 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     cli->json = cli_has(cli, "json");
     if (cli->command == NULL || cli_has(cli, "help")) return CLI_OK;
     if (cli->argument_count < cli->command->min || cli->argument_count > cli->command->max) {
-        return cli_fail("%u arguments came; usage: aicache %s %s", cli->argument_count, cli->command->name, cli->command->arguments);
+        return cli_fail("%u arguments came; usage: aicache %s %s", cli->argument_count, cli->command->name,
+                        cli->command->arguments);
     }
     return CLI_OK;
 }
@@ -209,8 +214,9 @@ int cli_number(const struct cli *cli, const char *option, enum option_type type,
     char quoted[OPTION_QUOTE_SIZE];
     if (text == NULL || option_number(type, text, out) == AIC_OK) return CLI_OK;
     return cli_fail("--%s: %s is not accepted; accepted: %s", option, option_quote(quoted, text),
-                    type == OPTION_SIZE      ? "a number of bytes, alone or with K, M or G"
-                    : type == OPTION_SECONDS ? "a duration in whole seconds, with s, m, h or d (a number alone is seconds)"
-                    : type == OPTION_MS      ? "a duration with ms, s, m, h or d (a number alone is seconds)"
-                                             : "a whole number");
+                    type == OPTION_SIZE ? "a number of bytes, alone or with K, M or G"
+                    : type == OPTION_SECONDS
+                        ? "a duration in whole seconds, with s, m, h or d (a number alone is seconds)"
+                    : type == OPTION_MS ? "a duration with ms, s, m, h or d (a number alone is seconds)"
+                                        : "a whole number");
 }

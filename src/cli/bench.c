@@ -22,9 +22,9 @@ struct bench {
     struct cli *cli;
     enum mode mode;
     uint64_t duration_ms, connections, threads, keys, bytes;
-    struct buf lookups, gets, puts; /* requests, one after the other */
+    struct buf lookups, gets, puts;              /* requests, one after the other */
     uint32_t *lookup_ends, *get_ends, *put_ends; /* owned, `keys` each: where each request ends */
-    aic_view *requests;             /* owned, what is sent */
+    aic_view *requests;                          /* owned, what is sent */
     size_t request_count;
     char host[300];
 };
@@ -44,18 +44,23 @@ static int read_options(struct bench *bench)
     bench->threads = 1;
     bench->keys = 1000;
     bench->bytes = 2048;
-    if (cli_number(cli, "duration", OPTION_MS, &bench->duration_ms) != CLI_OK || cli_number(cli, "connections", OPTION_U64, &bench->connections) != CLI_OK ||
-        cli_number(cli, "threads", OPTION_U64, &bench->threads) != CLI_OK || cli_number(cli, "keys", OPTION_U64, &bench->keys) != CLI_OK ||
+    if (cli_number(cli, "duration", OPTION_MS, &bench->duration_ms) != CLI_OK ||
+        cli_number(cli, "connections", OPTION_U64, &bench->connections) != CLI_OK ||
+        cli_number(cli, "threads", OPTION_U64, &bench->threads) != CLI_OK ||
+        cli_number(cli, "keys", OPTION_U64, &bench->keys) != CLI_OK ||
         cli_number(cli, "bytes", OPTION_SIZE, &bench->bytes) != CLI_OK)
         return CLI_ERROR;
     if (bench->connections < 1 || bench->connections > 10000) return cli_fail("--connections: accepted: 1 to 10000");
-    if (bench->threads < 1 || bench->threads > 64 || bench->threads > bench->connections) return cli_fail("--threads: accepted: 1 to 64, at most one per connection");
+    if (bench->threads < 1 || bench->threads > 64 || bench->threads > bench->connections)
+        return cli_fail("--threads: accepted: 1 to 64, at most one per connection");
     if (bench->keys < 1 || bench->keys > 1000000) return cli_fail("--keys: accepted: 1 to 1000000");
-    if (bench->bytes > (8u << 20) || bench->bytes * bench->keys > (1u << 30)) return cli_fail("--bytes: accepted: up to 8M, and up to 1G times --keys");
+    if (bench->bytes > (8u << 20) || bench->bytes * bench->keys > (1u << 30))
+        return cli_fail("--bytes: accepted: up to 8M, and up to 1G times --keys");
     return bench->duration_ms > 0 ? CLI_OK : cli_fail("--duration: accepted: more than 0");
 }
 
-/* ------------------------------------------------------------------------------------------------------- addresses -- */
+/* ------------------------------------------------------------------------------------------------------- addresses --
+ */
 
 static int resolve(struct bench *bench, const char *host, const char *port, struct load_options *options)
 {
@@ -91,10 +96,12 @@ static int find_address(struct bench *bench, struct load_options *options)
     char *scheme = NULL, *host = NULL, *port = NULL;
     int result = CLI_ERROR;
     if (url == NULL || curl_url_set(url, CURLUPART_URL, session_target(cli), CURLU_DEFAULT_SCHEME) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK || curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
         cli_fail("%s is no address", session_target(cli));
-    else if (strcmp(scheme, "http") != 0) cli_fail("bench speaks plain HTTP; listen on a second address without TLS, or on a unix socket, for that");
+    else if (strcmp(scheme, "http") != 0)
+        cli_fail("bench speaks plain HTTP; listen on a second address without TLS, or on a unix socket, for that");
     else result = resolve(bench, host, port, options);
     curl_free(port);
     curl_free(host);
@@ -103,7 +110,8 @@ static int find_address(struct bench *bench, struct load_options *options)
     return result;
 }
 
-/* -------------------------------------------------------------------------------------------------------- requests -- */
+/* -------------------------------------------------------------------------------------------------------- requests --
+ */
 
 static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *out)
 {
@@ -126,7 +134,8 @@ static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *
         json_key(&writer, "response");
         struct buf response;
         buf_init(&response, &bench->cli->mem, MEM_OTHER);
-        for (uint64_t word = key; response.size + 2 < bench->bytes && !response.failed; word = word * 6364136223846793005u + 1442695040888963407u) {
+        for (uint64_t word = key; response.size + 2 < bench->bytes && !response.failed;
+             word = word * 6364136223846793005u + 1442695040888963407u) {
             buf_printf(&response, "%06" PRIx64 " token ", word >> 40);
         }
         if (response.size + 2 > bench->bytes && bench->bytes > 2) response.size = bench->bytes - 2;
@@ -155,7 +164,8 @@ static int write_head(struct bench *bench, const char *verb, const char *path, s
     return result;
 }
 
-static int add_request(struct bench *bench, const char *verb, const char *path, const struct buf *body, struct buf *out, uint32_t *end)
+static int add_request(struct bench *bench, const char *verb, const char *path, const struct buf *body, struct buf *out,
+                       uint32_t *end)
 {
     if (write_head(bench, verb, path, body != NULL ? body->size : 0, out) != CLI_OK) return CLI_ERROR;
     if (body != NULL) buf_append_view(out, buf_view(body));
@@ -174,11 +184,13 @@ static int prepare_key(struct bench *bench, uint64_t key, struct buf *body)
     int result = session_ask(bench->cli, "PUT", "/cache/entries", buf_view(body), &reply);
     if (result == CLI_NO) result = session_complain(bench->cli, &reply);
     if (result == CLI_OK) snprintf(path, sizeof path, "/cache/entries/%.64s", json_text_at(reply.json, "key", ""));
-    if (result == CLI_OK) result = add_request(bench, "PUT", "/cache/entries", body, &bench->puts, &bench->put_ends[key]);
+    if (result == CLI_OK)
+        result = add_request(bench, "PUT", "/cache/entries", body, &bench->puts, &bench->put_ends[key]);
     if (result == CLI_OK) result = add_request(bench, "GET", path, NULL, &bench->gets, &bench->get_ends[key]);
     buf_clear(body);
     write_body(bench, key, false, body);
-    if (result == CLI_OK) result = add_request(bench, "POST", "/cache/lookup", body, &bench->lookups, &bench->lookup_ends[key]);
+    if (result == CLI_OK)
+        result = add_request(bench, "POST", "/cache/lookup", body, &bench->lookups, &bench->lookup_ends[key]);
     reply_fini(&reply);
     return result;
 }
@@ -212,7 +224,8 @@ static int prepare(struct bench *bench)
     bench->get_ends = mem_alloc(mem, MEM_OTHER, ends);
     bench->put_ends = mem_alloc(mem, MEM_OTHER, ends);
     bench->requests = mem_alloc(mem, MEM_OTHER, bench->request_count * sizeof *bench->requests);
-    if (bench->lookup_ends == NULL || bench->get_ends == NULL || bench->put_ends == NULL || bench->requests == NULL) return cli_fail("no memory");
+    if (bench->lookup_ends == NULL || bench->get_ends == NULL || bench->put_ends == NULL || bench->requests == NULL)
+        return cli_fail("no memory");
     int result = CLI_OK;
     buf_init(&body, mem, MEM_OTHER);
     progress_begin(&progress, "fill", bench->keys);
@@ -239,7 +252,8 @@ static void fini(struct bench *bench)
     buf_fini(&bench->puts);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- result -- */
+/* ---------------------------------------------------------------------------------------------------------- result --
+ */
 
 static double microseconds(const struct load_result *result, double fraction)
 {
@@ -251,17 +265,22 @@ static void print_result(const struct bench *bench, const struct load_result *re
     double rate = (double)result->requests / result->seconds;
     double traffic = (double)result->bytes_in / result->seconds / 1e6;
     if (bench->cli->json) {
-        printf("{\"mode\":\"%s\",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"broken\":%" PRIu64 ",\"seconds\":%.3f,\"requests_per_second\":%.1f,"
-               "\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
-               mode_names[bench->mode], result->requests, result->failed, result->broken, result->seconds, rate, result->bytes_in, result->bytes_out,
-               microseconds(result, 0.5), microseconds(result, 0.9), microseconds(result, 0.99), microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
+        printf("{\"mode\":\"%s\",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"broken\":%" PRIu64
+               ",\"seconds\":%.3f,\"requests_per_second\":%.1f,"
+               "\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
+               ",\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
+               mode_names[bench->mode], result->requests, result->failed, result->broken, result->seconds, rate,
+               result->bytes_in, result->bytes_out, microseconds(result, 0.5), microseconds(result, 0.9),
+               microseconds(result, 0.99), microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
         return;
     }
-    printf("%s: %" PRIu64 " requests in %.2f s over %" PRIu64 " connections: %.0f a second, %.1f MB/s of answers\n", mode_names[bench->mode], result->requests,
-           result->seconds, bench->connections, rate, traffic);
-    printf("latency  p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs   max %.1f µs\n", microseconds(result, 0.5), microseconds(result, 0.9),
-           microseconds(result, 0.99), microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
-    if (result->failed + result->broken > 0) printf("%" PRIu64 " answers were errors, %" PRIu64 " connections broke\n", result->failed, result->broken);
+    printf("%s: %" PRIu64 " requests in %.2f s over %" PRIu64 " connections: %.0f a second, %.1f MB/s of answers\n",
+           mode_names[bench->mode], result->requests, result->seconds, bench->connections, rate, traffic);
+    printf("latency  p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs   max %.1f µs\n",
+           microseconds(result, 0.5), microseconds(result, 0.9), microseconds(result, 0.99),
+           microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
+    if (result->failed + result->broken > 0)
+        printf("%" PRIu64 " answers were errors, %" PRIu64 " connections broke\n", result->failed, result->broken);
 }
 
 static int measure(struct bench *bench)

@@ -1,8 +1,9 @@
 /*
  * cli.h - the parts of the `aicache` client: one table of commands, arguments, a session with the daemon, output.
  *
- * The table (commands.def) is the only source of what exists: parsing, help, the manual page and the completions come from it. A command is one
- * function that gets its parsed arguments and returns the exit status. One thread, except where a command says otherwise.
+ * The table (commands.def) is the only source of what exists: parsing, help, the manual page and the completions come
+ * from it. A command is one function that gets its parsed arguments and returns the exit status. One thread, except
+ * where a command says otherwise.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -32,11 +33,11 @@ struct cli_option {
 };
 
 struct cli_command {
-    const char *name;      /* "get", "key new" */
-    const char *arguments; /* "OPERATION TEXT" */
-    unsigned min, max;     /* how many arguments; max UINT_MAX: any number */
-    const char *summary;   /* one line */
-    const char *detail;    /* a paragraph or more */
+    const char *name;                 /* "get", "key new" */
+    const char *arguments;            /* "OPERATION TEXT" */
+    unsigned min, max;                /* how many arguments; max UINT_MAX: any number */
+    const char *summary;              /* one line */
+    const char *detail;               /* a paragraph or more */
     const struct cli_option *options; /* ended by a NULL name; NULL: none of its own */
     int (*run)(struct cli *cli);
 };
@@ -53,7 +54,7 @@ struct cli {
     char **argv;
     char **arguments; /* of the command, in order; owned */
     unsigned argument_count;
-    bool json;        /* --json */
+    bool json;               /* --json */
     struct session *session; /* made by the first request */
 };
 
@@ -65,12 +66,14 @@ const char *cli_value(const struct cli *cli, const char *option);
 bool cli_has(const struct cli *cli, const char *option);
 /* The index-th value of a repeated option, or NULL. */
 const char *cli_each(const struct cli *cli, const char *option, size_t index);
-/* A number or duration of an option. CLI_OK (also when it is absent: *out stays as it is), or CLI_ERROR after a message. */
+/* A number or duration of an option. CLI_OK (also when it is absent: *out stays as it is), or CLI_ERROR after a
+ * message. */
 int cli_number(const struct cli *cli, const char *option, enum option_type type, uint64_t *out);
 
 /* ---- what a user says (value.c) ---- */
 
-/* The text of an argument: itself, the contents of a file for "@FILE", standard input for "-". Appended. CLI_ERROR after a message. */
+/* The text of an argument: itself, the contents of a file for "@FILE", standard input for "-". Appended. CLI_ERROR
+ * after a message. */
 int cli_read_value(struct cli *cli, const char *argument, struct buf *out);
 /* Appends it as a JSON string; bytes that are no UTF-8 are refused. */
 int cli_write_text(struct cli *cli, const char *what, const char *argument, struct json_writer *out);
@@ -82,20 +85,22 @@ int cli_write_object(struct cli *cli, const char *what, const char *argument, st
 /* ---- the daemon (session.c) ---- */
 
 struct reply {
-    long status;      /* HTTP */
+    long status; /* HTTP */
     struct buf body;
     json_object *json; /* the body parsed, or NULL when it is no JSON; owned */
 };
 
-/* Sends; `body` with data NULL sends none. CLI_OK with any HTTP status, or CLI_ERROR after a message: the daemon could not be reached. */
+/* Sends; `body` with data NULL sends none. CLI_OK with any HTTP status, or CLI_ERROR after a message: the daemon could
+ * not be reached. */
 int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
 void reply_fini(struct reply *reply);
 /*
- * The same; a status of 400 and more is told on standard error (or with --json as it came on standard output) and gives CLI_ERROR,
- * 404 gives CLI_NO without a word. Release the reply in any case.
+ * The same; a status of 400 and more is told on standard error (or with --json as it came on standard output) and gives
+ * CLI_ERROR, 404 gives CLI_NO without a word. Release the reply in any case.
  */
 int session_ask(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
-/* Streams: the answer's body goes to `sink`, the request's comes from `source`; either may be NULL. No limit on time. */
+/* Streams: the answer's body goes to `sink`, the request's comes from `source`; either may be NULL. No limit on time.
+ */
 struct session_stream {
     FILE *source;
     FILE *sink;
@@ -103,7 +108,8 @@ struct session_stream {
     uint64_t total;   /* bytes of the source, 0: unknown */
     bool any_status;  /* the caller judges the answer: CLI_OK whatever its status */
 };
-int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream, struct reply *reply);
+int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
+                   struct reply *reply);
 void session_close(struct session **session);
 /* Where requests go: "http://127.0.0.1:8080" or "unix:PATH". */
 const char *session_target(struct cli *cli);
@@ -117,8 +123,9 @@ void query_add(struct buf *path, const char *name, const char *value);
 
 /* ---- output (print.c) ---- */
 
-__attribute__((format(printf, 1, 2))) int cli_fail(const char *format, ...); /* "aicache: ..." on standard error; CLI_ERROR */
-void print_view(aic_view text); /* and a newline when there is none */
+__attribute__((format(printf, 1, 2))) int cli_fail(const char *format,
+                                                   ...); /* "aicache: ..." on standard error; CLI_ERROR */
+void print_view(aic_view text);                          /* and a newline when there is none */
 /* The reply's body on standard output, indented when that is a terminal. */
 void print_json(const struct reply *reply);
 /* 1536 -> "1.5 KiB"; 83.2 -> "1m 23s". */
@@ -132,14 +139,15 @@ const char *json_text_at(json_object *root, const char *path, const char *otherw
 uint64_t json_u64_at(json_object *root, const char *path);
 double json_double_at(json_object *root, const char *path);
 bool json_bool_at(json_object *root, const char *path);
-/* Text of other people on a terminal: control characters are shown as '?'. At most `width` columns, padded when `pad`. */
+/* Text of other people on a terminal: control characters are shown as '?'. At most `width` columns, padded when `pad`.
+ */
 void print_cell(FILE *out, const char *text, int width, bool pad);
 
 struct progress {
     const char *what;
     uint64_t total; /* 0: unknown */
     uint64_t shown_ns;
-    bool on;        /* standard error is a terminal */
+    bool on; /* standard error is a terminal */
 };
 void progress_begin(struct progress *progress, const char *what, uint64_t total);
 void progress_show(struct progress *progress, uint64_t done, const char *note);

@@ -7,13 +7,21 @@
 
 #include <limits.h>
 
-#define NAMESPACE_OPTION {"namespace", "NAME", "the namespace; without it the one of the API key, or `default`"}
+#define NAMESPACE_OPTION                                                                                               \
+    {                                                                                                                  \
+        "namespace", "NAME", "the namespace; without it the one of the API key, or `default`"                          \
+    }
 #define REQUEST_OPTIONS                                                                                                \
     NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object"},                                     \
-    {"question", "TEXT", "the request's question"}
-#define LABEL_OPTIONS                                                                                                   \
-    NAMESPACE_OPTION, {"all-namespaces", NULL, "entries of every namespace (admin)"}, {"operation", "NAME", "of this operation"}, \
-    {"model", "NAME", "of this model"}, {"tag", "NAME", "with this tag"}
+    {                                                                                                                  \
+        "question", "TEXT", "the request's question"                                                                   \
+    }
+#define LABEL_OPTIONS                                                                                                  \
+    NAMESPACE_OPTION, {"all-namespaces", NULL, "entries of every namespace (admin)"},                                  \
+        {"operation", "NAME", "of this operation"}, {"model", "NAME", "of this model"},                                \
+    {                                                                                                                  \
+        "tag", "NAME", "with this tag"                                                                                 \
+    }
 
 const struct cli_option cli_common_options[] = {
     {"url", "URL", "where the daemon listens; AICACHE_URL, or http://127.0.0.1:8080"},
@@ -28,7 +36,8 @@ const struct cli_option cli_common_options[] = {
 };
 
 static const struct cli_option namespace_options[] = {NAMESPACE_OPTION, {0}};
-static const struct cli_option get_options[] = {NAMESPACE_OPTION, {"metadata", NULL, "what is known of the entry, instead of the response"}, {0}};
+static const struct cli_option get_options[] = {
+    NAMESPACE_OPTION, {"metadata", NULL, "what is known of the entry, instead of the response"}, {0}};
 static const struct cli_option request_options[] = {REQUEST_OPTIONS, {0}};
 static const struct cli_option put_options[] = {
     REQUEST_OPTIONS,
@@ -60,7 +69,8 @@ static const struct cli_option invalidate_options[] = {
 };
 static const struct cli_option slow_options[] = {{"multiplier", "NUMBER", "times slower than the usual; 2"}, {0}};
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
-static const struct cli_option import_options[] = {{"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};
+static const struct cli_option import_options[] = {
+    {"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};
 static const struct cli_option verify_options[] = {{"data-dir", "DIRECTORY", "open this store, without a daemon"}, {0}};
 static const struct cli_option replay_options[] = {
     NAMESPACE_OPTION,
@@ -92,7 +102,8 @@ static const struct cli_option check_options[] = {
 };
 
 const struct cli_command cli_commands[] = {
-#define COMMAND(function, name, arguments, min, max, options, summary, detail) {name, arguments, min, max, summary, detail, options, function},
+#define COMMAND(function, name, arguments, min, max, options, summary, detail)                                         \
+    {name, arguments, min, max, summary, detail, options, function},
 #include "cli/commands.def"
 #undef COMMAND
 };

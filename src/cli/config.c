@@ -12,7 +12,8 @@
 #include <limits.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------------------------------- presets -- */
+/* -------------------------------------------------------------------------------------------------------- presets --
+ */
 
 static json_object *describe(const struct settings_preset *preset)
 {
@@ -22,7 +23,8 @@ static json_object *describe(const struct settings_preset *preset)
     json_object_object_add(out, "default_ttl", json_object_new_uint64(preset->default_ttl));
     json_object_object_add(out, "connections", json_object_new_uint64(preset->connections));
     json_object_object_add(out, "connect_timeout", json_object_new_uint64(preset->connect_timeout));
-    json_object_object_add(out, "memory_entries", preset->memory_entries > 0 ? json_object_new_uint64(preset->memory_entries) : NULL);
+    json_object_object_add(out, "memory_entries",
+                           preset->memory_entries > 0 ? json_object_new_uint64(preset->memory_entries) : NULL);
     json_object_object_add(out, "compress_above", json_object_new_uint64(preset->compress_above));
     json_object_object_add(out, "compression_level", json_object_new_uint64(preset->level));
     json_object_object_add(out, "monitor", json_object_new_boolean(preset->monitor));
@@ -45,15 +47,19 @@ int command_config_presets(struct cli *cli)
     size_t count;
     const struct settings_preset *presets = settings_presets(&count);
     json_object *list = json_object_new_array();
-    if (!cli->json) printf("%-15s %7s %12s %8s %8s %9s %6s %8s %8s  %s\n", "preset", "ttl", "connections", "timeout", "entries", "compress", "level", "monitor", "log", "for");
+    if (!cli->json)
+        printf("%-15s %7s %12s %8s %8s %9s %6s %8s %8s  %s\n", "preset", "ttl", "connections", "timeout", "entries",
+               "compress", "level", "monitor", "log", "for");
     for (size_t i = 0; i < count; i++) {
         const struct settings_preset *preset = &presets[i];
         char entries[24] = "by bytes";
         if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
         if (cli->json) json_object_array_add(list, describe(preset));
-        else printf("%-15s %7" PRIu64 " %12" PRIu64 " %8" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s  %s\n", preset->name, preset->default_ttl,
-                    preset->connections, preset->connect_timeout, entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no",
-                    preset->log_level, preset->purpose);
+        else
+            printf("%-15s %7" PRIu64 " %12" PRIu64 " %8" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s  %s\n",
+                   preset->name, preset->default_ttl, preset->connections, preset->connect_timeout, entries,
+                   preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level,
+                   preset->purpose);
         if (!cli->json && preset->operations[0] != '\0') printf("%-15s %s\n", "", preset->operations);
     }
     if (cli->json) puts(json_object_to_json_string_ext(list, JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -79,12 +85,14 @@ static int refuse_preset(struct cli *cli, const char *name)
     const struct settings_preset *presets = settings_presets(&count);
     buf_init(&names, &cli->mem, MEM_OTHER);
     for (size_t i = 0; i < count; i++) buf_printf(&names, "%s%s", i > 0 ? ", " : "", presets[i].name);
-    cli_fail("%s is no preset; available: %.*s", option_quote(quoted, name), (int)names.size, names.size > 0 ? names.data : "");
+    cli_fail("%s is no preset; available: %.*s", option_quote(quoted, name), (int)names.size,
+             names.size > 0 ? names.data : "");
     buf_fini(&names);
     return CLI_ERROR;
 }
 
-/* ------------------------------------------------------------------------------------------------------ recommend -- */
+/* ------------------------------------------------------------------------------------------------------ recommend --
+ */
 
 /* Names of environments as people spell them; a word within a longer name counts less than the whole name. */
 static const struct {
@@ -92,14 +100,30 @@ static const struct {
     const char *preset;
     double sure;
 } environments[] = {
-    {"ai-production", "ai-production", 0.95}, {"ai-prod", "ai-production", 0.95}, {"ai-development", "ai-development", 0.95},
-    {"ai-dev", "ai-development", 0.95},       {"production", "production", 0.95}, {"prod", "production", 0.95},
-    {"live", "production", 0.90},             {"staging", "production", 0.85},    {"stage", "production", 0.85},
-    {"preprod", "production", 0.85},          {"uat", "production", 0.80},        {"development", "development", 0.95},
-    {"dev", "development", 0.95},             {"local", "development", 0.85},     {"sandbox", "development", 0.80},
-    {"testing", "minimal", 0.85},             {"test", "minimal", 0.85},          {"ci", "minimal", 0.85},
-    {"embedded", "minimal", 0.80},            {"edge", "minimal", 0.75},          {"demo", "simple", 0.75},
-    {"simple", "simple", 0.95},               {"minimal", "minimal", 0.95},       {"disabled", "disabled", 0.95},
+    {"ai-production", "ai-production", 0.95},
+    {"ai-prod", "ai-production", 0.95},
+    {"ai-development", "ai-development", 0.95},
+    {"ai-dev", "ai-development", 0.95},
+    {"production", "production", 0.95},
+    {"prod", "production", 0.95},
+    {"live", "production", 0.90},
+    {"staging", "production", 0.85},
+    {"stage", "production", 0.85},
+    {"preprod", "production", 0.85},
+    {"uat", "production", 0.80},
+    {"development", "development", 0.95},
+    {"dev", "development", 0.95},
+    {"local", "development", 0.85},
+    {"sandbox", "development", 0.80},
+    {"testing", "minimal", 0.85},
+    {"test", "minimal", 0.85},
+    {"ci", "minimal", 0.85},
+    {"embedded", "minimal", 0.80},
+    {"edge", "minimal", 0.75},
+    {"demo", "simple", 0.75},
+    {"simple", "simple", 0.95},
+    {"minimal", "minimal", 0.95},
+    {"disabled", "disabled", 0.95},
     {"off", "disabled", 0.85},
 };
 
@@ -152,7 +176,8 @@ int command_config_recommend(struct cli *cli)
     return CLI_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- check -- */
+/* ---------------------------------------------------------------------------------------------------------- check --
+ */
 
 /* What a preset is made of, and what is sensible. */
 static const struct bound {
@@ -160,9 +185,15 @@ static const struct bound {
     enum { WHOLE, TRUTH, LEVEL, ADDRESS } kind;
     uint64_t min, max;
 } bounds[] = {
-    {"default_ttl", WHOLE, 60, 604800}, {"connections", WHOLE, 1, 100},   {"connect_timeout", WHOLE, 1, 60},
-    {"memory_entries", WHOLE, 1, 10000}, {"compress_above", WHOLE, 0, 1073741824}, {"compression_level", WHOLE, 1, 9},
-    {"monitor", TRUTH, 0, 0},            {"log_level", LEVEL, 0, 0},      {"redis_url", ADDRESS, 0, 0},
+    {"default_ttl", WHOLE, 60, 604800},
+    {"connections", WHOLE, 1, 100},
+    {"connect_timeout", WHOLE, 1, 60},
+    {"memory_entries", WHOLE, 1, 10000},
+    {"compress_above", WHOLE, 0, 1073741824},
+    {"compression_level", WHOLE, 1, 9},
+    {"monitor", TRUTH, 0, 0},
+    {"log_level", LEVEL, 0, 0},
+    {"redis_url", ADDRESS, 0, 0},
 };
 
 static bool is_redis_address(const char *text)
@@ -177,7 +208,8 @@ static bool is_redis_address(const char *text)
 
 static bool is_log_level(const char *text)
 {
-    return strcmp(text, "debug") == 0 || strcmp(text, "info") == 0 || strcmp(text, "warning") == 0 || strcmp(text, "error") == 0;
+    return strcmp(text, "debug") == 0 || strcmp(text, "info") == 0 || strcmp(text, "warning") == 0 ||
+           strcmp(text, "error") == 0;
 }
 
 /* One value against its bound. CLI_ERROR after a message. */
@@ -186,22 +218,34 @@ static int check_value(const struct bound *bound, json_object *value)
     char quoted[OPTION_QUOTE_SIZE];
     option_quote(quoted, value != NULL ? json_object_get_string(value) : "null");
     if (bound->kind == WHOLE) {
-        if (!json_object_is_type(value, json_type_int)) return cli_fail("%s expects int; %s came; accepted: %" PRIu64 " to %" PRIu64, bound->name, quoted, bound->min, bound->max);
+        if (!json_object_is_type(value, json_type_int))
+            return cli_fail("%s expects int; %s came; accepted: %" PRIu64 " to %" PRIu64, bound->name, quoted,
+                            bound->min, bound->max);
         int64_t number = json_object_get_int64(value);
         bool fits = number >= 0 && (uint64_t)number >= bound->min && (uint64_t)number <= bound->max;
-        return fits ? CLI_OK : cli_fail("%s must be between %" PRIu64 " and %" PRIu64 "; %s came", bound->name, bound->min, bound->max, quoted);
+        return fits ? CLI_OK
+                    : cli_fail("%s must be between %" PRIu64 " and %" PRIu64 "; %s came", bound->name, bound->min,
+                               bound->max, quoted);
     }
-    if (bound->kind == TRUTH) return json_object_is_type(value, json_type_boolean) ? CLI_OK : cli_fail("%s expects bool; %s came; accepted: true, false", bound->name, quoted);
+    if (bound->kind == TRUTH)
+        return json_object_is_type(value, json_type_boolean)
+                   ? CLI_OK
+                   : cli_fail("%s expects bool; %s came; accepted: true, false", bound->name, quoted);
     if (!json_object_is_type(value, json_type_string)) return cli_fail("%s expects text; %s came", bound->name, quoted);
     const char *text = json_object_get_string(value);
-    if (bound->kind == LEVEL) return is_log_level(text) ? CLI_OK : cli_fail("%s: %s came; accepted: debug, info, warning, error", bound->name, quoted);
-    return is_redis_address(text) ? CLI_OK : cli_fail("%s must begin with redis://, rediss:// or unix://; %s came", bound->name, quoted);
+    if (bound->kind == LEVEL)
+        return is_log_level(text) ? CLI_OK
+                                  : cli_fail("%s: %s came; accepted: debug, info, warning, error", bound->name, quoted);
+    return is_redis_address(text)
+               ? CLI_OK
+               : cli_fail("%s must begin with redis://, rediss:// or unix://; %s came", bound->name, quoted);
 }
 
 static int check_operations(json_object *operations)
 {
     int worst = CLI_OK;
-    if (!json_object_is_type(operations, json_type_object)) return cli_fail("operations expects an object of operation: seconds");
+    if (!json_object_is_type(operations, json_type_object))
+        return cli_fail("operations expects an object of operation: seconds");
     json_object_object_foreach(operations, name, value)
     {
         char label[160];
@@ -231,7 +275,8 @@ static int check_preset(struct cli *cli)
     struct buf text;
     int worst = CLI_OK;
     buf_init(&text, &cli->mem, MEM_OTHER);
-    if (cli_read_value(cli, cli_value(cli, "override") != NULL ? cli_value(cli, "override") : "{}", &text) != CLI_OK) worst = CLI_ERROR;
+    if (cli_read_value(cli, cli_value(cli, "override") != NULL ? cli_value(cli, "override") : "{}", &text) != CLI_OK)
+        worst = CLI_ERROR;
     buf_append_byte(&text, '\0');
     json_object *overrides = worst == CLI_OK && buf_status(&text) == AIC_OK ? json_tokener_parse(text.data) : NULL;
     buf_fini(&text);
@@ -255,7 +300,8 @@ extern char **environ;
 int command_config_check(struct cli *cli)
 {
     if (cli_has(cli, "preset") || cli_has(cli, "override")) return check_preset(cli);
-    if (cli->argument_count == 0) return cli_fail("which file? usage: aicache config check FILE, or --preset NAME [--override JSON]");
+    if (cli->argument_count == 0)
+        return cli_fail("which file? usage: aicache config check FILE, or --preset NAME [--override JSON]");
     struct option_report report;
     struct settings settings;
     struct option_input input = {.file = cli->arguments[0], .environment = environ};

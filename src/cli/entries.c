@@ -20,7 +20,8 @@ static void add_labels(struct cli *cli, struct buf *path)
     query_add(path, "tag", cli_value(cli, "tag"));
 }
 
-/* ----------------------------------------------------------------------------------------------------------- list -- */
+/* ----------------------------------------------------------------------------------------------------------- list --
+ */
 
 static void print_entry(json_object *entry)
 {
@@ -32,7 +33,8 @@ static void print_entry(json_object *entry)
     print_cell(stdout, json_text_at(entry, "operation", NULL), 16, true);
     putchar(' ');
     print_cell(stdout, json_text_at(entry, "model", NULL), 16, true);
-    printf(" %10s %9s %9s ", print_size(size, json_u64_at(entry, "size_bytes")), print_age(age, json_text_at(entry, "created_at", NULL)),
+    printf(" %10s %9s %9s ", print_size(size, json_u64_at(entry, "size_bytes")),
+           print_age(age, json_text_at(entry, "created_at", NULL)),
            ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never");
     json_object *tags = json_at(entry, "tags");
     for (size_t i = 0; tags != NULL && i < json_object_array_length(tags); i++) {
@@ -49,10 +51,14 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     buf_init(&path, &cli->mem, MEM_OTHER);
     buf_append_text(&path, "/cache/entries");
     add_labels(cli, &path);
-    query_add(&path, "limit", cli_value(cli, "limit") != NULL ? cli_value(cli, "limit") : cli_has(cli, "all") ? "1000" : "50");
+    query_add(&path, "limit",
+              cli_value(cli, "limit") != NULL ? cli_value(cli, "limit")
+              : cli_has(cli, "all")           ? "1000"
+                                              : "50");
     query_add(&path, "cursor", cursor);
     buf_append_byte(&path, '\0');
-    int result = buf_status(&path) == AIC_OK ? session_ask(cli, "GET", path.data, (aic_view){0}, reply) : cli_fail("no memory");
+    int result = buf_status(&path) == AIC_OK ? session_ask(cli, "GET", path.data, (aic_view){0}, reply)
+                                             : cli_fail("no memory");
     buf_fini(&path);
     if (result == CLI_NO) result = session_complain(cli, reply);
     if (result != CLI_OK) return result;
@@ -62,7 +68,9 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     }
     json_object *entries = json_at(reply->json, "entries");
     size_t count = entries != NULL ? json_object_array_length(entries) : 0;
-    if (first && count > 0) printf("%-17s %-12s %-16s %-16s %10s %9s %9s %s\n", "key", "namespace", "operation", "model", "size", "age", "expires", "tags");
+    if (first && count > 0)
+        printf("%-17s %-12s %-16s %-16s %10s %9s %9s %s\n", "key", "namespace", "operation", "model", "size", "age",
+               "expires", "tags");
     for (size_t i = 0; i < count; i++) print_entry(json_object_array_get_idx(entries, i));
     return CLI_OK;
 }
@@ -87,7 +95,8 @@ int command_list(struct cli *cli)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------- invalidate -- */
+/* ----------------------------------------------------------------------------------------------------- invalidate --
+ */
 
 static int write_filter(struct cli *cli, struct json_writer *out)
 {
@@ -135,17 +144,20 @@ int command_invalidate(struct cli *cli)
     if (result == CLI_NO) result = session_complain(cli, &reply);
     uint64_t matched = json_u64_at(reply.json, "matched");
     if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK && json_bool_at(reply.json, "dry_run")) printf("%llu entries match; nothing was removed\n", (unsigned long long)matched);
+    else if (result == CLI_OK && json_bool_at(reply.json, "dry_run"))
+        printf("%llu entries match; nothing was removed\n", (unsigned long long)matched);
     else if (result == CLI_OK) {
         printf("%llu entries matched, %llu removed, %s freed\n", (unsigned long long)matched,
-               (unsigned long long)json_u64_at(reply.json, "removed"), print_size(size, json_u64_at(reply.json, "bytes_freed")));
+               (unsigned long long)json_u64_at(reply.json, "removed"),
+               print_size(size, json_u64_at(reply.json, "bytes_freed")));
     }
     if (result == CLI_OK && matched == 0) result = CLI_NO;
     reply_fini(&reply);
     return result;
 }
 
-/* ------------------------------------------------------------------------------------------------- export, import -- */
+/* ------------------------------------------------------------------------------------------------- export, import --
+ */
 
 int command_export(struct cli *cli)
 {
@@ -159,7 +171,8 @@ int command_export(struct cli *cli)
     add_labels(cli, &path);
     buf_append_byte(&path, '\0');
     struct session_stream stream = {.sink = file, .what = "export"};
-    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply) : cli_fail("no memory");
+    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply)
+                                             : cli_fail("no memory");
     if (result == CLI_NO) result = session_complain(cli, &reply);
     if (name != NULL && fclose(file) != 0 && result == CLI_OK) result = cli_fail("%s: %s", name, strerror(errno));
     reply_fini(&reply);
@@ -199,7 +212,8 @@ int command_import(struct cli *cli)
     buf_append_text(&path, cli_has(cli, "warm") ? "/cache/warm" : "/cache/import");
     query_add(&path, "namespace", cli_value(cli, "namespace"));
     buf_append_byte(&path, '\0');
-    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "POST", path.data, &stream, &reply) : cli_fail("no memory");
+    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "POST", path.data, &stream, &reply)
+                                             : cli_fail("no memory");
     if (result == CLI_NO) result = session_complain(cli, &reply);
     if (result == CLI_OK) print_import(cli, &reply);
     if (result == CLI_OK && json_u64_at(reply.json, "rejected") > 0) result = CLI_NO;
@@ -209,7 +223,8 @@ int command_import(struct cli *cli)
     return result;
 }
 
-/* --------------------------------------------------------------------------------------------------------- verify -- */
+/* --------------------------------------------------------------------------------------------------------- verify --
+ */
 
 static int print_verdict(struct cli *cli, bool sound, const char *message)
 {
@@ -234,10 +249,17 @@ static int verify_directory(struct cli *cli, const char *directory)
     char secret[4096];
     snprintf(secret, sizeof secret, "%s/secret", directory);
     if (stat(directory, &facts) != 0) return cli_fail("%s: %s", directory, strerror(errno));
-    if (stat(secret, &facts) != 0) return cli_fail("%s is no data directory of aicache: %s", directory, strerror(errno));
-    aic_options options = {.data_dir = directory, .storage = AIC_STORAGE_LMDB, .memory_max_bytes = AIC_ZERO, .storage_max_bytes = UINT64_C(1) << 40, .dictionary_off = true};
+    if (stat(secret, &facts) != 0)
+        return cli_fail("%s is no data directory of aicache: %s", directory, strerror(errno));
+    aic_options options = {.data_dir = directory,
+                           .storage = AIC_STORAGE_LMDB,
+                           .memory_max_bytes = AIC_ZERO,
+                           .storage_max_bytes = UINT64_C(1) << 40,
+                           .dictionary_off = true};
     aic_status status = aic_cache_open(&options, &cache, &error);
-    if (status != AIC_OK) return cli_fail("%s cannot be opened: %s", directory, error.message[0] != '\0' ? error.message : aic_status_text(status));
+    if (status != AIC_OK)
+        return cli_fail("%s cannot be opened: %s", directory,
+                        error.message[0] != '\0' ? error.message : aic_status_text(status));
     status = aic_cache_verify(cache, &error);
     aic_cache_close(&cache);
     if (status != AIC_OK && status != AIC_DAMAGED) return cli_fail("%s: %s", aic_status_text(status), error.message);
@@ -254,7 +276,8 @@ int command_verify(struct cli *cli)
     if (result == CLI_OK) {
         bool sound = reply.status == 200;
         bool damaged = strcmp(json_text_at(reply.json, "error.code", ""), "damaged") == 0;
-        result = sound || damaged ? print_verdict(cli, sound, json_text_at(reply.json, "error.message", "")) : session_complain(cli, &reply);
+        result = sound || damaged ? print_verdict(cli, sound, json_text_at(reply.json, "error.message", ""))
+                                  : session_complain(cli, &reply);
     }
     reply_fini(&reply);
     return result;

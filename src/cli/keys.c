@@ -33,8 +33,10 @@ static int check_name(const char *option, const char *name)
 {
     size_t size = strlen(name);
     bool plain = size >= 1 && size <= 128;
-    for (const unsigned char *at = (const unsigned char *)name; *at != '\0'; at++) plain = plain && *at >= 0x20 && *at != 0x7f;
-    return plain ? CLI_OK : cli_fail("--%s: %zu bytes; accepted: 1 to 128 bytes without control characters", option, size);
+    for (const unsigned char *at = (const unsigned char *)name; *at != '\0'; at++)
+        plain = plain && *at >= 0x20 && *at != 0x7f;
+    return plain ? CLI_OK
+                 : cli_fail("--%s: %zu bytes; accepted: 1 to 128 bytes without control characters", option, size);
 }
 
 /* A YAML double-quoted scalar. */
@@ -62,7 +64,9 @@ static void print_key(struct cli *cli, const char *key, const char *id, const ch
         json_object_put(out);
         return;
     }
-    printf("# The key; it is nowhere kept, so this is the time to put it where the client finds it (AICACHE_API_KEY):\n# %s\n\n", key);
+    printf(
+        "# The key; it is nowhere kept, so this is the time to put it where the client finds it (AICACHE_API_KEY):\n# %s\n\n",
+        key);
     printf("# The entry for the daemon's configuration; SIGHUP takes it in:\napi_keys:\n  - id: ");
     print_quoted(id);
     printf("\n    sha256: \"%s\"\n    namespace: ", sha256);

@@ -35,7 +35,7 @@ struct loader {
     int epoll;
     struct connection *connections; /* owned */
     unsigned count;
-    size_t next;      /* request */
+    size_t next; /* request */
     uint64_t end_ns;
     unsigned open;
     uint64_t requests, failed, broken, bytes_in, bytes_out;
@@ -50,7 +50,8 @@ static int connect_one(const struct load_options *options)
     if (fd < 0) return -1;
     int on = 1;
     if (options->address.ss_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(fd, (const struct sockaddr *)&options->address, options->address_size) != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
+    if (connect(fd, (const struct sockaddr *)&options->address, options->address_size) != 0 ||
+        fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
         close(fd);
         return -1;
     }
@@ -69,7 +70,8 @@ static void close_one(struct loader *loader, struct connection *connection)
 static void send_rest(struct loader *loader, struct connection *connection)
 {
     while (connection->sent < connection->request.size) {
-        ssize_t put = send(connection->fd, connection->request.data + connection->sent, connection->request.size - connection->sent, MSG_NOSIGNAL);
+        ssize_t put = send(connection->fd, connection->request.data + connection->sent,
+                           connection->request.size - connection->sent, MSG_NOSIGNAL);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         if (put <= 0) {

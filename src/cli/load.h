@@ -1,8 +1,9 @@
 /*
  * load.h - many requests over kept-alive connections: the engine of `aicache bench`.
  *
- * libcurl would cost more CPU than the daemon that is measured. So this is a small HTTP/1.1 client of its own: each thread has an epoll and some
- * connections, each connection one request under way; requests are bytes made beforehand, answers are read as far as status and length tell.
+ * libcurl would cost more CPU than the daemon that is measured. So this is a small HTTP/1.1 client of its own: each
+ * thread has an epoll and some connections, each connection one request under way; requests are bytes made beforehand,
+ * answers are read as far as status and length tell.
  */
 #ifndef CLI_LOAD_H
 #define CLI_LOAD_H

@@ -39,7 +39,8 @@ int command_help(struct cli *cli)
         cli_explain(cli, &cli_commands[i]);
     }
     char quoted[OPTION_QUOTE_SIZE];
-    return found > 0 ? CLI_OK : cli_fail("there is no command %s; aicache help lists all of them", option_quote(quoted, first));
+    return found > 0 ? CLI_OK
+                     : cli_fail("there is no command %s; aicache help lists all of them", option_quote(quoted, first));
 }
 
 int command_manual(struct cli *cli)

@@ -25,8 +25,10 @@ void pages_help(struct buf *out)
     }
     buf_append_text(out, "\nOptions of every command:\n");
     write_options(cli_common_options, out);
-    buf_append_text(out, "\nAn argument @FILE stands for the contents of a file, - for standard input. Exit status: 0 fine, 1 a miss or a no, 2 an error.\n"
-                         "aicache help COMMAND tells more.\n");
+    buf_append_text(
+        out,
+        "\nAn argument @FILE stands for the contents of a file, - for standard input. Exit status: 0 fine, 1 a miss or a no, 2 an error.\n"
+        "aicache help COMMAND tells more.\n");
 }
 
 /* Wraps at some 100 columns. */
@@ -63,7 +65,8 @@ void pages_command(const struct cli_command *command, struct buf *out)
     write_options(cli_common_options, out);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- manual -- */
+/* ----------------------------------------------------------------------------------------------------------- manual --
+ */
 
 static void write_roff(const char *text, struct buf *out)
 {
@@ -106,21 +109,26 @@ static void write_roff_command(const struct cli_command *command, struct buf *ou
 
 void pages_manual(struct buf *out)
 {
-    buf_append_text(out, ".\\\" Made by `aicache manual` from the table of commands.\n"
-                         ".TH AICACHE 1 \"\" \"aicache " AIC_VERSION "\" \"aicache\"\n"
-                         ".SH NAME\naicache \\- client of the response cache daemon aicached\n"
-                         ".SH SYNOPSIS\n.B aicache\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR...] [\\fB\\-\\-\\fIOPTION\\fR...]\n"
-                         ".SH DESCRIPTION\nAsks a running \\fBaicached\\fR(8). An argument \\fB@\\fIFILE\\fR stands for the contents of a file, \\fB\\-\\fR for standard input.\n"
-                         ".SH OPTIONS OF EVERY COMMAND\n");
+    buf_append_text(
+        out,
+        ".\\\" Made by `aicache manual` from the table of commands.\n"
+        ".TH AICACHE 1 \"\" \"aicache " AIC_VERSION "\" \"aicache\"\n"
+        ".SH NAME\naicache \\- client of the response cache daemon aicached\n"
+        ".SH SYNOPSIS\n.B aicache\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR...] [\\fB\\-\\-\\fIOPTION\\fR...]\n"
+        ".SH DESCRIPTION\nAsks a running \\fBaicached\\fR(8). An argument \\fB@\\fIFILE\\fR stands for the contents of a file, \\fB\\-\\fR for standard input.\n"
+        ".SH OPTIONS OF EVERY COMMAND\n");
     write_roff_options(cli_common_options, out);
     buf_append_text(out, ".SH COMMANDS\n");
     for (size_t i = 0; i < cli_command_count; i++) write_roff_command(&cli_commands[i], out);
-    buf_append_text(out, ".SH EXIT STATUS\n.TP\n.B 0\nfine\n.TP\n.B 1\na miss, or an answer that is no\n.TP\n.B 2\nan error\n"
-                         ".SH ENVIRONMENT\n.TP\n.B AICACHE_URL\nwhere the daemon listens\n.TP\n.B AICACHE_UNIX\nits unix socket\n.TP\n.B AICACHE_API_KEY\nthe API key\n"
-                         ".SH SEE ALSO\n.BR aicached (8)\n");
+    buf_append_text(
+        out,
+        ".SH EXIT STATUS\n.TP\n.B 0\nfine\n.TP\n.B 1\na miss, or an answer that is no\n.TP\n.B 2\nan error\n"
+        ".SH ENVIRONMENT\n.TP\n.B AICACHE_URL\nwhere the daemon listens\n.TP\n.B AICACHE_UNIX\nits unix socket\n.TP\n.B AICACHE_API_KEY\nthe API key\n"
+        ".SH SEE ALSO\n.BR aicached (8)\n");
 }
 
-/* ------------------------------------------------------------------------------------------------------ completions -- */
+/* ------------------------------------------------------------------------------------------------------ completions --
+ */
 
 static void write_words(const struct cli_option *options, struct buf *out)
 {
@@ -138,7 +146,8 @@ static bool is_new_word(size_t index)
 static void write_first_words(struct buf *out)
 {
     for (size_t i = 0; i < cli_command_count; i++) {
-        if (is_new_word(i)) buf_printf(out, "%s%.*s", i > 0 ? " " : "", (int)strcspn(cli_commands[i].name, " "), cli_commands[i].name);
+        if (is_new_word(i))
+            buf_printf(out, "%s%.*s", i > 0 ? " " : "", (int)strcspn(cli_commands[i].name, " "), cli_commands[i].name);
     }
 }
 
@@ -168,7 +177,9 @@ void pages_bash(struct buf *out)
         size_t size = strcspn(name, " ");
         buf_printf(out, "    %.*s) words='", (int)size, name);
         if (name[size] == ' ') write_second_words(name, out);
-        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 && (cli_commands[j].name[size] == ' ' || j == i); j++) {
+        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 &&
+                           (cli_commands[j].name[size] == ' ' || j == i);
+             j++) {
             write_words(cli_commands[j].options, out);
         }
         buf_append_text(out, "' ;;\n");
@@ -211,7 +222,9 @@ void pages_zsh(struct buf *out)
         write_zsh_text(cli_commands[i].summary, out);
         buf_append_text(out, "'\n");
     }
-    buf_append_text(out, "    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n    case $words[2] in\n");
+    buf_append_text(
+        out,
+        "    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n    case $words[2] in\n");
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
         if (!is_new_word(i)) continue;
@@ -222,7 +235,9 @@ void pages_zsh(struct buf *out)
             write_second_words(name, out);
             buf_append_text(out, ")'");
         }
-        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 && (cli_commands[j].name[size] == ' ' || j == i); j++) {
+        for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 &&
+                           (cli_commands[j].name[size] == ' ' || j == i);
+             j++) {
             write_zsh_options(cli_commands[j].options, out);
         }
         write_zsh_options(cli_common_options, out);

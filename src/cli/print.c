@@ -1,8 +1,8 @@
 /*
  * print.c - output for people: sizes, durations, tables, progress.
  *
- * What comes from the daemon may hold other people's text; on its way to a terminal control characters are replaced, so that nobody's tag can
- * move a cursor.
+ * What comes from the daemon may hold other people's text; on its way to a terminal control characters are replaced, so
+ * that nobody's tag can move a cursor.
  */
 #include "cli/cli.h"
 
@@ -36,7 +36,8 @@ void print_view(aic_view text)
 void print_json(const struct reply *reply)
 {
     if (reply->json != NULL && isatty(STDOUT_FILENO)) {
-        puts(json_object_to_json_string_ext(reply->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+        puts(json_object_to_json_string_ext(reply->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                                             JSON_C_TO_STRING_NOSLASHESCAPE));
     } else {
         print_view(buf_view(&reply->body));
     }
@@ -149,7 +150,8 @@ void progress_show(struct progress *progress, uint64_t done, const char *note)
         return;
     }
     enum { CELLS = 30 };
-    unsigned filled = (unsigned)((double)(done < progress->total ? done : progress->total) * CELLS / (double)progress->total);
+    unsigned filled = (unsigned)((double)(done < progress->total ? done : progress->total) * CELLS /
+                                 (double)progress->total);
     fprintf(stderr, "\r%s [", progress->what);
     for (unsigned i = 0; i < CELLS; i++) fputc(i < filled ? '#' : '.', stderr);
     fprintf(stderr, "] %3.0f %%  %s\033[K", 100.0 * (double)done / (double)progress->total, note);

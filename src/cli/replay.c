@@ -1,8 +1,9 @@
 /*
  * replay.c - `aicache replay`: a file of requests through lookup and, on a miss, put.
  *
- * One request after the other over one connection, as an application would: so that a line repeats what the lines before it have stored. The request's
- * members pass as the file spells them, byte for byte. Latencies are those of whole requests as this client sees them.
+ * One request after the other over one connection, as an application would: so that a line repeats what the lines
+ * before it have stored. The request's members pass as the file spells them, byte for byte. Latencies are those of
+ * whole requests as this client sees them.
  */
 #include "cli/commands.h"
 
@@ -68,9 +69,10 @@ static void write_request(struct replay *replay, struct json_writer *out)
 /* Text that looks like text and depends on the line, so that runs are alike and compression has something to do. */
 static void write_answer(struct replay *replay, struct json_writer *out)
 {
-    static const char *const words[] = {"the", "answer", "of", "model", "is", "that", "cache", "keeps", "what", "was", "asked", "before", "and",
-                                        "gives", "it", "again", "in", "less", "time", "than", "a", "thought", "would", "need", "so", "this",
-                                        "text", "stands", "for", "one", "such", "reply"};
+    static const char *const words[] = {"the",  "answer", "of",    "model",  "is",  "that",    "cache", "keeps",
+                                        "what", "was",    "asked", "before", "and", "gives",   "it",    "again",
+                                        "in",   "less",   "time",  "than",   "a",   "thought", "would", "need",
+                                        "so",   "this",   "text",  "stands", "for", "one",     "such",  "reply"};
     uint64_t state = replay->line * 0x9e3779b97f4a7c15u + 1;
     struct buf text;
     buf_init(&text, &replay->cli->mem, MEM_OTHER);
@@ -134,8 +136,12 @@ static void count_hit(struct replay *replay, const struct reply *reply)
         int64_t saved = 0;
         double price = 0;
         if (response != UINT32_MAX) replay->bytes_served += json_text(&answer, response).size;
-        if (tokens != UINT32_MAX && answer.tokens[tokens].type == JSON_NUMBER && json_integer(&answer, tokens, &saved) == AIC_OK) replay->tokens_saved += (uint64_t)saved;
-        if (cost != UINT32_MAX && answer.tokens[cost].type == JSON_NUMBER && json_double(&answer, cost, &price) == AIC_OK) replay->cost_saved += price;
+        if (tokens != UINT32_MAX && answer.tokens[tokens].type == JSON_NUMBER &&
+            json_integer(&answer, tokens, &saved) == AIC_OK)
+            replay->tokens_saved += (uint64_t)saved;
+        if (cost != UINT32_MAX && answer.tokens[cost].type == JSON_NUMBER &&
+            json_double(&answer, cost, &price) == AIC_OK)
+            replay->cost_saved += price;
     }
     json_fini(&answer);
 }
@@ -156,10 +162,12 @@ static int send_lookup(struct replay *replay, bool *miss)
     uint64_t took = clock_mono_ns(clock_system()) - started;
     aic_view hit = AIC_LITERAL("{\"hit\":true");
     if (result == CLI_OK && (reply.status == 401 || reply.status == 403 || reply.status == 404)) {
-        result = cli_fail("the daemon refuses with %ld: %.*s", reply.status, (int)reply.body.size, reply.body.size > 0 ? reply.body.data : "");
+        result = cli_fail("the daemon refuses with %ld: %.*s", reply.status, (int)reply.body.size,
+                          reply.body.size > 0 ? reply.body.data : "");
     } else if (result == CLI_OK && reply.status != 200) {
         char why[600];
-        snprintf(why, sizeof why, "refused with %ld: %.*s", reply.status, (int)(reply.body.size < 500 ? reply.body.size : 500), reply.body.size > 0 ? reply.body.data : "");
+        snprintf(why, sizeof why, "refused with %ld: %.*s", reply.status,
+                 (int)(reply.body.size < 500 ? reply.body.size : 500), reply.body.size > 0 ? reply.body.data : "");
         bad_line(replay, why);
     } else if (result == CLI_OK && reply.body.size > hit.size && memcmp(reply.body.data, hit.data, hit.size) == 0) {
         replay->hits++;
@@ -178,7 +186,8 @@ static bool is_request(const struct json *json)
 {
     if (json->tokens[0].type != JSON_OBJECT) return false;
     uint32_t operation = json_member(json, 0, "operation"), text = json_member(json, 0, "text");
-    return operation != UINT32_MAX && text != UINT32_MAX && json->tokens[operation].type == JSON_STRING && json->tokens[text].type == JSON_STRING;
+    return operation != UINT32_MAX && text != UINT32_MAX && json->tokens[operation].type == JSON_STRING &&
+           json->tokens[text].type == JSON_STRING;
 }
 
 static int send_line(struct replay *replay, aic_view line)
@@ -204,7 +213,8 @@ static void show(struct replay *replay)
     char note[96];
     uint64_t lookups = replay->hits + replay->misses;
     if (!replay->progress.on) return;
-    snprintf(note, sizeof note, "%" PRIu64 " lines, hit rate %.1f %%", replay->line, lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0);
+    snprintf(note, sizeof note, "%" PRIu64 " lines, hit rate %.1f %%", replay->line,
+             lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0);
     progress_show(&replay->progress, replay->bytes_read, note);
 }
 
@@ -238,7 +248,9 @@ static json_object *percentiles(const struct hist *hist)
     json_object *out = json_object_new_object();
     json_object_object_add(out, "count", json_object_new_uint64(total.count));
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
-        json_object_object_add(out, wanted[i].name, json_object_new_double(total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
+        json_object_object_add(
+            out, wanted[i].name,
+            json_object_new_double(total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
     }
     json_object_object_add(out, "max", json_object_new_double((double)total.max * 1e-9));
     return out;
@@ -249,8 +261,9 @@ static void print_latency(const char *name, const struct hist *hist)
     struct hist_total total = {0};
     hist_add(&total, hist);
     if (total.count == 0) return;
-    printf("%-8s p50 %7.1f µs   p90 %7.1f µs   p99 %7.1f µs   p99.9 %7.1f µs   max %7.1f µs\n", name, (double)hist_percentile(&total, 0.5) / 1000,
-           (double)hist_percentile(&total, 0.9) / 1000, (double)hist_percentile(&total, 0.99) / 1000, (double)hist_percentile(&total, 0.999) / 1000,
+    printf("%-8s p50 %7.1f µs   p90 %7.1f µs   p99 %7.1f µs   p99.9 %7.1f µs   max %7.1f µs\n", name,
+           (double)hist_percentile(&total, 0.5) / 1000, (double)hist_percentile(&total, 0.9) / 1000,
+           (double)hist_percentile(&total, 0.99) / 1000, (double)hist_percentile(&total, 0.999) / 1000,
            (double)total.max / 1000);
 }
 
@@ -259,7 +272,8 @@ static void print_result(const struct replay *replay, double seconds)
     char served[PRINT_BYTES], put[PRINT_BYTES];
     uint64_t lookups = replay->hits + replay->misses;
     double rate = lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0;
-    printf("%" PRIu64 " lookups in %.2f s: %" PRIu64 " hits, %" PRIu64 " misses, hit rate %.1f %%\n", lookups, seconds, replay->hits, replay->misses, rate);
+    printf("%" PRIu64 " lookups in %.2f s: %" PRIu64 " hits, %" PRIu64 " misses, hit rate %.1f %%\n", lookups, seconds,
+           replay->hits, replay->misses, rate);
     if (replay->bad > 0) printf("%" PRIu64 " bad lines\n", replay->bad);
     print_latency("hit", &replay->hit_ns);
     print_latency("miss", &replay->miss_ns);
@@ -280,7 +294,8 @@ static void print_result_json(const struct replay *replay, double seconds)
     json_object_object_add(out, "lookups", json_object_new_uint64(lookups));
     json_object_object_add(out, "hits", json_object_new_uint64(replay->hits));
     json_object_object_add(out, "misses", json_object_new_uint64(replay->misses));
-    json_object_object_add(out, "hit_rate", json_object_new_double(lookups > 0 ? (double)replay->hits / (double)lookups : 0));
+    json_object_object_add(out, "hit_rate",
+                           json_object_new_double(lookups > 0 ? (double)replay->hits / (double)lookups : 0));
     json_object_object_add(out, "bad_lines", json_object_new_uint64(replay->bad));
     json_object_object_add(out, "puts", json_object_new_uint64(replay->puts));
     json_object_object_add(out, "not_kept", json_object_new_uint64(replay->not_kept));

@@ -27,7 +27,8 @@ static int write_request(struct cli *cli, struct json_writer *out)
     return CLI_OK;
 }
 
-static int write_number(struct cli *cli, const char *option, const char *member, enum option_type type, struct json_writer *out)
+static int write_number(struct cli *cli, const char *option, const char *member, enum option_type type,
+                        struct json_writer *out)
 {
     uint64_t number = 0;
     if (!cli_has(cli, option)) return CLI_OK;
@@ -79,7 +80,8 @@ static int write_put(struct cli *cli, struct json_writer *out)
 {
     if (write_request(cli, out) != CLI_OK) return CLI_ERROR;
     if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
-    if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK) return CLI_ERROR;
+    if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK)
+        return CLI_ERROR;
     if (cli_has(cli, "model")) {
         json_key(out, "model");
         if (cli_write_text(cli, "--model", cli_value(cli, "model"), out) != CLI_OK) return CLI_ERROR;
@@ -89,8 +91,8 @@ static int write_put(struct cli *cli, struct json_writer *out)
 }
 
 /* Builds a body by `write` and sends it. The reply is to be released in any case. */
-static int ask_with_body(struct cli *cli, const char *verb, const char *path, int (*write)(struct cli *, struct json_writer *),
-                         struct reply *reply)
+static int ask_with_body(struct cli *cli, const char *verb, const char *path,
+                         int (*write)(struct cli *, struct json_writer *), struct reply *reply)
 {
     struct buf body;
     struct json_writer writer;
@@ -151,7 +153,9 @@ int command_explain(struct cli *cli)
     struct reply reply;
     int result = ask_with_body(cli, "POST", "/cache/explain", write_request, &reply);
     if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK) puts(json_object_to_json_string_ext(reply.json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    else if (result == CLI_OK)
+        puts(json_object_to_json_string_ext(reply.json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                                            JSON_C_TO_STRING_NOSLASHESCAPE));
     reply_fini(&reply);
     return result;
 }
@@ -196,7 +200,11 @@ int command_delete(struct cli *cli)
         struct reply reply = {0};
         int result = entry_path(cli, cli->arguments[i], &path);
         if (result == CLI_OK) result = session_ask(cli, "DELETE", path.data, (aic_view){0}, &reply);
-        if (result != CLI_ERROR) printf(cli->json ? "{\"key\":\"%s\",\"deleted\":%s}\n" : "%s %s\n", cli->arguments[i], cli->json ? (result == CLI_OK ? "true" : "false") : result == CLI_OK ? "deleted" : "not there");
+        if (result != CLI_ERROR)
+            printf(cli->json ? "{\"key\":\"%s\",\"deleted\":%s}\n" : "%s %s\n", cli->arguments[i],
+                   cli->json          ? (result == CLI_OK ? "true" : "false")
+                   : result == CLI_OK ? "deleted"
+                                      : "not there");
         if (result > worst) worst = result;
         reply_fini(&reply);
     }

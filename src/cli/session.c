@@ -53,7 +53,8 @@ static int add_api_key(struct cli *cli, struct session *session)
     while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r')) line.size--;
     buf_append_byte(&line, '\0');
     if (result == CLI_OK && buf_status(&line) == AIC_OK) {
-        struct curl_slist *grown = strpbrk(line.data, "\r\n") == NULL ? curl_slist_append(session->headers, line.data) : NULL;
+        struct curl_slist *grown = strpbrk(line.data, "\r\n") == NULL ? curl_slist_append(session->headers, line.data)
+                                                                      : NULL;
         if (grown != NULL) session->headers = grown;
         else result = cli_fail("the API key cannot be sent: it holds a line break, or there is no memory");
     }
@@ -139,8 +140,9 @@ static int perform(struct cli *cli, struct reply *reply)
     }
     const char *place = session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
     bool refused = code == CURLE_COULDNT_CONNECT;
-    return cli_fail("%s cannot be asked: %s%s", place, why[0] != '\0' ? why : curl_easy_strerror(code),
-                    refused ? " (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name another place)" : "");
+    return cli_fail(
+        "%s cannot be asked: %s%s", place, why[0] != '\0' ? why : curl_easy_strerror(code),
+        refused ? " (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name another place)" : "");
 }
 
 int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply)
@@ -184,8 +186,10 @@ int session_complain(struct cli *cli, const struct reply *reply)
         return CLI_ERROR;
     }
     const char *parameter = json_text_at(reply->json, "error.param", NULL);
-    const char *message = json_text_at(reply->json, "error.message", "the answer explains nothing; is this an aicached?");
-    fprintf(stderr, "aicache: %ld: %s%s", reply->status, parameter != NULL ? parameter : "", parameter != NULL ? ": " : "");
+    const char *message = json_text_at(reply->json, "error.message",
+                                       "the answer explains nothing; is this an aicached?");
+    fprintf(stderr, "aicache: %ld: %s%s", reply->status, parameter != NULL ? parameter : "",
+            parameter != NULL ? ": " : "");
     print_cell(stderr, message, 2000, false);
     fputs(reply->status == 401 ? " (--api-key or AICACHE_API_KEY gives one)\n" : "\n", stderr);
     return CLI_ERROR;
@@ -204,7 +208,8 @@ int session_ask(struct cli *cli, const char *verb, const char *path, aic_view bo
     return failed != CLI_OK ? failed : judge(cli, reply);
 }
 
-/* ------------------------------------------------------------------------------------------------------- streaming -- */
+/* ------------------------------------------------------------------------------------------------------- streaming --
+ */
 
 struct streaming {
     const struct session_stream *stream;
@@ -247,7 +252,8 @@ static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
     return put;
 }
 
-int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream, struct reply *reply)
+int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
+                   struct reply *reply)
 {
     struct streaming streaming = {.stream = stream, .reply = reply};
     *reply = (struct reply){0};
@@ -285,7 +291,8 @@ void query_add(struct buf *path, const char *name, const char *value)
     buf_append_text(path, name);
     buf_append_byte(path, '=');
     for (const unsigned char *at = (const unsigned char *)value; *at != '\0'; at++) {
-        bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || strchr("-._~", *at) != NULL;
+        bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') ||
+                     strchr("-._~", *at) != NULL;
         if (plain) {
             buf_append_byte(path, (char)*at);
         } else {

@@ -100,23 +100,28 @@ int command_health(struct cli *cli)
 static void print_memory(json_object *root)
 {
     if (json_bool_at(root, "no_measurements")) {
-        printf("nothing was measured yet; thresholds: warning %.1f MiB, critical %.1f MiB\n", json_double_at(root, "warning_threshold_mb"),
-               json_double_at(root, "critical_threshold_mb"));
+        printf("nothing was measured yet; thresholds: warning %.1f MiB, critical %.1f MiB\n",
+               json_double_at(root, "warning_threshold_mb"), json_double_at(root, "critical_threshold_mb"));
         return;
     }
     printf("now\n");
-    row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"), whole(root, "current.memory_cache_entry_count"));
-    row("both tiers", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"), whole(root, "current.cache_entry_count"));
+    row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"),
+        whole(root, "current.memory_cache_entry_count"));
+    row("both tiers", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"),
+        whole(root, "current.cache_entry_count"));
     row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
     row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
     printf("thresholds\n");
-    row("warning", "%.1f MiB%s", json_double_at(root, "thresholds.warning_threshold_mb"), json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
-    row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"), json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
+    row("warning", "%.1f MiB%s", json_double_at(root, "thresholds.warning_threshold_mb"),
+        json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
+    row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"),
+        json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
     if (json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
     printf("trend\n");
     row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
     char left[PRINT_BYTES];
-    if (json_at(root, "trends.projected_seconds_to_limit") != NULL) row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
+    if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
+        row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
 }
 
 int command_memory(struct cli *cli)
@@ -137,7 +142,11 @@ static void print_warning(json_object *warning)
     for (size_t i = 0; advice != NULL && i < json_object_array_length(advice); i++) {
         json_object *one = json_object_array_get_idx(advice, i);
         fputs("         - ", stdout);
-        print_cell(stdout, json_object_is_type(one, json_type_object) ? json_text_at(one, "message", json_object_get_string(one)) : json_object_get_string(one), 400, false);
+        print_cell(stdout,
+                   json_object_is_type(one, json_type_object)
+                       ? json_text_at(one, "message", json_object_get_string(one))
+                       : json_object_get_string(one),
+                   400, false);
         putchar('\n');
     }
 }
@@ -148,7 +157,8 @@ int command_warnings(struct cli *cli)
     int result = ask(cli, "/monitoring/warnings", &reply);
     json_object *list = json_object_is_type(reply.json, json_type_array) ? reply.json : json_at(reply.json, "warnings");
     size_t count = list != NULL ? json_object_array_length(list) : 0;
-    for (size_t i = 0; result == CLI_OK && !cli->json && i < count; i++) print_warning(json_object_array_get_idx(list, i));
+    for (size_t i = 0; result == CLI_OK && !cli->json && i < count; i++)
+        print_warning(json_object_array_get_idx(list, i));
     if (result == CLI_OK && !cli->json && count == 0) puts("no warnings");
     if (result == CLI_OK && count > 0) result = CLI_NO;
     reply_fini(&reply);
@@ -165,7 +175,8 @@ static void print_slow(json_object *root)
             json_object *one = json_object_array_get_idx(list, i);
             printf("%-18s ", stream);
             print_cell(stdout, json_text_at(one, "operation_type", "-"), 18, true);
-            printf(" %10.3f ms  %6.1f times the usual\n", json_double_at(one, json_at(one, "duration") != NULL ? "duration" : "compression_time") * 1000,
+            printf(" %10.3f ms  %6.1f times the usual\n",
+                   json_double_at(one, json_at(one, "duration") != NULL ? "duration" : "compression_time") * 1000,
                    json_double_at(one, "times_slower"));
         }
     }

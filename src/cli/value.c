@@ -31,7 +31,8 @@ int cli_read_value(struct cli *cli, const char *argument, struct buf *out)
         return buf_status(out) == AIC_OK ? CLI_OK : cli_fail("no memory");
     }
     FILE *file = fopen(argument + 1, "rb");
-    if (file == NULL) return cli_fail("%s: %s (an argument that begins with @ names a file)", argument + 1, strerror(errno));
+    if (file == NULL)
+        return cli_fail("%s: %s (an argument that begins with @ names a file)", argument + 1, strerror(errno));
     int result = read_stream(file, argument + 1, out);
     fclose(file);
     return result;
@@ -39,7 +40,8 @@ int cli_read_value(struct cli *cli, const char *argument, struct buf *out)
 
 static int write_string(const char *what, aic_view text, struct json_writer *out)
 {
-    if (!utf8_is_valid(text)) return cli_fail("%s: it is no UTF-8 from byte %zu on; accepted: UTF-8", what, utf8_valid_bytes(text));
+    if (!utf8_is_valid(text))
+        return cli_fail("%s: it is no UTF-8 from byte %zu on; accepted: UTF-8", what, utf8_valid_bytes(text));
     json_put_view(out, text);
     return CLI_OK;
 }
@@ -65,7 +67,8 @@ static aic_view trimmed(aic_view text)
     return text;
 }
 
-static int write_value(struct cli *cli, const char *what, const struct buf *text, bool string, bool object, struct json_writer *out)
+static int write_value(struct cli *cli, const char *what, const struct buf *text, bool string, bool object,
+                       struct json_writer *out)
 {
     struct json json;
     aic_error error = {0};
@@ -74,7 +77,9 @@ static int write_value(struct cli *cli, const char *what, const struct buf *text
     aic_status status = string ? AIC_INVALID : json_scan(&json, value, &error);
     int result = CLI_OK;
     if (status == AIC_OK && (!object || json.tokens[0].type == JSON_OBJECT)) json_put_raw(out, value);
-    else if (object) result = cli_fail("%s: %s; accepted: a JSON object", what, status == AIC_OK ? "it is no object" : error.message);
+    else if (object)
+        result = cli_fail("%s: %s; accepted: a JSON object", what,
+                          status == AIC_OK ? "it is no object" : error.message);
     else result = write_string(what, text->size > 0 ? buf_view(text) : AIC_LITERAL(""), out);
     json_fini(&json);
     return result;

@@ -1,7 +1,8 @@
 /*
  * settings.c - loading the daemon's settings, and the rules that span several options.
  *
- * A rule that no single row can see names the option that the user most likely wants to change, at the place where it was set.
+ * A rule that no single row can see names the option that the user most likely wants to change, at the place where it
+ * was set.
  */
 #include "serve/settings.h"
 
@@ -14,11 +15,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------- addresses -- */
+/* ------------------------------------------------------------------------------------------------------- addresses --
+ */
 
 static aic_status refuse_address(aic_error *error, const char *why)
 {
-    return error_set(error, AIC_INVALID, "listen", "%s; accepted: ADDRESS:PORT, [ADDRESS]:PORT, :PORT or unix:PATH", why);
+    return error_set(error, AIC_INVALID, "listen", "%s; accepted: ADDRESS:PORT, [ADDRESS]:PORT, :PORT or unix:PATH",
+                     why);
 }
 
 static bool is_host(const char *host)
@@ -52,7 +55,8 @@ static aic_status parse_tcp(const char *text, struct settings_address *out, aic_
     if (size >= sizeof out->host) return refuse_address(error, "The address is too long");
     memcpy(out->host, text, size);
     out->host[size] = '\0';
-    if (bracketed && inet_pton(AF_INET6, out->host, &address) != 1) return refuse_address(error, "What stands in brackets is no IPv6 address");
+    if (bracketed && inet_pton(AF_INET6, out->host, &address) != 1)
+        return refuse_address(error, "What stands in brackets is no IPv6 address");
     if (!bracketed && size > 0 && !is_host(out->host)) return refuse_address(error, "Invalid host format");
     return parse_port(colon + 1, &out->port, error);
 }
@@ -62,7 +66,8 @@ aic_status settings_address_parse(const char *text, struct settings_address *out
     struct settings_address address = {0};
     if (strncmp(text, "unix:", 5) == 0) {
         size_t size = strlen(text + 5);
-        if (size == 0 || size >= sizeof address.path) return refuse_address(error, "The path of a unix socket must have 1 to 107 bytes");
+        if (size == 0 || size >= sizeof address.path)
+            return refuse_address(error, "The path of a unix socket must have 1 to 107 bytes");
         address.is_unix = true;
         memcpy(address.path, text + 5, size + 1);
     } else {
@@ -81,7 +86,8 @@ bool settings_address_is_local(const struct settings_address *address)
     return inet_pton(AF_INET6, address->host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the rules -- */
+/* -------------------------------------------------------------------------------------------------------- the rules --
+ */
 
 struct rules {
     const struct settings *settings;
@@ -103,7 +109,8 @@ static void check_listen(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
     if (settings->listen.count == 0 || settings->listen.count > 16) {
-        option_refuse(rules->report, origin_of(rules, "listen"), "listen", "%zu addresses; accepted: 1 to 16", settings->listen.count);
+        option_refuse(rules->report, origin_of(rules, "listen"), "listen", "%zu addresses; accepted: 1 to 16",
+                      settings->listen.count);
     }
     for (size_t i = 0; i < settings->listen.count; i++) {
         struct settings_address address;
@@ -113,10 +120,11 @@ static void check_listen(const struct rules *rules)
         if (settings_address_parse(settings->listen.items[i], &address, &error) != AIC_OK) {
             option_refuse(rules->report, origin_of(rules, "listen"), "listen", "%s: %s", quoted, error.message);
         } else if (!settings_address_is_local(&address) && settings->api_keys.count == 0) {
-            option_refuse(rules->report, origin_of(rules, "listen"), "listen",
-                          "%s can be reached from other machines, and without api_keys anyone there could read and change the cache; listen on 127.0.0.1 or "
-                          "a unix socket, or make a key with `aicache key new --namespace NAME` and put the entry that it prints under api_keys",
-                          quoted);
+            option_refuse(
+                rules->report, origin_of(rules, "listen"), "listen",
+                "%s can be reached from other machines, and without api_keys anyone there could read and change the cache; listen on 127.0.0.1 or "
+                "a unix socket, or make a key with `aicache key new --namespace NAME` and put the entry that it prints under api_keys",
+                quoted);
         }
     }
 }
@@ -127,8 +135,10 @@ static void check_memory(const struct rules *rules)
     if (settings->memory_max_bytes == 0) return;
     if (settings_warning_bytes(settings) < settings_critical_bytes(settings)) return;
     const char *name = settings->memory_warning_bytes != 0 ? "memory.warning_bytes" : "memory.critical_bytes";
-    option_refuse(rules->report, origin_of(rules, name), name, "warning is at %llu bytes and critical at %llu; accepted: warning below critical",
-                  (unsigned long long)settings_warning_bytes(settings), (unsigned long long)settings_critical_bytes(settings));
+    option_refuse(rules->report, origin_of(rules, name), name,
+                  "warning is at %llu bytes and critical at %llu; accepted: warning below critical",
+                  (unsigned long long)settings_warning_bytes(settings),
+                  (unsigned long long)settings_critical_bytes(settings));
 }
 
 static void check_tls(const struct rules *rules)
@@ -136,10 +146,12 @@ static void check_tls(const struct rules *rules)
     const struct settings *settings = rules->settings;
     if ((settings->tls_certificate == NULL) == (settings->tls_key == NULL)) return;
     const char *name = settings->tls_certificate != NULL ? "tls.certificate" : "tls.key";
-    option_refuse(rules->report, origin_of(rules, name), name, "it stands alone; accepted: tls.certificate and tls.key together, or neither");
+    option_refuse(rules->report, origin_of(rules, name), name,
+                  "it stands alone; accepted: tls.certificate and tls.key together, or neither");
 }
 
-/* ------------------------------------------------------------------------------------------------------------- load -- */
+/* ------------------------------------------------------------------------------------------------------------- load --
+ */
 
 static const char *variable(char *const *environment, const char *name)
 {
@@ -178,7 +190,8 @@ static aic_status check_all(struct mem *mem, const struct option_input *input, s
     size_t errors = report->errors;
     if (settings->data_dir == NULL) TRY(default_data_dir(mem, input->environment, &settings->data_dir));
     if (settings->data_dir == NULL && settings->storage_kind != SETTINGS_STORAGE_NONE) {
-        option_refuse(report, origin_of(&rules, "data_dir"), "data_dir", "none is given, and there is no home directory to put one; accepted: a directory");
+        option_refuse(report, origin_of(&rules, "data_dir"), "data_dir",
+                      "none is given, and there is no home directory to put one; accepted: a directory");
     }
     check_listen(&rules);
     check_memory(&rules);
@@ -201,8 +214,8 @@ aic_status settings_load(struct mem *mem, const struct option_input *input, stru
 }
 
 /* Adds a line for an option that differs: to `changed` when it is live, otherwise to `fixed`. */
-static aic_status note_difference(struct mem *mem, const struct option_row *row, const struct settings *current, const struct settings *next,
-                                  struct buf *changed, struct buf *fixed)
+static aic_status note_difference(struct mem *mem, const struct option_row *row, const struct settings *current,
+                                  const struct settings *next, struct buf *changed, struct buf *fixed)
 {
     struct buf now, then;
     buf_init(&now, mem, MEM_CONFIG);
@@ -210,8 +223,10 @@ static aic_status note_difference(struct mem *mem, const struct option_row *row,
     option_write(row, current, &now);
     option_write(row, next, &then);
     aic_status status = buf_status(&now) != AIC_OK ? AIC_NO_MEMORY : buf_status(&then);
-    bool differs = status == AIC_OK && (now.size != then.size || (now.size > 0 && memcmp(now.data, then.data, now.size) != 0));
-    if (differs && !row->live) buf_printf(fixed, "%s: stays %.*s\n", row->name, (int)now.size, now.size > 0 ? now.data : "");
+    bool differs = status == AIC_OK &&
+                   (now.size != then.size || (now.size > 0 && memcmp(now.data, then.data, now.size) != 0));
+    if (differs && !row->live)
+        buf_printf(fixed, "%s: stays %.*s\n", row->name, (int)now.size, now.size > 0 ? now.data : "");
     if (differs && row->live) buf_printf(changed, "%s\n", row->name);
     buf_fini(&then);
     buf_fini(&now);
@@ -226,8 +241,8 @@ static void swap_fixed(struct settings *a, struct settings *b)
     }
 }
 
-static aic_status note_differences(struct mem *mem, const struct settings *current, const struct settings *next, struct buf *changed,
-                                   struct buf *fixed)
+static aic_status note_differences(struct mem *mem, const struct settings *current, const struct settings *next,
+                                   struct buf *changed, struct buf *fixed)
 {
     const struct option_table *table = settings_table();
     for (size_t i = 0; i < table->row_count; i++) {
@@ -237,8 +252,8 @@ static aic_status note_differences(struct mem *mem, const struct settings *curre
     return buf_status(fixed);
 }
 
-aic_status settings_reload(struct mem *mem, const struct option_input *input, struct settings *current, struct settings *out,
-                           struct buf *changed, struct buf *fixed, struct option_report *report)
+aic_status settings_reload(struct mem *mem, const struct option_input *input, struct settings *current,
+                           struct settings *out, struct buf *changed, struct buf *fixed, struct option_report *report)
 {
     struct settings_origins origins;
     struct settings next;
@@ -267,7 +282,8 @@ uint64_t settings_warning_bytes(const struct settings *settings)
 
 uint64_t settings_critical_bytes(const struct settings *settings)
 {
-    return settings->memory_critical_bytes != 0 ? settings->memory_critical_bytes : settings->memory_max_bytes / 100 * 95;
+    return settings->memory_critical_bytes != 0 ? settings->memory_critical_bytes
+                                                : settings->memory_max_bytes / 100 * 95;
 }
 
 static uint64_t or_zero(uint64_t value)

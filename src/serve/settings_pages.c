@@ -1,20 +1,25 @@
 /*
- * settings_pages.c - help, manual and reference of the daemon: a frame of fixed text around what base/option.h makes from the table.
+ * settings_pages.c - help, manual and reference of the daemon: a frame of fixed text around what base/option.h makes
+ * from the table.
  */
 #include "serve/settings.h"
 
 void settings_write_help(struct buf *out)
 {
-    buf_append_text(out, "Usage: aicached [--config FILE] [FLAG...]\n\n"
-                         "The response cache daemon of aicache. Settings come from the file, over it the environment, over it flags:\n"
-                         "memory.max_bytes is `memory: {max_bytes: 256M}`, AICACHE_MEMORY_MAX_BYTES and --memory-max-bytes 256M.\n\n");
+    buf_append_text(
+        out,
+        "Usage: aicached [--config FILE] [FLAG...]\n\n"
+        "The response cache daemon of aicache. Settings come from the file, over it the environment, over it flags:\n"
+        "memory.max_bytes is `memory: {max_bytes: 256M}`, AICACHE_MEMORY_MAX_BYTES and --memory-max-bytes 256M.\n\n");
     option_write_help(settings_table(), out);
-    buf_append_text(out, "\nSIGHUP reloads what can change live, SIGTERM and SIGINT stop gracefully. See aicached(8).\n");
+    buf_append_text(out,
+                    "\nSIGHUP reloads what can change live, SIGTERM and SIGINT stop gracefully. See aicached(8).\n");
 }
 
 void settings_write_manual(struct buf *out)
 {
-    buf_append_text(out,
+    buf_append_text(
+        out,
         ".\\\" Made by `aicached --manual` from the table of options.\n"
         ".TH AICACHED 8 \"\" \"aicache " AIC_VERSION "\" \"aicache\"\n"
         ".SH NAME\naicached \\- response cache and memory service for LLM backends\n"
@@ -28,7 +33,8 @@ void settings_write_manual(struct buf *out)
         "\\fBG\\fR (powers of 1024), durations \\fBms\\fR, \\fBs\\fR, \\fBm\\fR, \\fBh\\fR and \\fBd\\fR.\n"
         "Lists are separated by commas in the environment, and a flag of a list may be repeated. A flag of a truth may stand alone, or as \\fB\\-\\-no\\-\\fINAME\\fR.\n");
     option_write_roff(settings_table(), out);
-    buf_append_text(out,
+    buf_append_text(
+        out,
         ".SH SIGNALS\n"
         ".TP\n.BR SIGTERM , \" SIGINT\"\nStop: \\fB/health/ready\\fR says no, requests under way are answered for at most \\fBtimeouts.drain\\fR, everything is "
         "synced to disk, and the exit status is 0.\n"
@@ -45,7 +51,8 @@ void settings_write_manual(struct buf *out)
 
 void settings_write_reference(struct buf *out)
 {
-    buf_append_text(out,
+    buf_append_text(
+        out,
         "# Configuration\n\n"
         "<!-- Made by `aicached --reference` from the table of options; a test compares it. -->\n\n"
         "`aicached --config FILE` reads YAML; the environment overrides the file, and flags override the environment. One option has three spellings:\n\n"

@@ -15,7 +15,8 @@
 static void release_ttls(struct mem *mem, void *field)
 {
     struct settings_ttls *ttls = field;
-    for (size_t i = 0; i < ttls->count; i++) mem_free_string(mem, MEM_CONFIG, (char *)(uintptr_t)ttls->items[i].operation);
+    for (size_t i = 0; i < ttls->count; i++)
+        mem_free_string(mem, MEM_CONFIG, (char *)(uintptr_t)ttls->items[i].operation);
     mem_free(mem, MEM_CONFIG, ttls->items, ttls->count * sizeof *ttls->items);
     *ttls = (struct settings_ttls){0};
 }
@@ -37,8 +38,8 @@ static aic_status add_ttl(struct mem *mem, struct settings_ttls *ttls, const cha
 
 #define TTL_MAX_SECONDS 315360000u
 
-static aic_status read_ttls(struct mem *mem, const struct option_node *node, struct option_origin origin, const char *key,
-                            void *field, struct option_report *report)
+static aic_status read_ttls(struct mem *mem, const struct option_node *node, struct option_origin origin,
+                            const char *key, void *field, struct option_report *report)
 {
     char quoted[OPTION_QUOTE_SIZE];
     if (node->kind != OPTION_MAP) {
@@ -49,15 +50,17 @@ static aic_status read_ttls(struct mem *mem, const struct option_node *node, str
         uint64_t seconds = 0;
         if (origin.place == OPTION_FILE) origin.line = item->line;
         if (strlen(item->name) > MAX_NAME) {
-            option_refuse(report, origin, key, "%s is too long a name; accepted: at most 128 bytes", option_quote(quoted, item->name));
+            option_refuse(report, origin, key, "%s is too long a name; accepted: at most 128 bytes",
+                          option_quote(quoted, item->name));
         } else if (item->kind != OPTION_SCALAR || option_number(OPTION_SECONDS, item->text, &seconds) != AIC_OK ||
                    seconds > TTL_MAX_SECONDS) {
             char member[MAX_NAME + 64];
             snprintf(member, sizeof member, "%s.%s", key, item->name);
-            option_refuse(report, origin, member,
-                          "%s is not accepted; accepted: a duration in whole seconds, with s, m, h or d (a number alone is seconds), from 0 (never "
-                          "expires) to 3650d",
-                          item->kind == OPTION_SCALAR ? option_quote(quoted, item->text) : "a map or list");
+            option_refuse(
+                report, origin, member,
+                "%s is not accepted; accepted: a duration in whole seconds, with s, m, h or d (a number alone is seconds), from 0 (never "
+                "expires) to 3650d",
+                item->kind == OPTION_SCALAR ? option_quote(quoted, item->text) : "a map or list");
         } else {
             TRY(add_ttl(mem, field, item->name, seconds));
         }
@@ -122,8 +125,9 @@ static bool read_hex(const char *text, uint8_t out[32])
 
 /* One member of one key. `name` is "api_keys[2].sha256". *seen gets a bit per member that was good. */
 enum { SEEN_ID = 1, SEEN_SHA256 = 2 };
-static aic_status read_key_member(struct mem *mem, const struct option_node *member, struct option_origin origin, const char *name,
-                                  struct settings_key *key, unsigned *seen, struct option_report *report)
+static aic_status read_key_member(struct mem *mem, const struct option_node *member, struct option_origin origin,
+                                  const char *name, struct settings_key *key, unsigned *seen,
+                                  struct option_report *report)
 {
     const char *text = member->kind == OPTION_SCALAR ? member->text : "";
     size_t size = strlen(text);
@@ -139,19 +143,24 @@ static aic_status read_key_member(struct mem *mem, const struct option_node *mem
     }
     if (strcmp(member->name, "sha256") == 0) {
         if (read_hex(text, key->sha256)) *seen |= SEEN_SHA256;
-        else option_refuse(report, origin, name, "%zu bytes that are no digest; accepted: the 64 hex digits that `aicache key new` prints", size);
+        else
+            option_refuse(report, origin, name,
+                          "%zu bytes that are no digest; accepted: the 64 hex digits that `aicache key new` prints",
+                          size);
     } else if (strcmp(member->name, "admin") == 0) {
-        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) option_refuse(report, origin, name, "neither true nor false; accepted: true or false");
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+            option_refuse(report, origin, name, "neither true nor false; accepted: true or false");
         else key->admin = text[0] == 't';
     } else {
         char quoted[OPTION_QUOTE_SIZE];
-        option_refuse(report, origin, name, "unknown member %s; accepted: id, sha256, namespace, admin", option_quote(quoted, member->name));
+        option_refuse(report, origin, name, "unknown member %s; accepted: id, sha256, namespace, admin",
+                      option_quote(quoted, member->name));
     }
     return AIC_OK;
 }
 
-static aic_status read_key(struct mem *mem, const struct option_node *node, struct option_origin origin, const char *name,
-                           struct settings_key *key, struct option_report *report)
+static aic_status read_key(struct mem *mem, const struct option_node *node, struct option_origin origin,
+                           const char *name, struct settings_key *key, struct option_report *report)
 {
     unsigned seen = 0;
     size_t errors = report->errors;
@@ -162,8 +171,10 @@ static aic_status read_key(struct mem *mem, const struct option_node *node, stru
         if (origin.place == OPTION_FILE) place.line = member->line;
         TRY(read_key_member(mem, member, place, full, key, &seen, report));
     }
-    if (report->errors == errors && (seen & SEEN_ID) == 0) option_refuse(report, origin, name, "no id; accepted: {id, sha256, namespace, admin}");
-    if (report->errors == errors && (seen & SEEN_SHA256) == 0) option_refuse(report, origin, name, "no sha256; accepted: {id, sha256, namespace, admin}");
+    if (report->errors == errors && (seen & SEEN_ID) == 0)
+        option_refuse(report, origin, name, "no id; accepted: {id, sha256, namespace, admin}");
+    if (report->errors == errors && (seen & SEEN_SHA256) == 0)
+        option_refuse(report, origin, name, "no sha256; accepted: {id, sha256, namespace, admin}");
     return AIC_OK;
 }
 
@@ -188,8 +199,8 @@ static aic_status add_key(struct mem *mem, struct settings_keys *keys, const str
 
 #define MAX_KEYS 10000
 
-static aic_status read_keys(struct mem *mem, const struct option_node *node, struct option_origin origin, const char *key,
-                            void *field, struct option_report *report)
+static aic_status read_keys(struct mem *mem, const struct option_node *node, struct option_origin origin,
+                            const char *key, void *field, struct option_report *report)
 {
     struct settings_keys *keys = field;
     size_t index = 0;
@@ -204,7 +215,8 @@ static aic_status read_keys(struct mem *mem, const struct option_node *node, str
         if (origin.place == OPTION_FILE) origin.line = item->line;
         snprintf(name, sizeof name, "%s[%zu]", key, index);
         aic_status status = AIC_OK;
-        if (item->kind != OPTION_MAP) option_refuse(report, origin, name, "no map; accepted: {id, sha256, namespace, admin}");
+        if (item->kind != OPTION_MAP)
+            option_refuse(report, origin, name, "no map; accepted: {id, sha256, namespace, admin}");
         else if (index >= MAX_KEYS) option_refuse(report, origin, name, "too many keys; accepted: at most 10000");
         else status = read_key(mem, item, origin, name, &one, report);
         if (status == AIC_OK && report->errors == errors && is_repeated(keys, &one)) {
@@ -242,7 +254,8 @@ static void write_keys(const void *field, struct buf *out)
 /* --------------------------------------------------------------------------------------------------------- table -- */
 
 static const struct option_shape ttls_shape = {read_ttls, write_ttls, release_ttls, "a map of operation: duration"};
-static const struct option_shape keys_shape = {read_keys, write_keys, release_keys, "a list of {id, sha256, namespace, admin}"};
+static const struct option_shape keys_shape = {read_keys, write_keys, release_keys,
+                                               "a list of {id, sha256, namespace, admin}"};
 
 #define TYPE_BOOL OPTION_BOOL, NULL
 #define TYPE_U64 OPTION_U64, NULL
@@ -255,10 +268,20 @@ static const struct option_shape keys_shape = {read_keys, write_keys, release_ke
 #define TYPE_TEXT_LIST OPTION_TEXT_LIST, NULL
 #define TYPE_TTLS OPTION_TABLE, &ttls_shape
 #define TYPE_KEYS OPTION_TABLE, &keys_shape
-#define ROW_(row_type, row_shape, row_field, row_name, row_fallback, row_min, row_max, row_choices, row_live, row_help, row_detail) \
-    {.name = row_name, .type = row_type, .offset = offsetof(struct settings, row_field), \
-     .bytes = sizeof ((struct settings *)0)->row_field, .fallback = row_fallback,                                         \
-     .min = row_min, .max = row_max, .choices = row_choices, .shape = row_shape, .live = row_live, .help = row_help, .detail = row_detail},
+#define ROW_(row_type, row_shape, row_field, row_name, row_fallback, row_min, row_max, row_choices, row_live,          \
+             row_help, row_detail)                                                                                     \
+    {.name = row_name,                                                                                                 \
+     .type = row_type,                                                                                                 \
+     .offset = offsetof(struct settings, row_field),                                                                   \
+     .bytes = sizeof((struct settings *)0)->row_field,                                                                 \
+     .fallback = row_fallback,                                                                                         \
+     .min = row_min,                                                                                                   \
+     .max = row_max,                                                                                                   \
+     .choices = row_choices,                                                                                           \
+     .shape = row_shape,                                                                                               \
+     .live = row_live,                                                                                                 \
+     .help = row_help,                                                                                                 \
+     .detail = row_detail},
 #define ROW(...) ROW_(__VA_ARGS__)
 #define OPTION(type, ...) ROW(TYPE_##type, __VA_ARGS__)
 static const struct option_row rows[] = {
@@ -268,7 +291,8 @@ static const struct option_row rows[] = {
 
 static const struct option_action actions[] = {
     {"config", "FILE", "Read this YAML file. AICACHE_CONFIG in the environment does the same."},
-    {"check-config", NULL, "Check file, environment and flags; print what is wrong; exit with 0 when all is well and with 2 otherwise."},
+    {"check-config", NULL,
+     "Check file, environment and flags; print what is wrong; exit with 0 when all is well and with 2 otherwise."},
     {"print-config", NULL, "Print the settings that would be in force, each with where it came from."},
     {"manual", NULL, "Print the manual page aicached(8)."},
     {"reference", NULL, "Print the reference of all options in Markdown."},
@@ -280,32 +304,42 @@ static const struct option_action actions[] = {
 static const char *const known_foreign[] = {"AICACHE_CONFIG", "AICACHE_URL", "AICACHE_API_KEY", "AICACHE_UNIX", NULL};
 
 /*
- * name, purpose, default ttl, connections, connect timeout, memory entries (0: by bytes), compress above, level, monitor, log, operations
+ * name, purpose, default ttl, connections, connect timeout, memory entries (0: by bytes), compress above, level,
+ * monitor, log, operations
  */
-#define PRESET_MAP(X)                                                                                                        \
-    X(disabled, "disabled", "next to no caching: for finding out what the cache hides", 300, 1, 1, 10, 10000, 1, false, "warning", "")    \
-    X(minimal, "minimal", "small devices and tests", 900, 2, 3, 25, 5000, 1, false, "error", "")                                           \
-    X(simple, "simple", "one service, no special demands", 3600, 5, 5, 100, 1000, 3, true, "info", "")                                     \
-    X(development, "development", "short-lived entries and every event in the log", 600, 3, 2, 50, 2000, 1, true, "debug", "")             \
-    X(production, "production", "web services", 7200, 20, 10, 0, 500, 3, true, "info", "")                                                \
-    X(ai_development, "ai-development", "trying prompts and models", 1800, 5, 5, 100, 1000, 3, true, "debug",                            \
-      "summarize: 1800, sentiment: 900, key_points: 1200, questions: 1500, qa: 900")                                          \
-    X(ai_production, "ai-production", "LLM answers that are expensive to make", 14400, 25, 15, 0, 300, 3, true, "info",         \
-      "summarize: 14400, sentiment: 7200, key_points: 10800, questions: 9600, qa: 7200")
+#define PRESET_MAP(X)                                                                                                  \
+    X(disabled, "disabled", "next to no caching: for finding out what the cache hides", 300, 1, 1, 10, 10000, 1,       \
+      false, "warning", "")                                                                                            \
+    X(minimal, "minimal", "small devices and tests", 900, 2, 3, 25, 5000, 1, false, "error", "")                       \
+    X(simple, "simple", "one service, no special demands", 3600, 5, 5, 100, 1000, 3, true, "info", "")                 \
+    X(development, "development", "short-lived entries and every event in the log", 600, 3, 2, 50, 2000, 1, true,      \
+      "debug", "")                                                                                                     \
+    X(production, "production", "web services", 7200, 20, 10, 0, 500, 3, true, "info", "")                             \
+    X(ai_development, "ai-development", "trying prompts and models", 1800, 5, 5, 100, 1000, 3, true, "debug",          \
+      "summarize: 1800, sentiment: 900, key_points: 1200, questions: 1500, qa: 900")                                   \
+    X(ai_production, "ai-production", "LLM answers that are expensive to make", 14400, 25, 15, 0, 300, 3, true,        \
+      "info", "summarize: 14400, sentiment: 7200, key_points: 10800, questions: 9600, qa: 7200")
 
 static const struct settings_preset described[] = {
-#define PRESET_ROW(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log, operations) \
+#define PRESET_ROW(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log,           \
+                   operations)                                                                                         \
     {name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log, operations},
     PRESET_MAP(PRESET_ROW)
 #undef PRESET_ROW
 };
 
-/* The columns that are options of this daemon. Connections and their time-out belong to a storage tier over the network. */
-#define PRESET_SETTINGS(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log, operations)  \
-    static const struct option_setting settings_of_##symbol[] = {                                                             \
-        {"ttl.default", #ttl "s"}, {"ttl.operations", "{" operations "}"}, {"memory.max_entries", #entries},                   \
-        {"compression.threshold_bytes", #compress}, {"compression.level", #level}, {"monitor.enabled", #monitor},              \
-        {"log.level", log}, {NULL, NULL}};
+/* The columns that are options of this daemon. Connections and their time-out belong to a storage tier over the
+ * network. */
+#define PRESET_SETTINGS(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log,      \
+                        operations)                                                                                    \
+    static const struct option_setting settings_of_##symbol[] = {{"ttl.default", #ttl "s"},                            \
+                                                                 {"ttl.operations", "{" operations "}"},               \
+                                                                 {"memory.max_entries", #entries},                     \
+                                                                 {"compression.threshold_bytes", #compress},           \
+                                                                 {"compression.level", #level},                        \
+                                                                 {"monitor.enabled", #monitor},                        \
+                                                                 {"log.level", log},                                   \
+                                                                 {NULL, NULL}};
 PRESET_MAP(PRESET_SETTINGS)
 #undef PRESET_SETTINGS
 

@@ -1,5 +1,6 @@
 /*
- * fuzz_config.c - any bytes as the daemon's configuration file. What is accepted must survive being written and read again; what is refused must say why.
+ * fuzz_config.c - any bytes as the daemon's configuration file. What is accepted must survive being written and read
+ * again; what is refused must say why.
  */
 #include "base/check.h"
 #include "serve/settings.h"
@@ -11,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char *const environment[] = {"HOME=/home/u", NULL};
 
-static aic_status load(struct mem *mem, aic_view text, struct settings *settings, struct settings_origins *origins, struct buf *findings)
+static aic_status load(struct mem *mem, aic_view text, struct settings *settings, struct settings_origins *origins,
+                       struct buf *findings)
 {
     struct option_input input = {.file = "fuzz.yaml", .text = text, .environment = environment};
     struct option_report report;

@@ -37,7 +37,8 @@ static void open_sink(struct sink *sink, enum log_format format, bool hold)
     memset(sink, 0, sizeof *sink);
     mem_init(&sink->mem, NULL);
     sink->fd = memfd_create("log", MFD_CLOEXEC);
-    struct log_options options = {.mem = &sink->mem, .clock = &fixed, .fd = sink->fd, .level = AIC_LOG_INFO, .format = format, .hold = hold};
+    struct log_options options = {
+        .mem = &sink->mem, .clock = &fixed, .fd = sink->fd, .level = AIC_LOG_INFO, .format = format, .hold = hold};
     assert_int_equal(log_create(&options, &sink->log), AIC_OK);
 }
 
@@ -66,9 +67,12 @@ static void text_lines(void **state)
     open_sink(&sink, LOG_TEXT, false);
     log_line(sink.log, AIC_LOG_WARNING, "storage", "down after %d tries", 3);
     log_line(sink.log, AIC_LOG_DEBUG, "storage", "not seen");
-    log_fields(sink.log, AIC_LOG_INFO, "cache", "hit", LOG_F_TEXT("key", "abc"), LOG_F_U64("bytes", 12), LOG_F_BOOL("warm", true), LOG_F_TEXT("note", "two words"), LOG_F_DOUBLE("ratio", 0.5));
-    assert_string_equal(written(&sink), "2026-11-22T15:49:12.123Z warning storage: down after 3 tries\n"
-                                        "2026-11-22T15:49:12.123Z info cache: hit key=abc bytes=12 warm=true note=\"two words\" ratio=0.5\n");
+    log_fields(sink.log, AIC_LOG_INFO, "cache", "hit", LOG_F_TEXT("key", "abc"), LOG_F_U64("bytes", 12),
+               LOG_F_BOOL("warm", true), LOG_F_TEXT("note", "two words"), LOG_F_DOUBLE("ratio", 0.5));
+    assert_string_equal(
+        written(&sink),
+        "2026-11-22T15:49:12.123Z warning storage: down after 3 tries\n"
+        "2026-11-22T15:49:12.123Z info cache: hit key=abc bytes=12 warm=true note=\"two words\" ratio=0.5\n");
     assert_false(log_enabled(sink.log, AIC_LOG_DEBUG));
     log_set(sink.log, AIC_LOG_DEBUG, LOG_TEXT);
     assert_true(log_enabled(sink.log, AIC_LOG_DEBUG));
@@ -81,9 +85,12 @@ static void json_lines(void **state)
     (void)state;
     struct sink sink;
     open_sink(&sink, LOG_JSON, false);
-    log_fields(sink.log, AIC_LOG_ERROR, "cache", "it \"broke\"\n", LOG_F_TEXT("why", "a\\b\x01"), LOG_F_DOUBLE("nan", __builtin_nan("")));
-    assert_string_equal(written(&sink), "{\"time\":\"2026-11-22T15:49:12.123Z\",\"level\":\"error\",\"part\":\"cache\",\"message\":\"it \\\"broke\\\"\\n\","
-                                        "\"why\":\"a\\\\b\\u0001\",\"nan\":null}\n");
+    log_fields(sink.log, AIC_LOG_ERROR, "cache", "it \"broke\"\n", LOG_F_TEXT("why", "a\\b\x01"),
+               LOG_F_DOUBLE("nan", __builtin_nan("")));
+    assert_string_equal(
+        written(&sink),
+        "{\"time\":\"2026-11-22T15:49:12.123Z\",\"level\":\"error\",\"part\":\"cache\",\"message\":\"it \\\"broke\\\"\\n\","
+        "\"why\":\"a\\\\b\\u0001\",\"nan\":null}\n");
     close_sink(&sink);
 }
 
@@ -98,13 +105,16 @@ static void nothing_forges_a_line(void **state)
         size_t size = (size_t)(rand_r(&seed) % (round % 10 == 0 ? 8999 : 200));
         static const char nasty[] = "\n\r\x1b\x7f\"\\\x80\xc2\x85\xe2\x80\xa8\xff\t,}{=";
         for (size_t i = 0; i < size; i++) {
-            int any = rand_r(&seed) % 2 != 0 ? nasty[(size_t)rand_r(&seed) % (sizeof nasty - 1)] : 1 + rand_r(&seed) % 255;
+            int any = rand_r(&seed) % 2 != 0 ? nasty[(size_t)rand_r(&seed) % (sizeof nasty - 1)]
+                                             : 1 + rand_r(&seed) % 255;
             noise[i] = (char)any;
         }
         noise[size] = '\0';
         open_sink(&sink, round % 2 ? LOG_JSON : LOG_TEXT, false);
         if (round % 3 == 0) log_line(sink.log, AIC_LOG_INFO, "x", "%s", noise);
-        else log_fields(sink.log, AIC_LOG_INFO, "x", round % 3 == 1 ? noise : "m", LOG_F_TEXT("a", noise), LOG_F_U64("b", 1));
+        else
+            log_fields(sink.log, AIC_LOG_INFO, "x", round % 3 == 1 ? noise : "m", LOG_F_TEXT("a", noise),
+                       LOG_F_U64("b", 1));
         const char *line = written(&sink);
         size_t length = strlen(line);
         assert_true(length > 0 && length <= LOG_LINE_BYTES);
@@ -116,7 +126,8 @@ static void nothing_forges_a_line(void **state)
             struct json json;
             json_init(&json, &sink.mem, MEM_OTHER);
             aic_error error = {0};
-            if (json_scan(&json, (aic_view){line, length - 1}, &error) != AIC_OK) fail_msg("round %d: %s: %s", round, error.message, line);
+            if (json_scan(&json, (aic_view){line, length - 1}, &error) != AIC_OK)
+                fail_msg("round %d: %s: %s", round, error.message, line);
             json_fini(&json);
         }
         close_sink(&sink);
@@ -132,7 +143,8 @@ static void held_lines_follow_the_first(void **state)
     assert_string_equal(written(&sink), "");
     log_unhold(sink.log, "listening");
     log_line(sink.log, AIC_LOG_INFO, "a", "late");
-    assert_string_equal(written(&sink), "listening\n2026-11-22T15:49:12.123Z info a: early\n2026-11-22T15:49:12.123Z info a: late\n");
+    assert_string_equal(written(&sink),
+                        "listening\n2026-11-22T15:49:12.123Z info a: early\n2026-11-22T15:49:12.123Z info a: late\n");
     close_sink(&sink);
 }
 
@@ -158,7 +170,8 @@ static void *chatter(void *context)
 {
     struct sink *sink = context;
     for (int i = 0; i < 500; i++) {
-        log_fields(sink->log, AIC_LOG_INFO, "thread", "a line of some length so that lines could mix", LOG_F_U64("i", (uint64_t)i));
+        log_fields(sink->log, AIC_LOG_INFO, "thread", "a line of some length so that lines could mix",
+                   LOG_F_U64("i", (uint64_t)i));
         if (i == 250) log_set(sink->log, AIC_LOG_INFO, LOG_TEXT);
     }
     return NULL;
@@ -174,8 +187,11 @@ static void threads_do_not_mix_lines(void **state)
     for (size_t i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, chatter, &sink), 0);
     for (size_t i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     char *save = NULL;
-    for (char *line = strtok_r((char *)(uintptr_t)written(&sink), "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save), lines++) {
-        assert_int_equal(strncmp(line, "2026-11-22T15:49:12.123Z info thread: a line of some length so that lines could mix i=", 85), 0);
+    for (char *line = strtok_r((char *)(uintptr_t)written(&sink), "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save), lines++) {
+        assert_int_equal(
+            strncmp(line, "2026-11-22T15:49:12.123Z info thread: a line of some length so that lines could mix i=", 85),
+            0);
     }
     assert_int_equal(lines, 2000);
     close_sink(&sink);
@@ -184,9 +200,12 @@ static void threads_do_not_mix_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_lines),         cmocka_unit_test(json_lines),
-        cmocka_unit_test(nothing_forges_a_line), cmocka_unit_test(held_lines_follow_the_first),
-        cmocka_unit_test(a_full_pipe_loses_lines_only), cmocka_unit_test(threads_do_not_mix_lines),
+        cmocka_unit_test(text_lines),
+        cmocka_unit_test(json_lines),
+        cmocka_unit_test(nothing_forges_a_line),
+        cmocka_unit_test(held_lines_follow_the_first),
+        cmocka_unit_test(a_full_pipe_loses_lines_only),
+        cmocka_unit_test(threads_do_not_mix_lines),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

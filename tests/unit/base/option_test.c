@@ -1,5 +1,6 @@
 /*
- * option_test.c - the option loader with a small table of its own: values, sources and their order, what is refused and how it is told, failing memory.
+ * option_test.c - the option loader with a small table of its own: values, sources and their order, what is refused and
+ * how it is told, failing memory.
  */
 #include "base/check.h"
 #include "base/option.h"
@@ -23,8 +24,8 @@ struct target {
     struct option_texts table; /* of a shape of its own: a map of names to anything */
 };
 
-static aic_status read_names(struct mem *mem, const struct option_node *node, struct option_origin origin, const char *key, void *field,
-                             struct option_report *report)
+static aic_status read_names(struct mem *mem, const struct option_node *node, struct option_origin origin,
+                             const char *key, void *field, struct option_report *report)
 {
     struct option_texts *texts = field;
     if (node->kind != OPTION_MAP) {
@@ -32,7 +33,8 @@ static aic_status read_names(struct mem *mem, const struct option_node *node, st
         return AIC_OK;
     }
     for (const struct option_node *item = node->first; item != NULL; item = item->next) {
-        char **grown = mem_realloc(mem, MEM_CONFIG, texts->items, texts->count * sizeof *grown, (texts->count + 1) * sizeof *grown);
+        char **grown = mem_realloc(mem, MEM_CONFIG, texts->items, texts->count * sizeof *grown,
+                                   (texts->count + 1) * sizeof *grown);
         if (grown == NULL) return AIC_NO_MEMORY;
         texts->items = grown;
         grown[texts->count] = mem_copy_string(mem, MEM_CONFIG, aic_view_of(item->name));
@@ -64,11 +66,29 @@ static const struct option_shape names = {read_names, write_names, release_names
 
 #define FIELD(member) .offset = offsetof(struct target, member), .bytes = sizeof(((struct target *)0)->member)
 static const struct option_row rows[] = {
-    {.name = "preset", .type = OPTION_ENUM, FIELD(preset), .fallback = "none", .choices = "none|small|large", .help = "A set."},
+    {.name = "preset",
+     .type = OPTION_ENUM,
+     FIELD(preset),
+     .fallback = "none",
+     .choices = "none|small|large",
+     .help = "A set."},
     {.name = "truth", .type = OPTION_BOOL, FIELD(truth), .fallback = "true", .help = "A truth."},
-    {.name = "part.number", .type = OPTION_U64, FIELD(number), .fallback = "7", .min = 1, .max = 100, .live = true, .help = "A number."},
+    {.name = "part.number",
+     .type = OPTION_U64,
+     FIELD(number),
+     .fallback = "7",
+     .min = 1,
+     .max = 100,
+     .live = true,
+     .help = "A number."},
     {.name = "part.max_bytes", .type = OPTION_SIZE, FIELD(size), .fallback = "256M", .help = "A size."},
-    {.name = "part.wait", .type = OPTION_MS, FIELD(wait), .fallback = "20ms", .min = 1, .help = "A wait.", .detail = "With a second sentence."},
+    {.name = "part.wait",
+     .type = OPTION_MS,
+     FIELD(wait),
+     .fallback = "20ms",
+     .min = 1,
+     .help = "A wait.",
+     .detail = "With a second sentence."},
     {.name = "life", .type = OPTION_SECONDS, FIELD(life), .fallback = "1h", .help = "A life."},
     {.name = "hours", .type = OPTION_HOURS, FIELD(hours), .fallback = "1", .min = 1, .help = "Hours."},
     {.name = "text", .type = OPTION_TEXT, FIELD(text), .fallback = "", .help = "A text."},
@@ -81,7 +101,9 @@ static const struct option_setting small[] = {{"part.number", "3"}, {"choice", "
 static const struct option_setting large[] = {{"part.number", "99"}, {NULL, NULL}};
 static const struct option_preset presets[] = {{"small", "", small}, {"large", "", large}};
 static const char *const foreign[] = {"T_FOREIGN", NULL};
-static const struct option_table table = {rows, COUNT_OF(rows), actions, COUNT_OF(actions), presets, COUNT_OF(presets), sizeof(struct target), "T_", foreign, "testd"};
+static const struct option_table table = {
+    rows, COUNT_OF(rows), actions, COUNT_OF(actions), presets, COUNT_OF(presets), sizeof(struct target),
+    "T_", foreign,        "testd"};
 
 /* One load, with everything that there is to look at afterwards. */
 struct load {
@@ -96,13 +118,18 @@ struct load {
 
 static void load(struct load *self, const char *yaml, char *const *environment, int argc, char **argv)
 {
-    struct option_input input = {.file = yaml != NULL ? "t.yaml" : NULL, .text = {yaml, yaml != NULL ? strlen(yaml) : 0}, .environment = environment, .flags = self->flags};
+    struct option_input input = {.file = yaml != NULL ? "t.yaml" : NULL,
+                                 .text = {yaml, yaml != NULL ? strlen(yaml) : 0},
+                                 .environment = environment,
+                                 .flags = self->flags};
     memset(self, 0, sizeof *self);
     mem_init(&self->mem, NULL);
     option_report_init(&self->report, &self->mem);
     self->status = option_parse_flags(&table, argc, argv, self->flags, &input.flag_count, &self->report);
-    if (self->status == AIC_OK) self->status = option_load(&table, &self->mem, &input, &self->target, self->origins, &self->report);
-    snprintf(self->findings, sizeof self->findings, "%.*s", (int)self->report.text.size, self->report.text.size > 0 ? self->report.text.data : "");
+    if (self->status == AIC_OK)
+        self->status = option_load(&table, &self->mem, &input, &self->target, self->origins, &self->report);
+    snprintf(self->findings, sizeof self->findings, "%.*s", (int)self->report.text.size,
+             self->report.text.size > 0 ? self->report.text.data : "");
 }
 
 static void unload(struct load *self)
@@ -140,9 +167,12 @@ static void numbers_are_exact(void **state)
         enum option_type type;
         const char *text;
     } bad[] = {
-        {OPTION_U64, ""},     {OPTION_U64, "-1"},   {OPTION_U64, "1.5"},       {OPTION_U64, "1K"},         {OPTION_U64, "0x10"},  {OPTION_U64, "18446744073709551616"},
-        {OPTION_SIZE, "1KB"}, {OPTION_SIZE, "K"},   {OPTION_SIZE, "1.3"},      {OPTION_SIZE, "1."},        {OPTION_SIZE, ".5K"},  {OPTION_SIZE, "99999999999999999999T"},
-        {OPTION_MS, "1.5ms"}, {OPTION_MS, "1 min"}, {OPTION_SECONDS, "500ms"}, {OPTION_SECONDS, "0.001s"}, {OPTION_HOURS, "1h"}, {OPTION_SIZE, "16777216T"},
+        {OPTION_U64, ""},           {OPTION_U64, "-1"},   {OPTION_U64, "1.5"},
+        {OPTION_U64, "1K"},         {OPTION_U64, "0x10"}, {OPTION_U64, "18446744073709551616"},
+        {OPTION_SIZE, "1KB"},       {OPTION_SIZE, "K"},   {OPTION_SIZE, "1.3"},
+        {OPTION_SIZE, "1."},        {OPTION_SIZE, ".5K"}, {OPTION_SIZE, "99999999999999999999T"},
+        {OPTION_MS, "1.5ms"},       {OPTION_MS, "1 min"}, {OPTION_SECONDS, "500ms"},
+        {OPTION_SECONDS, "0.001s"}, {OPTION_HOURS, "1h"}, {OPTION_SIZE, "16777216T"},
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         uint64_t value = 42;
@@ -242,7 +272,8 @@ static void refusals_name_place_and_remedy(void **state)
     } cases[] = {
         {"part:\n  numbr: 1\n", "t.yaml:2: unknown option 'part.numbr'", "did you mean part.number?"},
         {"max_bytes: 1\n", "unknown option 'max_bytes'", "did you mean part.max_bytes?"},
-        {"part:\n  number: 101\n", "t.yaml:2: part.number: '101' is not accepted", "accepted: a whole number, from 1 to 100"},
+        {"part:\n  number: 101\n", "t.yaml:2: part.number: '101' is not accepted",
+         "accepted: a whole number, from 1 to 100"},
         {"part: {number: many}\n", "'many'", "a whole number"},
         {"truth: 2\n", "truth: '2'", "true or false"},
         {"choice: d\n", "choice: 'd'", "accepted: a, b, c"},
@@ -259,7 +290,8 @@ static void refusals_name_place_and_remedy(void **state)
         {"truth: true\n---\ntruth: true\n", "second document", "t.yaml"},
         {"text: \"a\\0b\"\n", "NUL", "t.yaml:1"},
         {"a: [1,2\n", "not YAML", "t.yaml"},
-        {"a: {b: {c: {d: {e: {f: {g: {h: {i: {j: {k: {l: {m: {n: {o: {p: {q: {r: 1}}}}}}}}}}}}}}}}}}", "nested too deeply", "16"},
+        {"a: {b: {c: {d: {e: {f: {g: {h: {i: {j: {k: {l: {m: {n: {o: {p: {q: {r: 1}}}}}}}}}}}}}}}}}}",
+         "nested too deeply", "16"},
         {"list: [a, [b]]\n", "list: a list within the list", "accepted"},
         {"text: \"\x1b[31mred\"\n\x01: 1\n", "t.yaml", ""},
     };
@@ -293,7 +325,9 @@ static void all_findings_are_told(void **state)
 static void flags_are_checked(void **state)
 {
     (void)state;
-    static char *cases[][3] = {{"testd", "--part-numbr", "1"}, {"testd", "plain", NULL}, {"testd", "--part-number", NULL}, {"testd", "--help=1", NULL}, {"testd", "--", NULL}, {"testd", "--no-text", NULL}};
+    static char *cases[][3] = {
+        {"testd", "--part-numbr", "1"}, {"testd", "plain", NULL}, {"testd", "--part-number", NULL},
+        {"testd", "--help=1", NULL},    {"testd", "--", NULL},    {"testd", "--no-text", NULL}};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct load self;
         int argc = cases[i][2] != NULL ? 3 : 2;
@@ -317,7 +351,10 @@ static void written_settings_read_back(void **state)
 {
     (void)state;
     struct load self, again;
-    load(&self, "text: \"a \\\"b\\\\ #c\"\nlist: [\"x, y\", z]\npart: {wait: 1500ms, max_bytes: 1536}\nlife: 90s\nhours: 0.5\n", NULL, 0, NULL);
+    load(
+        &self,
+        "text: \"a \\\"b\\\\ #c\"\nlist: [\"x, y\", z]\npart: {wait: 1500ms, max_bytes: 1536}\nlife: 90s\nhours: 0.5\n",
+        NULL, 0, NULL);
     struct buf text;
     buf_init(&text, &self.mem, MEM_CONFIG);
     option_write_settings(&table, &self.target, self.origins, &text);
@@ -341,7 +378,8 @@ static void written_settings_read_back(void **state)
 static void pages_name_every_option(void **state)
 {
     (void)state;
-    void (*const pages[])(const struct option_table *, struct buf *) = {option_write_help, option_write_roff, option_write_markdown};
+    void (*const pages[])(const struct option_table *, struct buf *) = {option_write_help, option_write_roff,
+                                                                        option_write_markdown};
     struct mem mem;
     mem_init(&mem, NULL);
     for (size_t page = 0; page < COUNT_OF(pages); page++) {
@@ -383,7 +421,8 @@ static void failing_release(void *context, void *block, size_t bytes)
 static void any_allocation_may_fail(void **state)
 {
     (void)state;
-    static const char yaml[] = "part: {number: 10, wait: 3s}\nlist: [a, b, c]\ntext: hello\ntable: {x: 1, y: 2}\nbad: 1\nchoice: q\n";
+    static const char yaml[] =
+        "part: {number: 10, wait: 3s}\nlist: [a, b, c]\ntext: hello\ntable: {x: 1, y: 2}\nbad: 1\nchoice: q\n";
     static const char fine[] = "part: {number: 10}\nlist: [a, b]\ntext: hello\ntable: {x: 1}\npreset: small\n";
     char *environment[] = {"T_TEXT=other", "T_TABLE={z: 1}", "T_LIST=q,r", NULL};
     const char *const texts[] = {yaml, fine};
@@ -392,7 +431,8 @@ static void any_allocation_may_fail(void **state)
         for (size_t n = 0; status == AIC_NO_MEMORY; n++) {
             struct failing failing = {n, 0};
             aic_allocator allocator = {failing_acquire, failing_release, NULL, &failing};
-            struct option_input input = {.file = "t.yaml", .text = aic_view_of(texts[text]), .environment = environment};
+            struct option_input input = {
+                .file = "t.yaml", .text = aic_view_of(texts[text]), .environment = environment};
             struct option_report report;
             struct target target;
             struct mem mem;
@@ -412,16 +452,11 @@ static void any_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_exact),
-        cmocka_unit_test(defaults_come_from_the_table),
-        cmocka_unit_test(later_sources_win),
-        cmocka_unit_test(a_preset_lies_below_everything),
-        cmocka_unit_test(both_spellings_of_a_name),
-        cmocka_unit_test(refusals_name_place_and_remedy),
-        cmocka_unit_test(all_findings_are_told),
-        cmocka_unit_test(flags_are_checked),
-        cmocka_unit_test(written_settings_read_back),
-        cmocka_unit_test(pages_name_every_option),
+        cmocka_unit_test(numbers_are_exact),          cmocka_unit_test(defaults_come_from_the_table),
+        cmocka_unit_test(later_sources_win),          cmocka_unit_test(a_preset_lies_below_everything),
+        cmocka_unit_test(both_spellings_of_a_name),   cmocka_unit_test(refusals_name_place_and_remedy),
+        cmocka_unit_test(all_findings_are_told),      cmocka_unit_test(flags_are_checked),
+        cmocka_unit_test(written_settings_read_back), cmocka_unit_test(pages_name_every_option),
         cmocka_unit_test(any_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("option", tests, NULL, NULL);

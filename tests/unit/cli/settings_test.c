@@ -1,5 +1,6 @@
 /*
- * settings_test.c - the daemon's settings: the rules between options, presets (conformance Q), keys and times to live, reloads, failing memory.
+ * settings_test.c - the daemon's settings: the rules between options, presets (conformance Q), keys and times to live,
+ * reloads, failing memory.
  */
 #include "base/check.h"
 #include "serve/settings.h"
@@ -33,7 +34,8 @@ static void load_from(struct load *self, const char *yaml, char *const *environm
     mem_init(&self->mem, NULL);
     option_report_init(&self->report, &self->mem);
     self->status = settings_load(&self->mem, &input, &self->settings, NULL, &self->report);
-    snprintf(self->findings, sizeof self->findings, "%.*s", (int)self->report.text.size, self->report.text.size > 0 ? self->report.text.data : "");
+    snprintf(self->findings, sizeof self->findings, "%.*s", (int)self->report.text.size,
+             self->report.text.size > 0 ? self->report.text.data : "");
 }
 
 static void load(struct load *self, const char *yaml)
@@ -104,8 +106,10 @@ static void data_dir_has_a_place(void **state)
 static void strangers_need_keys(void **state)
 {
     (void)state;
-    static const char *const open[] = {"listen: 0.0.0.0:80\n", "listen: \":80\"\n", "listen: \"[::]:80\"\n", "listen: [127.0.0.1:1, 10.0.0.1:2]\n", "listen: example.org:80\n"};
-    static const char *const local[] = {"listen: 127.0.0.1:0\n", "listen: 127.9.9.9:1\n", "listen: \"[::1]:80\"\n", "listen: localhost:80\n", "listen: unix:/x/y\n"};
+    static const char *const open[] = {"listen: 0.0.0.0:80\n", "listen: \":80\"\n", "listen: \"[::]:80\"\n",
+                                       "listen: [127.0.0.1:1, 10.0.0.1:2]\n", "listen: example.org:80\n"};
+    static const char *const local[] = {"listen: 127.0.0.1:0\n", "listen: 127.9.9.9:1\n", "listen: \"[::1]:80\"\n",
+                                        "listen: localhost:80\n", "listen: unix:/x/y\n"};
     struct load self;
     for (size_t i = 0; i < COUNT_OF(open); i++) {
         char with[256];
@@ -132,8 +136,12 @@ static void addresses_are_checked(void **state)
     static const struct {
         const char *text, *says;
     } bad[] = {
-        {"127.0.0.1:65536", "Port must be between 1 and 65535"}, {"127.0.0.1", "no port"},   {"127.0.0.1:x", "Port must be"},
-        {"bad host!:80", "Invalid host format"},                  {"unix:", "unix socket"}, {"[127.0.0.1]:80", "IPv6"},
+        {"127.0.0.1:65536", "Port must be between 1 and 65535"},
+        {"127.0.0.1", "no port"},
+        {"127.0.0.1:x", "Port must be"},
+        {"bad host!:80", "Invalid host format"},
+        {"unix:", "unix socket"},
+        {"[127.0.0.1]:80", "IPv6"},
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct settings_address address;
@@ -175,7 +183,8 @@ static void keys_are_read(void **state)
 {
     (void)state;
     struct load self;
-    load(&self, "api_keys:\n  - id: web\n    sha256: \"" DIGEST "\"\n    namespace: shop\n  - {id: root, sha256: " DIGEST_TWO ", admin: true}\n");
+    load(&self, "api_keys:\n  - id: web\n    sha256: \"" DIGEST
+                "\"\n    namespace: shop\n  - {id: root, sha256: " DIGEST_TWO ", admin: true}\n");
     if (self.status != AIC_OK) fail_msg("%s", self.findings);
     assert_int_equal(self.settings.api_keys.count, 2);
     assert_string_equal(self.settings.api_keys.items[0].namespace_, "shop");
@@ -191,7 +200,8 @@ static void keys_are_read(void **state)
         {"api_keys: [{id: a, sha256: abc}]\n", "api_keys[0].sha256: 3 bytes that are no digest"},
         {"api_keys: [{sha256: " DIGEST "}]\n", "api_keys[0]: no id"},
         {"api_keys: [{id: a}]\n", "api_keys[0]: no sha256"},
-        {"api_keys: [{id: a, sha256: " DIGEST ", role: x}]\n", "unknown member 'role'; accepted: id, sha256, namespace, admin"},
+        {"api_keys: [{id: a, sha256: " DIGEST ", role: x}]\n",
+         "unknown member 'role'; accepted: id, sha256, namespace, admin"},
         {"api_keys: [{id: a, sha256: " DIGEST ", admin: maybe}]\n", "accepted: true or false"},
         {"api_keys: [{id: a, sha256: " DIGEST "}, {id: a, sha256: " DIGEST_TWO "}]\n", "api_keys[1]: its id or sha256"},
         {"api_keys: [{id: a, sha256: " DIGEST "}, {id: b, sha256: " DIGEST "}]\n", "api_keys[1]: its id or sha256"},
@@ -240,9 +250,12 @@ static void presets_are_those_of_the_table(void **state)
         aic_log_level log;
         size_t operations;
     } want[] = {
-        {"disabled", 300, 1, 1, 10, 10000, 1, false, AIC_LOG_WARNING, 0},     {"minimal", 900, 2, 3, 25, 5000, 1, false, AIC_LOG_ERROR, 0},
-        {"simple", 3600, 5, 5, 100, 1000, 3, true, AIC_LOG_INFO, 0},          {"development", 600, 3, 2, 50, 2000, 1, true, AIC_LOG_DEBUG, 0},
-        {"production", 7200, 20, 10, 0, 500, 3, true, AIC_LOG_INFO, 0},       {"ai-development", 1800, 5, 5, 100, 1000, 3, true, AIC_LOG_DEBUG, 5},
+        {"disabled", 300, 1, 1, 10, 10000, 1, false, AIC_LOG_WARNING, 0},
+        {"minimal", 900, 2, 3, 25, 5000, 1, false, AIC_LOG_ERROR, 0},
+        {"simple", 3600, 5, 5, 100, 1000, 3, true, AIC_LOG_INFO, 0},
+        {"development", 600, 3, 2, 50, 2000, 1, true, AIC_LOG_DEBUG, 0},
+        {"production", 7200, 20, 10, 0, 500, 3, true, AIC_LOG_INFO, 0},
+        {"ai-development", 1800, 5, 5, 100, 1000, 3, true, AIC_LOG_DEBUG, 5},
         {"ai-production", 14400, 25, 15, 0, 300, 3, true, AIC_LOG_INFO, 5},
     };
     size_t count;
@@ -279,7 +292,8 @@ static void the_file_overrides_a_preset(void **state)
     unload(&self);
     load(&self, "preset: bogus\n"); /* Q02 */
     assert_int_equal(self.status, AIC_INVALID);
-    assert_non_null(strstr(self.findings, "disabled, minimal, simple, development, production, ai-development, ai-production"));
+    assert_non_null(
+        strstr(self.findings, "disabled, minimal, simple, development, production, ai-development, ai-production"));
     unload(&self);
 }
 
@@ -301,7 +315,8 @@ static void reloads_change_what_is_live(void **state)
     struct settings next;
     struct buf changed, fixed;
     load(&self, "listen: 127.0.0.1:1\nlog.level: info\n");
-    reload(&self, "listen: 127.0.0.1:2\nlog.level: debug\nmemory.max_bytes: 1G\nthreads: 4\nttl.operations: {a: 1s}\n", &next, &changed, &fixed);
+    reload(&self, "listen: 127.0.0.1:2\nlog.level: debug\nmemory.max_bytes: 1G\nthreads: 4\nttl.operations: {a: 1s}\n",
+           &next, &changed, &fixed);
     assert_int_equal(self.status, AIC_OK);
     assert_string_equal(changed.data, "memory.max_bytes\nttl.operations\nlog.level\n");
     assert_string_equal(fixed.data, "listen: stays 127.0.0.1:1\nthreads: stays 0\n");
@@ -314,7 +329,8 @@ static void reloads_change_what_is_live(void **state)
     unload(&self);
 }
 
-/* The keys of a daemon that strangers can reach cannot be taken away, although the new file for itself would be fine. */
+/* The keys of a daemon that strangers can reach cannot be taken away, although the new file for itself would be fine.
+ */
 static void a_reload_cannot_open_the_door(void **state)
 {
     (void)state;
@@ -378,7 +394,8 @@ static void any_allocation_may_fail(void **state)
 {
     (void)state;
     static const char yaml[] = "listen: [127.0.0.1:1, unix:/x]\npreset: ai-production\nttl.operations: {a: 1s, b: 2s}\n"
-                               "api_keys: [{id: a, sha256: " DIGEST ", namespace: n}, {id: b, sha256: " DIGEST_TWO "}]\n";
+                               "api_keys: [{id: a, sha256: " DIGEST ", namespace: n}, {id: b, sha256: " DIGEST_TWO
+                               "}]\n";
     struct option_input input = {.file = "a.yaml", .text = aic_view_of(yaml), .environment = home};
     aic_status status = AIC_NO_MEMORY;
     for (size_t n = 0; status == AIC_NO_MEMORY; n++) {
