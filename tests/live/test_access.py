@@ -90,7 +90,9 @@ class Access(LiveTest):
         self.assertTrue(self.daemon.lookup(text="home", key=BLUE).json["hit"])
 
     def test_what_needs_an_administrator(self):
-        for method, path, body in (("POST", "/cache/flushall", b""), ("POST", "/cache/delete", b'{"keys":[]}'), ("POST", "/cache/verify", b""), ("POST", "/monitoring/reset", b"")):
+        for method, path, body in (("POST", "/cache/flushall", b""), ("POST", "/cache/delete", b'{"keys":[]}'), ("POST", "/cache/verify", b""), ("POST", "/monitoring/reset", b""),
+                                   ("GET", "/monitoring/cache-metrics", None), ("GET", "/monitoring/export", None), ("GET", "/monitoring/slow", None),
+                                   ("GET", "/cache/invalidation-stats", None), ("GET", "/cache/invalidation-recommendations", None)):
             self.assertEqual(self.daemon.request(method, path, body, key=RED).status, 403, path)
             self.assertIn(self.daemon.request(method, path, body, key=ADMIN).status, (200, 204), path)
 
@@ -110,6 +112,11 @@ class Access(LiveTest):
         self.assertIn('namespace="red"', page)
         self.assertNotIn("blue", page)
         self.assertIn('namespace="blue"', self.daemon.get("/metrics", key=ADMIN).body.decode())
+
+    def test_status_names_nothing_of_others(self):
+        self.daemon.post("/cache/invalidate", {"pattern": "blue-pattern*"}, key=BLUE)
+        self.assertNotIn(b"blue-pattern", self.daemon.get("/cache/status", key=RED).body)
+        self.assertIn(b"blue-pattern", self.daemon.get("/cache/status", key=ADMIN).body)
 
     def test_log_names_no_key(self):
         with open(self.daemon.log_path, "rb") as file:
