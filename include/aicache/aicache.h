@@ -383,8 +383,8 @@ AIC_API void aic_export_destroy(aic_export **exporter);
 /*
  * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that key) or
  * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests). Optional: namespace, model,
- * tags, prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms
- * (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
+ * tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}), prompt_tokens, completion_tokens, cost_usd,
+ * text_length, created_ms, and one of ttl (seconds from now) and expires_ms (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
  */
 typedef struct aic_import_options {
     aic_view only_ns;       /* given: every line belongs there; a line that says otherwise is rejected */

@@ -50,6 +50,7 @@ struct aic_import {
     X(TTL, "ttl", NUMBER)                                                                                          \
     X(PROMPT_TOKENS, "prompt_tokens", NUMBER)                                                                      \
     X(COMPLETION_TOKENS, "completion_tokens", NUMBER)                                                              \
+    X(TOKENS, "tokens", NULL)                                                                                      \
     X(COST, "cost_usd", NUMBER)                                                                                    \
     X(RESPONSE, "response", NULL)
 
@@ -264,9 +265,28 @@ static aic_status take_dates(struct aic_import *importer, const uint32_t at[FIEL
     return put->expires_ms != 0 && put->expires_ms <= now ? AIC_STALE : AIC_OK;
 }
 
+/* `tokens` as a put over HTTP has it: a number of completion tokens, or the object that providers call usage. */
+static aic_status take_tokens(const struct json *json, uint32_t token, struct cache_put *put, aic_error *error)
+{
+    static const char *const names[] = {"prompt_tokens", "completion_tokens", "prompt", "completion"};
+    uint64_t *const targets[] = {&put->prompt_tokens, &put->completion_tokens};
+    bool object = json->tokens[token].type == JSON_OBJECT;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        uint32_t member = object ? json_member(json, token, names[i]) : i == 1 ? token : ABSENT;
+        int64_t number = 0;
+        if (member == ABSENT) continue;
+        if (json->tokens[member].type != JSON_NUMBER || json_integer(json, member, &number) != AIC_OK || number < 0)
+            return error_set(error, AIC_INVALID, "tokens",
+                             "must be a whole number, or an object with prompt_tokens and completion_tokens");
+        *targets[i % 2] = (uint64_t)number;
+    }
+    return AIC_OK;
+}
+
 static aic_status take_cost(struct aic_import *importer, const uint32_t at[FIELD_COUNT], struct cache_put *put,
                             aic_error *error)
 {
+    if (at[FIELD_TOKENS] != ABSENT) TRY(take_tokens(&importer->json, at[FIELD_TOKENS], put, error));
     TRY(take_whole(importer, at, FIELD_PROMPT_TOKENS, &put->prompt_tokens, error));
     TRY(take_whole(importer, at, FIELD_COMPLETION_TOKENS, &put->completion_tokens, error));
     if (at[FIELD_COST] == ABSENT) return AIC_OK;

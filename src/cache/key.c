@@ -90,7 +90,8 @@ static void add_plain_string(const struct key_form *form, aic_view text)
     add_bytes(form, text.data, text.size);
 }
 
-/* An escaped string is crossed twice, for its length and for its bytes; that is cheaper than a copy and needs no memory. */
+/* An escaped string is crossed twice, for its length and for its bytes; that is cheaper than a copy and needs no
+ * memory. */
 static void add_string_token(const struct key_form *form, const struct json *json, uint32_t token, uint64_t *points)
 {
     uint64_t bytes;
@@ -178,24 +179,13 @@ aic_status key_form_value(const struct key_form *form, const struct json *json, 
                           const struct key_step *step)
 {
     switch ((enum json_kind)json->tokens[token].type) {
-    case JSON_NULL:
-        add_bytes(form, "n", 1);
-        return AIC_OK;
-    case JSON_FALSE:
-        add_bytes(form, "f", 1);
-        return AIC_OK;
-    case JSON_TRUE:
-        add_bytes(form, "t", 1);
-        return AIC_OK;
-    case JSON_NUMBER:
-        return add_number(form, json, token, step);
-    case JSON_STRING:
-        add_string_token(form, json, token, NULL);
-        return AIC_OK;
-    case JSON_ARRAY:
-        return add_array(form, json, token, step);
-    case JSON_OBJECT:
-        return add_object(form, json, token, step);
+    case JSON_NULL: add_bytes(form, "n", 1); return AIC_OK;
+    case JSON_FALSE: add_bytes(form, "f", 1); return AIC_OK;
+    case JSON_TRUE: add_bytes(form, "t", 1); return AIC_OK;
+    case JSON_NUMBER: return add_number(form, json, token, step);
+    case JSON_STRING: add_string_token(form, json, token, NULL); return AIC_OK;
+    case JSON_ARRAY: return add_array(form, json, token, step);
+    case JSON_OBJECT: return add_object(form, json, token, step);
     }
     return AIC_INTERNAL;
 }

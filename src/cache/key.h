@@ -1,9 +1,10 @@
 /*
  * key.h - a request's identity: canonical form -> HMAC-SHA-256.
  *
- * The canonical form is length-prefixed and typed, so that no two different requests are spelled the same. It is streamed into the digest: text of 10 MB is
- * hashed where it lies. Members of objects are ordered by their unescaped names, numbers are reduced to sign, digits and exponent, so that 1, 1.0 and
- * 10e-1 are one number. See docs/keys.md for the exact bytes.
+ * The canonical form is length-prefixed and typed, so that no two different requests are spelled the same. It is
+ * streamed into the digest: text of 10 MB is hashed where it lies. Members of objects are ordered by their unescaped
+ * names, numbers are reduced to sign, digits and exponent, so that 1, 1.0 and 10e-1 are one number. See docs/keys.md
+ * for the exact bytes.
  */
 #ifndef CACHE_KEY_H
 #define CACHE_KEY_H
@@ -11,7 +12,8 @@
 #include "base/digest.h"
 #include "base/json.h"
 
-/* A text of a request: plain UTF-8 (`json` NULL), or a string token of a scanned document that is unescaped on the way into the digest. */
+/* A text of a request: plain UTF-8 (`json` NULL), or a string token of a scanned document that is unescaped on the way
+ * into the digest. */
 struct key_text {
     const struct json *json;
     uint32_t token;
@@ -27,7 +29,8 @@ struct key_request {
     struct key_text question;
 };
 
-/* AIC_INVALID with the field named (a number whose exponent does not fit, ...), AIC_NO_MEMORY. *text_length gets the text's code points. */
+/* AIC_INVALID with the field named (a number whose exponent does not fit, ...), AIC_NO_MEMORY. *text_length gets the
+ * text's code points. */
 AIC_MUST_CHECK aic_status key_compute(struct digest *digest, struct mem *mem, const struct key_request *request,
                                       aic_key *out, uint64_t *text_length, aic_error *error);
 
@@ -36,8 +39,9 @@ AIC_MUST_CHECK aic_status key_canonical(struct mem *mem, const struct key_reques
                                         aic_error *error);
 
 /*
- * The shape: one {path, 32-bit hash of the value} per leaf ("operation", "text", "options.temperature", "question"), so that explain can say where two
- * requests differ without keeping them. At most 512 bytes; leaves beyond share the last hash under the path "…".
+ * The shape: one {path, 32-bit hash of the value} per leaf ("operation", "text", "options.temperature", "question"), so
+ * that explain can say where two requests differ without keeping them. At most 512 bytes; leaves beyond share the last
+ * hash under the path "…".
  */
 AIC_MUST_CHECK aic_status key_shape(struct digest *digest, struct mem *mem, const struct key_request *request,
                                     struct buf *out);

@@ -1,8 +1,9 @@
 /*
- * key_form.h - the canonical form piece by piece, shared by the key (key.c) and the shape (key_shape.c). Internal to this folder.
+ * key_form.h - the canonical form piece by piece, shared by the key (key.c) and the shape (key_shape.c). Internal to
+ * this folder.
  *
- * Every value begins with a letter that tells its type and carries its length in front, so each form ends where it says and no two sequences of values are
- * spelled the same (docs/keys.md has the grammar and the argument).
+ * Every value begins with a letter that tells its type and carries its length in front, so each form ends where it says
+ * and no two sequences of values are spelled the same (docs/keys.md has the grammar and the argument).
  */
 #ifndef CACHE_KEY_FORM_H
 #define CACHE_KEY_FORM_H
@@ -20,16 +21,18 @@ struct key_form {
 /* The way to a value, linked on the stack from the inside out. The root has only a text. */
 struct key_step {
     const struct key_step *parent;
-    const char *root;         /* "options" */
+    const char *root; /* "options" */
     const struct json *json;
-    uint32_t name;            /* a member's name token; UINT32_MAX: an element */
-    uint32_t index;           /* of an element */
+    uint32_t name;  /* a member's name token; UINT32_MAX: an element */
+    uint32_t index; /* of an element */
 };
 
-/* Writes the path as a user would ("options.stop[0]"), at most `max` - 1 bytes and a NUL; a longer one ends in an ellipsis. max >= 8. Returns its size. */
+/* Writes the path as a user would ("options.stop[0]"), at most `max` - 1 bytes and a NUL; a longer one ends in an
+ * ellipsis. max >= 8. Returns its size. */
 size_t key_path(const struct key_step *step, char *out, size_t max);
 
-/* An object's members in order of their unescaped names. begin may fail with AIC_NO_MEMORY; end accepts what begin gave. */
+/* An object's members in order of their unescaped names. begin may fail with AIC_NO_MEMORY; end accepts what begin
+ * gave. */
 enum { KEY_FEW_MEMBERS = 16 };
 struct key_members {
     uint64_t few[2 * KEY_FEW_MEMBERS];

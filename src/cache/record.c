@@ -101,7 +101,8 @@ static bool is_writable(const struct record *record)
 
 static size_t head_size_of(const struct record *record)
 {
-    size_t size = RECORD_FIXED_BYTES + record->ns.size + record->operation.size + record->model.size + record->shape.size;
+    size_t size = RECORD_FIXED_BYTES + record->ns.size + record->operation.size + record->model.size +
+                  record->shape.size;
     for (size_t i = 0; i < record->tag_count; i++) size += 1 + record->tags[i].size;
     return size;
 }

@@ -1,10 +1,11 @@
 /*
- * record.h - one entry as bytes, the same in both tiers: a checksummed head with everything that is known of the entry, then the payload.
+ * record.h - one entry as bytes, the same in both tiers: a checksummed head with everything that is known of the entry,
+ * then the payload.
  *
- *   "AIR" + u8 version | u32 head size | u64 XXH3 of all that follows (payload included) | u64 created_ms | u64 expires_ms | u64 plain size |
- *   u64 text length | u64 prompt tokens | u64 completion tokens | f64 cost | u32 dictionary id | u8 flags (1: compressed) | u8 tag count |
- *   u16 shape size | u64 payload size | u8 sizes of namespace, operation, model | 5 zero bytes | namespace, operation, model |
- *   tags, each u8 size + bytes | shape | payload
+ *   "AIR" + u8 version | u32 head size | u64 XXH3 of all that follows (payload included) | u64 created_ms | u64
+ * expires_ms | u64 plain size | u64 text length | u64 prompt tokens | u64 completion tokens | f64 cost | u32 dictionary
+ * id | u8 flags (1: compressed) | u8 tag count | u16 shape size | u64 payload size | u8 sizes of namespace, operation,
+ * model | 5 zero bytes | namespace, operation, model | tags, each u8 size + bytes | shape | payload
  *
  * Little-endian. Golden files under tests/ hold every version ever written. Pure functions; any thread.
  */
@@ -33,17 +34,18 @@ struct record {
 #define RECORD_MAX_HEAD_BYTES 5120 /* every label at its longest */
 
 /*
- * Appends the head for this record and payload (head only: the payload is written after it as a part of its own). Cost: one XXH3 pass over both.
- * AIC_INVALID for names, tags or a shape beyond their limits, a cost that is no finite number, a plain form whose plain_bytes is not the payload's size, or
- * with a dictionary; AIC_NO_MEMORY.
+ * Appends the head for this record and payload (head only: the payload is written after it as a part of its own). Cost:
+ * one XXH3 pass over both. AIC_INVALID for names, tags or a shape beyond their limits, a cost that is no finite number,
+ * a plain form whose plain_bytes is not the payload's size, or with a dictionary; AIC_NO_MEMORY.
  */
 AIC_MUST_CHECK aic_status record_write_head(const struct record *record, struct buf *out);
-/* Size of the head (RECORD_FIXED_BYTES..RECORD_MAX_HEAD_BYTES) of which `bytes` hold at least the first RECORD_FIXED_BYTES; 0 when it is no record of this version. */
+/* Size of the head (RECORD_FIXED_BYTES..RECORD_MAX_HEAD_BYTES) of which `bytes` hold at least the first
+ * RECORD_FIXED_BYTES; 0 when it is no record of this version. */
 size_t record_head_size(aic_view bytes);
 /*
- * Reads the head at the front of `bytes`, which hold at least the head and at most the record. Every length is checked, the checksum is not.
- * payload.size is always set; payload.data is NULL unless `bytes` hold the whole record. Views point into `bytes`.
- * AIC_DAMAGED, AIC_NEWER.
+ * Reads the head at the front of `bytes`, which hold at least the head and at most the record. Every length is checked,
+ * the checksum is not. payload.size is always set; payload.data is NULL unless `bytes` hold the whole record. Views
+ * point into `bytes`. AIC_DAMAGED, AIC_NEWER.
  */
 AIC_MUST_CHECK aic_status record_read(aic_view bytes, struct record *record);
 /* Compares the checksum of a whole record, about 10 GB/s: AIC_OK or AIC_DAMAGED. */

@@ -1,6 +1,7 @@
 /*
- * json_tool.c - what the scanner says of documents, for another parser to compare with: one document per line of standard input in hex; one line of output
- * each: "refused MESSAGE", or "accepted" with the canonical form of {"v": document} in hex ("huge" where an exponent does not fit 64 bits).
+ * json_tool.c - what the scanner says of documents, for another parser to compare with: one document per line of
+ * standard input in hex; one line of output each: "refused MESSAGE", or "accepted" with the canonical form of {"v":
+ * document} in hex ("huge" where an exponent does not fit 64 bits).
  */
 #include "base/check.h"
 #include "cache/key.h"
@@ -29,7 +30,8 @@ static void print_form(const struct json *document, struct buf *text, struct jso
     buf_init(&form, text->mem, MEM_OTHER);
     /* One level deeper than the document: at the very limit the document stays alone. */
     aic_status status = json_scan(whole, buf_view(text), NULL);
-    struct key_request request = {.ns = AIC_LITERAL("n"), .operation = AIC_LITERAL("o"), .text = {.plain = AIC_LITERAL("t")}, .options = whole};
+    struct key_request request = {
+        .ns = AIC_LITERAL("n"), .operation = AIC_LITERAL("o"), .text = {.plain = AIC_LITERAL("t")}, .options = whole};
     if (status == AIC_OK) status = key_canonical(text->mem, &request, &form, NULL);
     if (status != AIC_OK) printf("accepted huge\n");
     if (status == AIC_OK) {

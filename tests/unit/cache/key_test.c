@@ -1,4 +1,5 @@
-/* key_test.c - the canonical form, the key over it, what it refuses, and the shape. Random requests in random spellings are in key_test.py. */
+/* key_test.c - the canonical form, the key over it, what it refuses, and the shape. Random requests in random spellings
+ * are in key_test.py. */
 #include "base/check.h"
 #include "cache/key.h"
 
@@ -8,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static struct test_mem test;
@@ -43,8 +45,10 @@ static struct key_text plain(const char *text)
 static struct key_request request_of(const char *operation, const char *text, const char *options_text,
                                      const char *question)
 {
-    struct key_request request = {
-        .ns = AIC_LITERAL("default"), .operation = aic_view_of(operation), .text = plain(text), .question = plain(question)};
+    struct key_request request = {.ns = AIC_LITERAL("default"),
+                                  .operation = aic_view_of(operation),
+                                  .text = plain(text),
+                                  .question = plain(question)};
     if (options_text != NULL) {
         assert_int_equal(json_scan(&options, aic_view_of(options_text), NULL), AIC_OK);
         request.options = &options;
@@ -128,9 +132,10 @@ static void test_fields(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
-        {"qa", "a|b", NULL}, {"qa", "a:b", NULL}, {"qa", "a_b", NULL}, {"qa", "a", "b"}, {"qa", "a", ""}, {"qa", "a", NULL},
-        {"qa", "", "a"}, {"qaa", "", NULL}, {"q", "aa", NULL}, {"x|txt:y", "", NULL}, {"x", "|txt:y", NULL}, {"x", "txt:y", NULL},
-        {"qa", "as0:", NULL}, {"qa", "a ", NULL}, {"qa", " a", NULL}, {"QA", "a", NULL}, {"qa", "A", NULL},
+        {"qa", "a|b", NULL},   {"qa", "a:b", NULL},  {"qa", "a_b", NULL},  {"qa", "a", "b"},   {"qa", "a", ""},
+        {"qa", "a", NULL},     {"qa", "", "a"},      {"qaa", "", NULL},    {"q", "aa", NULL},  {"x|txt:y", "", NULL},
+        {"x", "|txt:y", NULL}, {"x", "txt:y", NULL}, {"qa", "as0:", NULL}, {"qa", "a ", NULL}, {"qa", " a", NULL},
+        {"QA", "a", NULL},     {"qa", "A", NULL},
     };
     aic_key keys[COUNT_OF(rows)];
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -242,7 +247,8 @@ static void test_large_text(void **state)
     for (size_t i = 0; i < size; i++) text[i + 1] = i % 80 == 78 ? '\\' : i % 80 == 79 ? 'n' : 'x';
     text[0] = text[size + 1] = '"';
     assert_int_equal(json_scan(&options, (aic_view){text, size + 2}, NULL), AIC_OK);
-    struct key_request escaped = {.ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .text = {.json = &options}};
+    struct key_request escaped = {
+        .ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .text = {.json = &options}};
     struct key_request raw = escaped;
     raw.text = (struct key_text){.plain = {text + 1, size}};
     int64_t before = test.bytes;
@@ -289,7 +295,8 @@ static void test_shape(void **state)
     expect_difference(NULL, "t", NULL, "t", "", 3);
     expect_difference(NULL, "t", NULL, "u", "text", 2);
     expect_difference("{\"temperature\":0.7,\"max\":1}", "t", "{\"max\":1.0,\"temperature\":0.70}", "t", "", 5);
-    expect_difference("{\"temperature\":0.7,\"max\":1}", "t", "{\"max\":1,\"temperature\":0.8}", "t", "options.temperature", 4);
+    expect_difference("{\"temperature\":0.7,\"max\":1}", "t", "{\"max\":1,\"temperature\":0.8}", "t",
+                      "options.temperature", 4);
     expect_difference("{\"temperature\":0.7}", "t", "{}", "t", "options.temperature", 3);
     expect_difference("{}", "t", "{\"temperature\":0.7}", "t", "options.temperature", 3);
     expect_difference("{\"stop\":[\"a\",\"b\"]}", "t", "{\"stop\":[\"a\",\"c\"]}", "t", "options.stop[1]", 4);

@@ -1,6 +1,6 @@
 /*
- * key_tool.c - computes keys for another implementation to compare with: one request per line as JSON on standard input, one line of output each: the key, or
- * "refused FIELD" or "invalid". The secret is the first argument.
+ * key_tool.c - computes keys for another implementation to compare with: one request per line as JSON on standard
+ * input, one line of output each: the key, or "refused FIELD" or "invalid". The secret is the first argument.
  */
 #include "base/check.h"
 #include "cache/key.h"
@@ -28,7 +28,8 @@ static void answer(struct digest *digest, struct json *json, aic_view line)
     }
     uint32_t operation = json_member(json, 0, "operation");
     CHECK(operation != UINT32_MAX);
-    struct key_request request = {.ns = AIC_LITERAL("default"), .text = text_of(json, "text"), .question = text_of(json, "question")};
+    struct key_request request = {
+        .ns = AIC_LITERAL("default"), .text = text_of(json, "text"), .question = text_of(json, "question")};
     request.operation = (aic_view){name, json_unescape_front(json, operation, (uint8_t *)name, sizeof name)};
     request.options_token = json_member(json, 0, "options");
     if (request.options_token != UINT32_MAX) request.options = json;

@@ -1,5 +1,6 @@
 /*
- * record_test.c - records come back as they were written; anything else is damaged or newer. The golden file is what version 1 wrote.
+ * record_test.c - records come back as they were written; anything else is damaged or newer. The golden file is what
+ * version 1 wrote.
  *
  * usage: record_test GOLDEN_FILE [--write]
  */
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static const char *golden_path;

@@ -244,6 +244,10 @@ static void imports_what_it_can(void **state)
         {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"response\":1}", NULL},
         {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"text\":\"c\",\"response\":1}", "key"},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"namespace\":\"\\u0000\"}", "namespace"},
+        {"{\"operation\":\"qa\",\"text\":\"t1\",\"response\":1,\"tokens\":7}", NULL},
+        {"{\"operation\":\"qa\",\"text\":\"t2\",\"response\":1,\"tokens\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}", NULL},
+        {"{\"operation\":\"qa\",\"text\":\"t3\",\"response\":1,\"tokens\":{\"prompt_tokens\":-3}}", "tokens"},
+        {"{\"operation\":\"qa\",\"text\":\"t4\",\"response\":1,\"tokens\":\"7\"}", "tokens"},
         {"{\"operation\":\"qa\",\"text\":\"last, without a line's end\",\"response\":\"\\u00fc\"}", NULL},
     };
     char text[8192] = "";
@@ -284,6 +288,12 @@ static void imports_what_it_can(void **state)
                            .question = AIC_LITERAL("?")};
     assert_int_equal(look_for(table->cache, &request, "null"), 'm');
     assert_int_equal(look(table->cache, "qa", "last, without a line's end", "\"\\u00fc\""), 'm');
+    aic_request counted = request_of("qa", "t2");
+    aic_hit *hit;
+    assert_int_equal(aic_cache_lookup(table->cache, &counted, NULL, &hit, NULL), AIC_OK);
+    assert_int_equal(aic_hit_metadata(hit)->prompt_tokens, 3);
+    assert_int_equal(aic_hit_metadata(hit)->completion_tokens, 4);
+    aic_hit_release(&hit);
     hand_turn(&table->hand, 61);
     assert_int_equal(look_for(table->cache, &request, NULL), '-');
 }
