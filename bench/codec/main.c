@@ -1,5 +1,6 @@
 /*
- * main.c - what the codec saves and costs on made-up answers in the log-normal mix of bench/common, per level, with and without a trained dictionary.
+ * main.c - what the codec saves and costs on made-up answers in the log-normal mix of bench/common, per level, with and
+ * without a trained dictionary.
  *
  * usage: bench_codec [COUNT [SAMPLES]]
  */
@@ -67,10 +68,14 @@ static void train(struct codec *codec, const struct corpus *teaching, struct mem
     buf_fini(&stored);
 }
 
-static void measure(const char *name, struct mem *mem, int level, const struct corpus *teaching, const struct corpus *corpus)
+static void measure(const char *name, struct mem *mem, int level, const struct corpus *teaching,
+                    const struct corpus *corpus)
 {
     struct codec *codec;
-    struct codec_options options = {.mem = mem, .threshold_bytes = 1000, .level = level, .dictionary_off = teaching == NULL,
+    struct codec_options options = {.mem = mem,
+                                    .threshold_bytes = 1000,
+                                    .level = level,
+                                    .dictionary_off = teaching == NULL,
                                     .max_plain_bytes = 64 << 20};
     CHECK(codec_create(&options, &codec) == AIC_OK);
     if (teaching != NULL) train(codec, teaching, mem);
@@ -98,8 +103,8 @@ static void measure(const char *name, struct mem *mem, int level, const struct c
         double each = (now() - start) / (double)corpus->count;
         if (each < decode) decode = each;
     }
-    printf("%-24s level %2d %-10s x%.2f  encode %6.1f us  decode %5.2f us\n", name, level, teaching != NULL ? "dictionary" : "",
-           (double)corpus->bytes / (double)kept, encode * 1e6, decode * 1e6);
+    printf("%-24s level %2d %-10s x%.2f  encode %6.1f us  decode %5.2f us\n", name, level,
+           teaching != NULL ? "dictionary" : "", (double)corpus->bytes / (double)kept, encode * 1e6, decode * 1e6);
     for (size_t i = 0; i < corpus->count; i++) buf_fini(&stored[i]);
     buf_fini(&plain);
     free(stored);

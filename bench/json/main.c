@@ -1,5 +1,6 @@
 /*
- * main.c - the JSON scanner beside json-c on requests as chat clients send them, and what a key costs. One line per case; ratios on one machine are what counts.
+ * main.c - the JSON scanner beside json-c on requests as chat clients send them, and what a key costs. One line per
+ * case; ratios on one machine are what counts.
  *
  * usage: bench_json [SECONDS_PER_CASE]
  */
@@ -36,7 +37,9 @@ static void append_quoted(struct buf *out, uint64_t index, size_t bytes)
 /* A chat request of about `size` bytes: a conversation with turns of some kilobytes, and the usual parameters. */
 static void write_chat(struct buf *out, size_t size, size_t turn)
 {
-    buf_append_text(out, "{\"model\":\"gpt-4o-mini\",\"temperature\":0.7,\"top_p\":1,\"max_tokens\":1024,\"stream\":true,\"messages\":[");
+    buf_append_text(
+        out,
+        "{\"model\":\"gpt-4o-mini\",\"temperature\":0.7,\"top_p\":1,\"max_tokens\":1024,\"stream\":true,\"messages\":[");
     for (uint64_t i = 0; out->size < size; i++) {
         buf_printf(out, "%s{\"role\":\"%s\",\"content\":", i > 0 ? "," : "", i % 2 == 0 ? "user" : "assistant");
         append_quoted(out, i, turn);
@@ -97,15 +100,16 @@ static void compare(struct json *json, const char *name, struct buf *document)
     double mine = ours(json, buf_view(document));
     double other = theirs(buf_view(document));
     double size = (double)document->size;
-    printf("%-34s %8zu B  ours %8.2f us %7.0f MB/s   json-c %8.2f us %6.0f MB/s   x%.1f\n", name, document->size, mine * 1e6,
-           size / mine / 1e6, other * 1e6, size / other / 1e6, other / mine);
+    printf("%-34s %8zu B  ours %8.2f us %7.0f MB/s   json-c %8.2f us %6.0f MB/s   x%.1f\n", name, document->size,
+           mine * 1e6, size / mine / 1e6, other * 1e6, size / other / 1e6, other / mine);
     buf_clear(document);
 }
 
 static void measure_key(struct json *json, struct digest *digest, const char *name, struct buf *document)
 {
     CHECK(json_scan(json, buf_view(document), NULL) == AIC_OK);
-    struct key_request request = {.ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .options = json, .options_token = 0};
+    struct key_request request = {
+        .ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .options = json, .options_token = 0};
     request.text.plain = AIC_LITERAL("What is a cache?");
     struct buf shape;
     aic_key key;

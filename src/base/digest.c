@@ -10,9 +10,10 @@
 #include <sys/random.h>
 
 /*
- * HMAC is SHA-256 twice, each time after one block made from the secret. Both states behind that block are made once per secret; a message copies them. The
- * contexts of ended messages wait in a short list, because making one costs as much as hashing 500 bytes. Small pieces gather in the
- * message before they reach OpenSSL, whose per-call cost is that of hashing 30 bytes.
+ * HMAC is SHA-256 twice, each time after one block made from the secret. Both states behind that block are made once
+ * per secret; a message copies them. The contexts of ended messages wait in a short list, because making one costs as
+ * much as hashing 500 bytes. Small pieces gather in the message before they reach OpenSSL, whose per-call cost is that
+ * of hashing 30 bytes.
  */
 
 enum { BLOCK_BYTES = 64, IDLE_MAX = 32, GATHER_BYTES = 512, SECRET_MIN = 16 };
@@ -29,8 +30,8 @@ struct digest_message {
 struct digest {
     struct mem *mem;
     EVP_MD *algorithm;
-    EVP_MD_CTX *inner; /* fed with secret ^ ipad */
-    EVP_MD_CTX *outer; /* fed with secret ^ opad */
+    EVP_MD_CTX *inner;    /* fed with secret ^ ipad */
+    EVP_MD_CTX *outer;    /* fed with secret ^ opad */
     pthread_mutex_t lock; /* protects idle and idle_count; taken alone */
     struct digest_message *idle;
     unsigned idle_count;
@@ -46,8 +47,8 @@ static EVP_MD_CTX *pad_context(EVP_MD *algorithm, const uint8_t key[BLOCK_BYTES]
     uint8_t block[BLOCK_BYTES];
     for (size_t i = 0; i < BLOCK_BYTES; i++) block[i] = (uint8_t)(key[i] ^ pad);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (context != NULL && (EVP_DigestInit_ex2(context, algorithm, NULL) != 1 ||
-                            EVP_DigestUpdate(context, block, sizeof block) != 1)) {
+    if (context != NULL &&
+        (EVP_DigestInit_ex2(context, algorithm, NULL) != 1 || EVP_DigestUpdate(context, block, sizeof block) != 1)) {
         EVP_MD_CTX_free(context);
         context = NULL;
     }

@@ -1,8 +1,8 @@
 /*
  * digest.h - HMAC-SHA-256 fed in pieces, SHA-256 at once, and comparison in constant time, over OpenSSL 3.
  *
- * The algorithm is fetched once per `struct digest` (fetching per call costs more than hashing a short request). A keyed context
- * is made once per secret and copied per message.
+ * The algorithm is fetched once per `struct digest` (fetching per call costs more than hashing a short request). A
+ * keyed context is made once per secret and copied per message.
  */
 #ifndef BASE_DIGEST_H
 #define BASE_DIGEST_H
@@ -12,7 +12,8 @@
 struct digest;         /* one secret; any thread may call any function with it */
 struct digest_message; /* one message under way; one thread at a time */
 
-/* secret_size >= 16, or AIC_INVALID. Only states derived from the secret are kept, and cleansed on destroy. AIC_NO_MEMORY. */
+/* secret_size >= 16, or AIC_INVALID. Only states derived from the secret are kept, and cleansed on destroy.
+ * AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status digest_create(struct mem *mem, const void *secret, size_t secret_size, struct digest **out);
 void digest_destroy(struct digest **digest);
 

@@ -7,9 +7,9 @@
 #include <string.h>
 
 /*
- * The scanner. A loop over six expectations instead of recursion: depth costs no C stack, and each state says what it accepts, which is
- * also the sentence of its refusal. Strings carry nearly all bytes of a request; they are crossed 16 bytes at a time (utf8_plain_end).
- * Duplicate names are found when an object closes (json_order.c).
+ * The scanner. A loop over six expectations instead of recursion: depth costs no C stack, and each state says what it
+ * accepts, which is also the sentence of its refusal. Strings carry nearly all bytes of a request; they are crossed 16
+ * bytes at a time (utf8_plain_end). Duplicate names are found when an object closes (json_order.c).
  */
 
 enum { TEXT_MAX = 0x7fffffff, FIRST_CAPACITY = 64, NAMES_COMPARED_IN_PAIRS = 8 };
@@ -52,8 +52,7 @@ static aic_status grow(struct scan *scan)
     uint32_t capacity = json->capacity == 0 ? FIRST_CAPACITY : json->capacity + json->capacity / 2;
     struct json_token *tokens = mem_realloc(json->mem, json->owner, json->tokens, json->capacity * sizeof *tokens,
                                             capacity * sizeof *tokens);
-    if (tokens == NULL)
-        return error_set(scan->error, AIC_NO_MEMORY, NULL, "not enough memory to read the JSON text");
+    if (tokens == NULL) return error_set(scan->error, AIC_NO_MEMORY, NULL, "not enough memory to read the JSON text");
     json->tokens = tokens;
     json->capacity = capacity;
     return AIC_OK;
@@ -206,23 +205,14 @@ static aic_status scan_value(struct scan *scan, enum expectation *expect)
     if (scan->json->count == scan->json->capacity) TRY(grow(scan));
     if (scan->at == scan->end) return refuse(scan, "a value");
     switch (*scan->at) {
-    case '"':
-        return scan_string(scan);
-    case '{':
-        *expect = EXPECT_FIRST_NAME;
-        return open_container(scan, JSON_OBJECT);
-    case '[':
-        *expect = EXPECT_FIRST_ELEMENT;
-        return open_container(scan, JSON_ARRAY);
-    case 't':
-        return scan_word(scan, JSON_TRUE, "true", 4);
-    case 'f':
-        return scan_word(scan, JSON_FALSE, "false", 5);
+    case '"': return scan_string(scan);
+    case '{': *expect = EXPECT_FIRST_NAME; return open_container(scan, JSON_OBJECT);
+    case '[': *expect = EXPECT_FIRST_ELEMENT; return open_container(scan, JSON_ARRAY);
+    case 't': return scan_word(scan, JSON_TRUE, "true", 4);
+    case 'f': return scan_word(scan, JSON_FALSE, "false", 5);
     case '-':
-    case '0' ... '9':
-        return scan_number(scan);
-    default:
-        return scan_word(scan, JSON_NULL, "null", 4);
+    case '0' ... '9': return scan_number(scan);
+    default: return scan_word(scan, JSON_NULL, "null", 4);
     }
 }
 
@@ -240,7 +230,8 @@ static aic_status scan_name(struct scan *scan, enum expectation *expect)
 
 static aic_status refuse_duplicate(const struct scan *scan, uint32_t name)
 {
-    return error_set(scan->error, AIC_INVALID, NULL, "not acceptable JSON: the member named at byte %u repeats a name of its object",
+    return error_set(scan->error, AIC_INVALID, NULL,
+                     "not acceptable JSON: the member named at byte %u repeats a name of its object",
                      scan->json->tokens[name].start - 1);
 }
 
@@ -263,8 +254,7 @@ static aic_status check_names(const struct scan *scan, uint32_t object)
     if (scan->json->tokens[object].members <= NAMES_COMPARED_IN_PAIRS) return check_few_names(scan, object);
     uint32_t duplicate = UINT32_MAX;
     aic_status status = json_find_duplicate(scan->json, object, &duplicate);
-    if (status == AIC_NO_MEMORY)
-        return error_set(scan->error, status, NULL, "not enough memory to read the JSON text");
+    if (status == AIC_NO_MEMORY) return error_set(scan->error, status, NULL, "not enough memory to read the JSON text");
     return duplicate != UINT32_MAX ? refuse_duplicate(scan, duplicate) : AIC_OK;
 }
 
@@ -314,15 +304,11 @@ static aic_status scan_step(struct scan *scan, enum expectation *expect)
 {
     skip_space(scan);
     switch (*expect) {
-    case EXPECT_VALUE:
-        return scan_value(scan, expect);
+    case EXPECT_VALUE: return scan_value(scan, expect);
     case EXPECT_FIRST_ELEMENT:
-    case EXPECT_FIRST_NAME:
-        return scan_first(scan, expect);
-    case EXPECT_NAME:
-        return scan_name(scan, expect);
-    default:
-        return scan_more(scan, expect);
+    case EXPECT_FIRST_NAME: return scan_first(scan, expect);
+    case EXPECT_NAME: return scan_name(scan, expect);
+    default: return scan_more(scan, expect);
     }
 }
 

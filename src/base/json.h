@@ -1,11 +1,13 @@
 /*
  * json.h - a strict JSON scanner for the request path, and a writer.
  *
- * The scanner makes one pass over borrowed text, validates everything (grammar of RFC 8259, UTF-8, surrogates, duplicate members, depth, one value only) and
- * yields tokens as spans of the source: nothing is copied, numbers keep their source text. Tokens lie in one array in document order; a container's
- * token knows where its subtree ends, so skipping is O(1). The array belongs to the caller's struct and is reused from document to document.
+ * The scanner makes one pass over borrowed text, validates everything (grammar of RFC 8259, UTF-8, surrogates,
+ * duplicate members, depth, one value only) and yields tokens as spans of the source: nothing is copied, numbers keep
+ * their source text. Tokens lie in one array in document order; a container's token knows where its subtree ends, so
+ * skipping is O(1). The array belongs to the caller's struct and is reused from document to document.
  *
- * Why not a library: see docs/decisions/ (json-c cannot refuse duplicates and clips integers; a stored answer must be the very bytes that came).
+ * Why not a library: see docs/decisions/ (json-c cannot refuse duplicates and clips integers; a stored answer must be
+ * the very bytes that came).
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -24,7 +26,8 @@ struct json_token {
     uint32_t next;    /* index of the first token after this subtree */
     uint32_t members; /* of a container: members or elements */
 };
-_Static_assert(sizeof(struct json_token) == 20, "a token is 20 bytes: 10 MB of nothing but small numbers make 100 MB of tokens");
+_Static_assert(sizeof(struct json_token) == 20,
+               "a token is 20 bytes: 10 MB of nothing but small numbers make 100 MB of tokens");
 /* An object's members come as pairs: a JSON_STRING token (the name), then the value's subtree. */
 
 struct json {
@@ -40,7 +43,8 @@ void json_init(struct json *json, struct mem *mem, enum mem_owner owner);
 void json_fini(struct json *json);
 
 /*
- * Scans `text` (at most 2 GiB), which stays as it is and in place as long as tokens are read. AIC_OK: tokens[0] is the value. AIC_INVALID with a message that names the byte offset and what was expected
+ * Scans `text` (at most 2 GiB), which stays as it is and in place as long as tokens are read. AIC_OK: tokens[0] is the
+ * value. AIC_INVALID with a message that names the byte offset and what was expected
  * ("field" is empty), AIC_TOO_LARGE, AIC_NO_MEMORY. Duplicate members are compared after unescaping.
  */
 AIC_MUST_CHECK aic_status json_scan(struct json *json, aic_view text, aic_error *error);
@@ -67,26 +71,28 @@ bool json_same_names(const struct json *json, uint32_t a, uint32_t b);
 /* The first bytes of a string token, unescaped; returns how many were written, at most `max`. */
 size_t json_unescape_front(const struct json *json, uint32_t token, uint8_t *out, size_t max);
 /*
- * Orders an object's members by unescaped name. `cells` has room for twice as many cells as members; afterwards the lower 32 bits of the first half are the
- * tokens of the names in order. O(n log n), whatever the names are.
+ * Orders an object's members by unescaped name. `cells` has room for twice as many cells as members; afterwards the
+ * lower 32 bits of the first half are the tokens of the names in order. O(n log n), whatever the names are.
  */
 void json_order_members(const struct json *json, uint32_t object, uint64_t *cells);
-/* A name that occurs twice: AIC_OK and the later one's token, AIC_MISS when there is none, AIC_NO_MEMORY. O(n log n). json_scan() refuses such objects by it. */
+/* A name that occurs twice: AIC_OK and the later one's token, AIC_MISS when there is none, AIC_NO_MEMORY. O(n log n).
+ * json_scan() refuses such objects by it. */
 AIC_MUST_CHECK aic_status json_find_duplicate(const struct json *json, uint32_t object, uint32_t *out);
 
 /*
- * A number in normal form, of any precision: +-digits * 10^exponent, where the digits (an integer) neither begin nor end with 0. Zero has no digits, no sign
- * and exponent 0. Two numbers are equal exactly when their normal forms are.
+ * A number in normal form, of any precision: +-digits * 10^exponent, where the digits (an integer) neither begin nor
+ * end with 0. Zero has no digits, no sign and exponent 0. Two numbers are equal exactly when their normal forms are.
  */
 struct json_decimal {
     bool negative;
-    aic_view digits;  /* borrowed source text; one '.' may lie between two digits and does not count */
-    size_t count;     /* digits without the point */
+    aic_view digits; /* borrowed source text; one '.' may lie between two digits and does not count */
+    size_t count;    /* digits without the point */
     int64_t exponent;
 };
 /* AIC_INVALID when the exponent does not fit 64 bits. */
 AIC_MUST_CHECK aic_status json_decimal(const struct json *json, uint32_t token, struct json_decimal *out);
-/* The number as an integer: AIC_OK, or AIC_INVALID when it has a fraction or does not fit ("1.0" and "1e2" are integers). */
+/* The number as an integer: AIC_OK, or AIC_INVALID when it has a fraction or does not fit ("1.0" and "1e2" are
+ * integers). */
 AIC_MUST_CHECK aic_status json_integer(const struct json *json, uint32_t token, int64_t *out);
 /* The nearest double, whatever the locale; AIC_INVALID when it is too large for one. */
 AIC_MUST_CHECK aic_status json_double(const struct json *json, uint32_t token, double *out);
@@ -109,8 +115,8 @@ struct json_writer {
 };
 void json_writer_init(struct json_writer *writer, struct buf *out);
 void json_open(struct json_writer *writer, char bracket);
-void json_close(struct json_writer *writer, char bracket); /* the opening or the closing bracket: both close */
-void json_key(struct json_writer *writer, const char *name); /* a plain ASCII name that needs no escaping */
+void json_close(struct json_writer *writer, char bracket);     /* the opening or the closing bracket: both close */
+void json_key(struct json_writer *writer, const char *name);   /* a plain ASCII name that needs no escaping */
 void json_key_view(struct json_writer *writer, aic_view name); /* any name */
 void json_put_view(struct json_writer *writer, aic_view text);
 void json_put_text(struct json_writer *writer, const char *text); /* NULL becomes null */

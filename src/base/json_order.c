@@ -7,10 +7,10 @@
 #include <xxhash.h>
 
 /*
- * Members by name: their order, and the search for a name that occurs twice. Both are one merge sort over 64-bit cells: the name's token below, a
- * prefix above that decides most comparisons without touching the text. For the order the prefix is the first four bytes; for
- * duplicates, where any order will do, it is a hash. Names with the same prefix are compared themselves, so that chosen
- * collisions cost n log n comparisons like everything else.
+ * Members by name: their order, and the search for a name that occurs twice. Both are one merge sort over 64-bit cells:
+ * the name's token below, a prefix above that decides most comparisons without touching the text. For the order the
+ * prefix is the first four bytes; for duplicates, where any order will do, it is a hash. Names with the same prefix are
+ * compared themselves, so that chosen collisions cost n log n comparisons like everything else.
  */
 
 enum { HASHED_BYTES = 256, RUN = 8 };

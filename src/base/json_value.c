@@ -9,8 +9,8 @@
 #include <string.h>
 
 /*
- * Reading what the scanner found. The text was validated, so nothing here can be malformed: an escape is whole, a surrogate has its partner, a number
- * follows the grammar.
+ * Reading what the scanner found. The text was validated, so nothing here can be malformed: an escape is whole, a
+ * surrogate has its partner, a number follows the grammar.
  */
 
 enum { GATHER_BYTES = 1024 };
@@ -43,20 +43,13 @@ static size_t decode_escape(const uint8_t *at, uint8_t out[4], size_t *used)
 {
     *used = 2;
     switch (at[1]) {
-    case 'b':
-        return utf8_encode('\b', out);
-    case 'f':
-        return utf8_encode('\f', out);
-    case 'n':
-        return utf8_encode('\n', out);
-    case 'r':
-        return utf8_encode('\r', out);
-    case 't':
-        return utf8_encode('\t', out);
-    case 'u':
-        break;
-    default:
-        return utf8_encode(at[1], out); /* a quote, a backslash or a slash stand for themselves */
+    case 'b': return utf8_encode('\b', out);
+    case 'f': return utf8_encode('\f', out);
+    case 'n': return utf8_encode('\n', out);
+    case 'r': return utf8_encode('\r', out);
+    case 't': return utf8_encode('\t', out);
+    case 'u': break;
+    default: return utf8_encode(at[1], out); /* a quote, a backslash or a slash stand for themselves */
     }
     uint32_t point = unit_of(at + 2);
     *used = 6;
@@ -67,7 +60,8 @@ static size_t decode_escape(const uint8_t *at, uint8_t out[4], size_t *used)
     return utf8_encode(point, out);
 }
 
-/* Spans and decoded bytes gather here before they are given on: a text has an escape every line, and a call for each would cost more than the copy. */
+/* Spans and decoded bytes gather here before they are given on: a text has an escape every line, and a call for each
+ * would cost more than the copy. */
 struct gather {
     json_piece_fn *add;
     void *context;
@@ -259,7 +253,8 @@ static __int128 read_exponent(const char *at, const char *end)
     return negative ? -exponent : exponent;
 }
 
-/* The span of significant digits: from the first to the last that is not 0, with the point between them if it lies there. */
+/* The span of significant digits: from the first to the last that is not 0, with the point between them if it lies
+ * there. */
 static void trim_zeros(const char **first, const char **last)
 {
     while (*first < *last && (**first == '0' || **first == '.')) ++*first;
@@ -284,7 +279,8 @@ aic_status json_decimal(const struct json *json, uint32_t token, struct json_dec
     }
     decimal.digits = (aic_view){at, (size_t)(last - at)};
     decimal.count = decimal.digits.size - (point != NULL && point > at && point < last);
-    /* The value is its digits, read as an integer, times ten to the number of places from the last digit to the point. */
+    /* The value is its digits, read as an integer, times ten to the number of places from the last digit to the point.
+     */
     __int128 exponent = mark < end ? read_exponent(mark + 1, end) : 0;
     const char *unit = point != NULL ? point : mark;
     exponent += last <= unit ? unit - last : unit - last + 1;

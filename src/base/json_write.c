@@ -45,8 +45,9 @@ void json_write_string(struct buf *out, aic_view text)
 }
 
 /*
- * A decimal of at most 15 digits survives the way into a normal double and back, so that the shortest spelling is found with 15 digits if there is one of
- * that length (%g drops the zeros); else it has 16 or 17. Subnormal numbers carry fewer digits and are tried from one.
+ * A decimal of at most 15 digits survives the way into a normal double and back, so that the shortest spelling is found
+ * with 15 digits if there is one of that length (%g drops the zeros); else it has 16 or 17. Subnormal numbers carry
+ * fewer digits and are tried from one.
  */
 void json_write_double(struct buf *out, double number)
 {

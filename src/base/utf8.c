@@ -1,6 +1,5 @@
 #include "base/utf8.h"
 
-
 size_t utf8_valid_bytes(aic_view text)
 {
     if (text.size == 0) return 0;
@@ -30,7 +29,8 @@ uint64_t utf8_count(const void *bytes, size_t size)
     size_t left = size;
     for (; left >= 8; at += 8, left -= 8) {
         uint64_t word = utf8_load(at);
-        tails += ((word & ~(word << 1) & UTF8_TOPS) >> 7) * UTF8_EACH(1) >> 56; /* the product's top byte is the sum of all bytes */
+        tails += ((word & ~(word << 1) & UTF8_TOPS) >> 7) * UTF8_EACH(1) >>
+                 56; /* the product's top byte is the sum of all bytes */
     }
     for (; left > 0; at++, left--) tails += utf8_is_tail(*at);
     return size - tails;

@@ -1,7 +1,8 @@
 /*
  * utf8.h - UTF-8 as RFC 3629 defines it: no overlong forms, no surrogates, nothing above U+10FFFF.
  *
- * Pure functions; any thread. ASCII goes 16 bytes at a time where SSE2 is there and 8 at a time elsewhere.
+ * Pure functions; any thread. ASCII goes 16 bytes at a time where SSE2 is there and 8 at a time elsewhere, or with
+ * UTF8_PORTABLE defined, for which there is a test.
  */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
@@ -9,7 +10,7 @@
 #include <aicache/aicache.h>
 #include <string.h>
 
-#ifdef __SSE2__
+#if defined(__SSE2__) && !defined(UTF8_PORTABLE)
 #include <emmintrin.h>
 #endif
 
@@ -41,10 +42,11 @@ static inline bool utf8_is_plain(uint8_t byte)
     return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
-#ifndef __SSE2__
+#if !defined(__SSE2__) || defined(UTF8_PORTABLE)
 /*
- * Not 0 when some byte of the word is not plain. x - 0x20.. borrows from a byte below 0x20; a xor makes a searched byte zero, and
- * x - 0x01.. borrows from zero bytes. Borrows can also mark a neighbour, so that the caller looks at the bytes one by one then.
+ * Not 0 when some byte of the word is not plain. x - 0x20.. borrows from a byte below 0x20; a xor makes a searched byte
+ * zero, and x - 0x01.. borrows from zero bytes. Borrows can also mark a neighbour, so that the caller looks at the
+ * bytes one by one then.
  */
 static inline uint64_t utf8_word_special(uint64_t word)
 {
@@ -56,12 +58,12 @@ static inline uint64_t utf8_word_special(uint64_t word)
 #endif
 
 /*
- * The first byte from `at` that cannot be copied into a JSON string as it is: a quote, a backslash, a control character, or any byte that is not ASCII;
- * `end` when there is none.
+ * The first byte from `at` that cannot be copied into a JSON string as it is: a quote, a backslash, a control
+ * character, or any byte that is not ASCII; `end` when there is none.
  */
 static inline const uint8_t *utf8_plain_end(const uint8_t *at, const uint8_t *end)
 {
-#ifdef __SSE2__
+#if defined(__SSE2__) && !defined(UTF8_PORTABLE)
     const __m128i quote = _mm_set1_epi8('"');
     const __m128i backslash = _mm_set1_epi8('\\');
     const __m128i space = _mm_set1_epi8(0x20);
@@ -87,8 +89,8 @@ static inline bool utf8_is_tail(uint8_t byte)
 }
 
 /*
- * The length (1..4) of the valid sequence at the front of `at`, or 0 when there is none before `end`. at < end. Table 3-7 of the
- * Unicode standard: the second byte's range depends on the first.
+ * The length (1..4) of the valid sequence at the front of `at`, or 0 when there is none before `end`. at < end. Table
+ * 3-7 of the Unicode standard: the second byte's range depends on the first.
  */
 static inline size_t utf8_sequence(const uint8_t *at, const uint8_t *end)
 {

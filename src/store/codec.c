@@ -115,7 +115,8 @@ static void end_encoding(struct codec *codec, struct encoding *encoding, aic_vie
     size_t bytes = ZSTD_sizeof_CCtx(encoding->context);
     pthread_mutex_lock(&codec->lock);
     if (sample != NULL) codec_add_sample_locked(codec, encoding->group, sample);
-    if (encoding->dictionary != NULL) codec_watch_ratio_locked(encoding->group, encoding->dictionary, plain.size, stored);
+    if (encoding->dictionary != NULL)
+        codec_watch_ratio_locked(encoding->group, encoding->dictionary, plain.size, stored);
     ZSTD_CCtx *surplus = give_compressor_locked(codec, encoding->context, bytes);
     pthread_mutex_unlock(&codec->lock);
     ZSTD_freeCCtx(surplus);
@@ -127,10 +128,10 @@ static size_t compress(const struct codec *codec, const struct encoding *encodin
                        bool *no_memory)
 {
     size_t capacity = plain.size - 1;
-    size_t size = encoding->dictionary != NULL
-                      ? ZSTD_compress_usingCDict(encoding->context, room, capacity, plain.data, plain.size,
-                                                 encoding->dictionary->compress)
-                      : ZSTD_compressCCtx(encoding->context, room, capacity, plain.data, plain.size, codec->options.level);
+    size_t size = encoding->dictionary != NULL ? ZSTD_compress_usingCDict(encoding->context, room, capacity, plain.data,
+                                                                          plain.size, encoding->dictionary->compress)
+                                               : ZSTD_compressCCtx(encoding->context, room, capacity, plain.data,
+                                                                   plain.size, codec->options.level);
     *no_memory = ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation;
     return ZSTD_isError(size) ? 0 : size;
 }
@@ -228,7 +229,8 @@ static aic_status copy_plain(aic_view stored, size_t plain_size, struct buf *out
     return AIC_OK;
 }
 
-aic_status codec_decode(struct codec *codec, struct codec_form form, aic_view stored, size_t plain_size, struct buf *out)
+aic_status codec_decode(struct codec *codec, struct codec_form form, aic_view stored, size_t plain_size,
+                        struct buf *out)
 {
     aic_status status = AIC_DAMAGED;
     if (plain_size <= codec->options.max_plain_bytes)

@@ -7,7 +7,8 @@
 #include <xxhash.h>
 
 /*
- * Groups: who gets which dictionary, and when one is trained. The figures are in codec.h; those of the sample set in samples.h.
+ * Groups: who gets which dictionary, and when one is trained. The figures are in codec.h; those of the sample set in
+ * samples.h.
  */
 
 enum { GROWTH = 8, GATHER_FROM = 4 /* half of the growth: samples before that would be thinned away */ };

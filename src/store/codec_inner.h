@@ -16,11 +16,11 @@ enum {
     CODEC_GROUP_CHAINS = 256,
     CODEC_GROUPS_MAX = 1024, /* further groups are compressed without a dictionary */
     CODEC_IDLE_MAX = 16,
-    CODEC_IDLE_BYTES = 8 * 1024 * 1024,           /* a context that grew beyond this is not kept */
-    CODEC_DICTIONARY_MAX_VALUE = 128 * 1024,      /* the text of larger values soon outweighs a dictionary */
-    CODEC_SAMPLES_MAX_BYTES = 16 * 1024 * 1024,   /* of all groups together */
+    CODEC_IDLE_BYTES = 8 * 1024 * 1024,              /* a context that grew beyond this is not kept */
+    CODEC_DICTIONARY_MAX_VALUE = 128 * 1024,         /* the text of larger values soon outweighs a dictionary */
+    CODEC_SAMPLES_MAX_BYTES = 16 * 1024 * 1024,      /* of all groups together */
     CODEC_DICTIONARIES_MAX_BYTES = 64 * 1024 * 1024, /* beyond this no further group is trained */
-    CODEC_WINDOW_VALUES = 256,                    /* over which a ratio is taken */
+    CODEC_WINDOW_VALUES = 256,                       /* over which a ratio is taken */
 };
 
 /* Bytes before and after, of the last values that went through the current dictionary. */
@@ -65,7 +65,8 @@ static inline void codec_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed); /* partner: codec_stats() */
 }
 
-/* The group of this name, made when it is new; NULL when there are too many or memory is short. Groups stay until the codec goes. */
+/* The group of this name, made when it is new; NULL when there are too many or memory is short. Groups stay until the
+ * codec goes. */
 struct codec_group *codec_group_locked(struct codec *codec, aic_view name);
 /* Counts a value of the group; is it to become a sample? */
 bool codec_wants_sample_locked(struct codec *codec, struct codec_group *group, size_t value_bytes);

@@ -12,7 +12,8 @@ static bool is_dictionary(uint32_t id, aic_view bytes)
 }
 
 /*
- * The digests lie in rooms of our own: ZSTD_createCDict_advanced() of zstd 1.5.4 dereferences NULL when its allocation fails.
+ * The digests lie in rooms of our own: ZSTD_createCDict_advanced() of zstd 1.5.4 dereferences NULL when its allocation
+ * fails.
  */
 static aic_status digest(struct dictionary *made, int level)
 {

@@ -1,8 +1,9 @@
 /*
- * dictionary.h - one trained dictionary, digested for both directions, and the set of those that are known. Internal to the codec.
+ * dictionary.h - one trained dictionary, digested for both directions, and the set of those that are known. Internal to
+ * the codec.
  *
- * A dictionary is immutable but for its reference count: the set holds one reference, every call that compresses or unpacks with it holds one meanwhile.
- * The set itself is protected by the codec's lock.
+ * A dictionary is immutable but for its reference count: the set holds one reference, every call that compresses or
+ * unpacks with it holds one meanwhile. The set itself is protected by the codec's lock.
  */
 #ifndef STORE_DICTIONARY_H
 #define STORE_DICTIONARY_H
@@ -16,7 +17,7 @@ struct dictionary {
     bool encodes;            /* the newest of its group; protected by the codec's lock */
     _Atomic uint32_t references;
     size_t size;
-    void *compress_room;   /* owned; the two digests lie in them and refer to `bytes` */
+    void *compress_room; /* owned; the two digests lie in them and refer to `bytes` */
     void *decompress_room;
     size_t compress_size;
     size_t decompress_size;

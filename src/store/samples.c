@@ -114,7 +114,8 @@ static aic_status lesson_init(struct lesson *lesson, struct mem *mem, const stru
     return AIC_OK;
 }
 
-/* The bytes of the held back samples, compressed with `dictionary` or, for NULL, without one. 0 when a compression fails. */
+/* The bytes of the held back samples, compressed with `dictionary` or, for NULL, without one. 0 when a compression
+ * fails. */
 static size_t judged_bytes(const struct samples *samples, ZSTD_CCtx *context, char *room, size_t capacity, int level,
                            const struct dictionary *dictionary)
 {
@@ -122,9 +123,10 @@ static size_t judged_bytes(const struct samples *samples, ZSTD_CCtx *context, ch
     size_t index = 0;
     for (const struct sample *sample = samples->first; sample != NULL; sample = sample->next, index++) {
         if (!is_held_back(index)) continue;
-        size_t size = dictionary != NULL ? ZSTD_compress_usingCDict(context, room, capacity, sample->bytes,
-                                                                    sample->size, dictionary->compress)
-                                         : ZSTD_compressCCtx(context, room, capacity, sample->bytes, sample->size, level);
+        size_t size = dictionary != NULL
+                          ? ZSTD_compress_usingCDict(context, room, capacity, sample->bytes, sample->size,
+                                                     dictionary->compress)
+                          : ZSTD_compressCCtx(context, room, capacity, sample->bytes, sample->size, level);
         if (ZSTD_isError(size)) return 0;
         total += size;
     }

@@ -1,8 +1,10 @@
 /*
- * samples.h - what a group's dictionary is trained from: the fronts of some of its values, and the training itself. Internal to the codec.
+ * samples.h - what a group's dictionary is trained from: the fronts of some of its values, and the training itself.
+ * Internal to the codec.
  *
- * Every `stride`-th value is taken. When the bound is reached, every other sample goes and the stride doubles, so that what remains is
- * spread evenly over everything that came, in bounded memory. The set is protected by the codec's lock; training works on a set of its own.
+ * Every `stride`-th value is taken. When the bound is reached, every other sample goes and the stride doubles, so that
+ * what remains is spread evenly over everything that came, in bounded memory. The set is protected by the codec's lock;
+ * training works on a set of its own.
  */
 #ifndef STORE_SAMPLES_H
 #define STORE_SAMPLES_H
@@ -10,8 +12,8 @@
 #include "store/dictionary.h"
 
 /*
- * A dictionary helps the first kilobytes of a value, so its front is enough. Measured with made-up answers (bench/codec): 300 samples give x2.69, 1000 and
- * 16 000 give x2.70.
+ * A dictionary helps the first kilobytes of a value, so its front is enough. Measured with made-up answers
+ * (bench/codec): 300 samples give x2.69, 1000 and 16 000 give x2.70.
  */
 enum {
     SAMPLE_MAX_BYTES = 8 * 1024,
@@ -46,8 +48,9 @@ bool samples_are_enough(const struct samples *samples);
 void samples_clear(struct samples *samples, struct mem *mem);
 
 /*
- * Trains a dictionary from a set that nobody else uses; *out gets one reference. AIC_MISS when it is not worth having: nothing in common, or less than 3 % better
- * than `current` (NULL: than none) on samples that were held back. AIC_NO_MEMORY. Takes up to a second.
+ * Trains a dictionary from a set that nobody else uses; *out gets one reference. AIC_MISS when it is not worth having:
+ * nothing in common, or less than 3 % better than `current` (NULL: than none) on samples that were held back.
+ * AIC_NO_MEMORY. Takes up to a second.
  */
 AIC_MUST_CHECK aic_status samples_train(const struct samples *samples, struct mem *mem, int level, uint32_t id,
                                         const struct dictionary *current, struct dictionary **out);

@@ -1,5 +1,6 @@
 /*
- * zstd_mem.h - zstd's contexts and digested dictionaries on accounted memory. zstd releases without a size, so each block carries its own in front.
+ * zstd_mem.h - zstd's contexts and digested dictionaries on accounted memory. zstd releases without a size, so each
+ * block carries its own in front.
  */
 #ifndef STORE_ZSTD_MEM_H
 #define STORE_ZSTD_MEM_H

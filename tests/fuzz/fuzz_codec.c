@@ -1,5 +1,6 @@
 /*
- * fuzz_codec.c - any bytes as a stored value, with and without a dictionary; any bytes as a value, which come back as they were; any bytes as a dictionary.
+ * fuzz_codec.c - any bytes as a stored value, with and without a dictionary; any bytes as a value, which come back as
+ * they were; any bytes as a dictionary.
  *
  * The first byte chooses, two more say the plain size; the rest are the bytes.
  */
@@ -83,20 +84,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t plain_size = (size_t)data[1] | (size_t)data[2] << 8;
     aic_view bytes = {(const char *)data + 3, size - 3};
     switch (data[0] % 5) {
-    case 0:
-        try_decode((struct codec_form){.compressed = true}, bytes, plain_size);
-        break;
-    case 1:
-        try_decode((struct codec_form){.compressed = true, .dictionary_id = 1}, bytes, plain_size);
-        break;
-    case 2:
-        try_decode((struct codec_form){.compressed = data[0] & 0x80, .dictionary_id = 2}, bytes, plain_size);
-        break;
-    case 3:
-        try_round_trip(bytes, plain_size % 2 == 0 ? AIC_LITERAL("g") : AIC_LITERAL("h"));
-        break;
-    default:
-        try_dictionary(bytes);
+    case 0: try_decode((struct codec_form){.compressed = true}, bytes, plain_size); break;
+    case 1: try_decode((struct codec_form){.compressed = true, .dictionary_id = 1}, bytes, plain_size); break;
+    case 2: try_decode((struct codec_form){.compressed = data[0] & 0x80, .dictionary_id = 2}, bytes, plain_size); break;
+    case 3: try_round_trip(bytes, plain_size % 2 == 0 ? AIC_LITERAL("g") : AIC_LITERAL("h")); break;
+    default: try_dictionary(bytes);
     }
     return 0;
 }

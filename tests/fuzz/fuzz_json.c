@@ -1,6 +1,7 @@
 /*
- * fuzz_json.c - the scanner on any bytes. What it accepts, json-c accepts too and reads alike; its tokens cover the text as they say; every string can be written
- * and read again. (What it refuses is compared with Python's parser in tests/unit/cache/json_oracle_test.py, because json-c accepts more than JSON.)
+ * fuzz_json.c - the scanner on any bytes. What it accepts, json-c accepts too and reads alike; its tokens cover the
+ * text as they say; every string can be written and read again. (What it refuses is compared with Python's parser in
+ * tests/unit/cache/json_oracle_test.py, because json-c accepts more than JSON.)
  */
 #include "base/check.h"
 #include "base/json.h"
@@ -77,19 +78,17 @@ static void compare(const struct json *json, uint32_t token, const json_object *
     const struct json_token *is = &json->tokens[token];
     CHECK((size_t)is->start + is->size <= json->text.size && is->next <= json->count && is->next > token);
     switch ((enum json_kind)is->type) {
-    case JSON_NULL:
-        CHECK(other == NULL);
-        break;
+    case JSON_NULL: CHECK(other == NULL); break;
     case JSON_FALSE:
     case JSON_TRUE:
-        CHECK(json_object_is_type(other, json_type_boolean) && json_object_get_boolean(other) == (is->type == JSON_TRUE));
+        CHECK(json_object_is_type(other, json_type_boolean) &&
+              json_object_get_boolean(other) == (is->type == JSON_TRUE));
         break;
-    case JSON_NUMBER:
-        compare_number(json, token, other);
-        break;
+    case JSON_NUMBER: compare_number(json, token, other); break;
     case JSON_STRING:
         CHECK(json_object_is_type(other, json_type_string));
-        compare_string(json, token, json_object_get_string((json_object *)(uintptr_t)other), (size_t)json_object_get_string_len(other));
+        compare_string(json, token, json_object_get_string((json_object *)(uintptr_t)other),
+                       (size_t)json_object_get_string_len(other));
         break;
     case JSON_ARRAY: {
         CHECK(json_object_is_type(other, json_type_array) && is->members == json_object_array_length(other));
@@ -99,9 +98,7 @@ static void compare(const struct json *json, uint32_t token, const json_object *
         CHECK(element == is->next);
         break;
     }
-    case JSON_OBJECT:
-        compare_members(json, token, other);
-        break;
+    case JSON_OBJECT: compare_members(json, token, other); break;
     }
 }
 

@@ -1,6 +1,7 @@
 /*
- * fuzz_key.c - the canonical form of any options. It can be read back: what is read, written as JSON with its members in reverse, has the same form and the same
- * key. So nothing of a request is lost in its form, and no other spelling of the same request has another one.
+ * fuzz_key.c - the canonical form of any options. It can be read back: what is read, written as JSON with its members
+ * in reverse, has the same form and the same key. So nothing of a request is lost in its form, and no other spelling of
+ * the same request has another one.
  */
 #include "base/check.h"
 #include "base/utf8.h"
@@ -57,12 +58,8 @@ static void write_value(const char *at, struct buf *out)
     switch (letter) {
     case 'n':
     case 't':
-    case 'f':
-        buf_append_text(out, letter == 'n' ? "null" : letter == 't' ? "true" : "false");
-        break;
-    case 'd':
-        buf_append(out, at + 1, (size_t)(strchr(at, ';') - at - 1));
-        break;
+    case 'f': buf_append_text(out, letter == 'n' ? "null" : letter == 't' ? "true" : "false"); break;
+    case 'd': buf_append(out, at + 1, (size_t)(strchr(at, ';') - at - 1)); break;
     case 's':
         count = take_count(&at);
         json_write_string(out, (aic_view){at, count});
@@ -87,8 +84,10 @@ static void write_value(const char *at, struct buf *out)
 
 static struct key_request request_of(const struct json *options)
 {
-    return (struct key_request){.ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"),
-                                .text = {.plain = AIC_LITERAL("t")}, .options = options};
+    return (struct key_request){.ns = AIC_LITERAL("default"),
+                                .operation = AIC_LITERAL("qa"),
+                                .text = {.plain = AIC_LITERAL("t")},
+                                .options = options};
 }
 
 static void check_form(const struct json *options, const struct buf *form)

@@ -1,6 +1,7 @@
 /*
- * fuzz_record.c - any bytes as a record. They are read within their bounds; and since each record has one spelling, what is read and written again are the same
- * bytes. The checksum is set right first, so that the fuzzer comes behind it.
+ * fuzz_record.c - any bytes as a record. They are read within their bounds; and since each record has one spelling,
+ * what is read and written again are the same bytes. The checksum is set right first, so that the fuzzer comes behind
+ * it.
  */
 #include "base/check.h"
 #include "cache/record.h"

@@ -1,11 +1,13 @@
 /*
- * test_mem.h - an allocator for tests that counts what is out, remembers the most that ever was, and can refuse the n-th request.
+ * test_mem.h - an allocator for tests that counts what is out, remembers the most that ever was, and can refuse the
+ * n-th request.
  *
  *   struct test_mem test; test_mem_init(&test, TEST_MEM_NEVER);
  *   ... use &test.mem ...
  *   test_mem_fini(&test); // CHECKs that everything came back
  *
- * A sweep runs the same work with n = 0, 1, 2 ... until nothing was refused: see TEST_MEM_SWEEP. Any thread may allocate.
+ * A sweep runs the same work with n = 0, 1, 2 ... until nothing was refused: see TEST_MEM_SWEEP. Any thread may
+ * allocate.
  */
 #ifndef TESTS_TEST_MEM_H
 #define TESTS_TEST_MEM_H
@@ -61,13 +63,13 @@ static inline void test_mem_fini(struct test_mem *test)
 }
 
 /* Runs `body` (which sees `test`) with the first request refused, then the second, and so on until none is. */
-#define TEST_MEM_SWEEP(test, body)                                                                                 \
-    for (int64_t refuse_ = 0, again_ = 1; again_; refuse_++) {                                                     \
-        struct test_mem test;                                                                                      \
-        test_mem_init(&test, refuse_);                                                                             \
-        body;                                                                                                      \
-        again_ = test_mem_refused(&test);                                                                          \
-        test_mem_fini(&test);                                                                                      \
+#define TEST_MEM_SWEEP(test, body)                                                                                     \
+    for (int64_t refuse_ = 0, again_ = 1; again_; refuse_++) {                                                         \
+        struct test_mem test;                                                                                          \
+        test_mem_init(&test, refuse_);                                                                                 \
+        body;                                                                                                          \
+        again_ = test_mem_refused(&test);                                                                              \
+        test_mem_fini(&test);                                                                                          \
     }
 
 #endif

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static void digest_of(struct mem *mem, const void *secret, size_t secret_size, const void *text, size_t size,
@@ -217,9 +218,9 @@ static void test_key_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rfc_4231),  cmocka_unit_test(test_short_secret),     cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_threads),          cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_sha256),    cmocka_unit_test(test_equal_and_random), cmocka_unit_test(test_key_text),
+        cmocka_unit_test(test_rfc_4231), cmocka_unit_test(test_short_secret),     cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_cancel),   cmocka_unit_test(test_threads),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_sha256),   cmocka_unit_test(test_equal_and_random), cmocka_unit_test(test_key_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
 #include <cmocka.h>
 
 static struct test_mem test;
@@ -51,9 +52,32 @@ static void test_accepts(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "null", " true ", "\t\r\n false", "0", "-0", "-0.0e-0", "1e5", "1E+5", "123456789012345678901234567890", "0.1", "\"\"", "\"a\"", "[]",
-        "{}", "[ ]", "{ }", "[1,2,[3],{\"a\":{}}]", "{\"\":1}", "{\"a\":1,\"A\":2,\"a \":3}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"",
-        "\"\\ud83d\\ude00\"", "\"\\u0000\"", "\"\x7f\"", "\"\xf4\x8f\xbf\xbf\"", "[[[[[[[[]]]]]]]]", "[null,true,false]",
+        "null",
+        " true ",
+        "\t\r\n false",
+        "0",
+        "-0",
+        "-0.0e-0",
+        "1e5",
+        "1E+5",
+        "123456789012345678901234567890",
+        "0.1",
+        "\"\"",
+        "\"a\"",
+        "[]",
+        "{}",
+        "[ ]",
+        "{ }",
+        "[1,2,[3],{\"a\":{}}]",
+        "{\"\":1}",
+        "{\"a\":1,\"A\":2,\"a \":3}",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\u0000\"",
+        "\"\x7f\"",
+        "\"\xf4\x8f\xbf\xbf\"",
+        "[[[[[[[[]]]]]]]]",
+        "[null,true,false]",
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) accept(good[i]);
 }
@@ -138,7 +162,8 @@ static void test_refuses(void **state)
 static void test_every_prefix(void **state)
 {
     (void)state;
-    static const char whole[] = "{\"name\":[1,-2.5e+3,true,false,null,\"text \\u00e4 \\ud83d\\ude00 \xe2\x82\xac \"],\"o\":{\"k\":\"\"}}";
+    static const char whole[] =
+        "{\"name\":[1,-2.5e+3,true,false,null,\"text \\u00e4 \\ud83d\\ude00 \xe2\x82\xac \"],\"o\":{\"k\":\"\"}}";
     for (size_t size = 0; size < sizeof whole - 1; size++) {
         char *copy = malloc(size + 1);
         assert_non_null(copy);
@@ -179,15 +204,16 @@ static void test_tokens(void **state)
     (void)state;
     accept(" {\"a\" : [1, {\"b\\n\":null}], \"c\":\"x\"} ");
     static const struct json_token expected[] = {
-        {JSON_OBJECT, false, 1, 34, 9, 2}, {JSON_STRING, false, 3, 1, 2, 0}, {JSON_ARRAY, false, 8, 17, 7, 2},
+        {JSON_OBJECT, false, 1, 34, 9, 2}, {JSON_STRING, false, 3, 1, 2, 0},   {JSON_ARRAY, false, 8, 17, 7, 2},
         {JSON_NUMBER, false, 9, 1, 4, 0},  {JSON_OBJECT, false, 12, 12, 7, 1}, {JSON_STRING, true, 14, 3, 6, 0},
-        {JSON_NULL, false, 19, 4, 7, 0},   {JSON_STRING, false, 28, 1, 8, 0}, {JSON_STRING, false, 32, 1, 9, 0},
+        {JSON_NULL, false, 19, 4, 7, 0},   {JSON_STRING, false, 28, 1, 8, 0},  {JSON_STRING, false, 32, 1, 9, 0},
     };
     assert_int_equal(json.count, COUNT_OF(expected));
     for (uint32_t i = 0; i < json.count; i++) {
         const struct json_token *token = &json.tokens[i];
-        if (token->type != expected[i].type || token->escaped != expected[i].escaped || token->start != expected[i].start ||
-            token->size != expected[i].size || token->next != expected[i].next || token->members != expected[i].members)
+        if (token->type != expected[i].type || token->escaped != expected[i].escaped ||
+            token->start != expected[i].start || token->size != expected[i].size || token->next != expected[i].next ||
+            token->members != expected[i].members)
             fail_msg("token %u: type %u escaped %d start %u size %u next %u members %u", i, token->type, token->escaped,
                      token->start, token->size, token->next, token->members);
     }
@@ -248,7 +274,8 @@ static void test_many_members(void **state)
 static void test_order(void **state)
 {
     (void)state;
-    accept("{\"b\":0,\"\":1,\"ab\":2,\"\\u0061\":3,\"a\\u0000\":4,\"\xc3\xa4\":5,\"\\ud83d\\ude00\":6,\"\\uffff\":7,\"aaaab\":8,\"aaaaa\":9,\"B\":10}");
+    accept(
+        "{\"b\":0,\"\":1,\"ab\":2,\"\\u0061\":3,\"a\\u0000\":4,\"\xc3\xa4\":5,\"\\ud83d\\ude00\":6,\"\\uffff\":7,\"aaaab\":8,\"aaaaa\":9,\"B\":10}");
     static const int expected[] = {1, 10, 3, 4, 9, 8, 2, 0, 5, 7, 6};
     uint64_t cells[2 * COUNT_OF(expected)];
     json_order_members(&json, 0, cells);
@@ -266,18 +293,33 @@ static void test_integers(void **state)
         const char *text;
         int64_t number;
     } good[] = {
-        {"0", 0}, {"-0", 0}, {"0.000", 0}, {"0e99999999999999999999", 0}, {"1", 1}, {"1.0", 1}, {"1e2", 100}, {"100e-2", 1}, {"0.01e2", 1},
-        {"12.50e1", 125}, {"-7", -7}, {"9223372036854775807", INT64_MAX}, {"-9223372036854775808", INT64_MIN},
-        {"922337203685477580.7e1", INT64_MAX}, {"9007199254740993", 9007199254740993}, {"1e18", 1000000000000000000},
-        {"1e00000000000000000000000002", 100}, {"1000000000000000000000e-3", 1000000000000000000},
+        {"0", 0},
+        {"-0", 0},
+        {"0.000", 0},
+        {"0e99999999999999999999", 0},
+        {"1", 1},
+        {"1.0", 1},
+        {"1e2", 100},
+        {"100e-2", 1},
+        {"0.01e2", 1},
+        {"12.50e1", 125},
+        {"-7", -7},
+        {"9223372036854775807", INT64_MAX},
+        {"-9223372036854775808", INT64_MIN},
+        {"922337203685477580.7e1", INT64_MAX},
+        {"9007199254740993", 9007199254740993},
+        {"1e18", 1000000000000000000},
+        {"1e00000000000000000000000002", 100},
+        {"1000000000000000000000e-3", 1000000000000000000},
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         int64_t number = 42;
         accept(good[i].text);
         if (json_integer(&json, 0, &number) != AIC_OK || number != good[i].number) fail_msg("%s", good[i].text);
     }
-    static const char *const bad[] = {"0.5", "1e-1", "9223372036854775808", "-9223372036854775809", "1e19", "1e300", "1e99999999999999999999",
-                                      "123456789012345678901", "1.5e0"};
+    static const char *const bad[] = {"0.5",  "1e-1",  "9223372036854775808",    "-9223372036854775809",
+                                      "1e19", "1e300", "1e99999999999999999999", "123456789012345678901",
+                                      "1.5e0"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         int64_t number = 42;
         accept(bad[i]);
@@ -318,7 +360,8 @@ static void test_decimals(void **state)
     check_decimal("1e-9223372036854775808", false, "1", 1, INT64_MIN);
     struct json_decimal decimal;
     static const char *const far[] = {"1e9223372036854775808", "10e9223372036854775807", "1e-9223372036854775809",
-                                      "0.1e-9223372036854775808", "1e99999999999999999999999999999999999999999999999999"};
+                                      "0.1e-9223372036854775808",
+                                      "1e99999999999999999999999999999999999999999999999999"};
     for (size_t i = 0; i < COUNT_OF(far); i++) {
         accept(far[i]);
         assert_int_equal(json_decimal(&json, 0, &decimal), AIC_INVALID);
@@ -332,8 +375,17 @@ static void test_doubles(void **state)
         const char *text;
         double number;
     } good[] = {
-        {"0", 0}, {"-0", 0}, {"0.1", 0.1}, {"-1.5e3", -1500}, {"1e308", 1e308}, {"5e-324", 5e-324}, {"1e-400", 0}, {"1e-99999999999", 0},
-        {"9007199254740993", 9007199254740992.0}, {"1.7976931348623157e308", 1.7976931348623157e308}, {"123456789.125", 123456789.125},
+        {"0", 0},
+        {"-0", 0},
+        {"0.1", 0.1},
+        {"-1.5e3", -1500},
+        {"1e308", 1e308},
+        {"5e-324", 5e-324},
+        {"1e-400", 0},
+        {"1e-99999999999", 0},
+        {"9007199254740993", 9007199254740992.0},
+        {"1.7976931348623157e308", 1.7976931348623157e308},
+        {"123456789.125", 123456789.125},
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         double number = 42;
@@ -362,7 +414,8 @@ static void test_no_memory(void **state)
     char text[4000];
     size_t size = 0;
     size += (size_t)snprintf(text, sizeof text, "{");
-    for (int i = 0; i < 200; i++) size += (size_t)snprintf(text + size, sizeof text - size, "%s\"m%d\":[%d]", i > 0 ? "," : "", i, i);
+    for (int i = 0; i < 200; i++)
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s\"m%d\":[%d]", i > 0 ? "," : "", i, i);
     size += (size_t)snprintf(text + size, sizeof text - size, "}");
     TEST_MEM_SWEEP(sweep, {
         struct json scanned;

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static struct test_mem test;
@@ -89,10 +90,22 @@ static void test_doubles(void **state)
         double number;
         const char *text;
     } cases[] = {
-        {0, "0"}, {1, "1"}, {-1.5, "-1.5"}, {0.1, "0.1"}, {100, "100"}, {1e100, "1e+100"}, {5e-324, "5e-324"}, {1.0 / 3, "0.3333333333333333"},
-        {0.1 + 0.2, "0.30000000000000004"}, {1.7976931348623157e308, "1.7976931348623157e+308"}, {123456789.125, "123456789.125"},
-        {2.2250738585072014e-308, "2.2250738585072014e-308"}, {33.33333333333333, "33.33333333333333"}, {NAN, "null"},
-        {INFINITY, "null"}, {-INFINITY, "null"},
+        {0, "0"},
+        {1, "1"},
+        {-1.5, "-1.5"},
+        {0.1, "0.1"},
+        {100, "100"},
+        {1e100, "1e+100"},
+        {5e-324, "5e-324"},
+        {1.0 / 3, "0.3333333333333333"},
+        {0.1 + 0.2, "0.30000000000000004"},
+        {1.7976931348623157e308, "1.7976931348623157e+308"},
+        {123456789.125, "123456789.125"},
+        {2.2250738585072014e-308, "2.2250738585072014e-308"},
+        {33.33333333333333, "33.33333333333333"},
+        {NAN, "null"},
+        {INFINITY, "null"},
+        {-INFINITY, "null"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         json_write_double(&out, cases[i].number);
@@ -172,8 +185,9 @@ static void test_writer(void **state)
     json_key(&writer, "view");
     json_put_view(&writer, AIC_LITERAL("v"));
     json_close(&writer, '}');
-    expect_text("{\"hit\":true,\"list\":[18446744073709551615,-9223372036854775808,7,null,0.5,{},[]],\"a\\nb\":\"x\\\"y\",\"none\":null,"
-                "\"raw\":[1, 2],\"view\":\"v\"}");
+    expect_text(
+        "{\"hit\":true,\"list\":[18446744073709551615,-9223372036854775808,7,null,0.5,{},[]],\"a\\nb\":\"x\\\"y\",\"none\":null,"
+        "\"raw\":[1, 2],\"view\":\"v\"}");
 }
 
 static void test_no_memory(void **state)

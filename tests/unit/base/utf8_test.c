@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static aic_view view_of(const void *bytes, size_t size)
@@ -31,8 +32,23 @@ static void test_invalid(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\x20", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xed\xbf\xbf",
-        "\xe1\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xfe", "\xf1\x80\x80", "\xe2\x28\xa1",
+        "\x80",
+        "\xbf",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xc2",
+        "\xc2\x20",
+        "\xe0\x9f\xbf",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xe1\x80",
+        "\xf0\x8f\xbf\xbf",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xff",
+        "\xfe",
+        "\xf1\x80\x80",
+        "\xe2\x28\xa1",
     };
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
         assert_int_equal(utf8_valid_bytes(aic_view_of(wrong[i])), 0);
@@ -52,7 +68,8 @@ static void test_invalid(void **state)
 static void test_count(void **state)
 {
     (void)state;
-    static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z long enough for words \xf0\x9f\x98\x80\xf0\x9f\x98\x80 end";
+    static const char text[] =
+        "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z long enough for words \xf0\x9f\x98\x80\xf0\x9f\x98\x80 end";
     size_t size = sizeof text - 1;
     uint64_t slow = 0;
     for (size_t i = 0; i < size; i++) slow += ((uint8_t)text[i] & 0xc0) != 0x80;

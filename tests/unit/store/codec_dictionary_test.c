@@ -1,0 +1,278 @@
+/* codec_dictionary_test.c - when dictionaries are trained, used, superseded and retired, and what they may cost. */
+#include "codec_fixture.h"
+
+struct kept {
+    aic_status answer;
+    unsigned calls;
+    uint32_t id;
+    struct buf bytes;
+    char group[16];
+};
+
+static aic_status keep(void *context, aic_view group, uint32_t id, aic_view dictionary)
+{
+    struct kept *kept = context;
+    kept->calls++;
+    kept->id = id;
+    snprintf(kept->group, sizeof kept->group, "%.*s", (int)group.size, group.data);
+    buf_clear(&kept->bytes);
+    buf_append_view(&kept->bytes, dictionary);
+    /* No lock is held: the codec can be asked from here. */
+    struct codec_stats stats;
+    codec_stats(codec, &stats);
+    return kept->answer;
+}
+
+static unsigned train(struct codec *with, struct kept *kept)
+{
+    unsigned trained = 42;
+    assert_int_equal(codec_train(with, keep, kept, &trained), AIC_OK);
+    return trained;
+}
+
+static void test_dictionary(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    feed(codec, GROUP, 0, 255, 1500);
+    assert_int_equal(train(codec, &kept), 0); /* one sample short */
+    feed(codec, GROUP, 255, 1, 1500);
+    assert_int_equal(train(codec, &kept), 1);
+    assert_int_equal(kept.calls, 1);
+    assert_int_equal(kept.id, 1);
+    assert_string_equal(kept.group, "default");
+    assert_true(kept.bytes.size > 1000 && kept.bytes.size <= 110 * 1024);
+    assert_int_equal(train(codec, &kept), 0);
+
+    struct codec_stats stats;
+    codec_stats(codec, &stats);
+    assert_int_equal(stats.dictionaries, 1);
+    assert_true(stats.dictionary_bytes > kept.bytes.size);
+    assert_int_equal(stats.sample_bytes, 0);
+
+    buf_clear(&plain);
+    write_answer(&plain, 100000, 2000);
+    struct codec *bare = create(&test.mem, 1000, 3, true);
+    assert_int_equal(encode(bare, buf_view(&plain)).dictionary_id, 0);
+    size_t without = stored.size;
+    struct codec_form form = encode(codec, buf_view(&plain));
+    assert_int_equal(form.dictionary_id, 1);
+    assert_true(stored.size < without);
+    expect_back(codec, form, buf_view(&plain));
+    /* Another group has none yet, values beyond 128 KB do without. */
+    struct codec_form other;
+    buf_clear(&stored);
+    assert_int_equal(codec_encode(codec, AIC_LITERAL("other"), buf_view(&plain), &stored, &other), AIC_OK);
+    assert_true(other.compressed && other.dictionary_id == 0);
+    fill('l', 200000);
+    assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, 0);
+
+    /* Another codec, opened later, reads and goes on with what was kept; dictionary_off still reads. */
+    buf_clear(&plain);
+    write_answer(&plain, 100001, 2000);
+    form = encode(codec, buf_view(&plain));
+    assert_int_equal(codec_add_dictionary(bare, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    expect_back(bare, form, buf_view(&plain));
+    struct codec *later = create(&test.mem, 1000, 3, false);
+    expect_damaged(form, buf_view(&stored), plain.size + 1);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    expect_back(later, form, buf_view(&plain));
+    assert_int_equal(encode(bare, buf_view(&plain)).dictionary_id, 0);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 1);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_EXISTS);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 2, buf_view(&kept.bytes)), AIC_DAMAGED);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 0, buf_view(&kept.bytes)), AIC_DAMAGED);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 7, AIC_LITERAL("no dictionary")), AIC_DAMAGED);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 7, (aic_view){NULL, 0}), AIC_DAMAGED);
+    codec_destroy(&later);
+    codec_destroy(&bare);
+    buf_fini(&kept.bytes);
+}
+
+/* Ids go on where storage left off, and a failed keep() costs its id. */
+static void test_ids(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_IO};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    feed(codec, GROUP, 0, 300, 1500);
+    unsigned trained = 42;
+    assert_int_equal(codec_train(codec, keep, &kept, &trained), AIC_IO);
+    assert_int_equal(trained, 42);
+    assert_int_equal(kept.id, 1);
+    struct codec_stats stats;
+    codec_stats(codec, &stats);
+    assert_int_equal(stats.dictionaries, 0);
+    kept.answer = AIC_OK;
+    feed(codec, GROUP, 300, 400, 1500);
+    assert_int_equal(train(codec, &kept), 1);
+    assert_int_equal(kept.id, 2);
+
+    /* The same bytes under a far id. */
+    memcpy(kept.bytes.data + 4, &(uint32_t){0xfffffffe}, 4);
+    struct codec *later = create(&test.mem, 1000, 3, false);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 0xfffffffe, buf_view(&kept.bytes)), AIC_OK);
+    feed(later, AIC_LITERAL("b"), 0, 300, 1500);
+    assert_int_equal(train(later, &kept), 1);
+    assert_true(kept.id == 0xffffffff);
+    assert_string_equal(kept.group, "b");
+    feed(later, AIC_LITERAL("c"), 0, 300, 1500);
+    assert_int_equal(train(later, &kept), 0); /* no id is left */
+    codec_destroy(&later);
+    buf_fini(&kept.bytes);
+}
+
+static void test_superseded(void **state)
+{
+    (void)state;
+    struct kept first = {.answer = AIC_OK};
+    struct kept second = {.answer = AIC_OK};
+    buf_init(&first.bytes, &test.mem, MEM_OTHER);
+    buf_init(&second.bytes, &test.mem, MEM_OTHER);
+    uint32_t ids[4];
+    feed(codec, GROUP, 0, 300, 1500);
+    assert_int_equal(train(codec, &first), 1);
+    assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 0);
+    assert_int_equal(codec_retire(codec, 1), AIC_BUSY);
+    assert_int_equal(codec_retire(codec, 2), AIC_NOT_FOUND);
+    buf_clear(&plain);
+    write_answer(&plain, 5000, 2000);
+    struct buf value;
+    struct buf frame;
+    buf_init(&value, &test.mem, MEM_OTHER);
+    buf_init(&frame, &test.mem, MEM_OTHER);
+    struct codec_form old = encode(codec, buf_view(&plain));
+    buf_append_view(&value, buf_view(&plain));
+    buf_append_view(&frame, buf_view(&stored));
+    assert_int_equal(old.dictionary_id, 1);
+
+    /* A dictionary of another codec's group, of a higher id, takes over. */
+    struct codec *other = create(&test.mem, 1000, 3, false);
+    feed(other, GROUP, 7000, 300, 1500);
+    assert_int_equal(train(other, &second), 1);
+    codec_destroy(&other);
+    memcpy(second.bytes.data + 4, &(uint32_t){9}, 4);
+    assert_int_equal(codec_add_dictionary(codec, GROUP, 9, buf_view(&second.bytes)), AIC_OK);
+    assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, 9);
+    assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 1);
+    assert_int_equal(ids[0], 1);
+    assert_int_equal(codec_superseded(codec, ids, 0), 0);
+    /* The old one still decodes until it is retired. */
+    buf_clear(&back);
+    assert_int_equal(codec_decode(codec, old, buf_view(&frame), value.size, &back), AIC_OK);
+    assert_memory_equal(back.data, value.data, value.size);
+    assert_int_equal(codec_retire(codec, 1), AIC_OK);
+    assert_int_equal(codec_retire(codec, 1), AIC_NOT_FOUND);
+    expect_damaged(old, buf_view(&frame), value.size);
+    assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 0);
+    buf_fini(&value);
+    buf_fini(&frame);
+    buf_fini(&first.bytes);
+    buf_fini(&second.bytes);
+}
+
+/* Another kind of value under the same name: the ratio gets worse, and a new dictionary takes over. */
+static void test_retrained_when_worse(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    feed(codec, GROUP, 0, 300, 1500);
+    assert_int_equal(train(codec, &kept), 1);
+    feed(codec, GROUP, 1000, 256, 1500); /* the first window: how well it does */
+    static const char *const rows = "0123456789abcdefghijklmnopqrstuvwxyz";
+    uint32_t seed = 1;
+    unsigned trained = 0;
+    for (int i = 0; i < 3000 && trained == 0; i++) {
+        struct codec_form form;
+        buf_clear(&plain);
+        buf_clear(&stored);
+        for (int line = 0; line < 20; line++) {
+            buf_printf(&plain, "<row line='%d'><first>", line);
+            for (int c = 0; c < 16; c++) buf_append_byte(&plain, rows[next_random(&seed) % 36]);
+            buf_append_text(&plain, "</first><second kind='measurement'>");
+            for (int c = 0; c < 16; c++) buf_append_byte(&plain, rows[next_random(&seed) % 36]);
+            buf_append_text(&plain, "</second></row>\n");
+        }
+        assert_int_equal(codec_encode(codec, GROUP, buf_view(&plain), &stored, &form), AIC_OK);
+        if (i % 64 == 63) trained = train(codec, &kept);
+    }
+    assert_int_equal(trained, 1);
+    assert_true(kept.id > 1);
+    assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, kept.id);
+    buf_fini(&kept.bytes);
+}
+
+/* Samples are bounded however much comes, and values without anything in common give no dictionary. */
+static void test_bounds(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    uint32_t seed = 99;
+    for (int i = 0; i < 3000; i++) {
+        struct codec_form form;
+        fill(0, 8000);
+        for (size_t at = 0; at < plain.size; at++) plain.data[at] = (char)(next_random(&seed) >> 16);
+        buf_clear(&stored);
+        assert_int_equal(codec_encode(codec, GROUP, buf_view(&plain), &stored, &form), AIC_OK);
+    }
+    struct codec_stats stats;
+    codec_stats(codec, &stats);
+    assert_true(stats.sample_bytes > 1 << 20 && stats.sample_bytes <= 4 << 20);
+    assert_int_equal(train(codec, &kept), 0);
+    assert_int_equal(kept.calls, 0);
+    codec_stats(codec, &stats);
+    assert_int_equal(stats.dictionaries, 0);
+    for (int i = 0; i < 2000; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "group-%d", i);
+        feed(codec, aic_view_of(name), (uint32_t)i, 2, 9000);
+    }
+    codec_stats(codec, &stats);
+    assert_true(stats.sample_bytes <= 16 << 20);
+    buf_fini(&kept.bytes);
+}
+
+static aic_status keep_nothing(void *context, aic_view group, uint32_t id, aic_view dictionary)
+{
+    (void)context;
+    (void)group;
+    (void)id;
+    (void)dictionary;
+    return AIC_OK;
+}
+
+/* The n-th request of the training itself fails; a group, its samples and a current dictionary are there already. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    for (int64_t refuse = 0, again = 1; again; refuse++) {
+        struct test_mem sweep;
+        test_mem_init(&sweep, TEST_MEM_NEVER);
+        struct codec *own = create(&sweep.mem, 100, 1, false);
+        feed(own, GROUP, 0, 256, 1100);
+        sweep.until_refusal = refuse;
+        unsigned trained = 42;
+        aic_status status = codec_train(own, keep_nothing, NULL, &trained);
+        again = test_mem_refused(&sweep);
+        assert_int_equal(status, again ? AIC_NO_MEMORY : AIC_OK);
+        assert_int_equal(trained, again ? 42 : 1);
+        codec_destroy(&own);
+        test_mem_fini(&sweep);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_dictionary, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ids, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_superseded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retrained_when_worse, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
