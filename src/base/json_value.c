@@ -114,7 +114,8 @@ void json_unescape_pieces(const struct json *json, uint32_t token, json_piece_fn
         if (at == end) break;
         uint8_t decoded[4];
         size_t used;
-        gather_add(&gather, decoded, decode_escape(at, decoded, &used));
+        size_t length = decode_escape(at, decoded, &used);
+        gather_add(&gather, decoded, length);
         at += used;
     }
     gather_flush(&gather);
