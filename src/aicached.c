@@ -145,6 +145,8 @@ static void teardown_auth(struct daemon *daemon)
 static int setup_routes(struct daemon *daemon)
 {
     const struct settings *settings = &daemon->settings;
+    if (settings->storage_kind != SETTINGS_STORAGE_NONE)
+        snprintf(daemon->history_file, sizeof daemon->history_file, "%s/history", settings->data_dir);
     struct routes_options options = {
         .mem = &daemon->mem,
         .clock = clock_system(),
@@ -158,6 +160,10 @@ static int setup_routes(struct daemon *daemon)
         .storage_deadline_ms = settings->storage_deadline,
         .memory_warning_bytes = settings_warning_bytes(settings),
         .memory_critical_bytes = settings_critical_bytes(settings),
+        .watch = {.history_file = daemon->history_file[0] != '\0' ? daemon->history_file : NULL,
+                  .webhook = settings->alerts_webhook,
+                  .warning_percent = (unsigned)settings->pressure_warning,
+                  .critical_percent = (unsigned)settings->pressure_critical},
     };
     aic_status status = routes_create(&options, &daemon->routes);
     return status == AIC_OK ? 0 : refuse(daemon, "routes", status, NULL);
@@ -227,6 +233,24 @@ static void on_tick(uv_timer_t *timer)
     sd_notify(0, "WATCHDOG=1");
 }
 
+/* The kernel says that something waits for memory: looked at now rather than at the next tick. */
+static void on_stall(uv_poll_t *poll, int status, int events)
+{
+    struct daemon *daemon = poll->data;
+    if (status != 0 || (events & UV_PRIORITIZED) == 0) uv_poll_stop(poll); /* the source is gone; the ticks go on looking */
+    else routes_stalled(daemon->routes);
+}
+
+/* A machine without stall triggers is watched by the ticks alone. */
+static void start_stall(struct daemon *daemon)
+{
+    daemon->stall_fd = host_psi_trigger("");
+    if (daemon->stall_fd < 0) return;
+    if (uv_poll_init(&daemon->loop, &daemon->stall, daemon->stall_fd) != 0) return;
+    daemon->stall.data = daemon;
+    uv_poll_start(&daemon->stall, UV_PRIORITIZED, on_stall);
+}
+
 static bool start_signal(struct daemon *daemon, uv_signal_t *signal, uv_signal_cb handler, int number)
 {
     if (uv_signal_init(&daemon->loop, signal) != 0) return false;
@@ -244,6 +268,7 @@ static int setup_loop(struct daemon *daemon)
                  uv_timer_init(&daemon->loop, &daemon->tick) == 0;
     daemon->tick.data = daemon;
     if (ready) ready = uv_timer_start(&daemon->tick, on_tick, 1000, 1000) == 0;
+    if (ready) start_stall(daemon);
     return ready ? 0 : refuse(daemon, "daemon", AIC_NO_MEMORY, NULL);
 }
 
@@ -259,6 +284,7 @@ static void teardown_loop(struct daemon *daemon)
     uv_walk(&daemon->loop, close_handle, NULL);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&daemon->loop) == 0);
+    if (daemon->stall_fd >= 0) close(daemon->stall_fd);
     daemon->loop_open = false;
 }
 

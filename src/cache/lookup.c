@@ -2,6 +2,7 @@
  * lookup.c - finding entries: memory first, then storage within a deadline, and moving what storage had into memory.
  */
 #include "cache/inner.h"
+#include "monitor/monitor.h"
 
 #include <string.h>
 
@@ -103,15 +104,26 @@ static aic_status hit_from_pin(struct cache_hit *hit, aic_view ns)
     return status;
 }
 
+/* The monitor draws its miss-ratio curve from this. */
+static void tell_reference(struct aic_cache *cache, const aic_key *key, const struct cache_hit *hit)
+{
+    if (cache->monitor != NULL) monitor_reference(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
+}
+
 static aic_status find_in_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
 {
     hit->cache = NULL;
     if (!cache->memory_on) return AIC_MISS;
     struct moment moment = moment_sample(cache, key);
     struct pin pin;
-    TRY(store_get(cache->store, key, &pin));
+    aic_status found = store_get(cache->store, key, &pin);
+    if (found != AIC_OK) {
+        tell_reference(cache, key, NULL);
+        return found;
+    }
     hit_init(hit, cache, key, moment, AIC_IN_MEMORY);
     hit->pin = pin;
+    tell_reference(cache, key, hit);
     aic_status status = hit_from_pin(hit, ns);
     if (status != AIC_OK) cache_hit_release(hit);
     return status;

@@ -3,7 +3,7 @@
  */
 #include "cache/inner.h"
 
-#include <aicache/monitor.h>
+#include "monitor/monitor.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +98,8 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
     if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
+    if (kept == AIC_OK && cache->monitor != NULL)
+        monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
     else drop_from_memory(cache, key);
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end unseen, because it
      * waits for every writer before it leaves the list. */

@@ -97,6 +97,9 @@ AIC_MUST_CHECK aic_status summary_write(struct aic_monitor *monitor, struct json
 AIC_MUST_CHECK aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status slow_write(struct aic_monitor *monitor, double multiplier, struct json_writer *out);
+/* The newest slow operations of all streams, at most `most`: [{timestamp, what, duration, times_slower}], newest first. */
+AIC_MUST_CHECK aic_status slow_recent_write(struct aic_monitor *monitor, double multiplier, size_t most,
+                                            struct json_writer *out);
 AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status export_write(struct aic_monitor *monitor, struct json_writer *out);

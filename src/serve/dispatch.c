@@ -273,13 +273,11 @@ static aic_status read_query(struct http_exchange *exchange)
     }
     exchange->query_base = decoded->data;
     exchange->query_read = true; /* once, or `decoded` would grow beyond its room */
-    const char *at = query.data;
-    const char *stop = query.data + query.size;
-    while (query.size > 0 && at <= stop) {
-        const char *mark = memchr(at, '&', (size_t)(stop - at));
-        size_t size = mark != NULL ? (size_t)(mark - at) : (size_t)(stop - at);
-        if (size > 0 && !read_pair(exchange, at, size)) return AIC_INVALID;
-        at += size + 1;
+    for (size_t at = 0; at < query.size;) {
+        const char *mark = memchr(query.data + at, '&', query.size - at);
+        size_t stop = mark != NULL ? (size_t)(mark - query.data) : query.size;
+        if (stop > at && !read_pair(exchange, query.data + at, stop - at)) return AIC_INVALID;
+        at = stop + 1;
     }
     exchange->query_status = AIC_OK;
     return AIC_OK;

@@ -10,7 +10,9 @@
 #include "serve/memo.h"
 #include "serve/parts.h"
 #include "serve/routes.h"
+#include "serve/snapshot.h"
 #include "serve/tally.h"
+#include "serve/watch.h"
 
 #include <uv.h>
 
@@ -20,6 +22,8 @@ struct routes {
     struct routes_options options;
     struct tally_names namespaces, operations; /* label values */
     struct parts *parts;
+    struct watch *watch;
+    struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;
     uint64_t started_ns; /* monotonic */
     uint64_t started_ms; /* wall */
@@ -53,6 +57,8 @@ struct front {
     unsigned spare_count;
     struct pending *first, *last; /* lookups that wait for storage, oldest first */
     uv_timer_t *timer;            /* goes off at the first one's deadline; owned, closed with the thread */
+    struct subscriber *subscribers;    /* of /monitoring/stream */
+    _Atomic unsigned subscriber_count; /* relaxed: the tick reads how many there are */
 };
 
 /* What a request needs to be known of: lies in http_state(). */
@@ -89,6 +95,11 @@ AIC_MUST_CHECK aic_status call_key(struct http_exchange *exchange, aic_key *key,
 AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error);
 /* Refuses query parameters that are not in the NULL-terminated list. */
 AIC_MUST_CHECK aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error);
+/* What all front threads counted since the start. Any thread; takes the routes' mutex. */
+void routes_sum(struct routes *routes, struct tally_sum *out);
+/* A snapshot to everybody who looks, once a second; the end of the streams. By the thread that ticks and stops the server. */
+void stream_tick(struct routes *routes);
+void stream_end(struct routes *routes);
 /* The cell in which lookups of this namespace and operation are counted. */
 struct tally_cell *front_cell(struct front *front, aic_view ns, aic_view operation);
 

@@ -101,22 +101,17 @@ static void write_totals(struct json_writer *writer, const aic_stats *stats, boo
 /* One memory snapshot, as every look at the status leaves one. */
 static void record_memory(const struct routes_options *options, const aic_stats *stats)
 {
-    if (options->monitor == NULL) return;
     struct host_memory host;
     host_memory_read("", &host);
-    aic_memory_sample sample = {
-        .memory_bytes = stats->memory_bytes, .memory_entries = stats->memory_entries,
-        /* The embedded store keeps its bytes in a file, not in memory of anybody's. */
-        .storage_bytes = 0, .storage_entries = stats->storage_entries,
-        .process_bytes = host.rss_bytes, .limit_entries = stats->memory_max_entries, .limit_bytes = stats->memory_max_bytes};
-    aic_monitor_memory(options->monitor, &sample, (aic_view){0});
+    watch_record_memory(options->monitor, stats, host.rss_bytes);
 }
 
-static void write_performance(struct json_writer *writer, const struct routes_options *options)
+/* The report names patterns of every namespace: it is for who may see them all. */
+static void write_performance(struct json_writer *writer, const struct routes_options *options, bool admin)
 {
     aic_report *report = NULL;
     json_key(writer, "performance");
-    if (options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
+    if (admin && options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
         json_put_raw(writer, aic_report_json(report));
     else json_put_null(writer);
     aic_report_release(&report);
@@ -134,7 +129,7 @@ static void run_status(struct work *work)
     write_redis(&writer, &stats);
     write_storage(&writer, &stats, routes->options.storage_kind);
     write_memory(&writer, &stats);
-    write_performance(&writer, &routes->options);
+    write_performance(&writer, &routes->options, work->call->admin);
     write_totals(&writer, &stats, stats_pressure(&stats, atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed)));
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
@@ -201,11 +196,6 @@ void handle_invalidation_advice(struct http_exchange *exchange)
 void handle_cache_metrics(struct http_exchange *exchange)
 {
     start_report(exchange, aic_monitor_statistics, 0);
-}
-
-void handle_memory(struct http_exchange *exchange)
-{
-    start_report(exchange, aic_monitor_memory_usage, 0);
 }
 
 void handle_warnings(struct http_exchange *exchange)

@@ -247,9 +247,8 @@ static void write_process(struct page *page)
 static void gather(struct page *page)
 {
     struct routes *routes = page->routes;
+    routes_sum(routes, page->sum);
     pthread_mutex_lock(&routes->mutex);
-    *page->sum = *routes->past;
-    for (const struct front *front = routes->fronts; front != NULL; front = front->next) tally_add(page->sum, &front->tally);
     page->has_http = routes->server != NULL;
     if (page->has_http) http_server_counters(routes->server, &page->http);
     pthread_mutex_unlock(&routes->mutex);

@@ -39,7 +39,14 @@ static aic_status create_parts(struct routes *routes)
     if (routes->past == NULL) return AIC_NO_MEMORY;
     struct parts_options parts = {.mem = options->mem, .clock = options->clock, .cache = options->cache,
                                   .storage_kind = options->storage_kind};
-    return parts_create(&parts, &routes->parts);
+    TRY(parts_create(&parts, &routes->parts));
+    struct watch_options watch = options->watch;
+    watch.mem = options->mem;
+    watch.clock = options->clock;
+    watch.log = options->log;
+    watch.cache = options->cache;
+    watch.monitor = options->monitor;
+    return watch_create(&watch, &routes->watch, NULL);
 }
 
 aic_status routes_create(const struct routes_options *options, struct routes **out)
@@ -74,6 +81,7 @@ void routes_destroy(struct routes **routes)
     *routes = NULL;
     CHECK(self->fronts == NULL);
     struct mem *mem = self->options.mem;
+    watch_destroy(&self->watch);
     parts_destroy(&self->parts);
     mem_free(mem, MEM_OTHER, self->past, sizeof *self->past);
     auth_release(&self->auth);
@@ -85,12 +93,30 @@ void routes_destroy(struct routes **routes)
 
 void routes_tick(struct routes *routes)
 {
+    struct parts_facts facts;
     parts_refresh(routes->parts);
+    parts_facts(routes->parts, &facts);
+    watch_tick(routes->watch, &facts, routes->parts);
+    stream_tick(routes);
+}
+
+void routes_stalled(struct routes *routes)
+{
+    watch_stalled(routes->watch);
 }
 
 void routes_drain(struct routes *routes)
 {
     atomic_store_explicit(&routes->draining, true, memory_order_relaxed);
+    stream_end(routes);
+}
+
+void routes_sum(struct routes *routes, struct tally_sum *out)
+{
+    pthread_mutex_lock(&routes->mutex);
+    *out = *routes->past;
+    for (const struct front *front = routes->fronts; front != NULL; front = front->next) tally_add(out, &front->tally);
+    pthread_mutex_unlock(&routes->mutex);
 }
 
 void routes_reload_auth(struct routes *routes, struct auth *auth)
@@ -107,6 +133,11 @@ void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uin
 {
     atomic_store_explicit(&routes->warning_bytes, warning_bytes, memory_order_relaxed);
     atomic_store_explicit(&routes->critical_bytes, critical_bytes, memory_order_relaxed);
+}
+
+void routes_reload_memory(struct routes *routes, uint64_t max_bytes)
+{
+    watch_set_memory_limit(routes->watch, max_bytes);
 }
 
 void routes_attach(struct routes *routes, const struct http_server *server)

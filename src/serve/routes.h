@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "serve/auth.h"
 #include "serve/server.h"
+#include "serve/watch.h"
 
 #include <aicache/monitor.h>
 
@@ -34,6 +35,7 @@ struct routes_options {
     aic_monitor *monitor; /* NULL: measurements are off */
     unsigned threads;     /* front threads of the server */
     const char *version;
+    struct watch_options watch; /* root, history_file, webhook and percents; the rest is filled in */
     const char *storage_kind;        /* "none", "lmdb", "redis" */
     uint64_t storage_deadline_ms;    /* 0: 20 */
     uint64_t memory_warning_bytes;   /* of the memory tier; 0: 80 % of its limit */
@@ -55,11 +57,14 @@ const struct http_route *routes_table(size_t *count);
 
 /* Copies the figures that /health repeats. Once a second, from one background thread; takes milliseconds at most. */
 void routes_tick(struct routes *routes);
+/* The kernel told of a stall on memory. By the thread that ticks. */
+void routes_stalled(struct routes *routes);
 /* From now on /health/ready says no. Any thread. */
 void routes_drain(struct routes *routes);
 /* Another set of keys for requests that begin from now on; a reference is taken. Any thread. */
 void routes_reload_auth(struct routes *routes, struct auth *auth);
 void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uint64_t critical_bytes);
+void routes_reload_memory(struct routes *routes, uint64_t max_bytes);
 
 /* Who may call: http_route.access. */
 enum routes_access {

@@ -63,6 +63,12 @@ struct pin {
     struct entry *entry; /* NULL: nothing pinned */
 };
 
+/* About what an entry with a value of so many bytes takes of the budget: with its header, its key and its place in the index. */
+static inline uint64_t store_cost(size_t value_bytes)
+{
+    return (uint64_t)value_bytes + 64 + 12 + 16; /* header with the key, index, half of the rounding to 32 or 64 bytes */
+}
+
 /* AIC_OK with *pin to be released, or AIC_MISS. An expired entry is a miss and is removed. Counts a use for the policy. */
 AIC_MUST_CHECK aic_status store_get(struct store *store, const aic_key *key, struct pin *pin);
 /* The same without counting a use: for listing and explaining. */

@@ -1,0 +1,44 @@
+/*
+ * handlers_page.c - the web page and its files, from the program itself: they work offline and need no directory.
+ */
+#include "serve/assets.h"
+#include "serve/handlers.h"
+
+#include <string.h>
+
+static const struct asset *find(aic_view path)
+{
+    for (size_t i = 0; i < asset_count; i++)
+        if (strlen(assets[i].url) == path.size && memcmp(assets[i].url, path.data, path.size) == 0) return &assets[i];
+    return NULL;
+}
+
+static bool mentions(aic_view list, const char *word)
+{
+    return list.data != NULL && memmem(list.data, list.size, word, strlen(word)) != NULL;
+}
+
+void handle_page(struct http_exchange *exchange)
+{
+    const struct asset *asset = find(http_path(exchange));
+    if (asset == NULL) {
+        http_reply_problem(exchange, 404, "not_found", NULL, "the web page has no such file");
+        return;
+    }
+    bool packed = mentions(http_header(exchange, "Accept-Encoding"), "gzip");
+    http_reply_header(exchange, "ETag", aic_view_of(asset->tag));
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-cache"));
+    http_reply_header(exchange, "Vary", AIC_LITERAL("Accept-Encoding"));
+    http_reply_header(exchange, "X-Content-Type-Options", AIC_LITERAL("nosniff"));
+    http_reply_header(exchange, "Referrer-Policy", AIC_LITERAL("no-referrer"));
+    http_reply_header(exchange, "Content-Security-Policy",
+                      AIC_LITERAL("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+                                  "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"));
+    if (mentions(http_header(exchange, "If-None-Match"), asset->tag)) {
+        http_reply_empty(exchange, 304);
+        return;
+    }
+    if (packed) http_reply_header(exchange, "Content-Encoding", AIC_LITERAL("gzip"));
+    aic_view body = packed ? asset->packed : asset->plain;
+    http_reply_pieces(exchange, 200, asset->type, &body, 1, NULL, NULL);
+}

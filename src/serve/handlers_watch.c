@@ -1,0 +1,85 @@
+/*
+ * handlers_watch.c - what the watch knows, by route: memory, history, pressure, alerts. All are workers' jobs.
+ */
+#include "base/check.h"
+#include "monitor/fields.h"
+#include "monitor/monitor.h"
+#include "serve/handlers.h"
+
+/* Starts a job that writes one JSON value. */
+static void start(struct http_exchange *exchange, void (*run)(struct work *work))
+{
+    struct work *work = work_create(exchange, sizeof *work);
+    if (work == NULL) return;
+    work->run = run;
+    work->finish = work_reply;
+    work_start(work);
+}
+
+static bool has_monitor(struct http_exchange *exchange)
+{
+    if (front_of(exchange)->routes->options.monitor != NULL) return true;
+    http_reply_problem(exchange, 503, "monitor_disabled", NULL,
+                       "measurements are switched off; set monitor.enabled to true to have them");
+    return false;
+}
+
+/* The monitor's report with the breakdown as one member more. */
+static void run_memory(struct work *work)
+{
+    struct routes *routes = work->front->routes;
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    work->status = memory_usage_write(routes->options.monitor, &writer);
+    if (work->status != AIC_OK) return;
+    CHECK(work->body.failed || work->body.data[work->body.size - 1] == '}');
+    if (!work->body.failed) work->body.size--;
+    json_key(&writer, "breakdown");
+    watch_write_breakdown(routes->watch, &writer);
+    json_close(&writer, '}');
+    work->status = buf_status(&work->body);
+}
+
+void handle_memory(struct http_exchange *exchange)
+{
+    if (has_monitor(exchange)) start(exchange, run_memory);
+}
+
+static void run_history(struct work *work)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    history_write(&work->front->routes->options.monitor->history, &writer);
+    work->status = buf_status(&work->body);
+}
+
+void handle_history(struct http_exchange *exchange)
+{
+    if (has_monitor(exchange)) start(exchange, run_history);
+}
+
+static void run_pressure(struct work *work)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    pressure_write(watch_pressure(work->front->routes->watch), &writer);
+    work->status = buf_status(&work->body);
+}
+
+void handle_pressure(struct http_exchange *exchange)
+{
+    start(exchange, run_pressure);
+}
+
+static void run_alerts(struct work *work)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    alerts_write(watch_alerts(work->front->routes->watch), &writer);
+    work->status = buf_status(&work->body);
+}
+
+void handle_alerts(struct http_exchange *exchange)
+{
+    start(exchange, run_alerts);
+}

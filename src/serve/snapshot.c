@@ -1,0 +1,309 @@
+#include "serve/snapshot.h"
+
+#include "base/check.h"
+#include "monitor/fields.h"
+#include "monitor/monitor.h"
+#include "serve/handlers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOP_SHOWN 10
+#define SLOW_SHOWN 10
+#define SLOW_MULTIPLIER 5 /* times the usual: worth a look on a screen that is always on */
+
+struct snapshot {
+    _Atomic unsigned holders; /* release by whoever lets go, acquire by the last, who frees */
+    struct mem *mem;
+    struct buf text;
+};
+
+struct snapshot *snapshot_pin(struct snapshot *snapshot)
+{
+    atomic_fetch_add_explicit(&snapshot->holders, 1, memory_order_relaxed);
+    return snapshot;
+}
+
+void snapshot_release(void *held)
+{
+    struct snapshot *snapshot = held;
+    if (atomic_fetch_sub_explicit(&snapshot->holders, 1, memory_order_acq_rel) != 1) return;
+    struct mem *mem = snapshot->mem;
+    buf_fini(&snapshot->text);
+    mem_free(mem, MEM_MONITOR, snapshot, sizeof *snapshot);
+}
+
+aic_view snapshot_text(const struct snapshot *snapshot)
+{
+    return buf_view(&snapshot->text);
+}
+
+/* What is gathered before it is written. */
+struct view {
+    struct routes *routes;
+    struct parts_facts facts;
+    struct tally_sum *sum;
+    uint64_t now_ms, now_ns;
+};
+
+static double percent(uint64_t part, uint64_t whole)
+{
+    return whole > 0 ? (double)part / (double)whole * 100 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------ traffic -- */
+
+static void write_recent(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    uint64_t hits = stats_hits(stats);
+    double seconds = last->time_ns > 0 ? (double)(view->now_ns - last->time_ns) / 1e9 : 0;
+    bool counted = seconds > 0 && hits >= last->hits && stats->misses >= last->misses;
+    uint64_t new_hits = counted ? hits - last->hits : 0;
+    uint64_t lookups = counted ? new_hits + stats->misses - last->misses : 0;
+    json_key(out, "recent");
+    json_open(out, '{');
+    put_number(out, "lookups_per_second", counted ? (double)lookups / seconds : 0);
+    json_key(out, "hit_rate");
+    if (lookups > 0) json_put_double(out, percent(new_hits, lookups));
+    else json_put_null(out);
+    json_close(out, '}');
+    *last = (struct snapshot_last){view->now_ns, hits, stats->misses};
+}
+
+static void write_traffic(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    uint64_t hits = stats_hits(stats);
+    json_key(out, "traffic");
+    json_open(out, '{');
+    put_count(out, "hits", hits);
+    put_count(out, "misses", stats->misses);
+    put_count(out, "puts", stats->puts);
+    put_number(out, "hit_rate", percent(hits, hits + stats->misses));
+    write_recent(view, last, out);
+    json_key(out, "saved");
+    json_open(out, '{');
+    put_count(out, "tokens", view->sum->prompt_tokens_saved + view->sum->completion_tokens_saved);
+    put_number(out, "cost_usd", view->sum->cost_saved_usd);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
+/* Percentiles of the lookups that were answered since the start. */
+static void write_latency(const struct view *view, struct json_writer *out)
+{
+    static const struct {
+        const char *name;
+        double fraction;
+    } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
+    struct hist_total all = {0};
+    for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
+        const struct hist_total *one = &view->sum->lookup_ns[outcome];
+        for (unsigned i = 0; i < HIST_BUCKETS; i++) all.counts[i] += one->counts[i];
+        all.count += one->count;
+        if (one->max > all.max) all.max = one->max;
+    }
+    json_key(out, "latency");
+    if (all.count == 0) {
+        json_put_null(out);
+        return;
+    }
+    json_open(out, '{');
+    for (unsigned i = 0; i < COUNT_OF(wanted); i++)
+        put_number(out, wanted[i].name, (double)hist_percentile(&all, wanted[i].fraction) / 1e9);
+    json_close(out, '}');
+}
+
+static int by_lookups(const void *a, const void *b)
+{
+    const struct tally_pair *x = a, *y = b;
+    uint64_t left = 0, right = 0;
+    for (unsigned i = 0; i < TALLY_OUTCOMES; i++) {
+        left += x->counts[i];
+        right += y->counts[i];
+    }
+    return (left < right) - (left > right);
+}
+
+static void write_top(const struct view *view, struct json_writer *out)
+{
+    struct tally_sum *sum = view->sum;
+    qsort(sum->pairs, sum->pair_count, sizeof sum->pairs[0], by_lookups);
+    json_key(out, "top");
+    json_open(out, '[');
+    for (size_t i = 0; i < sum->pair_count && i < TOP_SHOWN; i++) {
+        const struct tally_pair *pair = &sum->pairs[i];
+        uint64_t hits = pair->counts[TALLY_HIT_MEMORY] + pair->counts[TALLY_HIT_STORAGE];
+        uint64_t lookups = hits + pair->counts[TALLY_MISS];
+        if (lookups == 0) break;
+        json_open(out, '{');
+        put_view(out, "namespace", tally_names_text(&view->routes->namespaces, pair->ns));
+        put_view(out, "operation", tally_names_text(&view->routes->operations, pair->operation));
+        put_count(out, "lookups", lookups);
+        put_number(out, "hit_rate", percent(hits, lookups));
+        json_close(out, '}');
+    }
+    json_close(out, ']');
+}
+
+/* ------------------------------------------------------------------------------------------------ tiers, memory -- */
+
+static void write_tiers(const struct view *view, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    json_key(out, "tiers");
+    json_open(out, '{');
+    json_key(out, "memory");
+    json_open(out, '{');
+    put_count(out, "entries", stats->memory_entries);
+    put_count(out, "bytes", stats->memory_bytes);
+    put_count(out, "max_bytes", stats->memory_max_bytes);
+    put_count(out, "hits", stats->hits_memory);
+    put_count(out, "evicted", stats->evicted_capacity);
+    json_close(out, '}');
+    json_key(out, "storage");
+    json_open(out, '{');
+    put_text(out, "kind", stats->storage_configured ? view->routes->options.storage_kind : "none");
+    put_text(out, "status", !stats->storage_configured ? "disabled" : stats->storage_up ? "up" : "down");
+    put_count(out, "entries", stats->storage_entries);
+    put_count(out, "bytes", stats->storage_bytes);
+    put_count(out, "max_bytes", stats->storage_max_bytes);
+    put_count(out, "hits", stats->hits_storage);
+    put_count(out, "queue_bytes", stats->queue_bytes);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
+/* Bytes an hour over the last minute of the history; false before there are two samples. */
+static bool growth_of(aic_monitor *monitor, double *out)
+{
+    struct history_sample first, last;
+    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, 60, &first, &last)) return false;
+    if (last.time_ms <= first.time_ms) return false;
+    *out = ((double)last.memory_bytes - (double)first.memory_bytes) / (double)(last.time_ms - first.time_ms) * 3600e3;
+    return true;
+}
+
+static void write_memory(const struct view *view, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    struct routes *routes = view->routes;
+    double growth = 0;
+    bool known = growth_of(routes->options.monitor, &growth);
+    bool filling = known && growth > 0 && stats->memory_max_bytes > stats->memory_bytes;
+    json_key(out, "memory");
+    json_open(out, '{');
+    put_count(out, "bytes", stats->memory_bytes);
+    put_count(out, "max_bytes", stats->memory_max_bytes);
+    put_count(out, "warning_bytes", atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed));
+    put_count(out, "critical_bytes", atomic_load_explicit(&routes->critical_bytes, memory_order_relaxed));
+    put_count(out, "process_bytes", view->facts.host.rss_bytes);
+    json_key(out, "growth_bytes_per_hour");
+    if (known) json_put_double(out, growth);
+    else json_put_null(out);
+    json_key(out, "projected_seconds_to_limit");
+    if (filling) json_put_double(out, (double)(stats->memory_max_bytes - stats->memory_bytes) / growth * 3600);
+    else json_put_null(out);
+    json_close(out, '}');
+    json_key(out, "breakdown");
+    watch_write_breakdown(routes->watch, out);
+}
+
+/* ------------------------------------------------------------------------------------------------------ monitor -- */
+
+static aic_status write_monitor(const struct view *view, struct json_writer *out)
+{
+    aic_monitor *monitor = view->routes->options.monitor;
+    json_key(out, "curve");
+    if (monitor == NULL) json_put_null(out);
+    else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
+    json_key(out, "warnings");
+    if (monitor != NULL) TRY(warnings_write(monitor, out));
+    else json_put_raw(out, AIC_LITERAL("[]"));
+    json_key(out, "slow");
+    if (monitor != NULL) TRY(slow_recent_write(monitor, SLOW_MULTIPLIER, SLOW_SHOWN, out));
+    else json_put_raw(out, AIC_LITERAL("[]"));
+    json_key(out, "pressure");
+    pressure_write(watch_pressure(view->routes->watch), out);
+    json_key(out, "alerts");
+    alerts_write(watch_alerts(view->routes->watch), out);
+    return AIC_OK;
+}
+
+static void write_health(const struct view *view, struct json_writer *out)
+{
+    struct probe_report reports[PART_COUNT];
+    unsigned up, counted;
+    for (enum part part = 0; part < PART_COUNT; part++) parts_read(view->routes->parts, part, &reports[part]);
+    enum probe_status overall = parts_overall(reports, &up, &counted);
+    json_key(out, "health");
+    json_open(out, '{');
+    put_text(out, "status", probe_status_name(overall));
+    json_key(out, "parts");
+    json_open(out, '[');
+    for (enum part part = 0; part < PART_COUNT; part++) {
+        if (reports[part].status == PROBE_DISABLED) continue;
+        json_open(out, '{');
+        put_text(out, "name", part_name(part));
+        put_text(out, "status", probe_status_name(reports[part].status));
+        put_text(out, "details", reports[part].details);
+        put_number(out, "response_time_ms", reports[part].response_ms);
+        json_close(out, '}');
+    }
+    json_close(out, ']');
+    json_close(out, '}');
+}
+
+/* -------------------------------------------------------------------------------------------------------- whole -- */
+
+static aic_status write_all(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const struct routes *routes = view->routes;
+    json_open(out, '{');
+    put_count(out, "time_ms", view->now_ms);
+    put_text(out, "version", routes->options.version);
+    put_number(out, "uptime_seconds", (double)(view->now_ns - routes->started_ns) / 1e9);
+    write_traffic(view, last, out);
+    write_latency(view, out);
+    write_top(view, out);
+    write_tiers(view, out);
+    write_memory(view, out);
+    TRY(write_monitor(view, out));
+    write_health(view, out);
+    json_close(out, '}');
+    return AIC_OK;
+}
+
+aic_status snapshot_make(struct routes *routes, struct snapshot_last *last, struct snapshot **out)
+{
+    struct mem *mem = routes->options.mem;
+    struct view view = {.routes = routes,
+                        .now_ms = clock_wall_ms(routes->options.clock),
+                        .now_ns = clock_mono_ns(routes->options.clock)};
+    struct snapshot *made = mem_zalloc(mem, MEM_MONITOR, sizeof *made);
+    view.sum = mem_alloc(mem, MEM_MONITOR, sizeof *view.sum);
+    aic_status status = made != NULL && view.sum != NULL ? AIC_OK : AIC_NO_MEMORY;
+    if (status == AIC_OK) {
+        made->mem = mem;
+        atomic_init(&made->holders, 1);
+        buf_init(&made->text, mem, MEM_MONITOR);
+        parts_facts(routes->parts, &view.facts);
+        routes_sum(routes, view.sum);
+        struct json_writer writer;
+        buf_append_text(&made->text, "data: ");
+        json_writer_init(&writer, &made->text);
+        status = write_all(&view, last, &writer);
+        buf_append_text(&made->text, "\n\n");
+        if (status == AIC_OK) status = buf_status(&made->text);
+    }
+    mem_free(mem, MEM_MONITOR, view.sum, sizeof *view.sum);
+    if (status == AIC_OK) {
+        *out = made;
+    } else if (made != NULL) {
+        buf_fini(&made->text);
+        mem_free(mem, MEM_MONITOR, made, sizeof *made);
+    }
+    return status;
+}
