@@ -114,12 +114,13 @@ static void end_encoding(struct codec *codec, struct encoding *encoding, aic_vie
     struct sample *sample = encoding->sampled ? sample_create(codec->options.mem, plain) : NULL;
     size_t bytes = ZSTD_sizeof_CCtx(encoding->context);
     pthread_mutex_lock(&codec->lock);
-    if (sample != NULL) codec_add_sample_locked(codec, encoding->group, sample);
+    if (sample != NULL && codec_add_sample_locked(codec, encoding->group, sample) == AIC_OK) sample = NULL;
     if (encoding->dictionary != NULL)
         codec_watch_ratio_locked(encoding->group, encoding->dictionary, plain.size, stored);
     ZSTD_CCtx *surplus = give_compressor_locked(codec, encoding->context, bytes);
     pthread_mutex_unlock(&codec->lock);
     ZSTD_freeCCtx(surplus);
+    sample_destroy(codec->options.mem, &sample);
     dictionary_release(&encoding->dictionary);
 }
 

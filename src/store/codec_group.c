@@ -11,7 +11,7 @@
  * samples.h.
  */
 
-enum { GROWTH = 8, GATHER_FROM = 4 /* half of the growth: samples before that would be thinned away */ };
+enum { GROWTH = 8, GATHER_FROM = 6 /* times the size of the last training */ };
 static const double worse_ratio = 1.2;
 
 struct codec_group *codec_group_locked(struct codec *codec, aic_view name)
@@ -33,20 +33,60 @@ struct codec_group *codec_group_locked(struct codec *codec, aic_view name)
 
 /* ---- samples ---- */
 
+static void stop_gathering_locked(struct codec *codec, size_t place)
+{
+    struct codec_group *group = codec->gathering[place];
+    codec->gathering[place] = NULL;
+    codec->sample_bytes -= group->samples.bytes;
+    samples_clear(&group->samples, codec->options.mem);
+    group->gathers = false;
+}
+
+/*
+ * A free place, or that of the group that has been silent longest, if that is long: namespaces that came and went must
+ * not keep the living from gathering, and the living must not take each other's place before they were trained.
+ */
+static bool start_gathering_locked(struct codec *codec, struct codec_group *group)
+{
+    size_t place = 0;
+    for (size_t i = 0; i < CODEC_GATHERING_MAX; i++) {
+        struct codec_group *at = codec->gathering[i];
+        struct codec_group *chosen = codec->gathering[place];
+        if (chosen != NULL && (at == NULL || at->last_value < chosen->last_value)) place = i;
+    }
+    struct codec_group *holder = codec->gathering[place];
+    if (holder != NULL) {
+        if (codec->values - holder->last_value <= CODEC_GATHERING_IDLE) return false;
+        stop_gathering_locked(codec, place);
+    }
+    codec->gathering[place] = group;
+    group->gathers = true;
+    return true;
+}
+
+/* Samples from the last quarter of the way to the next training are enough, and the freshest. */
+static bool should_gather(const struct codec_group *group)
+{
+    if (group->seen_bytes < group->retry_at_bytes - group->retry_at_bytes / 4) return false;
+    return group->current == NULL || group->worsened || group->seen_bytes / GATHER_FROM >= group->trained_at_bytes;
+}
+
 bool codec_wants_sample_locked(struct codec *codec, struct codec_group *group, size_t value_bytes)
 {
     group->seen_bytes += value_bytes;
-    bool gathering = group->current == NULL || group->worsened ||
-                     group->seen_bytes / GATHER_FROM >= group->trained_at_bytes;
-    if (!gathering || codec->sample_bytes > CODEC_SAMPLES_MAX_BYTES - SAMPLE_MAX_BYTES) return false;
+    group->last_value = ++codec->values;
+    if (!should_gather(group)) return false;
+    if (!group->gathers && !start_gathering_locked(codec, group)) return false;
     return samples_want(&group->samples);
 }
 
-void codec_add_sample_locked(struct codec *codec, struct codec_group *group, struct sample *sample)
+aic_status codec_add_sample_locked(struct codec *codec, struct codec_group *group, struct sample *sample)
 {
+    if (!group->gathers) return AIC_STALE;
     codec->sample_bytes -= group->samples.bytes;
     samples_add(&group->samples, codec->options.mem, sample);
     codec->sample_bytes += group->samples.bytes;
+    return AIC_OK;
 }
 
 void codec_watch_ratio_locked(struct codec_group *group, const struct dictionary *dictionary, size_t bytes_in,
@@ -81,6 +121,12 @@ struct lesson_plan {
     uint32_t id;
 };
 
+static void give_place_locked(struct codec *codec, struct codec_group *group)
+{
+    for (size_t i = 0; i < CODEC_GATHERING_MAX; i++)
+        if (codec->gathering[i] == group) stop_gathering_locked(codec, i);
+}
+
 /* The next group from *chain on that is due, with its samples taken away; false when there is none. */
 static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson_plan *plan)
 {
@@ -88,8 +134,9 @@ static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson
         for (struct codec_group *group = codec->groups[*chain]; group != NULL; group = group->next) {
             if (!is_due(codec, group) || codec->next_id == 0) continue;
             *plan = (struct lesson_plan){.group = group, .samples = group->samples, .current = group->current};
-            group->samples = (struct samples){0};
             codec->sample_bytes -= plan->samples.bytes;
+            group->samples = (struct samples){0};
+            give_place_locked(codec, group);
             if (plan->current != NULL) dictionary_take(plan->current);
             /* Whatever comes of it: as much again before the next try. A new dictionary puts off further than that. */
             group->retry_at_bytes = group->seen_bytes * 2;

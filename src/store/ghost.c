@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 12, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
+enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 14, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
 
 struct line {
     uint16_t slots[GHOST_SLOTS];

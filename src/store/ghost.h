@@ -44,7 +44,7 @@ static inline void ghost_prefetch(const struct ghost *ghost, uint64_t hash)
 }
 
 void ghost_init(struct ghost *ghost, struct mem *mem, char *lines, size_t lines_bytes);
-/* Notes an eviction of `weight` bytes from a cache that holds `held` bytes. */
+/* Notes an eviction from a cache that holds `held` bytes; `weight` bytes of it count for the age of the others. */
 void ghost_add(struct ghost *ghost, uint64_t hash, bool from_main, uint64_t weight, uint64_t held);
 enum ghost_kind ghost_find(const struct ghost *ghost, uint64_t hash);
 void ghost_remove(struct ghost *ghost, uint64_t hash);

@@ -28,6 +28,7 @@ enum { QUEUE_NONE = 0, QUEUE_SMALL = 1, QUEUE_MAIN = 2, QUEUE_COUNT = 3 };
 struct policy;
 struct policy_ops {
     const char *name;
+    bool admits_returning; /* asks the ghost: what leaves the main queue must not shorten the memory of what left early */
     void (*add)(struct policy *policy, struct entry *entry, handle at, const struct policy_hint *hint);
     void (*use)(struct policy *policy, struct entry *entry, handle at);
     void (*remove)(struct policy *policy, struct entry *entry, handle at);

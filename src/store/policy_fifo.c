@@ -30,4 +30,4 @@ static handle fifo_victim(struct policy *policy)
     return at;
 }
 
-const struct policy_ops policy_fifo = {"fifo", fifo_add, fifo_use, fifo_remove, fifo_victim};
+const struct policy_ops policy_fifo = {"fifo", false, fifo_add, fifo_use, fifo_remove, fifo_victim};

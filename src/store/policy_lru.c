@@ -33,4 +33,4 @@ static handle lru_victim(struct policy *policy)
     return 0;
 }
 
-const struct policy_ops policy_lru = {"lru", lru_add, lru_use, lru_remove, lru_victim};
+const struct policy_ops policy_lru = {"lru", false, lru_add, lru_use, lru_remove, lru_victim};

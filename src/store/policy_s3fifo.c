@@ -53,4 +53,4 @@ static handle s3fifo_victim(struct policy *policy)
     return 0;
 }
 
-const struct policy_ops policy_s3fifo = {"s3fifo", s3fifo_add, s3fifo_use, s3fifo_remove, s3fifo_victim};
+const struct policy_ops policy_s3fifo = {"s3fifo", true, s3fifo_add, s3fifo_use, s3fifo_remove, s3fifo_victim};

@@ -43,4 +43,4 @@ static handle sieve_victim(struct policy *policy)
     return 0;
 }
 
-const struct policy_ops policy_sieve = {"sieve", sieve_add, sieve_use, sieve_remove, sieve_victim};
+const struct policy_ops policy_sieve = {"sieve", false, sieve_add, sieve_use, sieve_remove, sieve_victim};

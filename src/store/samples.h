@@ -16,8 +16,8 @@
  * (bench/codec): 300 samples give x2.69, 1000 and 16 000 give x2.70.
  */
 enum {
-    SAMPLE_MAX_BYTES = 8 * 1024,
-    SAMPLES_MAX_BYTES = 4 * 1024 * 1024,
+    SAMPLE_MAX_BYTES = 4 * 1024,
+    SAMPLES_MAX_BYTES = 2 * 1024 * 1024,
     SAMPLES_MIN_BYTES = 256 * 1024,
     SAMPLES_MIN_COUNT = 256,
 };

@@ -265,7 +265,9 @@ static void evict_one(struct shard *shard, struct store *store, handle at, uint6
         if (!entry_is_hit(entry)) shard->counts.evicted_unused++;
         shard->counts.oldest_evicted_ms = entry_idle_ms(entry, now_ms);
         shard->counts.evicted_at_ms = now_ms;
-        ghost_add(&shard->ghost, hash, entry_queue(entry) == QUEUE_MAIN, weight, policy_bytes(&shard->policy));
+        bool from_main = entry_queue(entry) == QUEUE_MAIN;
+        uint64_t passed = from_main && shard->policy.ops->admits_returning ? 0 : weight;
+        ghost_add(&shard->ghost, hash, from_main, passed, policy_bytes(&shard->policy));
         shard_detach_locked(shard, store, hash, entry, at, credit);
     }
     entry_drop(store, at, credit);
