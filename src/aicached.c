@@ -237,7 +237,8 @@ static void on_tick(uv_timer_t *timer)
 static void on_stall(uv_poll_t *poll, int status, int events)
 {
     struct daemon *daemon = poll->data;
-    if (status != 0 || (events & UV_PRIORITIZED) == 0) uv_poll_stop(poll); /* the source is gone; the ticks go on looking */
+    if (status != 0 || (events & UV_PRIORITIZED) == 0)
+        uv_poll_stop(poll); /* the source is gone; the ticks go on looking */
     else routes_stalled(daemon->routes);
 }
 
@@ -260,6 +261,7 @@ static bool start_signal(struct daemon *daemon, uv_signal_t *signal, uv_signal_c
 
 static int setup_loop(struct daemon *daemon)
 {
+    daemon->stall_fd = -1;
     if (uv_loop_init(&daemon->loop) != 0) return refuse(daemon, "daemon", AIC_NO_MEMORY, NULL);
     daemon->loop_open = true;
     bool ready = start_signal(daemon, &daemon->terminate, on_stop, SIGTERM) &&
@@ -288,8 +290,7 @@ static void teardown_loop(struct daemon *daemon)
     daemon->loop_open = false;
 }
 
-/* ------------------------------------------------------------------------------------------ the order of everything --
- */
+/* ----------------------------------------------------------------------------------- the order of everything -- */
 
 static const struct step {
     int (*setup)(struct daemon *daemon); /* an exit status; what it began, teardown ends, also after a failure */

@@ -141,6 +141,24 @@ static void check_memory(const struct rules *rules)
                   (unsigned long long)settings_critical_bytes(settings));
 }
 
+static void check_pressure(const struct rules *rules)
+{
+    const struct settings *settings = rules->settings;
+    if (settings->pressure_warning < settings->pressure_critical) return;
+    option_refuse(rules->report, origin_of(rules, "pressure.warning"), "pressure.warning",
+                  "warning is at %llu percent and critical at %llu; accepted: warning below critical",
+                  (unsigned long long)settings->pressure_warning, (unsigned long long)settings->pressure_critical);
+}
+
+static void check_webhook(const struct rules *rules)
+{
+    const char *address = rules->settings->alerts_webhook;
+    if (address == NULL || strncmp(address, "http://", 7) == 0 || strncmp(address, "https://", 8) == 0) return;
+    char quoted[OPTION_QUOTE_SIZE];
+    option_refuse(rules->report, origin_of(rules, "alerts.webhook"), "alerts.webhook",
+                  "%s is not accepted; accepted: an http:// or https:// address", option_quote(quoted, address));
+}
+
 static void check_tls(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
@@ -195,6 +213,8 @@ static aic_status check_all(struct mem *mem, const struct option_input *input, s
     }
     check_listen(&rules);
     check_memory(&rules);
+    check_pressure(&rules);
+    check_webhook(&rules);
     check_tls(&rules);
     TRY(buf_status(&report->text));
     return report->errors > errors ? AIC_INVALID : AIC_OK;

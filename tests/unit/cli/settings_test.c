@@ -227,6 +227,8 @@ static void options_must_agree(void **state)
         {"memory: {warning_bytes: 10M, critical_bytes: 5M}\n", "warning below critical"},
         {"memory: {warning_bytes: 250M}\n", "memory.warning_bytes"},
         {"memory: {critical_bytes: 1M}\n", "a.yaml:1: memory.critical_bytes"},
+        {"pressure: {warning: 90, critical: 80}\n", "a.yaml:1: pressure.warning: warning is at 90 percent"},
+        {"alerts: {webhook: ftp://x}\n", "alerts.webhook: 'ftp://x' is not accepted"},
         {"listen: []\n", "0 addresses; accepted: 1 to 16"},
         {"upstream: {url: x}\n", "unknown option 'upstream'"},
     };
