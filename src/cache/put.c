@@ -98,9 +98,9 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
     if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
+    else drop_from_memory(cache, key);
     if (kept == AIC_OK && cache->monitor != NULL)
         monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
-    else drop_from_memory(cache, key);
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end unseen, because it
      * waits for every writer before it leaves the list. */
     if (filter_list_strikes(&cache->filters, record)) undo(cache, key);
