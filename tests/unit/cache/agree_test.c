@@ -99,6 +99,46 @@ static void promotion_loses_to_put(void **state)
     promotion_loses(state, BY_PUT);
 }
 
+/* ---- a put that meets a running invalidation ---- */
+
+static void *invalidate_main(void *context)
+{
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    CHECK(aic_cache_invalidate(context, &filter, false, NULL, NULL) == AIC_OK);
+    return NULL;
+}
+
+/* The tiers that list the only entry of an operation; 0 when there is none. */
+static unsigned tiers_of(aic_cache *cache, const char *operation)
+{
+    aic_filter filter = {.operation = aic_view_of(operation)};
+    aic_page *page;
+    assert_int_equal(aic_cache_list(cache, &filter, 10, (aic_view){NULL, 0}, &page, NULL), AIC_OK);
+    unsigned tiers = aic_page_count(page) > 0 ? aic_page_entry(page, 0)->tiers : 0;
+    aic_page_release(&page);
+    return tiers;
+}
+
+static void a_put_in_the_middle_is_in_both_or_none(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    assert_int_equal(put_text(table->cache, "qa", "before", "1"), AIC_OK);
+    atomic_store(&fake->select_delay_us, 100000); /* storage was looked through, memory was not yet */
+    uint64_t selects = atomic_load(&fake->selects);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, invalidate_main, table->cache), 0);
+    while (atomic_load(&fake->selects) == selects) usleep(100);
+    assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "other", "x", "3"), AIC_OK);
+    atomic_store(&fake->select_delay_us, 0);
+    pthread_join(thread, NULL);
+    unsigned tiers = tiers_of(table->cache, "qa");
+    if (tiers != 0 && tiers != (AIC_IN_MEMORY | AIC_IN_STORAGE)) fail_msg("one tier alone (%u) has it", tiers);
+    assert_int_equal(look(table->cache, "qa", "before", NULL), '-');
+    assert_int_equal(tiers_of(table->cache, "other"), AIC_IN_MEMORY | AIC_IN_STORAGE);
+}
+
 /* ---- storage is down while entries are invalidated ---- */
 
 static void removed_while_storage_was_down(void **state)
@@ -141,6 +181,35 @@ static void removed_while_storage_was_down(void **state)
     forget_memory(table->cache);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
     assert_int_equal(look(table->cache, "summarize", "x", "2"), 's');
+}
+
+/* A lookup that holds the old record in its hand while the tick pays what storage owes. */
+static void settling_hides_what_was_read_before(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "\"old\""), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    atomic_store(&fake->down, true);
+    assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL) < 0);
+    hand_turn(&table->hand, 1);
+    atomic_store(&fake->down, false);
+    wait_until_up(table->cache);
+    uint64_t reads = atomic_load(&fake->reads);
+    atomic_store(&fake->delay_us, 300000);
+    struct slow_lookup lookup = {table->cache, 0};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, slow_lookup_main, &lookup), 0);
+    while (atomic_load(&fake->reads) == reads) usleep(100);
+    atomic_store(&fake->delay_us, 0);
+    cache_tick(table->cache);
+    aic_stats stats;
+    aic_cache_stats(table->cache, &stats);
+    assert_int_equal(stats.invalidations_pending, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(lookup.seen, '-');
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
 }
 
 static void owed_invalidations_are_bounded(void **state)
@@ -334,6 +403,40 @@ static void races_over_lmdb(void **state)
     run_race(table);
 }
 
+/* ---- writers of one key ---- */
+
+struct rewriting {
+    aic_cache *cache;
+    unsigned writer;
+};
+
+static void *rewriter_main(void *context)
+{
+    struct rewriting *rewriting = context;
+    for (int i = 0; i < 30; i++) {
+        char response[32];
+        snprintf(response, sizeof response, "\"%u/%d\"", rewriting->writer, i);
+        CHECK(put_text(rewriting->cache, "op1", "key 1", response) == AIC_OK);
+    }
+    return NULL;
+}
+
+static void writers_of_one_key_take_turns(void **state)
+{
+    struct bench_cache *table = *state;
+    (void)table_open_fake(table);
+    for (int round = 0; round < 200; round++) {
+        pthread_t threads[WRITERS];
+        struct rewriting rewriting[WRITERS];
+        for (unsigned i = 0; i < WRITERS; i++) {
+            rewriting[i] = (struct rewriting){table->cache, i};
+            assert_int_equal(pthread_create(&threads[i], NULL, rewriter_main, &rewriting[i]), 0);
+        }
+        for (int i = 0; i < WRITERS; i++) pthread_join(threads[i], NULL);
+        tiers_agree(table->cache);
+    }
+}
+
 /* ---- three workers, fifteen entries ---- */
 
 static void *worker_main(void *context)
@@ -373,7 +476,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(promotion_loses_to_invalidation, setup, teardown),
         cmocka_unit_test_setup_teardown(promotion_loses_to_delete, setup, teardown),
         cmocka_unit_test_setup_teardown(promotion_loses_to_put, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_put_in_the_middle_is_in_both_or_none, setup, teardown),
         cmocka_unit_test_setup_teardown(removed_while_storage_was_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(settling_hides_what_was_read_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(writers_of_one_key_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(owed_invalidations_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(races_over_a_slow_tier, setup, teardown),
         cmocka_unit_test_setup_teardown(races_over_lmdb, setup, teardown),

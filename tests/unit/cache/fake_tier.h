@@ -31,7 +31,8 @@ struct fake_tier {
     _Atomic bool down;            /* every call fails */
     _Atomic bool spoil;           /* reads give damaged bytes */
     _Atomic uint64_t delay_us;    /* before a read answers, after it was made */
-    _Atomic uint64_t reads, applied;
+    _Atomic uint64_t select_delay_us; /* after a selection was made, before it returns */
+    _Atomic uint64_t reads, selects, applied;
     aic_clock *clock;
     bool keep; /* close() leaves it for the test to open again */
 };
@@ -142,6 +143,9 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
         if (matches) more = visit(context, &fake->records[at].key, bytes);
     }
     pthread_mutex_unlock(&fake->lock);
+    atomic_fetch_add(&fake->selects, 1);
+    uint64_t delay = atomic_load(&fake->select_delay_us);
+    if (delay > 0) usleep((useconds_t)delay);
     return AIC_OK;
 }
 
