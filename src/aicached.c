@@ -349,8 +349,7 @@ static int serve(struct daemon *daemon, const struct option_report *report)
     return failed;
 }
 
-/* -------------------------------------------------------------------------------------------------- the command line
- * -- */
+/* -------------------------------------------------------------------------------------------- the command line -- */
 
 static int print(struct daemon *daemon, void (*write)(struct buf *out))
 {
