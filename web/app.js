@@ -27,7 +27,7 @@ function cell(value, kind) {
   const td = document.createElement("td");
   if (kind === "pill") td.append(pill(document.createElement("span"), value));
   else td.textContent = value;
-  if (kind === "number") td.className = "number";
+  if (kind === "number" || kind === "words") td.className = kind;
   return td;
 }
 
@@ -94,7 +94,7 @@ function showMemory(s) {
   text("growth", m.growth_bytes_per_hour === null ? "unknown" : `${format.bytes(m.growth_bytes_per_hour)}/h`);
   text("projection", m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`);
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
-  fill("breakdown", s.breakdown.map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
+  fill("breakdown", s.breakdown.filter((part) => part.bytes > 0).sort((a, b) => b.bytes - a.bytes).map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
 }
 
 function showCurve(s) {
@@ -121,9 +121,9 @@ function showTables(s) {
     [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], ["up", "pill"]],
     [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [t.storage.status, "pill"]],
   ]);
-  fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, ""]]));
-  fill("top", s.top.map((r) => [[r.namespace, ""], [r.operation, ""], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
-  fill("slow", s.slow.map((r) => [[format.clock(Date.parse(r.timestamp)), ""], [r.what, ""], [format.seconds(r.duration), "number"], [`${r.times_slower.toFixed(1)}×`, "number"]]), "none");
+  fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, "words"]]));
+  fill("top", s.top.map((r) => [[r.namespace, "words"], [r.operation, "words"], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
+  fill("slow", s.slow.map((r) => [[format.clock(Date.parse(r.timestamp)), ""], [r.what, "words"], [format.seconds(r.duration), "number"], [`${r.times_slower.toFixed(1)}×`, "number"]]), "none");
 }
 
 /* -------------------------------------------------------------------------------------------------------- series */
@@ -159,7 +159,7 @@ function drawSeries() {
 
 function show(s) {
   state.last = s;
-  state.live.push({ time_ms: s.time_ms, memory_bytes: s.memory.bytes, process_bytes: s.memory.process_bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency });
+  state.live.push({ time_ms: s.time_ms, memory_bytes: s.memory.bytes, process_bytes: s.memory.process_bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency_recent });
   if (state.live.length > LIVE_KEPT) state.live.shift();
   if (state.paused || document.hidden) return;
   pill(el("overall"), s.health.status);

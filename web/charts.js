@@ -34,6 +34,11 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
       rows.forEach((points, i) => { chart.data.datasets[i].data = points; });
       const all = rows[0];
       if (all && all.length) { chart.options.scales.x.min = all[0].x; chart.options.scales.x.max = all[all.length - 1].x; }
+      if (yFormat === format.bytes) {
+        /* Whole binary steps, three to six of them. */
+        const most = Math.max(1024, ...rows.flat().map((point) => point.y));
+        chart.options.scales.y.ticks.stepSize = 2 ** Math.floor(Math.log2(most / 3));
+      }
       chart.update("none");
     },
   };

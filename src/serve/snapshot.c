@@ -69,7 +69,9 @@ static void write_recent(const struct view *view, struct snapshot_last *last, st
     if (lookups > 0) json_put_double(out, percent(new_hits, lookups));
     else json_put_null(out);
     json_close(out, '}');
-    *last = (struct snapshot_last){view->now_ns, hits, stats->misses};
+    last->time_ns = view->now_ns;
+    last->hits = hits;
+    last->misses = stats->misses;
 }
 
 static void write_traffic(const struct view *view, struct snapshot_last *last, struct json_writer *out)
@@ -91,29 +93,39 @@ static void write_traffic(const struct view *view, struct snapshot_last *last, s
     json_close(out, '}');
 }
 
-/* Percentiles of the lookups that were answered since the start. */
-static void write_latency(const struct view *view, struct json_writer *out)
+static void write_percentiles(const char *name, const struct hist_total *durations, struct json_writer *out)
 {
     static const struct {
         const char *name;
         double fraction;
     } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
-    struct hist_total all = {0};
+    json_key(out, name);
+    if (durations->count == 0) {
+        json_put_null(out);
+        return;
+    }
+    json_open(out, '{');
+    for (unsigned i = 0; i < COUNT_OF(wanted); i++)
+        put_number(out, wanted[i].name, (double)hist_percentile(durations, wanted[i].fraction) / 1e9);
+    json_close(out, '}');
+}
+
+/* Percentiles of all lookups since the start, and of those since the last snapshot. */
+static void write_latency(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    struct hist_total all = {0}, recent = {0};
     for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
         const struct hist_total *one = &view->sum->lookup_ns[outcome];
         for (unsigned i = 0; i < HIST_BUCKETS; i++) all.counts[i] += one->counts[i];
         all.count += one->count;
         if (one->max > all.max) all.max = one->max;
     }
-    json_key(out, "latency");
-    if (all.count == 0) {
-        json_put_null(out);
-        return;
-    }
-    json_open(out, '{');
-    for (unsigned i = 0; i < COUNT_OF(wanted); i++)
-        put_number(out, wanted[i].name, (double)hist_percentile(&all, wanted[i].fraction) / 1e9);
-    json_close(out, '}');
+    for (unsigned i = 0; i < HIST_BUCKETS; i++) recent.counts[i] = all.counts[i] - last->lookup_ns.counts[i];
+    recent.count = all.count - last->lookup_ns.count;
+    recent.max = all.max;
+    last->lookup_ns = all;
+    write_percentiles("latency", &all, out);
+    write_percentiles("latency_recent", &recent, out);
 }
 
 static int by_lookups(const void *a, const void *b)
@@ -266,7 +278,7 @@ static aic_status write_all(const struct view *view, struct snapshot_last *last,
     put_text(out, "version", routes->options.version);
     put_number(out, "uptime_seconds", (double)(view->now_ns - routes->started_ns) / 1e9);
     write_traffic(view, last, out);
-    write_latency(view, out);
+    write_latency(view, last, out);
     write_top(view, out);
     write_tiers(view, out);
     write_memory(view, out);

@@ -8,6 +8,7 @@
 #define SERVE_SNAPSHOT_H
 
 #include "base/buf.h"
+#include "base/hist.h"
 
 struct routes;
 struct snapshot;
@@ -15,6 +16,7 @@ struct snapshot;
 /* What the last snapshot counted, to tell rates from. Zeroed at the start; owned by the thread that makes snapshots. */
 struct snapshot_last {
     uint64_t time_ns, hits, misses;
+    struct hist_total lookup_ns;
 };
 
 /* A new snapshot with one holder. AIC_NO_MEMORY. Takes milliseconds. */

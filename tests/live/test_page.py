@@ -1,0 +1,135 @@
+"""The web page in a real browser: it shows what the API says, works by keyboard, in both colour schemes, on a phone, and behind a key."""
+import os
+import random
+import unittest
+
+from browser import CHROMIUM, DRIVER, Browser
+from daemon import Daemon
+
+PICTURES = os.environ.get("PICTURES", "")
+KEY = "an-admin-key-for-the-page"
+
+
+def fill(daemon, key=None):
+    """Some hits and some misses in two namespaces' worth of operations."""
+    headers = {"Authorization": "Bearer " + key} if key else {}
+    generator = random.Random(7)
+    for _ in range(400):
+        number = int(generator.paretovariate(0.8)) % 120
+        request = {"operation": ["qa", "summarize", "sentiment"][number % 3], "text": "question %d" % number}
+        if not daemon.request("POST", "/cache/lookup", request, headers).json["hit"]:
+            stored = {**request, "response": "An answer of some length. " * generator.randint(5, 400), "tokens": {"prompt": 20, "completion": 180}, "cost_usd": 0.002}
+            assert daemon.request("PUT", "/cache/entries", stored, headers).status == 201
+
+
+@unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
+class Page(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon()
+        fill(cls.daemon)
+        cls.browser = Browser()
+        cls.url = "http://127.0.0.1:%d/" % cls.daemon.port
+        cls.browser.open(cls.url)
+        cls.browser.wait(lambda: cls.browser.text("overall") == "healthy")
+        cls.browser.wait(lambda: len(cls.browser.run("return state.live")) > 3)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.browser.close()
+        cls.daemon.close()
+
+    def picture(self, name):
+        if PICTURES:
+            os.makedirs(PICTURES, exist_ok=True)
+            self.browser.picture(os.path.join(PICTURES, name + ".png"))
+
+    def test_1_shows_what_the_api_says(self):
+        status = self.daemon.request("GET", "/cache/status").json
+        browser = self.browser
+        self.assertAlmostEqual(float(browser.text("hit-rate")[:-1]), status["hit_rate_numeric"], delta=0.051)
+        self.assertEqual(browser.text("hits"), str(status["total_hits"]))
+        self.assertEqual(browser.text("misses"), str(status["total_misses"]))
+        rows = browser.run("return [...document.querySelectorAll('#tiers tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+        self.assertEqual(rows[0][0:2], ["memory", str(status["memory"]["memory_cache_entries"])])
+        self.assertEqual(rows[1][0:2], ["storage (lmdb)", str(status["storage"]["keys"])])
+        health = self.daemon.request("GET", "/health").json
+        shown = browser.run("return [...document.querySelectorAll('#health tbody tr')].map(r => [r.cells[0].textContent, r.cells[1].textContent])")
+        for part, word in shown:
+            self.assertEqual(health[part]["status"], word)
+        memory = self.daemon.request("GET", "/monitoring/memory").json
+        owners = browser.run("return [...document.querySelectorAll('#breakdown tbody tr')].map(r => r.cells[0].textContent)")
+        self.assertGreater(len(owners), 10)
+        self.assertLessEqual(set(owners), {part["owner"].replace("_", " ") for part in memory["breakdown"]})
+        top = browser.run("return [...document.querySelectorAll('#top tbody tr')].map(r => r.cells[1].textContent)")
+        self.assertEqual(sorted(top), ["qa", "sentiment", "summarize"])
+        pressure = self.daemon.request("GET", "/monitoring/pressure").json
+        self.assertEqual(browser.text("pressure-state"), pressure["current_state"])
+        self.picture("light")
+
+    def test_2_follows_what_happens(self):
+        before = int(self.browser.text("misses"))
+        self.daemon.request("POST", "/cache/lookup", {"operation": "qa", "text": "never asked"})
+        self.browser.wait(lambda: int(self.browser.text("misses")) == before + 1)
+
+    def test_3_works_by_keyboard(self):
+        browser = self.browser
+        browser.press("p")
+        self.assertEqual(browser.text("pause"), "Resume")
+        held = browser.text("misses")
+        self.daemon.request("POST", "/cache/lookup", {"operation": "qa", "text": "asked while paused"})
+        seen = len(browser.run("return state.live"))
+        browser.wait(lambda: len(browser.run("return state.live")) > seen + 1)
+        self.assertEqual(browser.text("misses"), held)
+        browser.click("#pause")
+        browser.wait(lambda: browser.text("misses") != held)
+        browser.press("2")
+        self.assertEqual(browser.run("return document.getElementById('span').value"), "minutes")
+        browser.press("1")
+        self.assertEqual(browser.run("return document.getElementById('span').value"), "seconds")
+        unreachable = browser.run("return [...document.querySelectorAll('button, select, input')].filter(n => n.tabIndex < 0).length")
+        self.assertEqual(unreachable, 0)
+
+    def test_4_in_the_dark_and_on_a_phone(self):
+        browser = self.browser
+        light = browser.run("return getComputedStyle(document.body).backgroundColor")
+        browser.scheme("dark")
+        browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
+        browser.wait(lambda: len(browser.run("return state.live")) > 3)
+        self.assertNotEqual(browser.run("return getComputedStyle(document.body).backgroundColor"), light)
+        self.picture("dark")
+        browser.resize(390, 844)
+        self.assertLessEqual(browser.run("return document.documentElement.scrollWidth"), 390)
+        self.picture("phone")
+        browser.resize(1500, 1350)
+        browser.scheme("light")
+        browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
+
+    def test_5_complains_of_nothing_and_asks_nobody_else(self):
+        self.assertEqual(self.browser.complaints(), [])
+        hosts = self.browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
+        self.assertEqual(set(hosts), {"127.0.0.1:%d" % self.daemon.port})
+
+
+@unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
+class PageBehindAKey(unittest.TestCase):
+    def test_asks_for_the_key(self):
+        daemon = Daemon(keys=[("boss", KEY, "default", True)])
+        self.addCleanup(daemon.close)
+        fill(daemon, KEY)
+        browser = Browser()
+        self.addCleanup(browser.close)
+        browser.open("http://127.0.0.1:%d/" % daemon.port)
+        browser.wait(lambda: browser.run("return !document.getElementById('login').hidden"))
+        browser.type("#key", "a wrong one")
+        browser.click("#login button")
+        browser.wait(lambda: browser.text("login-error") != "")
+        browser.run("document.getElementById('key').value = ''")
+        browser.type("#key", KEY)
+        browser.click("#login button")
+        browser.wait(lambda: browser.text("overall") == "healthy")
+        self.assertTrue(browser.run("return document.getElementById('login').hidden"))
+
+
+if __name__ == "__main__":
+    unittest.main()
