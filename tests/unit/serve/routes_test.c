@@ -1,0 +1,360 @@
+/*
+ * The routes on a real server in this process, where a test can hold the storage tier, the allocator and the keys in its hand: what is slow is a miss in
+ * time, what comes late is released, and no failed allocation ends more than its own request.
+ */
+#include "../cache/fake_tier.h"
+#include "base/check.h"
+#include "base/digest.h"
+#include "cache/cache.h"
+#include "serve/routes.h"
+
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ------------------------------------------------------------------------------------------------- the world -- */
+
+#define NEVER INT64_MAX
+
+static _Atomic int64_t allocations_left = NEVER; /* then one allocation fails */
+static _Atomic bool failed_once;
+
+static void *acquire(void *context, size_t bytes)
+{
+    (void)context;
+    if (atomic_load(&allocations_left) != NEVER && atomic_fetch_sub(&allocations_left, 1) == 0) {
+        atomic_store(&failed_once, true);
+        return NULL;
+    }
+    return malloc(bytes);
+}
+
+static void give_back(void *context, void *block, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    free(block);
+}
+
+static const aic_allocator allocator = {.acquire = acquire, .release = give_back};
+
+struct world {
+    struct mem mem;
+    struct fake_tier *storage; /* the cache's */
+    aic_cache *cache;
+    struct auth *auth;
+    struct routes *routes;
+    struct http_server *server;
+    uint16_t port;
+};
+
+static void start(struct world *world, uint64_t memory_bytes, const struct auth_key *keys, size_t key_count)
+{
+    memset(world, 0, sizeof *world);
+    mem_init(&world->mem, &allocator);
+    world->storage = fake_create(NULL);
+    aic_options cache = {.memory_max_bytes = memory_bytes, .allocator = &allocator};
+    assert_int_equal(cache_open(&cache, &world->storage->tier, &world->cache, NULL), AIC_OK);
+    assert_int_equal(auth_create(&world->mem, keys, key_count, &world->auth, NULL), AIC_OK);
+    struct routes_options options = {.mem = &world->mem, .clock = clock_system(), .cache = world->cache, .auth = world->auth, .threads = 2,
+                                     .version = "test", .storage_kind = "fake"};
+    assert_int_equal(routes_create(&options, &world->routes), AIC_OK);
+    const char *listen[] = {"127.0.0.1:0"};
+    struct http_options http = {.mem = &world->mem, .listen = listen, .listen_count = 1, .threads = 2};
+    routes_serve(world->routes, &http);
+    assert_int_equal(http_server_create(&http, &world->server, NULL), AIC_OK);
+    routes_attach(world->routes, world->server);
+    assert_int_equal(http_server_start(world->server, NULL), AIC_OK);
+    world->port = (uint16_t)atoi(strrchr(http_server_address(world->server, 0), ':') + 1);
+}
+
+static void stop_server(struct world *world)
+{
+    routes_drain(world->routes);
+    http_server_stop(world->server, 10000);
+    routes_detach(world->routes);
+    http_server_destroy(&world->server);
+    routes_destroy(&world->routes);
+}
+
+static void stop_cache(struct world *world)
+{
+    aic_cache_close(&world->cache);
+    auth_release(&world->auth);
+    mem_fini(&world->mem);
+}
+
+/* ------------------------------------------------------------------------------------------------- a client -- */
+
+struct answer_text {
+    int status; /* 0: the connection ended without an answer */
+    char text[65536];
+};
+
+static void request(const struct world *world, const char *method, const char *path, const char *key, const char *body, struct answer_text *out)
+{
+    char head[1024];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(world->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    int size = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n%s%s%sContent-Length: %zu\r\n\r\n", method, path,
+                        key != NULL ? "X-API-Key: " : "", key != NULL ? key : "", key != NULL ? "\r\n" : "", strlen(body));
+    out->status = 0;
+    size_t got = 0;
+    if (send(fd, head, (size_t)size, MSG_NOSIGNAL) == size && send(fd, body, strlen(body), MSG_NOSIGNAL) == (ssize_t)strlen(body)) {
+        ssize_t more;
+        while (got + 1 < sizeof out->text && (more = recv(fd, out->text + got, sizeof out->text - 1 - got, 0)) > 0) got += (size_t)more;
+    }
+    out->text[got] = '\0';
+    if (got > 12) assert_int_equal(sscanf(out->text, "HTTP/1.1 %d", &out->status), 1);
+    close(fd);
+}
+
+static struct answer_text answer; /* of the last request */
+
+static int ask(const struct world *world, const char *method, const char *path, const char *body)
+{
+    request(world, method, path, NULL, body, &answer);
+    return answer.status;
+}
+
+static bool says(const char *words)
+{
+    return strstr(answer.text, words) != NULL;
+}
+
+#define SLOW_US 300000 /* far beyond the deadline of 20 ms */
+#define PUT_BODY "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":\"answer\"}"
+#define LOOKUP_BODY "{\"operation\":\"qa\",\"text\":\"slow\"}"
+
+/* ------------------------------------------------------------------------------------------------- storage -- */
+
+static void put_into_storage(struct world *world)
+{
+    assert_int_equal(ask(world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(aic_cache_sync(world->cache), AIC_OK);
+}
+
+static void test_a_hit_of_storage(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, AIC_ZERO, NULL, 0);
+    put_into_storage(&world);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+        assert_true(says("\"tier\":\"storage\""));
+        assert_true(says("\"response\":\"answer\""));
+    }
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_slow_storage_is_a_miss_in_time(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, AIC_ZERO, NULL, 0);
+    put_into_storage(&world);
+    atomic_store(&world.storage->delay_us, SLOW_US);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+    aic_stats stats;
+    aic_cache_stats(world.cache, &stats);
+    assert_int_equal(stats.storage_timeouts, 1);
+    assert_int_equal(stats.misses, 1);
+    /* The connection's other requests go on while storage hangs. */
+    assert_int_equal(ask(&world, "GET", "/livez", ""), 200);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_what_comes_after_the_end_is_released(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, AIC_ZERO, NULL, 0);
+    put_into_storage(&world);
+    atomic_store(&world.storage->delay_us, SLOW_US);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+    /* The reader is still at it when the server is gone. */
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_storage_down(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, 0, NULL, 0);
+    atomic_store(&world.storage->down, true);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"tier\":\"memory\""));
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
+        assert_true(says("\"hit\":false"));
+    }
+    /* The check finds it by itself; how soon is its own affair. */
+    for (int i = 0; i < 300 && !says("\"storage\":{\"status\":\"unhealthy\""); i++) {
+        usleep(100000);
+        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+    }
+    assert_true(says("\"storage\":{\"status\":\"unhealthy\""));
+    assert_true(says("{\"status\":\"degraded\""));
+    assert_int_equal(ask(&world, "GET", "/health/storage", ""), 503);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+/* --------------------------------------------------------------------------------------------- keys, stopping -- */
+
+static void test_keys_change_live(void **state)
+{
+    (void)state;
+    struct world world;
+    uint8_t old_digest[32], new_digest[32];
+    assert_int_equal(digest_sha256("old", 3, old_digest), AIC_OK);
+    assert_int_equal(digest_sha256("new", 3, new_digest), AIC_OK);
+    start(&world, 0, &(struct auth_key){"one", old_digest, "a", false}, 1);
+    request(&world, "GET", "/cache/status", "old", "", &answer);
+    assert_int_equal(answer.status, 200);
+    request(&world, "GET", "/cache/status", "new", "", &answer);
+    assert_int_equal(answer.status, 401);
+    struct auth *changed;
+    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1, &changed, NULL), AIC_OK);
+    routes_reload_auth(world.routes, changed);
+    auth_release(&changed);
+    for (int i = 0; i < 4; i++) { /* every thread has noticed */
+        request(&world, "GET", "/cache/status", "old", "", &answer);
+        assert_int_equal(answer.status, 401);
+        request(&world, "GET", "/cache/status", "new", "", &answer);
+        assert_int_equal(answer.status, 200);
+    }
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_draining_is_not_ready(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, 0, NULL, 0);
+    assert_int_equal(ask(&world, "GET", "/health/ready", ""), 200);
+    assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+    routes_drain(world.routes);
+    assert_int_equal(ask(&world, "GET", "/health/ready", ""), 503);
+    assert_true(says("draining"));
+    assert_int_equal(ask(&world, "GET", "/health", ""), 503);
+    assert_int_equal(ask(&world, "GET", "/livez", ""), 200);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+/* ---------------------------------------------------------------------------------------------- out of memory -- */
+
+/* Fails one allocation, the n-th from here, during one request. An answer is either as it should be or a 503; or the connection is closed. */
+static bool ask_without_memory(struct world *world, const char *method, const char *path, const char *body, int64_t n)
+{
+    atomic_store(&failed_once, false);
+    atomic_store(&allocations_left, n);
+    int status = ask(world, method, path, body);
+    atomic_store(&allocations_left, NEVER);
+    bool fine = status == 0 || (status >= 200 && status < 300) || status == 503 || status == 404;
+    if (!fine) print_message("%s %s with allocation %lld failing: %.600s\n", method, path, (long long)n, answer.text);
+    assert_true(fine);
+    return atomic_load(&failed_once);
+}
+
+static void test_no_allocation_ends_more_than_its_request(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *body;
+    } requests[] = {
+        {"PUT", "/cache/entries", "{\"operation\":\"q\\u0061\",\"text\":\"oom\",\"response\":[1,2],\"tags\":[\"a\",\"b\\u0062\"],\"model\":\"m\"}"},
+        {"POST", "/cache/lookup", "{\"operation\":\"q\\u0061\",\"text\":\"oom\"}"},
+        {"POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"nothing\"}"},
+        {"GET", "/cache/entries", ""},
+        {"GET", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
+        {"DELETE", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
+        {"POST", "/cache/invalidate", "{\"operation\":\"none\",\"dry_run\":true}"},
+        {"POST", "/cache/explain", "{\"operation\":\"qa\",\"text\":\"oom\"}"},
+        {"GET", "/cache/status", ""},
+        {"GET", "/cache/export", ""},
+        {"POST", "/cache/import", "{\"operation\":\"qa\",\"text\":\"line\",\"response\":1}\n"},
+        {"POST", "/cache/delete", "{\"keys\":[]}"},
+        {"GET", "/cache/ping", ""},
+        {"GET", "/metrics", ""},
+        {"GET", "/health", ""},
+        {"GET", "/health/history/storage", ""},
+    };
+    struct world world;
+    start(&world, 0, NULL, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"), 201);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        int64_t n = 0;
+        /* Other threads allocate as well, so that a pass without a failure is asked for twice. */
+        for (int quiet = 0; quiet < 2; n++) {
+            quiet = ask_without_memory(&world, requests[i].method, requests[i].path, requests[i].body, n) ? 0 : quiet + 1;
+            assert_true(n < 2000);
+        }
+    }
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"oom\"}"), 200);
+    assert_true(says("\"hit\":true"));
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_starting_without_memory(void **state)
+{
+    (void)state;
+    aic_cache *cache;
+    aic_options cache_options = {.allocator = &allocator};
+    assert_int_equal(aic_cache_open(&cache_options, &cache, NULL), AIC_OK);
+    bool done = false;
+    for (int64_t n = 0; !done; n++) {
+        struct mem mem;
+        struct auth *auth;
+        struct routes *routes = NULL;
+        mem_init(&mem, &allocator);
+        assert_int_equal(auth_create(&mem, NULL, 0, &auth, NULL), AIC_OK);
+        struct routes_options options = {.mem = &mem, .clock = clock_system(), .cache = cache, .auth = auth, .version = "test"};
+        atomic_store(&allocations_left, n);
+        aic_status status = routes_create(&options, &routes);
+        atomic_store(&allocations_left, NEVER);
+        assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
+        done = status == AIC_OK;
+        routes_destroy(&routes);
+        auth_release(&auth);
+        mem_fini(&mem);
+        assert_true(n < 500);
+    }
+    aic_cache_close(&cache);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_hit_of_storage),
+        cmocka_unit_test(test_slow_storage_is_a_miss_in_time),
+        cmocka_unit_test(test_what_comes_after_the_end_is_released),
+        cmocka_unit_test(test_storage_down),
+        cmocka_unit_test(test_keys_change_live),
+        cmocka_unit_test(test_draining_is_not_ready),
+        cmocka_unit_test(test_no_allocation_ends_more_than_its_request),
+        cmocka_unit_test(test_starting_without_memory),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
