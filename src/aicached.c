@@ -32,8 +32,7 @@ static int refuse(struct daemon *daemon, const char *what, aic_status status, co
     return EXIT_STARTUP;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ parts --
- */
+/* ------------------------------------------------------------------------------------------------------- parts -- */
 
 static int setup_process(struct daemon *daemon)
 {
@@ -209,8 +208,7 @@ static void teardown_server(struct daemon *daemon)
     http_server_destroy(&daemon->server);
 }
 
-/* ------------------------------------------------------------------------------------------------------- back loop --
- */
+/* --------------------------------------------------------------------------------------------------- back loop -- */
 
 static void on_stop(uv_signal_t *signal, int number)
 {

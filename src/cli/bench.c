@@ -59,8 +59,7 @@ static int read_options(struct bench *bench)
     return bench->duration_ms > 0 ? CLI_OK : cli_fail("--duration: accepted: more than 0");
 }
 
-/* ------------------------------------------------------------------------------------------------------- addresses --
- */
+/* --------------------------------------------------------------------------------------------------- addresses -- */
 
 static int resolve(struct bench *bench, const char *host, const char *port, struct load_options *options)
 {
@@ -110,8 +109,7 @@ static int find_address(struct bench *bench, struct load_options *options)
     return result;
 }
 
-/* -------------------------------------------------------------------------------------------------------- requests --
- */
+/* ---------------------------------------------------------------------------------------------------- requests -- */
 
 static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *out)
 {
@@ -252,8 +250,7 @@ static void fini(struct bench *bench)
     buf_fini(&bench->puts);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- result --
- */
+/* ------------------------------------------------------------------------------------------------------ result -- */
 
 static double microseconds(const struct load_result *result, double fraction)
 {

@@ -12,8 +12,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------------------------------- presets --
- */
+/* ----------------------------------------------------------------------------------------------------- presets -- */
 
 static json_object *describe(const struct settings_preset *preset)
 {
@@ -91,8 +90,7 @@ static int refuse_preset(struct cli *cli, const char *name)
     return CLI_ERROR;
 }
 
-/* ------------------------------------------------------------------------------------------------------ recommend --
- */
+/* --------------------------------------------------------------------------------------------------- recommend -- */
 
 /* Names of environments as people spell them; a word within a longer name counts less than the whole name. */
 static const struct {
@@ -176,8 +174,7 @@ int command_config_recommend(struct cli *cli)
     return CLI_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- check --
- */
+/* ------------------------------------------------------------------------------------------------------- check -- */
 
 /* What a preset is made of, and what is sensible. */
 static const struct bound {

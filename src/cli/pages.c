@@ -65,8 +65,7 @@ void pages_command(const struct cli_command *command, struct buf *out)
     write_options(cli_common_options, out);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- manual --
- */
+/* ------------------------------------------------------------------------------------------------------ manual -- */
 
 static void write_roff(const char *text, struct buf *out)
 {
@@ -127,8 +126,7 @@ void pages_manual(struct buf *out)
         ".SH SEE ALSO\n.BR aicached (8)\n");
 }
 
-/* ------------------------------------------------------------------------------------------------------ completions --
- */
+/* ------------------------------------------------------------------------------------------------- completions -- */
 
 static void write_words(const struct cli_option *options, struct buf *out)
 {

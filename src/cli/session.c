@@ -208,8 +208,7 @@ int session_ask(struct cli *cli, const char *verb, const char *path, aic_view bo
     return failed != CLI_OK ? failed : judge(cli, reply);
 }
 
-/* ------------------------------------------------------------------------------------------------------- streaming --
- */
+/* --------------------------------------------------------------------------------------------------- streaming -- */
 
 struct streaming {
     const struct session_stream *stream;

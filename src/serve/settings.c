@@ -15,8 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------- addresses --
- */
+/* --------------------------------------------------------------------------------------------------- addresses -- */
 
 static aic_status refuse_address(aic_error *error, const char *why)
 {
@@ -86,8 +85,7 @@ bool settings_address_is_local(const struct settings_address *address)
     return inet_pton(AF_INET6, address->host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the rules --
- */
+/* --------------------------------------------------------------------------------------------------- the rules -- */
 
 struct rules {
     const struct settings *settings;
@@ -168,8 +166,7 @@ static void check_tls(const struct rules *rules)
                   "it stands alone; accepted: tls.certificate and tls.key together, or neither");
 }
 
-/* ------------------------------------------------------------------------------------------------------------- load --
- */
+/* -------------------------------------------------------------------------------------------------------- load -- */
 
 static const char *variable(char *const *environment, const char *name)
 {
