@@ -76,8 +76,7 @@ static void reload_memory(struct daemon *daemon, struct settings *next)
             (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
         next->memory_max_bytes = now->memory_max_bytes;
         next->memory_max_entries = now->memory_max_entries;
-    }
-    else if (!same) routes_reload_memory(daemon->routes, next->memory_max_bytes);
+    } else if (!same) routes_reload_memory(daemon->routes, next->memory_max_bytes);
     routes_reload_thresholds(daemon->routes, settings_warning_bytes(next), settings_critical_bytes(next));
 }
 
