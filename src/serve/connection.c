@@ -14,16 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Reads of one event, so that a fast sender does not starve the others. */
-#define READS_PER_EVENT 4
-#define BODY_READ_BYTES 65536
-#define BODY_FIRST_BYTES (1 << 20)
-
-static uint64_t now_ms(const struct conn *conn)
-{
-    return uv_now(&conn->thread->loop);
-}
-
 /* ------------------------------------------------------------------------------------------------------ open, close -- */
 
 static struct conn *conn_take(struct http_thread *thread)
@@ -124,7 +114,7 @@ aic_status conn_open(struct http_thread *thread, int fd, bool local, bool reject
     }
     conn->handle_open = true;
     conn->poll.data = conn;
-    conn->deadline_ms = now_ms(conn) + LIMIT(thread, header_ms);
+    conn->deadline_ms = conn_now(conn) + LIMIT(thread, header_ms);
     thread->live++;
     if (rejected) conn_reject(conn);
     else conn_run(conn);
@@ -135,25 +125,12 @@ fail:
     return status;
 }
 
-/* The block goes back when nothing in it is needed: no exchange points into it and nothing is unread. */
-static void block_release(struct conn *conn)
-{
-    if (conn->in == NULL) return;
-    if (!conn->in_shared) {
-        if (conn->in_capacity == BLOCK_BYTES) thread_block_give(conn->thread, conn->in);
-        else mem_free(conn->thread->server->mem, MEM_CONNECTIONS, conn->in, conn->in_capacity);
-    }
-    conn->in = NULL;
-    conn->in_shared = false;
-    conn->in_capacity = conn->in_start = conn->in_end = conn->in_floor = 0;
-}
-
 static void conn_try_free(struct conn *conn)
 {
     if (conn->phase != CONN_CLOSED || conn->handle_open || conn->exchange.handed || conn->running) return;
     struct http_thread *thread = conn->thread;
     thread_unmark_ready(conn);
-    block_release(conn);
+    conn_block_release(conn);
     conn_give(conn);
     thread_conn_freed(thread);
 }
@@ -201,7 +178,7 @@ static void conn_flush(struct conn *conn)
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && errno == EAGAIN) {
             conn->stalled = true;
-            if (conn->write_deadline_ms == 0) conn->write_deadline_ms = now_ms(conn) + LIMIT(conn->thread, write_ms);
+            if (conn->write_deadline_ms == 0) conn->write_deadline_ms = conn_now(conn) + LIMIT(conn->thread, write_ms);
             return;
         }
         if (sent <= 0) {
@@ -233,331 +210,7 @@ static void conn_linger(struct conn *conn)
         return;
     }
     conn->phase = CONN_LINGER;
-    conn->deadline_ms = now_ms(conn) + LINGER_MS;
-}
-
-/* ------------------------------------------------------------------------------------------------------------ input -- */
-
-/* Keeps what must stay of the block, gives back what is not needed. */
-static void settle_input(struct conn *conn)
-{
-    bool unread = conn->in_end > conn->in_start && conn->phase != CONN_LINGER && conn->phase != CONN_CLOSED;
-    if (conn->in == NULL) return;
-    if (!unread && !conn->exchange.handed) {
-        block_release(conn);
-        return;
-    }
-    if (!conn->in_shared) return;
-    if (conn->exchange.handed) { /* the exchange points into it: taken over */
-        conn->thread->block = NULL;
-        conn->in_shared = false;
-        return;
-    }
-    size_t rest = conn->in_end - conn->in_start;
-    size_t capacity = rest < 512 ? 1024 : rest * 2;
-    char *own = mem_alloc(conn->thread->server->mem, MEM_CONNECTIONS, capacity);
-    if (own == NULL) {
-        THREAD_COUNT(conn->thread, memory_failures, 1);
-        block_release(conn);
-        conn_close(conn);
-        return;
-    }
-    memcpy(own, conn->in + conn->in_start, rest);
-    conn->in = own;
-    conn->in_shared = false;
-    conn->in_capacity = capacity;
-    conn->in_start = conn->in_floor = 0;
-    conn->in_end = rest;
-}
-
-/* A head that fills its block moves to the front, or to a larger block; head_scan() refuses it before it grows beyond the limit. */
-static bool make_room(struct conn *conn)
-{
-    if (conn->exchange.handed) return false; /* reading ahead ends with the block */
-    size_t rest = conn->in_end - conn->in_start;
-    if (conn->in_start > 0) {
-        memmove(conn->in, conn->in + conn->in_start, rest);
-        conn->in_start = 0;
-        conn->in_end = rest;
-        return true;
-    }
-    char *grown = mem_alloc(conn->thread->server->mem, MEM_CONNECTIONS, conn->in_capacity * 2);
-    if (grown == NULL) {
-        THREAD_COUNT(conn->thread, memory_failures, 1);
-        conn_close(conn);
-        return false;
-    }
-    memcpy(grown, conn->in, rest);
-    size_t capacity = conn->in_capacity * 2;
-    block_release(conn);
-    conn->in = grown;
-    conn->in_capacity = capacity;
-    conn->in_end = rest;
-    return true;
-}
-
-/* Where the next bytes go; false when there is no room for them now. */
-static bool block_space(struct conn *conn, char **out, size_t *size)
-{
-    struct http_thread *thread = conn->thread;
-    if (conn->in == NULL) {
-        if (thread->block == NULL) thread->block = thread_block_take(thread);
-        if (thread->block == NULL) {
-            THREAD_COUNT(thread, memory_failures, 1);
-            conn_close(conn);
-            return false;
-        }
-        conn->in = thread->block;
-        conn->in_shared = true;
-        conn->in_capacity = BLOCK_BYTES;
-    }
-    if (conn->in_start == conn->in_end) conn->in_start = conn->in_end = conn->in_floor;
-    if (conn->in_end == conn->in_capacity && !make_room(conn)) {
-        conn->read_again = true;
-        return false;
-    }
-    *out = conn->in + conn->in_end;
-    *size = conn->in_capacity - conn->in_end;
-    return true;
-}
-
-/* A buffered body with a length is read to where it stays. Who has sent a first megabyte gets room for all of it. */
-static bool body_space(struct conn *conn, char **out, size_t *size)
-{
-    size_t room = conn->body_left < BODY_FIRST_BYTES || conn->body.size > 0 ? (size_t)conn->body_left : BODY_FIRST_BYTES;
-    if (conn->body.capacity > conn->body.size) room = conn->body.capacity - conn->body.size;
-    if (room > conn->body_left) room = (size_t)conn->body_left;
-    *out = buf_reserve(&conn->body, room);
-    *size = room < BODY_READ_BYTES ? room : BODY_READ_BYTES;
-    return *out != NULL;
-}
-
-static ssize_t receive(struct conn *conn, char *out, size_t size)
-{
-    ssize_t got;
-    do {
-        got = conn->tls != NULL ? tls_read(conn->tls, out, size, &conn->tls_read_wants_write) : read(conn->fd, out, size);
-    } while (got < 0 && errno == EINTR);
-    return got;
-}
-
-/* One read. False when there is nothing more to read now. */
-static bool read_some(struct conn *conn)
-{
-    char *room = NULL;
-    size_t size = 0;
-    bool direct = conn->phase == CONN_BODY && conn->body_copied && !conn->exchange.head.chunked && conn->in_start == conn->in_end;
-    bool fresh = conn->in_start == conn->in_end && conn->phase == CONN_HEAD;
-    if (!(direct && body_space(conn, &room, &size)) && !block_space(conn, &room, &size)) return false;
-    ssize_t got = receive(conn, room, size);
-    if (got < 0) {
-        if (errno != EAGAIN) conn_close(conn);
-        return false;
-    }
-    if (got == 0) {
-        conn->eof = true;
-        return false;
-    }
-    if (fresh) conn->exchange.received_ns = clock_mono_ns(conn->thread->server->clock);
-    THREAD_COUNT(conn->thread, bytes_in, got);
-    if (conn->phase == CONN_BODY) {
-        conn->deadline_ms = now_ms(conn) + LIMIT(conn->thread, body_ms);
-        conn->body_seen += (size_t)got;
-    }
-    if (direct) {
-        buf_commit(&conn->body, (size_t)got);
-        conn->body_left -= (size_t)got;
-    } else {
-        conn->in_end += (size_t)got;
-    }
-    return (size_t)got == size || conn->tls != NULL;
-}
-
-/* What comes after the last answer is dropped. */
-static void linger_read(struct conn *conn)
-{
-    char dropped[4096];
-    for (unsigned i = 0; i < READS_PER_EVENT; i++) {
-        ssize_t got = recv(conn->fd, dropped, sizeof dropped, MSG_DONTWAIT);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (got <= 0) {
-            conn_close(conn);
-            return;
-        }
-    }
-}
-
-/* May more be read now? A connection in a handler's hands is read ahead as far as its block has room. */
-static bool wants_input(const struct conn *conn)
-{
-    if (conn->eof) return false;
-    switch (conn->phase) {
-    case CONN_HEAD: return !conn->close_after && !conn->stalled;
-    case CONN_BODY: return !conn->exchange.paused;
-    case CONN_WAIT: return conn->in_end < conn->in_capacity;
-    case CONN_DISCARD:
-    case CONN_LINGER: return true;
-    case CONN_CLOSED: break;
-    }
-    return false;
-}
-
-/*
- * `read_again` remembers that reading stopped before the socket was empty, for want of room or of turns: what TLS has already decrypted is
- * not reported by the loop.
- */
-static void conn_read(struct conn *conn)
-{
-    bool more = true;
-    conn->read_again = false;
-    for (unsigned reads = 0; more && reads < READS_PER_EVENT && wants_input(conn); reads++) {
-        if (conn->phase == CONN_LINGER) {
-            linger_read(conn);
-            return;
-        }
-        more = read_some(conn);
-        conn_run(conn);
-    }
-    if (!more || conn->tls == NULL || conn->phase == CONN_CLOSED) return;
-    conn->read_again = true;
-    if (wants_input(conn)) thread_mark_ready(conn);
-}
-
-/* ----------------------------------------------------------------------------------------------------------- bodies -- */
-
-static const struct head_refusal CUT_SHORT = {400, "body_cut_short", "The connection ended before the end of the body."};
-static const struct head_refusal TOO_LARGE = {413, "body_too_large", "The body is larger than the limit."};
-
-/* Hands a piece of the body to whom it belongs. */
-static void body_deliver(struct conn *conn, aic_view piece)
-{
-    struct http_exchange *exchange = &conn->exchange;
-    if (conn->phase == CONN_DISCARD) return;
-    if (exchange->sink != NULL) exchange->sink(exchange, HTTP_BODY_DATA, piece, exchange->sink_context);
-    else if (exchange->route->body == HTTP_BODY_BUFFERED) buf_append(&conn->body, piece.data, piece.size);
-}
-
-static void body_finish(struct conn *conn)
-{
-    struct http_exchange *exchange = &conn->exchange;
-    static const struct head_refusal no_memory = {503, "no_memory", "No memory for the body."};
-    conn->body_done = true;
-    if (conn->phase == CONN_DISCARD) {
-        conn->phase = CONN_HEAD;
-        conn->deadline_ms = now_ms(conn) + LIMIT(conn->thread, idle_ms);
-        return;
-    }
-    if (buf_status(&conn->body) != AIC_OK) {
-        THREAD_COUNT(conn->thread, memory_failures, 1);
-        exchange_refuse(conn, &no_memory);
-        return;
-    }
-    if (conn->body_copied || exchange->head.chunked) exchange->body = buf_view(&conn->body);
-    if (exchange->sink == NULL) {
-        exchange_run_handler(exchange);
-        return;
-    }
-    conn->phase = CONN_WAIT;
-    conn->deadline_ms = now_ms(conn) + LIMIT(conn->thread, reply_ms);
-    http_body_fn *sink = exchange->sink;
-    exchange->sink = NULL;
-    sink(exchange, HTTP_BODY_END, AIC_LITERAL(""), exchange->sink_context);
-}
-
-/* A buffered body that is whole in the block, or fits into it, stays where it is. */
-static bool body_in_place(struct conn *conn)
-{
-    struct http_exchange *exchange = &conn->exchange;
-    size_t have = conn->in_end - conn->in_start;
-    if (have >= conn->body_left) {
-        exchange->body = (aic_view){conn->in + conn->in_start, (size_t)conn->body_left};
-        conn->in_start += (size_t)conn->body_left;
-        conn->in_floor = conn->in_start;
-        conn->body_left = 0;
-        return true;
-    }
-    if (conn->in_capacity - conn->in_start >= conn->body_left) return true;
-    conn->body_copied = true;
-    return false;
-}
-
-static bool body_by_length(struct conn *conn)
-{
-    bool buffered = conn->phase == CONN_BODY && conn->exchange.sink == NULL && conn->exchange.route->body == HTTP_BODY_BUFFERED;
-    if (buffered && !conn->body_copied && conn->body_left > 0 && body_in_place(conn)) {
-        if (conn->body_left > 0) return false;
-    } else if (conn->body_left > 0) {
-        size_t have = conn->in_end - conn->in_start;
-        size_t take = have < conn->body_left ? have : (size_t)conn->body_left;
-        if (take == 0) return false;
-        aic_view piece = {conn->in + conn->in_start, take};
-        conn->in_start += take;
-        conn->body_left -= take;
-        body_deliver(conn, piece);
-        if (conn->phase != CONN_BODY && conn->phase != CONN_DISCARD) return true;
-        if (conn->body_left > 0) return true;
-    }
-    if (conn->exchange.paused && conn->phase == CONN_BODY) return false; /* the end is delivered after the resume */
-    body_finish(conn);
-    return true;
-}
-
-static bool body_by_chunks(struct conn *conn)
-{
-    struct head_refusal why;
-    size_t used = 0;
-    aic_view piece = {NULL, 0};
-    enum chunk_event event =
-        chunk_read(&conn->chunk, conn->in + conn->in_start, conn->in_end - conn->in_start, &used, &piece, &why);
-    switch (event) {
-    case CHUNK_REFUSED:
-        THREAD_COUNT(conn->thread, parse_errors, 1);
-        exchange_refuse(conn, &why);
-        return true;
-    case CHUNK_MORE: conn->in_start = conn->in_end; return false;
-    case CHUNK_END:
-        conn->in_start += used;
-        body_finish(conn);
-        return true;
-    case CHUNK_DATA:
-        conn->in_start += used;
-        if (piece.size > conn->body_limit) {
-            exchange_refuse(conn, &TOO_LARGE);
-            return true;
-        }
-        conn->body_limit -= piece.size;
-        body_deliver(conn, piece);
-        return true;
-    }
-    return false;
-}
-
-static bool step_body(struct conn *conn)
-{
-    if (conn->exchange.paused && conn->phase == CONN_BODY) return false;
-    if (conn->exchange.head.chunked ? body_by_chunks(conn) : body_by_length(conn)) return true;
-    if (!conn->eof) return false;
-    if (conn->phase == CONN_DISCARD) conn->close_after = true;
-    else exchange_refuse(conn, &CUT_SHORT);
-    return false;
-}
-
-void conn_send_continue(struct conn *conn)
-{
-    if (!conn->continue_due) return;
-    conn->continue_due = false;
-    if (conn->in_end > conn->in_start) return; /* the body is already coming */
-    THREAD_COUNT(conn->thread, status_1xx, 1);
-    if (output_copy(&conn->out, AIC_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) != AIC_OK) conn_close(conn);
-}
-
-void conn_want_body(struct conn *conn)
-{
-    conn->phase = CONN_BODY;
-    conn->body_since_ms = now_ms(conn);
-    conn->body_seen = 0;
-    conn->deadline_ms = conn->body_since_ms + LIMIT(conn->thread, body_ms);
-    conn_send_continue(conn);
+    conn->deadline_ms = conn_now(conn) + LINGER_MS;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- run -- */
@@ -567,20 +220,6 @@ static bool may_answer_more(struct conn *conn)
 {
     if (conn->gathered >= LIMIT(conn->thread, pipeline) || conn->out.pending >= FLUSH_BYTES) conn_flush(conn);
     return conn->phase == CONN_HEAD && !conn->stalled;
-}
-
-/* A head that came in parts lies in a block of its own that fits it; its body gets the room of a full one, before anything points into it. */
-static void widen_block(struct conn *conn)
-{
-    if (conn->in_shared || conn->in_capacity >= BLOCK_BYTES) return;
-    char *block = thread_block_take(conn->thread);
-    if (block == NULL) return; /* the small one serves as well, only slower */
-    size_t rest = conn->in_end - conn->in_start;
-    memcpy(block, conn->in + conn->in_start, rest);
-    block_release(conn);
-    conn->in = block;
-    conn->in_capacity = BLOCK_BYTES;
-    conn->in_end = rest;
 }
 
 static bool step_head(struct conn *conn)
@@ -598,7 +237,7 @@ static bool step_head(struct conn *conn)
         head_scan(&conn->scan, conn->in + conn->in_start, conn->in_end - conn->in_start, &limits, &end, &why);
     if (outcome == HEAD_MORE) {
         if (conn->eof) conn_close(conn); /* half a head: there is nobody to answer */
-        else if (!conn->head_timed) conn->deadline_ms = now_ms(conn) + LIMIT(thread, header_ms);
+        else if (!conn->head_timed) conn->deadline_ms = conn_now(conn) + LIMIT(thread, header_ms);
         conn->head_timed = true;
         return false;
     }
@@ -606,7 +245,7 @@ static bool step_head(struct conn *conn)
     conn->scan = (struct head_scan){0};
     conn->head_timed = false;
     if (outcome == HEAD_COMPLETE) {
-        widen_block(conn);
+        conn_widen_block(conn);
         exchange_begin(conn, begin, end);
     } else {
         THREAD_COUNT(thread, parse_errors, 1);
@@ -618,7 +257,7 @@ static bool step_head(struct conn *conn)
 /* What the loop is asked for. */
 static int wanted_events(const struct conn *conn)
 {
-    bool readable = wants_input(conn);
+    bool readable = conn_wants_input(conn);
     int events = readable ? UV_READABLE : 0;
     if (conn->stalled) events |= conn->tls_write_wants_read ? UV_READABLE : UV_WRITABLE;
     if (readable && conn->tls_read_wants_write) events |= UV_WRITABLE;
@@ -631,10 +270,10 @@ static void settle(struct conn *conn)
     if (conn->phase != CONN_CLOSED) conn_flush(conn);
     if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 && !in_hands)
         conn_linger(conn);
-    settle_input(conn);
+    conn_settle_input(conn);
     if (conn->phase == CONN_CLOSED) return;
     if (conn->out.pending == 0 && conn->exchange.handed && conn->exchange.drain != NULL) thread_mark_ready(conn);
-    if (conn->read_again && wants_input(conn)) thread_mark_ready(conn);
+    if (conn->read_again && conn_wants_input(conn)) thread_mark_ready(conn);
     int events = wanted_events(conn);
     if (events == conn->events) return;
     conn->events = events;
@@ -650,7 +289,7 @@ void conn_run(struct conn *conn)
         switch (conn->phase) {
         case CONN_HEAD: again = step_head(conn); break;
         case CONN_BODY:
-        case CONN_DISCARD: again = step_body(conn); break;
+        case CONN_DISCARD: again = conn_step_body(conn); break;
         default: again = false;
         }
     }
@@ -678,7 +317,7 @@ void conn_serve_ready(struct conn *conn)
         conn->running = true; /* keeps the memory while the handler is told */
         exchange_tell_gone(exchange);
         conn->running = false;
-        if (!exchange->handed) settle_input(conn);
+        if (!exchange->handed) conn_settle_input(conn);
         conn_try_free(conn);
         return;
     }
@@ -744,13 +383,13 @@ void conn_completed(struct conn *conn)
     conn->in_floor = 0;
     if (exchange->expired || conn->phase == CONN_CLOSED) {
         if (conn->running) return;
-        settle_input(conn);
+        conn_settle_input(conn);
         conn_try_free(conn);
         return;
     }
     conn->gathered++;
     conn->phase = conn->body_done || conn->close_after ? CONN_HEAD : CONN_DISCARD;
-    conn->deadline_ms = now_ms(conn) + (conn->phase == CONN_DISCARD ? LIMIT(conn->thread, body_ms) : LIMIT(conn->thread, idle_ms));
+    conn->deadline_ms = conn_now(conn) + (conn->phase == CONN_DISCARD ? LIMIT(conn->thread, body_ms) : LIMIT(conn->thread, idle_ms));
     conn_run(conn);
 }
 

@@ -234,7 +234,30 @@ void thread_fini(struct http_thread *thread);                     /* closes hand
 AIC_MUST_CHECK aic_status thread_start(struct http_thread *thread);
 void thread_join(struct http_thread *thread);
 
+/* ---- conn_input.c ---- */
+/* Reads what is there, as long as conn_wants_input(), and runs the connection. */
+void conn_read(struct conn *conn);
+bool conn_wants_input(const struct conn *conn);
+/* Ends a run: keeps what must stay of the block, gives back what is not needed. */
+void conn_settle_input(struct conn *conn);
+void conn_block_release(struct conn *conn);
+/* Before an exchange points into the block. */
+void conn_widen_block(struct conn *conn);
+
+/* ---- conn_body.c ---- */
+/* One step of reading or dropping a body; false when it needs more, or must wait. */
+bool conn_step_body(struct conn *conn);
+/* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
+void conn_want_body(struct conn *conn);
+/* Sends 100 Continue if the client waits for it and no body has come yet. */
+void conn_send_continue(struct conn *conn);
+
 /* ---- connection.c ---- */
+static inline uint64_t conn_now(const struct conn *conn)
+{
+    return uv_now(&conn->thread->loop);
+}
+
 /* Takes the descriptor over. AIC_NO_MEMORY or AIC_IO leave it with the caller. */
 AIC_MUST_CHECK aic_status conn_open(struct http_thread *thread, int fd, bool local, bool rejected);
 /* Closes the socket now; the memory goes when nobody holds the exchange. */
@@ -252,10 +275,6 @@ bool conn_keeps_alive(struct conn *conn);
 void conn_completed(struct conn *conn);
 /* Counts an answer and calls the options' `finished`. */
 void conn_report(struct conn *conn, int status);
-/* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
-void conn_want_body(struct conn *conn);
-/* Sends 100 Continue if the client waits for it and no body has come yet. */
-void conn_send_continue(struct conn *conn);
 /* Gives pooled memory of the thread back. */
 void conn_pool_drain(struct http_thread *thread);
 
