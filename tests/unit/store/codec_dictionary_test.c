@@ -235,11 +235,11 @@ static void test_bounds(void **state)
     buf_fini(&kept.bytes);
 }
 
-/* Twenty namespaces at once are all trained in their turn; those that came and went do not keep them from it. */
+/* Twelve namespaces at once are all trained in their turn; those that came and went do not keep them from it. */
 static void test_many_groups(void **state)
 {
     (void)state;
-    enum { DEAD = 50, LIVING = 20 };
+    enum { DEAD = 50, LIVING = 12 };
     struct kept kept = {.answer = AIC_OK};
     char name[16];
     buf_init(&kept.bytes, &test.mem, MEM_OTHER);
