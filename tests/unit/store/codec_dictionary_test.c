@@ -211,7 +211,7 @@ static void test_bounds(void **state)
     struct kept kept = {.answer = AIC_OK};
     buf_init(&kept.bytes, &test.mem, MEM_OTHER);
     uint32_t seed = 99;
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1200; i++) {
         struct codec_form form;
         fill(0, 8000);
         for (size_t at = 0; at < plain.size; at++) plain.data[at] = (char)(next_random(&seed) >> 16);
@@ -225,7 +225,7 @@ static void test_bounds(void **state)
     assert_int_equal(kept.calls, 0);
     codec_stats(codec, &stats);
     assert_int_equal(stats.dictionaries, 0);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 200; i++) {
         char name[16];
         snprintf(name, sizeof name, "group-%d", i);
         feed(codec, aic_view_of(name), (uint32_t)i, 2, 9000);
