@@ -102,7 +102,7 @@ aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value)
     struct lmdb_tier *lmdb = lmdb_of(tier);
     struct blob blob = {.name = name, .value = value};
     if (!is_name(name) || value.size > lmdb->max_bytes / 8) return AIC_INVALID;
-    return lmdb_write(lmdb, value.size + 4 * lmdb->page_bytes, put_blob, &blob);
+    return lmdb_write(lmdb, value.size + 4 * LMDB_ROUGH_PAGE_BYTES, put_blob, &blob);
 }
 
 static bool has_prefix(MDB_val name, aic_view prefix)

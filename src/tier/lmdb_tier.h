@@ -57,6 +57,7 @@ enum {
     LMDB_MAX_NAME_BYTES = 511, /* of a blob: the largest key of the packaged library */
     LMDB_ENVELOPE_BYTES = 32,  /* without the label ids */
     LMDB_ENVELOPE_VERSION = 1,
+    LMDB_ROUGH_PAGE_BYTES = 4096, /* for estimates; the true size is known under a lock only */
 };
 
 /* ------------------------------------------------------------------------------------------- rows (lmdb_row.c) -- */

@@ -287,12 +287,12 @@ static aic_status describe_batch(struct lmdb_tier *lmdb, const struct batch *bat
     for (size_t i = 0; i < batch->count; i++) {
         aic_view record = batch->writes[i].record;
         struct tier_description description = {0};
-        need += 4 * lmdb->page_bytes;
+        need += 4 * LMDB_ROUGH_PAGE_BYTES;
         if (record.data == NULL) continue;
         TRY(lmdb->describe(lmdb->describe_context, record, &description));
         TRY(lmdb_envelope_make(&description, record.size, &batch->envelopes[i]));
         if (record.size > lmdb->max_bytes / 4) return AIC_FULL;
-        need += record.size + lmdb->page_bytes;
+        need += record.size + LMDB_ROUGH_PAGE_BYTES;
     }
     *need_bytes = need;
     return AIC_OK;
@@ -366,7 +366,7 @@ aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed)
     struct expiry expiry = {.until = clock_wall_ms(lmdb->clock), .max = max};
     bool due = false;
     TRY(has_expired(lmdb, expiry.until, &due));
-    if (due) TRY(lmdb_write(lmdb, 64 * lmdb->page_bytes, expire_some, &expiry));
+    if (due) TRY(lmdb_write(lmdb, 64 * LMDB_ROUGH_PAGE_BYTES, expire_some, &expiry));
     *removed = expiry.removed;
     return AIC_OK;
 }

@@ -1,0 +1,233 @@
+/*
+ * tier.c - how fast the LMDB tier is: filling, replacing, hot reads, commits, and opening a store of many entries.
+ *
+ *   bench/tier [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]
+ *
+ * The first part works on records of 1..50 KB (--real: log-normal around 3 KB), N megabytes of them in all (default 1000), 64 a batch, one sync a second,
+ * as the gate does it. The second part (--entries, default 0: left out) fills a store with that many small records and measures its opening. What is written is removed
+ * at the end. Each record has three labels (partition, operation, model), or --labels of them: a label costs a row in a random place of an index.
+ */
+#include "base/check.h"
+#include "support.h"
+#include "tier/tier.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { BATCH = 64, READS = 200000, MAX_COMMITS = 400000 };
+
+struct bench {
+    struct mem mem;
+    struct scratch scratch;
+    struct tier *tier;
+    uint64_t seed;
+    uint64_t entries; /* of the first part */
+    uint64_t synced_ns;
+    uint64_t labels; /* of each record, 0..3 */
+    bool json, real_sizes;
+    double commits_ms[MAX_COMMITS];
+    size_t commit_count;
+};
+
+static uint64_t now_ns(void)
+{
+    return clock_mono_ns(clock_system());
+}
+
+static void open_tier(struct bench *bench, uint64_t max_bytes)
+{
+    struct lmdb_options options = {.mem = &bench->mem, .clock = clock_system(), .directory = bench->scratch.path,
+                                   .max_bytes = max_bytes, .describe = sample_describe};
+    aic_error error;
+    if (lmdb_tier_open(&options, &bench->tier, &error) == AIC_OK) return;
+    fprintf(stderr, "%s\n", error.message);
+    exit(1);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Sorts. */
+static double percentile(double *values, size_t count, double part)
+{
+    qsort(values, count, sizeof values[0], compare_doubles);
+    return count == 0 ? 0 : values[(size_t)(part * (double)(count - 1))];
+}
+
+/* 1..50 KB evenly, or with --real log-normal around 3 KB. */
+static size_t record_size(struct bench *bench)
+{
+    if (!bench->real_sizes) return 1000 + random_below(&bench->seed, 49000);
+    double u = ((double)(random_next(&bench->seed) >> 11) + 1) / 9007199254740993.0;
+    double v = (double)(random_next(&bench->seed) >> 11) / 9007199254740992.0;
+    double size = 3072 * exp(0.9 * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+    return size < 500 ? 500 : size > 51200 ? 51200 : (size_t)size;
+}
+
+/* Writes a batch of records under the given numbers; returns the bytes. */
+static uint64_t write_batch(struct bench *bench, const uint64_t *numbers, size_t count, size_t fixed_bytes)
+{
+    static struct buf records[BATCH];
+    struct tier_write writes[BATCH];
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        static const unsigned ttl_seconds[] = {1800, 3600, 7200, 86400};
+        uint64_t now_ms = clock_wall_ms(clock_system());
+        struct sample sample = {.created_ms = now_ms, .expires_ms = now_ms + 1000 * ttl_seconds[random_below(&bench->seed, 4)],
+                                .labels = {"0default", numbers[i] % 2 == 0 ? "1qa" : "1summarize", "2gpt-4o"},
+                                .payload_bytes = fixed_bytes > 0 ? fixed_bytes : record_size(bench), .payload_seed = numbers[i]};
+        sample.labels[fixed_bytes > 0 ? 1 : bench->labels] = NULL;
+        buf_clear(&records[i]);
+        records[i].mem = &bench->mem;
+        records[i].owner = MEM_OTHER;
+        sample_write(&sample, &records[i]);
+        writes[i] = (struct tier_write){.key = sample_key(numbers[i]), .record = buf_view(&records[i])};
+        bytes += records[i].size;
+    }
+    uint64_t before = now_ns();
+    CHECK(bench->tier->ops->apply(bench->tier, writes, count) == AIC_OK);
+    uint64_t after = now_ns();
+    if (bench->commit_count < MAX_COMMITS) bench->commits_ms[bench->commit_count++] = (double)(after - before) / 1e6;
+    if (after - bench->synced_ns > 1000000000) {
+        CHECK(bench->tier->ops->sync(bench->tier) == AIC_OK);
+        bench->synced_ns = now_ns();
+    }
+    return bytes;
+}
+
+static void report(const struct bench *bench, const char *name, double value, const char *unit)
+{
+    if (bench->json) printf("{\"bench\":\"tier\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\"}\n", name, value, unit);
+    else printf("%-28s %12.2f %s\n", name, value, unit);
+    fflush(stdout);
+}
+
+static void measure_writes(struct bench *bench, const char *name, uint64_t total_bytes, bool replaces)
+{
+    uint64_t numbers[BATCH];
+    uint64_t bytes = 0, next = 0;
+    char title[64];
+    bench->commit_count = 0;
+    uint64_t busy_ns = 0;
+    uint64_t first_ns = now_ns();
+    clock_t first_cpu = clock();
+    while (bytes < total_bytes) {
+        for (size_t i = 0; i < BATCH; i++) numbers[i] = replaces ? random_below(&bench->seed, bench->entries) : next++;
+        uint64_t written = write_batch(bench, numbers, BATCH, 0);
+        bytes += written;
+        busy_ns += (uint64_t)(bench->commits_ms[bench->commit_count - 1] * 1e6);
+    }
+    if (!replaces) bench->entries = next;
+    CHECK(bench->tier->ops->sync(bench->tier) == AIC_OK);
+    double seconds = (double)(now_ns() - first_ns) / 1e9;
+    double cpu_seconds = (double)(clock() - first_cpu) / CLOCKS_PER_SEC;
+    snprintf(title, sizeof title, "%s", name);
+    report(bench, title, (double)bytes / 1e6 / ((double)busy_ns / 1e9), "MB/s in apply");
+    snprintf(title, sizeof title, "%s, with syncs", name);
+    report(bench, title, (double)bytes / 1e6 / seconds, "MB/s (making the records included)");
+    snprintf(title, sizeof title, "%s, processor", name);
+    report(bench, title, (double)bytes / 1e6 / cpu_seconds, "MB per processor second (the same)");
+    snprintf(title, sizeof title, "%s, commit p50", name);
+    report(bench, title, percentile(bench->commits_ms, bench->commit_count, 0.5), "ms");
+    snprintf(title, sizeof title, "%s, commit p99", name);
+    report(bench, title, percentile(bench->commits_ms, bench->commit_count, 0.99), "ms");
+}
+
+static void measure_reads(struct bench *bench)
+{
+    static double micros[READS];
+    struct buf out;
+    buf_init(&out, &bench->mem, MEM_OTHER);
+    for (size_t i = 0; i < READS; i++) {
+        aic_key key = sample_key(random_below(&bench->seed, bench->entries));
+        buf_clear(&out);
+        uint64_t before = now_ns();
+        CHECK(bench->tier->ops->get(bench->tier, &key, &out) == AIC_OK);
+        micros[i] = (double)(now_ns() - before) / 1e3;
+    }
+    buf_fini(&out);
+    report(bench, "hot read p50", percentile(micros, READS, 0.5), "us");
+    report(bench, "hot read p99", percentile(micros, READS, 0.99), "us");
+}
+
+static void measure_size(struct bench *bench)
+{
+    struct tier_stats stats;
+    bench->tier->ops->stats(bench->tier, &stats);
+    report(bench, "file / live bytes", (double)stats.file_bytes / (double)stats.bytes, "");
+}
+
+static void close_tier(struct bench *bench)
+{
+    bench->tier->ops->close(bench->tier);
+}
+
+static void part_large(struct bench *bench, uint64_t megabytes)
+{
+    open_tier(bench, megabytes * 4000000);
+    measure_writes(bench, "fill", megabytes * 1000000, false);
+    measure_size(bench);
+    measure_writes(bench, "replace", 2 * megabytes * 1000000, true);
+    measure_size(bench);
+    measure_reads(bench);
+    close_tier(bench);
+    scratch_remove(&bench->scratch);
+}
+
+static void part_many(struct bench *bench, uint64_t entries)
+{
+    uint64_t numbers[BATCH];
+    scratch_make(&bench->scratch);
+    open_tier(bench, (uint64_t)16 << 30);
+    uint64_t first_ns = now_ns();
+    for (uint64_t number = 0; number < entries; number += BATCH) {
+        for (size_t i = 0; i < BATCH; i++) numbers[i] = number + i;
+        write_batch(bench, numbers, BATCH, 40);
+    }
+    report(bench, "small entries written", (double)entries / ((double)(now_ns() - first_ns) / 1e9), "a second");
+    struct tier_stats stats;
+    bench->tier->ops->stats(bench->tier, &stats);
+    report(bench, "small entries, file", (double)stats.file_bytes / (double)stats.entries, "bytes an entry");
+    close_tier(bench);
+    first_ns = now_ns();
+    open_tier(bench, (uint64_t)16 << 30);
+    bench->tier->ops->stats(bench->tier, &stats);
+    char title[64];
+    snprintf(title, sizeof title, "open %" PRIu64 " entries", stats.entries);
+    report(bench, title, (double)(now_ns() - first_ns) / 1e6, "ms");
+    close_tier(bench);
+    scratch_remove(&bench->scratch);
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t megabytes = 1000, entries = 0;
+    struct bench *bench = calloc(1, sizeof *bench);
+    CHECK(bench != NULL);
+    bench->labels = 3;
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--json") == 0) bench->json = true;
+        else if (strcmp(arguments[i], "--real") == 0) bench->real_sizes = true;
+        else if (i + 1 < count && strcmp(arguments[i], "--megabytes") == 0) megabytes = strtoull(arguments[++i], NULL, 10);
+        else if (i + 1 < count && strcmp(arguments[i], "--entries") == 0) entries = strtoull(arguments[++i], NULL, 10);
+        else if (i + 1 < count && strcmp(arguments[i], "--directory") == 0) CHECK(setenv("TMPDIR", arguments[++i], 1) == 0);
+        else if (i + 1 < count && strcmp(arguments[i], "--labels") == 0) bench->labels = strtoull(arguments[++i], NULL, 10) % 4;
+        else return fprintf(stderr, "usage: %s [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]\n", arguments[0]), 2;
+    }
+    mem_init(&bench->mem, NULL);
+    bench->seed = 42;
+    bench->synced_ns = now_ns();
+    scratch_make(&bench->scratch);
+    part_large(bench, megabytes);
+    if (entries > 0) part_many(bench, entries);
+    free(bench);
+    return 0;
+}
