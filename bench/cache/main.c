@@ -1,12 +1,13 @@
 /*
- * bench/cache - what one operation of the two-tier cache costs, in the process: key, put, lookup by key of plain, compressed and kept-plain answers.
+ * bench/cache - what one operation of the two-tier cache costs, in the process: key, put, lookup by key of plain,
+ * compressed and kept-plain answers.
  *
  *   build/bench/cache/bench_cache [--entries N] [--bytes N]
  *
  * Prints one line per figure: name, nanoseconds per operation. One thread; medians of five rounds.
  */
-#include "base/check.h"
 #include "answers.h"
+#include "base/check.h"
 #include "cache/cache.h"
 
 #include <stdio.h>
@@ -43,7 +44,8 @@ static double put_all(struct bench *bench)
         answers_write(bench->answers, i, bench->bytes, text);
         answers_question(bench->answers, i, question, sizeof question);
         size_t size = answers_json_string(text, bench->bytes, response);
-        aic_put put = {.request = {.operation = AIC_LITERAL("qa"), .text = aic_view_of(question)}, .response = {response, size}};
+        aic_put put = {.request = {.operation = AIC_LITERAL("qa"), .text = aic_view_of(question)},
+                       .response = {response, size}};
         uint64_t started = now_ns();
         aic_put_result result;
         CHECK(aic_cache_put(bench->cache, &put, &result, NULL) == AIC_OK);
@@ -59,7 +61,8 @@ static void step_key(struct bench *bench, size_t i)
 {
     char text[32];
     int size = snprintf(text, sizeof text, "question %zu", i);
-    struct key_request request = {.ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .text = {.plain = {text, (size_t)size}}};
+    struct key_request request = {
+        .ns = AIC_LITERAL("default"), .operation = AIC_LITERAL("qa"), .text = {.plain = {text, (size_t)size}}};
     aic_key key;
     CHECK(cache_key(bench->cache, &request, &key, NULL, NULL) == AIC_OK);
     bench->sum += key.bytes[0];

@@ -45,27 +45,27 @@ extern "C" {
 /*
  * Every status: name, number, HTTP status that the daemon answers with, sentence. The only table of them.
  */
-#define AIC_STATUS_MAP(X)                                                                                          \
-    X(OK, 0, 200, "fine")                                                                                          \
-    X(MISS, 1, 404, "no such entry")                                                                               \
-    X(EXISTS, 2, 409, "an entry with this key is already there")                                                   \
-    X(NOT_STORED, 3, 200, "accepted, but not kept: larger than the limits allow")                                  \
-    X(STALE, 4, 409, "superseded by a newer write or an invalidation")                                             \
-    X(INVALID, -1, 400, "the input is not acceptable")                                                             \
-    X(TOO_LARGE, -2, 413, "the input is larger than the limit")                                                    \
-    X(NO_MEMORY, -3, 503, "an allocation failed")                                                                  \
-    X(FULL, -4, 507, "no room: the limit is reached and nothing can be evicted")                                   \
-    X(BUSY, -5, 503, "too much is waiting already")                                                                \
-    X(TIMEOUT, -6, 504, "the deadline passed")                                                                     \
-    X(UNAVAILABLE, -7, 503, "the backend cannot be reached")                                                       \
-    X(IO, -8, 500, "reading or writing failed")                                                                    \
-    X(DAMAGED, -9, 500, "stored bytes do not match their checksum or format")                                      \
-    X(NEWER, -10, 500, "written by a newer version of the program")                                              \
-    X(LOCKED, -11, 409, "another process has the store open")                                                      \
-    X(UNAUTHORIZED, -12, 401, "no key, or a wrong one")                                                            \
-    X(FORBIDDEN, -13, 403, "this key does not allow that")                                                         \
-    X(NOT_FOUND, -14, 404, "no such thing")                                                                        \
-    X(CLOSED, -15, 503, "shutting down")                                                                           \
+#define AIC_STATUS_MAP(X)                                                                                              \
+    X(OK, 0, 200, "fine")                                                                                              \
+    X(MISS, 1, 404, "no such entry")                                                                                   \
+    X(EXISTS, 2, 409, "an entry with this key is already there")                                                       \
+    X(NOT_STORED, 3, 200, "accepted, but not kept: larger than the limits allow")                                      \
+    X(STALE, 4, 409, "superseded by a newer write or an invalidation")                                                 \
+    X(INVALID, -1, 400, "the input is not acceptable")                                                                 \
+    X(TOO_LARGE, -2, 413, "the input is larger than the limit")                                                        \
+    X(NO_MEMORY, -3, 503, "an allocation failed")                                                                      \
+    X(FULL, -4, 507, "no room: the limit is reached and nothing can be evicted")                                       \
+    X(BUSY, -5, 503, "too much is waiting already")                                                                    \
+    X(TIMEOUT, -6, 504, "the deadline passed")                                                                         \
+    X(UNAVAILABLE, -7, 503, "the backend cannot be reached")                                                           \
+    X(IO, -8, 500, "reading or writing failed")                                                                        \
+    X(DAMAGED, -9, 500, "stored bytes do not match their checksum or format")                                          \
+    X(NEWER, -10, 500, "written by a newer version of the program")                                                    \
+    X(LOCKED, -11, 409, "another process has the store open")                                                          \
+    X(UNAUTHORIZED, -12, 401, "no key, or a wrong one")                                                                \
+    X(FORBIDDEN, -13, 403, "this key does not allow that")                                                             \
+    X(NOT_FOUND, -14, 404, "no such thing")                                                                            \
+    X(CLOSED, -15, 503, "shutting down")                                                                               \
     X(INTERNAL, -16, 500, "a broken invariant")
 
 typedef enum aic_status {
@@ -158,12 +158,12 @@ typedef struct aic_options {
     uint64_t memory_max_item_bytes; /* default 8 MiB */
     aic_policy memory_policy;
 
-    uint64_t storage_max_bytes;       /* default 10 GiB */
-    uint64_t storage_queue_bytes;     /* write-behind queue; default 64 MiB */
-    unsigned storage_deadline_ms;     /* a lookup waits this long for storage, then it is a miss; default 20 */
-    unsigned storage_sync_ms;         /* between syncs to disk; default 1000 */
+    uint64_t storage_max_bytes;   /* default 10 GiB */
+    uint64_t storage_queue_bytes; /* write-behind queue; default 64 MiB */
+    unsigned storage_deadline_ms; /* a lookup waits this long for storage, then it is a miss; default 20 */
+    unsigned storage_sync_ms;     /* between syncs to disk; default 1000 */
 
-    uint64_t ttl_default_seconds;          /* default 3600; AIC_ZERO: never expires */
+    uint64_t ttl_default_seconds;            /* default 3600; AIC_ZERO: never expires */
     const aic_operation_ttl *ttl_operations; /* added to the built-in ones, which they override */
     size_t ttl_operation_count;
 
@@ -186,16 +186,16 @@ typedef struct aic_options {
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
 
-/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit must have been
- * released and no other call be running. */
+/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit must have
+ * been released and no other call be running. */
 AIC_API void aic_cache_close(aic_cache **cache);
 
 /* Waits until everything that was put before this call is on disk. AIC_OK at once without storage. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_sync(aic_cache *cache);
 
 /*
- * The cache's secret: with a data_dir it is made at the first open (data_dir/secret, 64 hex digits, mode 0600) and read ever after.
- * A file that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused.
+ * The cache's secret: with a data_dir it is made at the first open (data_dir/secret, 64 hex digits, mode 0600) and read
+ * ever after. A file that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused.
  */
 
 /* ------------------------------------------------------------------------------------------- put, lookup, get -- */
@@ -233,7 +233,8 @@ typedef struct aic_put {
 
 enum { AIC_IN_MEMORY = 1, AIC_IN_STORAGE = 2 };
 
-/* The size class of a text by its Unicode code points: "small" < 500, "medium" < 5000, "large" < 50000, "xlarge". Static strings. */
+/* The size class of a text by its Unicode code points: "small" < 500, "medium" < 5000, "large" < 50000, "xlarge".
+ * Static strings. */
 AIC_API const char *aic_text_tier(uint64_t code_points);
 
 typedef struct aic_put_result {
@@ -250,8 +251,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_key(aic_cache *cache, const aic_requ
                                                 aic_error *error);
 
 /*
- * Stores a response under its request, replacing what was there. Both tiers are reached before it returns (storage through
- * its write-behind queue). AIC_OK, or AIC_NOT_STORED when no tier keeps it (result->tiers is 0 then);
+ * Stores a response under its request, replacing what was there. Both tiers are reached before it returns (storage
+ * through its write-behind queue). AIC_OK, or AIC_NOT_STORED when no tier keeps it (result->tiers is 0 then);
  * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result,
@@ -290,7 +291,7 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_r
 /* The same by key. An entry of another namespace than `ns` is a miss. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
 
-/* The response, contiguous and decompressed; valid until the release. AIC_NO_MEMORY, AIC_DAMAGED. One thread at a time. */
+/* The response, contiguous and decompressed; valid until the release. AIC_NO_MEMORY, AIC_DAMAGED. One thread. */
 AIC_API AIC_MUST_CHECK aic_status aic_hit_response(aic_hit *hit, aic_view *out);
 /* Its metadata; valid until the release. */
 AIC_API const aic_metadata *aic_hit_metadata(const aic_hit *hit);
@@ -302,7 +303,7 @@ AIC_API void aic_hit_release(aic_hit **hit);
 /* Removes one entry from both tiers: AIC_OK, or AIC_MISS. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key);
 
-/* -------------------------------------------------------------------------------------- invalidate, list, explain -- */
+/* ------------------------------------------------------------------------------------ invalidate, list, explain -- */
 
 /*
  * Which entries. Every field that is given must match; equality is exact. `pattern` is a glob (`*`, `?`, `[a-z]`, `\`)
@@ -318,8 +319,8 @@ typedef struct aic_filter {
     bool age_given;
     uint64_t older_than_seconds; /* stored at least so long ago */
     unsigned tiers;              /* 0: both */
-    bool all;         /* invalidation of a filter that names nothing at all is refused unless this is set */
-    aic_view context; /* selects nothing: a note that is recorded with the invalidation */
+    bool all;                    /* invalidation of a filter that names nothing at all is refused unless this is set */
+    aic_view context;            /* selects nothing: a note that is recorded with the invalidation */
 } aic_filter;
 
 typedef struct aic_invalidated {
@@ -329,11 +330,11 @@ typedef struct aic_invalidated {
 } aic_invalidated;
 
 /*
- * Removes every entry that matches, from both tiers: after the return none of them is served. With dry_run, only counts.
- * Cost: linear in the memory tier's entries and in the matching storage entries.
- * AIC_INVALID for a filter that names nothing. AIC_UNAVAILABLE or AIC_TIMEOUT when storage could not be reached: memory is clean
- * then, what storage still holds is hidden from every lookup at once and removed when storage is back (as long as
- * this process lives; *out is written all the same and counts what was removed so far).
+ * Removes every entry that matches, from both tiers: after the return none of them is served. With dry_run, only
+ * counts. Cost: linear in the memory tier's entries and in the matching storage entries. AIC_INVALID for a filter that
+ * names nothing. AIC_UNAVAILABLE or AIC_TIMEOUT when storage could not be reached: memory is clean then, what storage
+ * still holds is hidden from every lookup at once and removed when storage is back (as long as this process lives; *out
+ * is written all the same and counts what was removed so far).
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run,
                                                        aic_invalidated *out, aic_error *error);
@@ -342,9 +343,9 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const a
 typedef struct aic_page aic_page;
 
 /*
- * Lists entries that match, in the order of their keys. `cursor` is empty for the first page, afterwards aic_page_cursor() of the page
- * before. Every entry that is there during the whole walk is listed exactly once. limit 1..1000. A page costs a pass over
- * the memory tier. While storage is down the page shows memory alone.
+ * Lists entries that match, in the order of their keys. `cursor` is empty for the first page, afterwards
+ * aic_page_cursor() of the page before. Every entry that is there during the whole walk is listed exactly once.
+ * limit 1..1000. A page costs a pass over the memory tier. While storage is down the page shows memory alone.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit,
                                                  aic_view cursor, aic_page **out, aic_error *error);
@@ -364,33 +365,35 @@ AIC_API void aic_explanation_release(aic_explanation **explanation);
 /* ---------------------------------------------------------------------------------------------- export, import -- */
 
 /*
- * Export writes one JSON object per line: {key, namespace, operation, model?, tags?, text_length, created_ms, expires_ms, prompt_tokens?,
- * completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so the key stands for it. An entry comes
- * once, or twice if the memory tier's tables grow during the walk; importing it twice is the same as once. Many entries are
- * walked in bounded pieces, so that a slow reader holds nothing but its own piece.
+ * Export writes one JSON object per line: {key, namespace, operation, model?, tags?, text_length, created_ms,
+ * expires_ms, prompt_tokens?, completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so
+ * the key stands for it. An entry comes once, or twice if the memory tier's tables grow during the walk; importing it
+ * twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds nothing but its own
+ * piece.
  */
 typedef struct aic_export aic_export;
 AIC_API AIC_MUST_CHECK aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out,
                                                     aic_error *error);
 /*
- * The next whole lines, about piece_bytes of them (0: 256 KiB) and at least one: AIC_OK with *out valid until the next call, AIC_MISS
- * after the last. May wait for storage. One thread at a time.
+ * The next whole lines, about piece_bytes of them (0: 256 KiB) and at least one: AIC_OK with *out valid until the next
+ * call, AIC_MISS after the last. May wait for storage. One thread at a time.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_export_next(aic_export *exporter, size_t piece_bytes, aic_view *out);
 AIC_API uint64_t aic_export_lines(const aic_export *exporter); /* so far */
 AIC_API void aic_export_destroy(aic_export **exporter);
 
 /*
- * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that key) or
- * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests). Optional: namespace, model,
- * tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}), prompt_tokens, completion_tokens, cost_usd,
- * text_length, created_ms, and one of ttl (seconds from now) and expires_ms (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
+ * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that
+ * key) or `operation` and `text` with options?, question? (the key is computed: warming from a log of requests).
+ * Optional: namespace, model, tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}),
+ * prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms
+ * (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
  */
 typedef struct aic_import_options {
-    aic_view only_ns;       /* given: every line belongs there; a line that says otherwise is rejected */
-    bool refuse_keys;       /* lines with `key` are rejected: the source is not trusted to name keys */
-    size_t max_line_bytes;  /* default 64 MiB */
-    size_t max_rejections;  /* how many are kept to be asked for; default 1000. All are counted */
+    aic_view only_ns;      /* given: every line belongs there; a line that says otherwise is rejected */
+    bool refuse_keys;      /* lines with `key` are rejected: the source is not trusted to name keys */
+    size_t max_line_bytes; /* default 64 MiB */
+    size_t max_rejections; /* how many are kept to be asked for; default 1000. All are counted */
 } aic_import_options;
 
 typedef struct aic_import_counts {
@@ -404,7 +407,8 @@ typedef struct aic_import aic_import;
 /* `options` may be NULL. Keeps a pointer to the cache and copies the rest. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_create(aic_cache *cache, const aic_import_options *options,
                                                     aic_import **out, aic_error *error);
-/* Takes any bytes. Waits while the write-behind queue is full. AIC_NO_MEMORY (the import can go on), or AIC_OK. One thread at a time. */
+/* Takes any bytes. Waits while the write-behind queue is full. AIC_NO_MEMORY (the import can go on), or AIC_OK. One
+ * thread at a time. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_add(aic_import *importer, aic_view bytes);
 /* The last line may lack its newline: this takes it in. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_finish(aic_import *importer);
@@ -439,9 +443,9 @@ typedef struct aic_stats {
     uint64_t compression_bytes_in;  /* of those, before and ... */
     uint64_t compression_bytes_out; /* ... after */
     uint64_t dictionaries;
-    uint64_t promoted;                 /* from storage to memory */
-    uint64_t hot_entries, hot_bytes;   /* kept plain in memory because they are hit often */
-    uint64_t invalidations_pending;    /* that storage has still to carry out */
+    uint64_t promoted;               /* from storage to memory */
+    uint64_t hot_entries, hot_bytes; /* kept plain in memory because they are hit often */
+    uint64_t invalidations_pending;  /* that storage has still to carry out */
 } aic_stats;
 
 AIC_API void aic_cache_stats(aic_cache *cache, aic_stats *out);

@@ -6,7 +6,8 @@ struct cursor {
     const uint8_t *at, *end;
 };
 
-/* Takes one code point; a byte that begins no sequence comes alone, above the code points so that it equals only itself. */
+/* Takes one code point; a byte that begins no sequence comes alone, above the code points so that it equals only
+ * itself. */
 static uint32_t cursor_take(struct cursor *cursor)
 {
     uint8_t lead = *cursor->at++;
@@ -29,8 +30,8 @@ static uint32_t cursor_take_escaped(struct cursor *cursor)
 }
 
 /*
- * Reads a set whose `[` was taken. True when it is closed: the cursor stands behind it and *inside tells. False: the cursor is where it was,
- * and the bracket stands for itself.
+ * Reads a set whose `[` was taken. True when it is closed: the cursor stands behind it and *inside tells. False: the
+ * cursor is where it was, and the bracket stands for itself.
  */
 static bool set_match(struct cursor *pattern, uint32_t point, bool *inside)
 {
@@ -56,8 +57,9 @@ static bool set_match(struct cursor *pattern, uint32_t point, bool *inside)
 }
 
 /*
- * Does the unit at the front of the pattern (no star) accept this code point? The pattern moves behind it. From *unclosed on no bracket
- * is closed (if one is not, none after it is), so that a row of open brackets is searched for an end once, not once each.
+ * Does the unit at the front of the pattern (no star) accept this code point? The pattern moves behind it. From
+ * *unclosed on no bracket is closed (if one is not, none after it is), so that a row of open brackets is searched for
+ * an end once, not once each.
  */
 static bool unit_match(struct cursor *pattern, uint32_t point, const uint8_t **unclosed)
 {

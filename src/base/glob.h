@@ -1,12 +1,15 @@
 /*
- * glob.h - shell patterns over UTF-8 text: `*` any run, `?` one code point, `[a-z]` one of a set, `[!a-z]` or `[^a-z]` one outside of
- * it, `\` takes the next code point as it is. Everything else stands for itself; the whole text must match.
+ * glob.h - shell patterns over UTF-8 text: `*` any run, `?` one code point, `[a-z]` one of a set, `[!a-z]` or `[^a-z]`
+ * one outside of it, `\` takes the next code point as it is. Everything else stands for itself; the whole text must
+ * match.
  *
- * Every UTF-8 string is a pattern: an unclosed `[` and a `\` at the end stand for themselves, a `]` right after the opening belongs to
- * the set. Bytes that are no UTF-8 count as one unit each, so nothing is ever refused or read beyond.
+ * Every UTF-8 string is a pattern: an unclosed `[` and a `\` at the end stand for themselves, a `]` right after the
+ * opening belongs to the set. Bytes that are no UTF-8 count as one unit each, so nothing is ever refused or read
+ * beyond.
  *
- * The idea: only the last `*` needs to be remembered (what an earlier one could still swallow, the last one can too), so the cost is at
- * most pattern x text steps and no stack; a pattern from a stranger cannot be made expensive. Pure function, any thread.
+ * The idea: only the last `*` needs to be remembered (what an earlier one could still swallow, the last one can too),
+ * so the cost is at most pattern x text steps and no stack; a pattern from a stranger cannot be made expensive. Pure
+ * function, any thread.
  */
 #ifndef BASE_GLOB_H
 #define BASE_GLOB_H

@@ -92,7 +92,8 @@ static void cache_free(struct aic_cache *cache)
     pthread_mutex_destroy(&cache->ticking);
     pthread_mutex_destroy(&cache->thread_lock);
     pthread_cond_destroy(&cache->thread_wake);
-    if (hung) return; /* a thread that storage never gave back still uses the accounts and the clock: they are left to it */
+    if (hung)
+        return; /* a thread that storage never gave back still uses the accounts and the clock: they are left to it */
     struct mem own;
     mem_init(&own, &cache->mem.allocator);
     mem_fini(&cache->mem);
@@ -153,13 +154,13 @@ static aic_status make_codec(struct aic_cache *cache, const aic_options *options
     int level = options->compression_level != 0 ? options->compression_level : DEFAULT_LEVEL;
     if (level < 1 || level > 19)
         return error_set(error, AIC_INVALID, "compression.level", "%d is no level: 1 to 19 are accepted", level);
-    return codec_create(&(struct codec_options){.mem = &cache->mem,
-                                                .threshold_bytes = or_default(options->compression_threshold_bytes,
-                                                                              DEFAULT_THRESHOLD),
-                                                .level = level,
-                                                .dictionary_off = options->dictionary_off,
-                                                .max_plain_bytes = MAX_PLAIN_BYTES},
-                        &cache->codec);
+    return codec_create(
+        &(struct codec_options){.mem = &cache->mem,
+                                .threshold_bytes = or_default(options->compression_threshold_bytes, DEFAULT_THRESHOLD),
+                                .level = level,
+                                .dictionary_off = options->dictionary_off,
+                                .max_plain_bytes = MAX_PLAIN_BYTES},
+        &cache->codec);
 }
 
 static aic_status make_directory(const char *path, aic_error *error)
@@ -182,13 +183,13 @@ static aic_status open_tier(struct aic_cache *cache, const aic_options *options,
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/cache", options->data_dir) >= sizeof path)
         return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
-    return lmdb_tier_open(&(struct lmdb_options){.mem = &cache->mem,
-                                                 .clock = &cache->clock,
-                                                 .directory = path,
-                                                 .max_bytes = or_default(options->storage_max_bytes,
-                                                                         DEFAULT_STORAGE_BYTES),
-                                                 .describe = record_describe},
-                          out, error);
+    return lmdb_tier_open(
+        &(struct lmdb_options){.mem = &cache->mem,
+                               .clock = &cache->clock,
+                               .directory = path,
+                               .max_bytes = or_default(options->storage_max_bytes, DEFAULT_STORAGE_BYTES),
+                               .describe = record_describe},
+        out, error);
 }
 
 /* Takes `tier` over in any case. */
@@ -204,8 +205,7 @@ static aic_status make_gate(struct aic_cache *cache, const aic_options *options,
     return gate_create(&gate, &cache->gate);
 }
 
-static aic_status cache_setup(struct aic_cache *cache, const aic_options *options, struct tier **tier,
-                              aic_error *error)
+static aic_status cache_setup(struct aic_cache *cache, const aic_options *options, struct tier **tier, aic_error *error)
 {
     TRY(make_tables(cache));
     TRY(ttl_init(cache, options, error));

@@ -1,8 +1,10 @@
 /*
- * cache.h - the two-tier response cache behind aicache.h, and what only the daemon needs of it: lookups that do not wait.
+ * cache.h - the two-tier response cache behind aicache.h, and what only the daemon needs of it: lookups that do not
+ * wait.
  *
- * Front threads call what is marked "never blocks"; everything else may wait for storage or compress and belongs to a back thread
- * (cache_put compresses on the calling thread and never waits for storage, so a front thread may call it when it can spare the time).
+ * Front threads call what is marked "never blocks"; everything else may wait for storage or compress and belongs to a
+ * back thread (cache_put compresses on the calling thread and never waits for storage, so a front thread may call it
+ * when it can spare the time).
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -17,8 +19,8 @@ struct cache_hit;
 /* ---- opening ---- */
 
 /*
- * aic_cache_open() with a storage tier of the caller's (taken over, also when this fails); NULL opens what the options say. Its records must be
- * described by record_describe.
+ * aic_cache_open() with a storage tier of the caller's (taken over, also when this fails); NULL opens what the options
+ * say. Its records must be described by record_describe.
  */
 AIC_MUST_CHECK aic_status cache_open(const aic_options *options, struct tier *tier, struct aic_cache **out,
                                      aic_error *error);
@@ -34,8 +36,8 @@ const aic_clock *cache_clock(const struct aic_cache *cache);
 /* ---- what a request may look like ---- */
 
 /*
- * A namespace, operation, model or tag: 1..128 bytes of UTF-8 without control characters. `field` is what the error names ("tags[3]").
- * cache_check_pattern: any UTF-8, 1..1024 bytes. cache_check_ttl: at most AIC_MAX_TTL_SECONDS.
+ * A namespace, operation, model or tag: 1..128 bytes of UTF-8 without control characters. `field` is what the error
+ * names ("tags[3]"). cache_check_pattern: any UTF-8, 1..1024 bytes. cache_check_ttl: at most AIC_MAX_TTL_SECONDS.
  */
 AIC_MUST_CHECK aic_status cache_check_name(const char *field, aic_view name, aic_error *error);
 AIC_MUST_CHECK aic_status cache_check_pattern(aic_view pattern, aic_error *error);
@@ -43,11 +45,11 @@ AIC_MUST_CHECK aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error
 /* The time to live of an operation when the request gives none, in seconds; 0: never expires. */
 uint64_t cache_default_ttl(const struct aic_cache *cache, aic_view operation);
 /*
- * Other defaults from now on, as in aic_options (fallback 0: 3600, AIC_ZERO: never expires); what is stored keeps its date. AIC_INVALID changes nothing. One thread at a
- * time; readers never wait.
+ * Other defaults from now on, as in aic_options (fallback 0: 3600, AIC_ZERO: never expires); what is stored keeps its
+ * date. AIC_INVALID changes nothing. One thread at a time; readers never wait.
  */
-AIC_MUST_CHECK aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback, const aic_operation_ttl *operations, size_t count,
-                                         aic_error *error);
+AIC_MUST_CHECK aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback,
+                                         const aic_operation_ttl *operations, size_t count, aic_error *error);
 
 /* The key of a request whose parts lie in a scanned document. Records a key generation. Never blocks. */
 AIC_MUST_CHECK aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out,
@@ -78,38 +80,40 @@ AIC_MUST_CHECK aic_status cache_put(struct aic_cache *cache, const struct cache_
 
 /* ---- lookup ---- */
 
-/* A found entry. Either pinned in the memory tier (zero-copy) or a copy from storage. Plain data, but it holds views into itself: do not
- * copy it by value, use cache_hit_move(). One thread at a time. */
+/* A found entry. Either pinned in the memory tier (zero-copy) or a copy from storage. Plain data, but it holds views
+ * into itself: do not copy it by value, use cache_hit_move(). One thread at a time. */
 struct cache_hit {
     struct aic_cache *cache;
     aic_key key;
-    struct pin pin;       /* memory tier */
-    struct buf copy;      /* the record, when it is not in the memory tier */
-    struct buf head;      /* the record's head, when it does not lie in one piece of the pin */
+    struct pin pin;  /* memory tier */
+    struct buf copy; /* the record, when it is not in the memory tier */
+    struct buf head; /* the record's head, when it does not lie in one piece of the pin */
     size_t head_bytes;
-    struct record record; /* views into pin, copy or head */
-    unsigned tier;        /* the tier that answered: AIC_IN_MEMORY, AIC_IN_STORAGE */
+    struct record record;   /* views into pin, copy or head */
+    unsigned tier;          /* the tier that answered: AIC_IN_MEMORY, AIC_IN_STORAGE */
     uint64_t epoch, writes; /* guards as of before the read; see inner.h */
 };
 
 /*
  * `ns`: an entry of another namespace is a miss; empty lets any do (a caller who may see all of them).
- * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. A hit is counted here. A miss is
- * counted here only without storage; with storage the caller goes on to cache_lookup_storage() and then cache_count_storage().
+ * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. A hit is counted here. A miss
+ * is counted here only without storage; with storage the caller goes on to cache_lookup_storage() and then
+ * cache_count_storage().
  */
 AIC_MUST_CHECK aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key,
                                               struct cache_hit *hit);
 /* Is there a storage tier to ask after a miss in memory? */
 bool cache_has_storage(const struct aic_cache *cache);
 /*
- * Asks storage after a miss in memory. Never blocks. `done` is called exactly once, on a worker thread (or before this returns): AIC_OK with *hit, which the
- * receiver moves away (cache_hit_move) or releases during the call, or AIC_MISS (also for a dead, damaged or expired one). Promotes. The deadline is the
- * caller's: on giving up it counts AIC_TIMEOUT and releases whatever comes later.
+ * Asks storage after a miss in memory. Never blocks. `done` is called exactly once, on a worker thread (or before this
+ * returns): AIC_OK with *hit, which the receiver moves away (cache_hit_move) or releases during the call, or AIC_MISS
+ * (also for a dead, damaged or expired one). Promotes. The deadline is the caller's: on giving up it counts AIC_TIMEOUT
+ * and releases whatever comes later.
  */
 typedef void cache_done_fn(void *context, aic_status status, struct cache_hit *hit);
 void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *key, cache_done_fn *done, void *context);
-/* What became of one cache_lookup_storage(), exactly once for each, by whoever answers the client: AIC_OK a hit of the storage tier,
- * AIC_TIMEOUT a miss after the deadline, anything else a miss. */
+/* What became of one cache_lookup_storage(), exactly once for each, by whoever answers the client: AIC_OK a hit of the
+ * storage tier, AIC_TIMEOUT a miss after the deadline, anything else a miss. */
 void cache_count_storage(struct aic_cache *cache, aic_status outcome);
 static inline void cache_count_timeout(struct aic_cache *cache)
 {
@@ -121,17 +125,19 @@ void cache_hit_move(struct cache_hit *to, struct cache_hit *from);
 void cache_hit_release(struct cache_hit *hit);
 
 /*
- * The response as pieces, without a copy when it is kept plain; otherwise decoded into `plain` (initialised and owned by the caller), one piece.
- * The pieces live as long as the hit and `plain`. A value that is decoded again and again is kept plain in memory from then on.
- * AIC_OK with *count <= max pieces filled; when the value lies in more pieces than `max` it is gathered into `plain`. AIC_DAMAGED removes
- * the entry from both tiers and counts it; AIC_NO_MEMORY. Never blocks.
+ * The response as pieces, without a copy when it is kept plain; otherwise decoded into `plain` (initialised and owned
+ * by the caller), one piece. The pieces live as long as the hit and `plain`. A value that is decoded again and again is
+ * kept plain in memory from then on. AIC_OK with *count <= max pieces filled; when the value lies in more pieces than
+ * `max` it is gathered into `plain`. AIC_DAMAGED removes the entry from both tiers and counts it; AIC_NO_MEMORY. Never
+ * blocks.
  */
 AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iovec *out, size_t max,
                                            size_t *count);
 /* Views live as long as the hit. */
 void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 
-/* Tells the monitor of one get: `started_ns` is the monotonic time of its begin. aic_cache_lookup() and aic_cache_get() do it by themselves. */
+/* Tells the monitor of one get: `started_ns` is the monotonic time of its begin. aic_cache_lookup() and aic_cache_get()
+ * do it by themselves. */
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length);
 
 /* ---- the rest ---- */
@@ -139,7 +145,7 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
 /* As aic_cache_delete(), but an empty `ns` lets any namespace do. */
 AIC_MUST_CHECK aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key);
 
-/* Hits of both tiers and misses since the open: the two figures of aic_cache_stats() that cost nothing. Never blocks. */
+/* Hits of both tiers and misses since the open: two figures of aic_cache_stats() that cost nothing. Never blocks. */
 void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses);
 
 /* As aic_cache_explain() for a request in a scanned document. Waits for storage. */
@@ -147,8 +153,8 @@ AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct ke
                                         aic_error *error);
 
 /*
- * Expiry in both tiers, dictionary training, invalidations that storage still owes, keeping plain what is hot. The cache's own thread calls it
- * once a second of real time; tests call it by themselves.
+ * Expiry in both tiers, dictionary training, invalidations that storage still owes, keeping plain what is hot. The
+ * cache's own thread calls it once a second of real time; tests call it by themselves.
  */
 void cache_tick(struct aic_cache *cache);
 

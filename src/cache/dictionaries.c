@@ -1,10 +1,11 @@
 /*
- * dictionaries.c - the life of a compression dictionary in storage: written before the first record needs it, read at open, removed when
- * no entry of any tier names it.
+ * dictionaries.c - the life of a compression dictionary in storage: written before the first record needs it, read at
+ * open, removed when no entry of any tier names it.
  *
- * A dictionary is a blob "dictionary/<id, 8 hex digits>/<namespace>". The search for those that are needed no more begins when the codec has superseded
- * ones, waits a minute (so that what was being encoded has arrived), walks storage in bounded pieces, one per tick, then memory, and retires what it
- * did not meet. A record that still slips through is read as damaged, that is as a miss.
+ * A dictionary is a blob "dictionary/<id, 8 hex digits>/<namespace>". The search for those that are needed no more
+ * begins when the codec has superseded ones, waits a minute (so that what was being encoded has arrived), walks storage
+ * in bounded pieces, one per tick, then memory, and retires what it did not meet. A record that still slips through is
+ * read as damaged, that is as a miss.
  */
 #include "cache/inner.h"
 
@@ -118,8 +119,7 @@ static aic_status walk_memory(struct aic_cache *cache)
             buf_init(&hit.head, &cache->mem, MEM_CACHE);
             aic_status status = hit_read_pin(&hit);
             if (status == AIC_NO_MEMORY) worst = status;
-            if (status == AIC_OK && hit.record.form.compressed)
-                strike(&cache->sweep, hit.record.form.dictionary_id);
+            if (status == AIC_OK && hit.record.form.compressed) strike(&cache->sweep, hit.record.form.dictionary_id);
             cache_hit_release(&hit);
         }
     } while (cursor != 0);
@@ -169,7 +169,8 @@ static bool walk_storage(struct aic_cache *cache, size_t max_records)
     struct tier *tier = gate_tier(cache->gate);
     struct walk walk = {sweep, max_records};
     aic_key after = sweep->after;
-    aic_status status = tier->ops->select(tier, &(struct tier_filter){0}, sweep->begun ? &after : NULL, walk_one, &walk);
+    aic_status status = tier->ops->select(tier, &(struct tier_filter){0}, sweep->begun ? &after : NULL, walk_one,
+                                          &walk);
     if (status != AIC_OK) {
         sweep->state = SWEEP_IDLE;
         return false;

@@ -1,8 +1,9 @@
 /*
- * explain.c - why a request hits or misses: its key, its canonical form, what is not in it, and the entry that comes nearest.
+ * explain.c - why a request hits or misses: its key, its canonical form, what is not in it, and the entry that comes
+ * nearest.
  *
- * Nearness is counted on shapes (record.h keeps a hash per leaf of each request), so that nothing of what was asked before is kept or shown. The search
- * looks at a bounded number of entries of the namespace and says how many.
+ * Nearness is counted on shapes (record.h keeps a hash per leaf of each request), so that nothing of what was asked
+ * before is kept or shown. The search looks at a bounded number of entries of the namespace and says how many.
  */
 #include "cache/inner.h"
 
@@ -88,7 +89,8 @@ static bool search_stored(void *context, const aic_key *key, aic_view bytes)
 static void search_storage(struct nearest *nearest)
 {
     struct aic_cache *cache = nearest->cache;
-    /* What waits in the queue is stored, too. A tier that does not answer is left out; the figures under `searched` show it. */
+    /* What waits in the queue is stored, too. A tier that does not answer is left out; the figures under `searched`
+     * show it. */
     if (!cache_storage_up(cache) || gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) != AIC_OK) return;
     struct tier *tier = gate_tier(cache->gate);
     struct tier_label label = {LABEL_NAMESPACE, nearest->ns};
@@ -180,7 +182,8 @@ static void write_left_out(struct json_writer *writer, const struct key_request 
     if (request->question.json == NULL && request->question.plain.data == NULL)
         left_out(writer, "question", "absent, which is not the same as empty");
     left_out(writer, "ttl, tags, model, tokens, cost_usd", "kept with the entry; they are not part of what was asked");
-    left_out(writer, "order of members, spelling of numbers and escapes", "1 and 1.0 are the same number, \\u0061 is a");
+    left_out(writer, "order of members, spelling of numbers and escapes",
+             "1 and 1.0 are the same number, \\u0061 is a");
     json_close(writer, ']');
 }
 
@@ -188,7 +191,8 @@ static void write_hit(struct json_writer *writer, struct aic_cache *cache, const
 {
     uint64_t now = clock_wall_ms(&cache->clock);
     json_key(writer, "tier"), json_put_text(writer, tier == AIC_IN_MEMORY ? "memory" : "storage");
-    json_key(writer, "age_seconds"), json_put_u64(writer, now > record->created_ms ? (now - record->created_ms) / 1000 : 0);
+    json_key(writer, "age_seconds"),
+        json_put_u64(writer, now > record->created_ms ? (now - record->created_ms) / 1000 : 0);
     json_key(writer, "ttl_seconds");
     if (record->expires_ms == 0) json_put_null(writer);
     else json_put_u64(writer, record->expires_ms > now ? (record->expires_ms - now) / 1000 : 0);
@@ -290,7 +294,8 @@ aic_status aic_cache_explain(aic_cache *cache, const aic_request *request, aic_e
     json_fini(&json);
     if (status != AIC_OK) {
         aic_explanation_release(&made);
-        if (error != NULL && error->status == AIC_OK) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+        if (error != NULL && error->status == AIC_OK)
+            (void)error_set(error, status, NULL, "%s", aic_status_text(status));
         return status;
     }
     *out = made;

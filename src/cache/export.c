@@ -1,8 +1,8 @@
 /*
  * export.c - every matching entry as a line of JSON, in pieces.
  *
- * The walk is storage first, in the order of keys, then what memory alone holds. A piece is collected under one read of storage (copies; no
- * transaction lives longer than that) and decoded afterwards.
+ * The walk is storage first, in the order of keys, then what memory alone holds. A piece is collected under one read of
+ * storage (copies; no transaction lives longer than that) and decoded afterwards.
  */
 #include "cache/inner.h"
 
@@ -111,8 +111,8 @@ static void write_line(struct buf *out, const aic_key *key, const struct record 
 }
 
 /*
- * A response is the bytes that came, and those may hold line breaks between tokens. On a line of its own each becomes a space, which JSON
- * allows everywhere outside strings, and inside a string it cannot stand.
+ * A response is the bytes that came, and those may hold line breaks between tokens. On a line of its own each becomes a
+ * space, which JSON allows everywhere outside strings, and inside a string it cannot stand.
  */
 static void flatten(struct buf *plain)
 {

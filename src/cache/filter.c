@@ -157,7 +157,8 @@ void filter_list_owe(struct filter_list *list, struct filter_node **node)
 {
     pthread_mutex_lock(&list->lock);
     struct filter *filter = &(*node)->filter;
-    if (!filter->until_given || filter->until_ms > (*node)->since_ms) { /* what is stored from now on is another matter */
+    if (!filter->until_given ||
+        filter->until_ms > (*node)->since_ms) { /* what is stored from now on is another matter */
         filter->until_given = true;
         filter->until_ms = (*node)->since_ms;
     }
@@ -186,7 +187,8 @@ unsigned filter_list_owed_count(struct filter_list *list)
 
 static bool list_matches(struct filter_list *list, const struct record *record, bool only_running)
 {
-    /* Sequentially consistent with filter_list_add: a put either sees the filter here, or its writes are seen by the invalidation. */
+    /* Sequentially consistent with filter_list_add: a put either sees the filter here, or its writes are seen by the
+     * invalidation. */
     if (atomic_load_explicit(&list->count, memory_order_seq_cst) == 0) return false;
     pthread_mutex_lock(&list->lock);
     bool found = false;

@@ -1,9 +1,10 @@
 /*
  * filter.h - which entries: a checked copy of an aic_filter, and the list of those that are at work.
  *
- * The list holds the invalidations that run now and those that storage still owes because it was down. While a filter stands in it, no
- * record that it matches is taken from storage. It is bounded: when more than FILTERS_MAX are owed, they are joined into one that
- * matches everything stored until then (a cache may forget, it may not remember what was removed).
+ * The list holds the invalidations that run now and those that storage still owes because it was down. While a filter
+ * stands in it, no record that it matches is taken from storage. It is bounded: when more than FILTERS_MAX are owed,
+ * they are joined into one that matches everything stored until then (a cache may forget, it may not remember what was
+ * removed).
  *
  * A look at an empty list is one atomic load. Any thread; filter_list.lock is a leaf.
  */
@@ -21,16 +22,16 @@
 struct filter {
     bool any_namespace, has_operation, has_model, has_tag, has_pattern;
     bool until_given;
-    uint64_t until_ms; /* stored at or before */
-    unsigned tiers;    /* AIC_IN_MEMORY | AIC_IN_STORAGE */
+    uint64_t until_ms;                           /* stored at or before */
+    unsigned tiers;                              /* AIC_IN_MEMORY | AIC_IN_STORAGE */
     aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
     char texts[4][AIC_MAX_NAME_BYTES];
     char pattern_text[FILTER_MAX_PATTERN];
 };
 
-/* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value. AIC_INVALID. */
-AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms,
-                                      aic_error *error);
+/* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value.
+ * AIC_INVALID. */
+AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms, aic_error *error);
 bool filter_matches(const struct filter *filter, const struct record *record);
 
 struct filter_node {
@@ -42,7 +43,7 @@ struct filter_node {
 
 struct filter_list {
     struct mem *mem;
-    pthread_mutex_t lock;   /* protects what follows */
+    pthread_mutex_t lock; /* protects what follows */
     struct filter_node *first;
     _Atomic unsigned count; /* also read without the lock; partner: the reads of filter_list_hides (acquire) */
     unsigned owed;

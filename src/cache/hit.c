@@ -1,5 +1,6 @@
 /*
- * hit.c - what can be done with a found entry: its response as pieces or as one text, its metadata; and the hits of the library.
+ * hit.c - what can be done with a found entry: its response as pieces or as one text, its metadata; and the hits of the
+ * library.
  */
 #include "cache/inner.h"
 
@@ -125,7 +126,8 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
 {
     if (cache->monitor == NULL) return;
     aic_view data = {NULL, 0};
-    if (hit) data = tier == AIC_IN_MEMORY ? AIC_LITERAL("{\"tier\":\"memory\"}") : AIC_LITERAL("{\"tier\":\"storage\"}");
+    if (hit)
+        data = tier == AIC_IN_MEMORY ? AIC_LITERAL("{\"tier\":\"memory\"}") : AIC_LITERAL("{\"tier\":\"storage\"}");
     aic_monitor_operation(cache->monitor, AIC_LITERAL("get"), seconds_since(cache, started_ns), hit, text_length, data);
 }
 

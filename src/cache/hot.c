@@ -5,16 +5,16 @@
 #include <pthread.h>
 #include <string.h>
 
-#define BYTES_PER_ROW 2048        /* of the share, for each row of the ledger: answers have a median of 3 KB */
+#define BYTES_PER_ROW 2048 /* of the share, for each row of the ledger: answers have a median of 3 KB */
 #define ROWS_MIN 64
 #define ROWS_MAX 65536
 #define SLOTS_PER_ROW 2
 #define SET_SLOTS 4
-#define DECODES_TO_MOVE 2         /* a second decode shows that the first was no accident */
+#define DECODES_TO_MOVE 2 /* a second decode shows that the first was no accident */
 #define COUNT_LIMIT 15
 #define CROSS_OFF_PER_TICK 4096
-#define COMPRESS_PER_TICK 256     /* 30 us each: at most 8 ms of a background second */
-#define ITEM_SHARE 8              /* one value takes at most an eighth of the share */
+#define COMPRESS_PER_TICK 256 /* 30 us each: at most 8 ms of a background second */
+#define ITEM_SHARE 8          /* one value takes at most an eighth of the share */
 
 struct ledger_row {
     aic_key key;
@@ -27,7 +27,7 @@ struct hot {
     /* fingerprint << 8 | count. Relaxed: a guess, and no memory hangs on it. */
     _Atomic uint64_t *slots;
     size_t slot_count;
-    pthread_mutex_t lock; /* protects the rest; a leaf */
+    pthread_mutex_t lock;    /* protects the rest; a leaf */
     struct ledger_row *rows; /* a ring: `count` rows from `first`, oldest first */
     size_t row_count, first, count;
     uint64_t bytes;
@@ -94,7 +94,8 @@ static _Atomic uint64_t *slot_find(struct hot *hot, const aic_key *key, uint64_t
     return NULL;
 }
 
-/* Counts one use; returns the count. In a full set the stranger with the smallest count loses one per visit and gives way at one. */
+/* Counts one use; returns the count. In a full set the stranger with the smallest count loses one per visit and gives
+ * way at one. */
 static unsigned slot_use(struct hot *hot, const aic_key *key)
 {
     uint64_t fingerprint;
@@ -121,8 +122,8 @@ static bool slot_take(struct hot *hot, const aic_key *key)
 
 void hot_touch(struct hot *hot, const aic_key *key)
 {
-    /* Only a key that the sketch knows: answers that were never compressed shall not push it out. No store when its count is full, so
-     * that a very hot key's line stays shared between the cores. */
+    /* Only a key that the sketch knows: answers that were never compressed shall not push it out. No store when its
+     * count is full, so that a very hot key's line stays shared between the cores. */
     uint64_t fingerprint;
     _Atomic uint64_t *least, *slot = slot_find(hot, key, &fingerprint, &least);
     if (slot == NULL) return;
@@ -173,15 +174,16 @@ static void ledger_return(struct hot *hot, const struct ledger_row *row)
 
 /* ---- moving ---- */
 
-/* Writes a record with another payload over the entry in memory, unless something happened to it since `moment`. The head keeps its size. */
-static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct moment moment, const struct record *record)
+/* Writes a record with another payload over the entry in memory, unless something happened to it since `moment`. The
+ * head keeps its size. */
+static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct moment moment,
+                          const struct record *record)
 {
     struct buf head;
     buf_init(&head, &cache->mem, MEM_CACHE);
     aic_status status = record_write_head(record, &head);
     struct iovec parts[] = {{head.data, head.size}, {(void *)(uintptr_t)record->payload.data, record->payload.size}};
-    if (status == AIC_OK)
-        status = cache_move_in(cache, key, moment, record->expires_ms, parts, COUNT_OF(parts), false);
+    if (status == AIC_OK) status = cache_move_in(cache, key, moment, record->expires_ms, parts, COUNT_OF(parts), false);
     buf_fini(&head);
     return status;
 }
@@ -199,7 +201,8 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     if (slot_use(cache->hot, &hit->key) < DECODES_TO_MOVE) return;
     struct moment moment = {hit->epoch, hit->writes, 0};
     if (!moment_is_quiet(moment)) return;
-    /* The bytes are booked before they are moved in, so that the share is never exceeded; a failed move is crossed off by the tick. */
+    /* The bytes are booked before they are moved in, so that the share is never exceeded; a failed move is crossed off
+     * by the tick. */
     if (!ledger_add(cache->hot, &hit->key, hit->head_bytes + plain.size)) return;
     struct record record = hit->record;
     record.form = (struct codec_form){false, 0};

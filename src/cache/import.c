@@ -1,8 +1,9 @@
 /*
  * import.c - lines of JSON on their way in: from an export (with keys) or from a log of requests (keys computed).
  *
- * Lines are cut from pieces of any size; only an unfinished line is kept. A line is scanned where it lies and its members are met in one table; unknown
- * ones are refused by position, without repeating them, so that a misspelt field is not lost in silence.
+ * Lines are cut from pieces of any size; only an unfinished line is kept. A line is scanned where it lies and its
+ * members are met in one table; unknown ones are refused by position, without repeating them, so that a misspelt field
+ * is not lost in silence.
  */
 #include "cache/inner.h"
 
@@ -35,23 +36,23 @@ struct aic_import {
 };
 
 /* Every member of a line: how it is written, and its JSON type. */
-#define FIELD_MAP(X)                                                                                               \
-    X(KEY, "key", STRING)                                                                                          \
-    X(NAMESPACE, "namespace", STRING)                                                                              \
-    X(OPERATION, "operation", STRING)                                                                              \
-    X(TEXT, "text", STRING)                                                                                        \
-    X(OPTIONS, "options", OBJECT)                                                                                  \
-    X(QUESTION, "question", STRING)                                                                                \
-    X(MODEL, "model", STRING)                                                                                      \
-    X(TAGS, "tags", ARRAY)                                                                                         \
-    X(TEXT_LENGTH, "text_length", NUMBER)                                                                          \
-    X(CREATED, "created_ms", NUMBER)                                                                               \
-    X(EXPIRES, "expires_ms", NUMBER)                                                                               \
-    X(TTL, "ttl", NUMBER)                                                                                          \
-    X(PROMPT_TOKENS, "prompt_tokens", NUMBER)                                                                      \
-    X(COMPLETION_TOKENS, "completion_tokens", NUMBER)                                                              \
-    X(TOKENS, "tokens", NULL)                                                                                      \
-    X(COST, "cost_usd", NUMBER)                                                                                    \
+#define FIELD_MAP(X)                                                                                                   \
+    X(KEY, "key", STRING)                                                                                              \
+    X(NAMESPACE, "namespace", STRING)                                                                                  \
+    X(OPERATION, "operation", STRING)                                                                                  \
+    X(TEXT, "text", STRING)                                                                                            \
+    X(OPTIONS, "options", OBJECT)                                                                                      \
+    X(QUESTION, "question", STRING)                                                                                    \
+    X(MODEL, "model", STRING)                                                                                          \
+    X(TAGS, "tags", ARRAY)                                                                                             \
+    X(TEXT_LENGTH, "text_length", NUMBER)                                                                              \
+    X(CREATED, "created_ms", NUMBER)                                                                                   \
+    X(EXPIRES, "expires_ms", NUMBER)                                                                                   \
+    X(TTL, "ttl", NUMBER)                                                                                              \
+    X(PROMPT_TOKENS, "prompt_tokens", NUMBER)                                                                          \
+    X(COMPLETION_TOKENS, "completion_tokens", NUMBER)                                                                  \
+    X(TOKENS, "tokens", NULL)                                                                                          \
+    X(COST, "cost_usd", NUMBER)                                                                                        \
     X(RESPONSE, "response", NULL)
 
 enum field {
@@ -243,7 +244,8 @@ static aic_status take_key(struct aic_import *importer, const uint32_t at[FIELD_
     return take_whole(importer, at, FIELD_TEXT_LENGTH, &put->text_length, error);
 }
 
-/* Dates: what is given is kept; a ttl counts from now; nothing means the operation's default from now. AIC_STALE: its time is over. */
+/* Dates: what is given is kept; a ttl counts from now; nothing means the operation's default from now. AIC_STALE: its
+ * time is over. */
 static aic_status take_dates(struct aic_import *importer, const uint32_t at[FIELD_COUNT], struct cache_put *put,
                              aic_error *error)
 {
@@ -295,7 +297,8 @@ static aic_status take_cost(struct aic_import *importer, const uint32_t at[FIELD
     return AIC_OK;
 }
 
-/* Stores; when the write-behind queue was full, waits for it once and stores again, so that an import is not thinned out. */
+/* Stores; when the write-behind queue was full, waits for it once and stores again, so that an import is not thinned
+ * out. */
 static aic_status store_line(struct aic_import *importer, const struct cache_put *put, aic_error *error)
 {
     struct aic_cache *cache = importer->cache;

@@ -4,22 +4,24 @@
  * Two tiers have to agree although neither waits for the other. Three numbers keep them honest:
  *
  *   epoch           one per cache; odd while an invalidation runs, so it changes at its begin and at its end.
- *   stripe.writes   one per stripe of keys; odd while a put or delete of a key of that stripe is at work. The stripe's mutex
- *                   makes writers of one key take turns, so that memory and storage see them in the same order.
- *   active filters  the invalidations that run now, and those that storage still owes.
+ *   stripe.writes   one per stripe of keys; odd while a put or delete of a key of that stripe is at work. The stripe's
+ * mutex makes writers of one key take turns, so that memory and storage see them in the same order. active filters  the
+ * invalidations that run now, and those that storage still owes.
  *
- * Whoever moves an entry that it has read (promotion from storage, the plain form of what is hot) samples epoch and writes before it
- * reads, gives up at once when one of them is odd, and hands both to the store as guards, which are compared under the shard's lock.
- * Why that is enough: a writer makes `writes` odd before it touches a tier and even again after both tiers have its value. If the mover
- * sampled before the writer began, its guard fails or its entry is overwritten by the writer; if it sampled after the writer ended, it has
- * read the writer's value. The same holds for an invalidation with `epoch`.
+ * Whoever moves an entry that it has read (promotion from storage, the plain form of what is hot) samples epoch and
+ * writes before it reads, gives up at once when one of them is odd, and hands both to the store as guards, which are
+ * compared under the shard's lock. Why that is enough: a writer makes `writes` odd before it touches a tier and even
+ * again after both tiers have its value. If the mover sampled before the writer began, its guard fails or its entry is
+ * overwritten by the writer; if it sampled after the writer ended, it has read the writer's value. The same holds for
+ * an invalidation with `epoch`.
  *
- * A put that meets a running invalidation whose filter it matches removes itself again from both tiers: it counts as having come
- * before. Before an invalidation takes its filter from the list it passes once through every stripe's lock, so that no writer that began
- * while one tier was cleaned already ends unstruck.
+ * A put that meets a running invalidation whose filter it matches removes itself again from both tiers: it counts as
+ * having come before. Before an invalidation takes its filter from the list it passes once through every stripe's lock,
+ * so that no writer that began while one tier was cleaned already ends unstruck.
  *
- * Lock order: cache.invalidating, then a stripe, then cache.filters.lock. No lock is held while the store's or the gate's functions wait for
- * anything but their own short locks; invalidating alone is held over calls that may wait for storage.
+ * Lock order: cache.invalidating, then a stripe, then cache.filters.lock. No lock is held while the store's or the
+ * gate's functions wait for anything but their own short locks; invalidating alone is held over calls that may wait for
+ * storage.
  */
 #ifndef CACHE_INNER_H
 #define CACHE_INNER_H
@@ -35,9 +37,9 @@
 struct aic_monitor;
 
 /* Every counter, summed over the slots on reading. */
-#define COUNT_MAP(X)                                                                                               \
-    X(HITS_MEMORY) X(HITS_STORAGE) X(MISSES) X(PUTS) X(DELETES) X(INVALIDATIONS) X(INVALIDATED) X(TIMEOUTS)        \
-    X(DAMAGED) X(PROMOTED)
+#define COUNT_MAP(X)                                                                                                   \
+    X(HITS_MEMORY)                                                                                                     \
+    X(HITS_STORAGE) X(MISSES) X(PUTS) X(DELETES) X(INVALIDATIONS) X(INVALIDATED) X(TIMEOUTS) X(DAMAGED) X(PROMOTED)
 enum count {
 #define COUNT_ENUM(name) COUNT_##name,
     COUNT_MAP(COUNT_ENUM)
@@ -47,7 +49,7 @@ enum count {
 #define COUNT_SLOTS 8
 struct count_slot {
     _Atomic uint64_t counts[COUNT_TOTAL]; /* relaxed: figures, nothing is ordered by them */
-    char apart[128]; /* so that no two slots share a cache line */
+    char apart[128];                      /* so that no two slots share a cache line */
 };
 
 #define STRIPES 1024 /* two writers at a time meet by chance once in a thousand */
@@ -98,7 +100,8 @@ struct aic_cache {
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
     struct stripe *stripes;
-    _Atomic uint64_t epoch;       /* partner: the guards of promotions and the check at the end of a put (sequentially consistent) */
+    _Atomic uint64_t
+        epoch; /* partner: the guards of promotions and the check at the end of a put (sequentially consistent) */
     _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
     struct filter_list filters;
@@ -138,7 +141,8 @@ struct moment {
 };
 static inline struct moment moment_sample(struct aic_cache *cache, const aic_key *key)
 {
-    /* Acquire: what is read afterwards is not older than the sample. Partners: writer_begin, writer_end, invalidation. */
+    /* Acquire: what is read afterwards is not older than the sample. Partners: writer_begin, writer_end, invalidation.
+     */
     struct moment moment;
     moment.epoch = atomic_load_explicit(&cache->epoch, memory_order_acquire);
     moment.writes = atomic_load_explicit(&stripe_of(cache, key)->writes, memory_order_acquire);
@@ -163,20 +167,20 @@ static inline void drop_from_memory(struct aic_cache *cache, const aic_key *key)
     (void)gone;
 }
 
-
 /* Reads the head of a pinned record into `hit` (record views, head). AIC_DAMAGED, AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status hit_read_pin(struct cache_hit *hit);
 /* Removes a damaged entry from both tiers unless it was written anew since, and counts it. */
 void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment);
 /*
- * One read of storage that waits at most until the deadline and neither counts nor promotes: AIC_OK with the record in `out`, whole,
- * checked, alive and not hidden. AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, ...
+ * One read of storage that waits at most until the deadline and neither counts nor promotes: AIC_OK with the record in
+ * `out`, whole, checked, alive and not hidden. AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, ...
  */
 AIC_MUST_CHECK aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsigned deadline_ms,
                                              struct buf *out, struct record *record);
 /*
- * A record from storage, read after `moment` was sampled: AIC_OK, AIC_MISS (expired, hidden), AIC_DAMAGED, AIC_NEWER. An owed invalidation that was carried
- * out meanwhile hides no more what had been read before; `settled` tells, and the record is not used.
+ * A record from storage, read after `moment` was sampled: AIC_OK, AIC_MISS (expired, hidden), AIC_DAMAGED, AIC_NEWER.
+ * An owed invalidation that was carried out meanwhile hides no more what had been read before; `settled` tells, and the
+ * record is not used.
  */
 AIC_MUST_CHECK aic_status cache_accept(struct aic_cache *cache, struct moment moment, aic_view bytes,
                                        struct record *record);
@@ -188,7 +192,8 @@ AIC_MUST_CHECK aic_status cache_find(struct aic_cache *cache, aic_view ns, const
 /* Appends the plain response of a record whose payload is there. */
 AIC_MUST_CHECK aic_status cache_decode(struct aic_cache *cache, const struct record *record, struct buf *out);
 
-/* Checks a request of the library's caller and makes it one of ours. `json` is initialised by the callee and finished by the caller. */
+/* Checks a request of the library's caller and makes it one of ours. `json` is initialised by the callee and finished
+ * by the caller. */
 AIC_MUST_CHECK aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json,
                                        struct key_request *out, aic_error *error);
 /* Checks the tags, model and numbers of a put. */

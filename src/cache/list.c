@@ -1,9 +1,10 @@
 /*
  * list.c - pages of metadata in the order of keys, over both tiers.
  *
- * Keys are spread evenly and a page is bounded, so a page is made from two sorted runs: the `limit` smallest matching keys of memory
- * behind the cursor, kept in a heap during one pass over the memory tier, and the same from storage, which is sorted already. Merging them drops
- * what is in both. Because the order is that of the keys and the cursor is a key, an entry that stays is listed exactly once.
+ * Keys are spread evenly and a page is bounded, so a page is made from two sorted runs: the `limit` smallest matching
+ * keys of memory behind the cursor, kept in a heap during one pass over the memory tier, and the same from storage,
+ * which is sorted already. Merging them drops what is in both. Because the order is that of the keys and the cursor is
+ * a key, an entry that stays is listed exactly once.
  */
 #include "cache/inner.h"
 
@@ -198,7 +199,9 @@ static void merge(struct run *memory, struct run *storage, struct aic_page *page
 {
     size_t m = 0, s = 0;
     while (page->count < page->capacity && (m < memory->count || s < storage->count)) {
-        int order = m == memory->count ? 1 : s == storage->count ? -1 : compare_rows(&memory->rows[m], &storage->rows[s]);
+        int order = m == memory->count    ? 1
+                    : s == storage->count ? -1
+                                          : compare_rows(&memory->rows[m], &storage->rows[s]);
         struct row *from = order <= 0 ? &memory->rows[m] : &storage->rows[s];
         if (order == 0) from->tiers |= AIC_IN_STORAGE;
         page->rows[page->count++] = *from;

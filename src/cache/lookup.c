@@ -107,7 +107,8 @@ static aic_status hit_from_pin(struct cache_hit *hit, aic_view ns)
 /* The monitor draws its miss-ratio curve from this. */
 static void tell_reference(struct aic_cache *cache, const aic_key *key, const struct cache_hit *hit)
 {
-    if (cache->monitor != NULL) monitor_reference(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
+    if (cache->monitor != NULL)
+        monitor_reference(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
 }
 
 static aic_status find_in_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
@@ -156,8 +157,8 @@ aic_status cache_accept(struct aic_cache *cache, struct moment moment, aic_view 
 }
 
 /*
- * Promotes an accepted record and pins it. AIC_OK: hit->pin holds it (or a newer one of the same key). Anything else: it is
- * not in memory, which is no failure.
+ * Promotes an accepted record and pins it. AIC_OK: hit->pin holds it (or a newer one of the same key). Anything else:
+ * it is not in memory, which is no failure.
  */
 static aic_status promote(struct cache_hit *hit, const aic_key *key, aic_view ns, struct moment moment,
                           const struct record *record, aic_view bytes)
@@ -178,7 +179,8 @@ static aic_status promote(struct cache_hit *hit, const aic_key *key, aic_view ns
 }
 
 /*
- * What a read of storage became, as a hit: pinned where it was promoted, otherwise a copy. `status` and `bytes` are the read's.
+ * What a read of storage became, as a hit: pinned where it was promoted, otherwise a copy. `status` and `bytes` are the
+ * read's.
  */
 static aic_status hit_from_storage(struct cache_hit *hit, struct aic_cache *cache, aic_view ns, const aic_key *key,
                                    struct moment moment, aic_view bytes)

@@ -1,5 +1,6 @@
 /*
- * put.c - one response on its way into both tiers: checked, encoded once, written as the same bytes to memory and to storage's queue.
+ * put.c - one response on its way into both tiers: checked, encoded once, written as the same bytes to memory and to
+ * storage's queue.
  */
 #include "cache/inner.h"
 
@@ -36,8 +37,8 @@ static aic_status encode(struct aic_cache *cache, const struct cache_put *put, s
     record->plain_bytes = put->response.size;
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
     if (cache->monitor != NULL && record->form.compressed)
-        aic_monitor_compression(cache->monitor, put->response.size, record->payload.size,
-                                seconds_since(cache, started), put->request.operation);
+        aic_monitor_compression(cache->monitor, put->response.size, record->payload.size, seconds_since(cache, started),
+                                put->request.operation);
     return AIC_OK;
 }
 
@@ -78,12 +79,13 @@ static void undo(struct aic_cache *cache, const aic_key *key)
 {
     drop_from_memory(cache, key);
     if (cache->gate != NULL && gate_delete(cache->gate, key) != AIC_OK)
-        cache_log(cache, AIC_LOG_WARNING, "an entry that an invalidation removed may still be in storage: out of memory");
+        cache_log(cache, AIC_LOG_WARNING,
+                  "an entry that an invalidation removed may still be in storage: out of memory");
 }
 
 /*
- * Both tiers, under the stripe. Storage first: when its queue has no memory for the write the put fails with nothing changed. What memory does
- * not keep it must not keep the older value of, either.
+ * Both tiers, under the stripe. Storage first: when its queue has no memory for the write the put fails with nothing
+ * changed. What memory does not keep it must not keep the older value of, either.
  */
 static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const struct making *making, unsigned *tiers)
 {
@@ -101,8 +103,8 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
     else drop_from_memory(cache, key);
     if (kept == AIC_OK && cache->monitor != NULL)
         monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
-    /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end unseen, because it
-     * waits for every writer before it leaves the list. */
+    /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end
+     * unseen, because it waits for every writer before it leaves the list. */
     if (filter_list_strikes(&cache->filters, record)) undo(cache, key);
     if (*tiers == 0 && kept == AIC_NO_MEMORY) return AIC_NO_MEMORY;
     return *tiers == 0 ? AIC_NOT_STORED : AIC_OK;
@@ -203,6 +205,7 @@ aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *r
     json_init(&json, &cache->mem, MEM_CACHE);
     aic_status status = put_checked(cache, put, &json, result, error);
     json_fini(&json);
-    if (status < 0 && error != NULL && error->status == AIC_OK) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+    if (status < 0 && error != NULL && error->status == AIC_OK)
+        (void)error_set(error, status, NULL, "%s", aic_status_text(status));
     return status;
 }

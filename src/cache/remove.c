@@ -1,13 +1,14 @@
 /*
  * remove.c - delete and invalidation: nothing that was removed is served again, from no tier.
  *
- * An invalidation runs in this order: its filter enters the list of those at work (storage's answers are checked against it from here on), the epoch
- * becomes odd (no promotion that began before or begins now can succeed), storage's queue is drained, matching records are removed from storage,
- * the epoch becomes even, matching entries are removed from memory, every stripe is passed once (so that no put that one of the two passes
- * missed is still under way without having met the filter), and the filter leaves the list.
+ * An invalidation runs in this order: its filter enters the list of those at work (storage's answers are checked
+ * against it from here on), the epoch becomes odd (no promotion that began before or begins now can succeed), storage's
+ * queue is drained, matching records are removed from storage, the epoch becomes even, matching entries are removed
+ * from memory, every stripe is passed once (so that no put that one of the two passes missed is still under way without
+ * having met the filter), and the filter leaves the list.
  *
- * When storage cannot be reached, memory is cleaned all the same and the filter stays in the list: what storage holds is hidden from every lookup and
- * removed by the tick when storage is back. The caller is told by the status.
+ * When storage cannot be reached, memory is cleaned all the same and the filter stays in the list: what storage holds
+ * is hidden from every lookup and removed by the tick when storage is back. The caller is told by the status.
  */
 #include "cache/inner.h"
 
@@ -193,7 +194,8 @@ static void clean_entry(struct pass *pass, struct pin *pin, bool dry_run)
     buf_init(&hit.copy, &cache->mem, MEM_CACHE);
     buf_init(&hit.head, &cache->mem, MEM_CACHE);
     aic_status status = hit_read_pin(&hit);
-    /* What cannot be read, for want of memory or because it is damaged, is removed with the rest: a cache may forget. */
+    /* What cannot be read, for want of memory or because it is damaged, is removed with the rest: a cache may forget.
+     */
     bool matches = status == AIC_OK ? filter_matches(pass->filter, &hit.record) : !dry_run;
     uint64_t freed = 0;
     if (matches && dry_run) pass->sums.matched++;
@@ -330,8 +332,7 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
                         dry_run ? "storage could not be reached: its entries are not counted"
                                 : "storage could not be reached: memory is clean, what storage still holds is hidden "
                                   "and will be removed when it is back");
-    else if (!ran && status == AIC_NO_MEMORY)
-        (void)error_set(error, status, NULL, "%s", aic_status_text(status));
+    else if (!ran && status == AIC_NO_MEMORY) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
     if (pass != NULL) mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
     return status;
 }

@@ -1,6 +1,6 @@
 /*
- * request.c - what a request may look like, and its key. All checks of the library and of the daemon are here, so that both refuse the same
- * things with the same words; no message repeats what the user sent.
+ * request.c - what a request may look like, and its key. All checks of the library and of the daemon are here, so that
+ * both refuse the same things with the same words; no message repeats what the user sent.
  */
 #include "cache/inner.h"
 
@@ -49,8 +49,8 @@ aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error)
                      (unsigned long long)AIC_MAX_TTL_SECONDS);
 }
 
-aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given,
-                           uint64_t ttl_seconds, double cost_usd, aic_error *error)
+aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given, uint64_t ttl_seconds,
+                           double cost_usd, aic_error *error)
 {
     if (tag_count > AIC_MAX_TAGS)
         return error_set(error, AIC_INVALID, "tags", "%zu tags are too many: at most %d are accepted", tag_count,
@@ -91,15 +91,14 @@ static aic_status take_options(struct json *json, aic_view options, struct key_r
     return AIC_OK;
 }
 
-aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json,
-                        struct key_request *out, aic_error *error)
+aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json, struct key_request *out,
+                        aic_error *error)
 {
     json_init(json, &cache->mem, MEM_CACHE);
     *out = (struct key_request){.ns = request->ns, .operation = request->operation};
     if (request->ns.size == 0) out->ns = AIC_LITERAL("default");
     TRY(cache_check_name("namespace", out->ns, error));
-    if (request->operation.size == 0)
-        return error_set(error, AIC_INVALID, "operation", "is required: 1 to 128 bytes");
+    if (request->operation.size == 0) return error_set(error, AIC_INVALID, "operation", "is required: 1 to 128 bytes");
     TRY(cache_check_name("operation", out->operation, error));
     if (request->text.data == NULL) return error_set(error, AIC_INVALID, "text", "is required");
     TRY(check_text("text", request->text, error));

@@ -1,8 +1,9 @@
 /*
- * secret.c - the secret that makes keys unguessable. It lies beside the data, so that keys stay the same after a restart; losing it loses the
- * entries' keys, not their privacy.
+ * secret.c - the secret that makes keys unguessable. It lies beside the data, so that keys stay the same after a
+ * restart; losing it loses the entries' keys, not their privacy.
  *
- * The file holds 64 hex digits (32 bytes), or any other text of at least 16 bytes that several daemons share; white space at the end does not count.
+ * The file holds 64 hex digits (32 bytes), or any other text of at least 16 bytes that several daemons share; white
+ * space at the end does not count.
  */
 #include "cache/inner.h"
 
@@ -34,7 +35,8 @@ static aic_status write_all(int fd, const char *bytes, size_t size)
     return AIC_OK;
 }
 
-/* Writes it aside and links it in place, so that a crash leaves a whole secret or none; whoever is second reads the first one's. */
+/* Writes it aside and links it in place, so that a crash leaves a whole secret or none; whoever is second reads the
+ * first one's. */
 static aic_status secret_make(const char *path, aic_error *error)
 {
     uint8_t raw[SECRET_BYTES];
@@ -85,13 +87,12 @@ static aic_status secret_use(struct aic_cache *cache, char *text, size_t size, c
     while (size > 0 && strchr(" \t\r\n", text[size - 1]) != NULL) size--;
     if (from_hex(text, size)) return digest_create(&cache->mem, text, SECRET_BYTES, out);
     if (size < SECRET_MIN_BYTES)
-        return error_set(error, AIC_INVALID, "secret_file", "'%.200s' holds %zu bytes: at least %d are needed", path, size,
-                         SECRET_MIN_BYTES);
+        return error_set(error, AIC_INVALID, "secret_file", "'%.200s' holds %zu bytes: at least %d are needed", path,
+                         size, SECRET_MIN_BYTES);
     return digest_create(&cache->mem, text, size, out);
 }
 
-static aic_status secret_read(struct aic_cache *cache, int fd, const char *path, struct digest **out,
-                              aic_error *error)
+static aic_status secret_read(struct aic_cache *cache, int fd, const char *path, struct digest **out, aic_error *error)
 {
     struct stat entry;
     if (fstat(fd, &entry) != 0) return refuse(error, path, "cannot look at the secret");

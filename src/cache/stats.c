@@ -1,5 +1,6 @@
 /*
- * stats.c - figures and the great recount. Nothing here is estimated: each number is read from the structure that keeps it.
+ * stats.c - figures and the great recount. Nothing here is estimated: each number is read from the structure that keeps
+ * it.
  */
 #include "cache/inner.h"
 

@@ -1,6 +1,6 @@
 /*
- * tick.c - what a cache does by itself, once a second of real time, on a thread of its own: expiry, owed invalidations, dictionaries, the
- * turnover of what is kept plain. Every part does a bounded amount of work per tick.
+ * tick.c - what a cache does by itself, once a second of real time, on a thread of its own: expiry, owed invalidations,
+ * dictionaries, the turnover of what is kept plain. Every part does a bounded amount of work per tick.
  */
 #include "cache/inner.h"
 
@@ -82,4 +82,3 @@ void tick_stop(struct aic_cache *cache)
     pthread_join(cache->thread, NULL);
     cache->thread_started = false;
 }
-

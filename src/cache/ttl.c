@@ -1,8 +1,9 @@
 /*
- * ttl.c - how long an answer lives when the request does not say: one table, the operations of the contract first, the user's over them.
+ * ttl.c - how long an answer lives when the request does not say: one table, the operations of the contract first, the
+ * user's over them.
  *
- * A reload makes another table and puts it in force by one store; the older ones stay until the close, because a reader may still look at them. Reloads are
- * rare and tables small.
+ * A reload makes another table and puts it in force by one store; the older ones stay until the close, because a reader
+ * may still look at them. Reloads are rare and tables small.
  */
 #include "cache/inner.h"
 
@@ -41,7 +42,8 @@ static void table_destroy(struct aic_cache *cache, struct ttl_table *table)
     if (table != NULL) mem_free(&cache->mem, MEM_CACHE, table, table_bytes(table->capacity));
 }
 
-static aic_status fill(struct ttl_table *table, uint64_t fallback, const aic_operation_ttl *operations, size_t count, aic_error *error)
+static aic_status fill(struct ttl_table *table, uint64_t fallback, const aic_operation_ttl *operations, size_t count,
+                       aic_error *error)
 {
     table->fallback = fallback == 0 ? DEFAULT_TTL_SECONDS : fallback == AIC_ZERO ? 0 : fallback;
     TRY(cache_check_ttl(table->fallback, error));
@@ -63,14 +65,16 @@ aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback, const aic_
         table_destroy(cache, table);
         return status;
     }
-    table->older = atomic_load_explicit(&cache->ttls, memory_order_relaxed); /* one thread sets: what it set before it sees */
+    table->older = atomic_load_explicit(&cache->ttls,
+                                        memory_order_relaxed); /* one thread sets: what it set before it sees */
     atomic_store_explicit(&cache->ttls, table, memory_order_release);
     return AIC_OK;
 }
 
 aic_status ttl_init(struct aic_cache *cache, const aic_options *options, aic_error *error)
 {
-    return cache_set_ttls(cache, options->ttl_default_seconds, options->ttl_operations, options->ttl_operation_count, error);
+    return cache_set_ttls(cache, options->ttl_default_seconds, options->ttl_operations, options->ttl_operation_count,
+                          error);
 }
 
 void ttl_fini(struct aic_cache *cache)

@@ -1,6 +1,6 @@
 /*
- * Two tiers that agree: what was removed is not served again from anywhere, not by a promotion under way, not after storage was down, not while
- * writers and invalidations race. The oracle is a version per key that only grows.
+ * Two tiers that agree: what was removed is not served again from anywhere, not by a promotion under way, not after
+ * storage was down, not while writers and invalidations race. The oracle is a version per key that only grows.
  */
 #include "fake_tier.h"
 
@@ -242,9 +242,9 @@ static void owed_invalidations_are_bounded(void **state)
 
 struct race {
     aic_cache *cache;
-    pthread_mutex_t lock;           /* protects next and busy */
-    uint64_t next[KEYS];            /* versions handed out */
-    uint64_t busy[WRITERS][KEYS];   /* the version that a writer is putting; 0: none */
+    pthread_mutex_t lock;         /* protects next and busy */
+    uint64_t next[KEYS];          /* versions handed out */
+    uint64_t busy[WRITERS][KEYS]; /* the version that a writer is putting; 0: none */
     _Atomic unsigned writers;
     _Atomic uint64_t removed[KEYS]; /* every version up to here was invalidated, and the call has returned */
     _Atomic bool stop;
@@ -279,7 +279,8 @@ static void *writer_main(void *context)
     return NULL;
 }
 
-/* The newest version such that it and every older one was put for sure: a put that is under way may survive what removes the rest. */
+/* The newest version such that it and every older one was put for sure: a put that is under way may survive what
+ * removes the rest. */
 static uint64_t settled_version(struct race *race, unsigned key)
 {
     pthread_mutex_lock(&race->lock);

@@ -1,4 +1,5 @@
-/* The conformance cases of the response cache (tiers of text sizes, memory tier, time to live, two tiers, compression, invalidation), by their ids. */
+/* The conformance cases of the response cache (tiers of text sizes, memory tier, time to live, two tiers,
+ * compression), by their ids; invalidation has a file of its own. */
 #include "fake_tier.h"
 
 #include <aicache/monitor.h>
@@ -46,8 +47,9 @@ static void B01_text_tiers(void **state)
     static const struct {
         uint64_t length;
         const char *tier;
-    } rows[] = {{0, "small"}, {1, "small"}, {100, "small"}, {499, "small"}, {500, "medium"}, {4999, "medium"},
-                {5000, "large"}, {25000, "large"}, {49999, "large"}, {50000, "xlarge"}, {100000, "xlarge"}};
+    } rows[] = {{0, "small"},     {1, "small"},      {100, "small"},    {499, "small"},
+                {500, "medium"},  {4999, "medium"},  {5000, "large"},   {25000, "large"},
+                {49999, "large"}, {50000, "xlarge"}, {100000, "xlarge"}};
     for (size_t i = 0; i < COUNT_OF(rows); i++) assert_string_equal(aic_text_tier(rows[i].length), rows[i].tier);
 }
 
@@ -203,7 +205,8 @@ static void E01_ttls(void **state)
     static const struct {
         const char *operation;
         uint64_t ttl;
-    } rows[] = {{"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200}, {"questions", 3600}, {"qa", 1800}, {"unknown", 3600}};
+    } rows[] = {{"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200},
+                {"questions", 3600}, {"qa", 1800},         {"unknown", 3600}};
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         aic_put put = put_of(rows[i].operation, "x", "1");
         aic_put_result result;
@@ -331,7 +334,16 @@ static void E25_every_kind_of_value(void **state)
 {
     struct bench_cache *table = *state;
     char *large = make_response(5000, 3), *huge = make_response(1000000, 4);
-    const char *values[] = {"null", "true", "1.50", "-0", "\"\\u0041\\n\"", "[1, 2 ,[ ]]", " {\"a\" : {\"b\":[]}}", "\"Ünïcode 测试 🙂\"", large, huge};
+    const char *values[] = {"null",
+                            "true",
+                            "1.50",
+                            "-0",
+                            "\"\\u0041\\n\"",
+                            "[1, 2 ,[ ]]",
+                            " {\"a\" : {\"b\":[]}}",
+                            "\"Ünïcode 测试 🙂\"",
+                            large,
+                            huge};
     for (int pass = 0; pass < 3; pass++) {
         for (size_t i = 0; i < COUNT_OF(values); i++) {
             char text[8];
@@ -386,165 +398,6 @@ static void F13_F14_compression_is_measured(void **state)
     aic_monitor_close(&monitor);
 }
 
-/* ---- invalidation ---- */
-
-static void fill(aic_cache *cache)
-{
-    static const char *const operations[] = {"qa", "qa_v2", "summarize"};
-    for (size_t i = 0; i < 3; i++) {
-        for (int n = 0; n < 3; n++) {
-            char text[8];
-            snprintf(text, sizeof text, "%d", n);
-            aic_view tags[] = {n == 0 ? AIC_LITERAL("test") : AIC_LITERAL("rest"), AIC_LITERAL("all:x")};
-            aic_put put = put_of(operations[i], text, "1");
-            put.tags = tags;
-            put.tag_count = 2;
-            put.model = n == 1 ? AIC_LITERAL("gpt-4") : AIC_LITERAL("gpt-4o");
-            assert_int_equal(aic_cache_put(cache, &put, NULL, NULL), AIC_OK);
-        }
-    }
-}
-
-static uint64_t count_left(aic_cache *cache)
-{
-    aic_page *page;
-    aic_filter all = {0};
-    assert_int_equal(aic_cache_list(cache, &all, 1000, (aic_view){NULL, 0}, &page, NULL), AIC_OK);
-    uint64_t count = aic_page_count(page);
-    aic_page_release(&page);
-    return count;
-}
-
-static void G01_to_G14_what_is_removed(void **state)
-{
-    struct bench_cache *table = *state;
-    static const struct {
-        aic_filter filter;
-        uint64_t removed;
-    } rows[] = {
-        {{.pattern = {"test", 4}}, 3},
-        {{.pattern = {"tes", 3}}, 0},
-        {{.pattern = {"qa*", 3}}, 6},
-        {{.pattern = {"all:?", 5}}, 9},
-        {{.pattern = {"x:*:middle:*", 12}}, 0},
-        {{.operation = {"qa", 2}}, 3},
-        {{.operation = {"nothing", 7}}, 0},
-        {{.model = {"gpt-4", 5}}, 3},
-        {{.tag = {"rest", 4}}, 6},
-        {{.tag = {"rest", 4}, .operation = {"qa", 2}, .model = {"gpt-4", 5}}, 1},
-        {{.ns = {"default", 7}}, 9},
-        {{.ns = {"other", 5}}, 0},
-        {{.all = true}, 9},
-        {{.age_given = true, .older_than_seconds = 1}, 0},
-        {{.age_given = true, .older_than_seconds = 0}, 9},
-    };
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        for (int warm = 0; warm < 2; warm++) {
-            fill(table->cache);
-            if (!warm) forget_memory(table->cache); /* entries that only storage has count the same */
-            aic_invalidated dry, real;
-            assert_int_equal(aic_cache_invalidate(table->cache, &rows[i].filter, true, &dry, NULL), AIC_OK);
-            assert_int_equal(dry.matched, rows[i].removed);
-            assert_int_equal(dry.removed, 0);
-            assert_int_equal(count_left(table->cache), 9);
-            assert_int_equal(aic_cache_invalidate(table->cache, &rows[i].filter, false, &real, NULL), AIC_OK);
-            assert_int_equal(real.matched, rows[i].removed);
-            assert_int_equal(real.removed, rows[i].removed);
-            assert_true((real.bytes_freed > 0) == (rows[i].removed > 0));
-            assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
-            forget_memory(table->cache);
-            assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
-        }
-    }
-    assert_int_equal(aic_cache_verify(table->cache, NULL), AIC_OK);
-}
-
-static void G14_others_stay_readable(void **state)
-{
-    struct bench_cache *table = *state;
-    fill(table->cache);
-    aic_filter filter = {.operation = AIC_LITERAL("qa")};
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    for (int pass = 0; pass < 2; pass++) {
-        assert_int_equal(look(table->cache, "qa", "0", NULL), '-');
-        assert_int_equal(look(table->cache, "qa_v2", "0", "1"), pass == 0 ? 'm' : 's');
-        assert_int_equal(look(table->cache, "summarize", "2", "1"), pass == 0 ? 'm' : 's');
-        forget_memory(table->cache);
-    }
-}
-
-static void G_nothing_named_is_refused(void **state)
-{
-    struct bench_cache *table = *state;
-    aic_filter filter = {0};
-    aic_error error;
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
-    filter.all_namespaces = true;
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
-    filter.all = true;
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_OK);
-}
-
-static void G16_odd_patterns(void **state)
-{
-    struct bench_cache *table = *state;
-    static const char *const patterns[] = {"@#$%^&*()", "测试模式", "a:b:c:d", "x:*:middle:*", "[", "\\", "[!", "a\nb"};
-    for (size_t i = 0; i < COUNT_OF(patterns); i++) {
-        aic_filter filter = {.pattern = aic_view_of(patterns[i])};
-        assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    }
-    aic_filter filter = {.pattern = AIC_LITERAL("\xFF")};
-    aic_error error;
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_INVALID);
-    assert_string_equal(error.field, "pattern");
-}
-
-static void expect_event(aic_monitor *monitor, const char *what)
-{
-    aic_report *report;
-    assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
-    aic_view json = aic_report_json(report);
-    if (memmem(json.data, json.size, what, strlen(what)) == NULL)
-        fail_msg("no %s in %.*s", what, (int)json.size, json.data);
-    aic_report_release(&report);
-}
-
-static void G01_G04_G05_G07_G08_events(void **state)
-{
-    struct bench_cache *table = *state;
-    aic_cache_close(&table->cache);
-    aic_monitor *monitor;
-    assert_int_equal(aic_monitor_open(NULL, &monitor, NULL), AIC_OK);
-    table->options.monitor = monitor;
-    struct fake_tier *fake = table_open_fake(table);
-    fill(table->cache);
-    aic_filter filter = {.pattern = AIC_LITERAL("test"), .context = AIC_LITERAL("ctx-one")};
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    expect_event(monitor, "\"pattern\":\"test\"");
-    expect_event(monitor, "\"keys_invalidated\":3");
-    expect_event(monitor, "\"ctx-one\"");
-    expect_event(monitor, "\"manual\"");
-    filter = (aic_filter){.operation = AIC_LITERAL("summarize")};
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    expect_event(monitor, "\"op:summarize\"");
-    expect_event(monitor, "\"operation_specific_summarize\"");
-    filter = (aic_filter){.ns = AIC_LITERAL("default"), .context = AIC_LITERAL("ctx")};
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    expect_event(monitor, "\"pattern\":\"\"");
-    expect_event(monitor, "\"ctx\"");
-    aic_stats stats = stats_of(table->cache);
-    assert_int_equal(stats.invalidations, 3);
-    assert_int_equal(stats.invalidated_entries, 9);
-    atomic_store(&fake->down, true);
-    aic_error error;
-    aic_status status = aic_cache_invalidate(table->cache, &filter, false, NULL, &error);
-    assert_true(status < 0);
-    assert_true(strlen(error.message) > 0);
-    expect_event(monitor, "fake_error");
-    aic_cache_close(&table->cache);
-    aic_monitor_close(&monitor);
-}
-
 static void refusals_name_the_field(void **state)
 {
     struct bench_cache *table = *state;
@@ -558,12 +411,12 @@ static void refusals_name_the_field(void **state)
         aic_put put;
     } rows[16];
     size_t n = 0;
-#define ROW(name, change)                                                                                          \
-    do {                                                                                                           \
-        aic_put put = good;                                                                                        \
-        change;                                                                                                    \
-        rows[n].field = name;                                                                                      \
-        rows[n++].put = put;                                                                                       \
+#define ROW(name, change)                                                                                              \
+    do {                                                                                                               \
+        aic_put put = good;                                                                                            \
+        change;                                                                                                        \
+        rows[n].field = name;                                                                                          \
+        rows[n++].put = put;                                                                                           \
     } while (0)
     ROW("operation", put.request.operation = AIC_LITERAL(""));
     ROW("operation", put.request.operation = aic_view_of(long_name));
@@ -648,11 +501,6 @@ int main(void)
         IN_BOTH(E25_every_kind_of_value),
         IN_BOTH(E26_restart),
         IN_BOTH(F13_F14_compression_is_measured),
-        IN_BOTH(G01_to_G14_what_is_removed),
-        IN_BOTH(G14_others_stay_readable),
-        IN_MEMORY(G_nothing_named_is_refused),
-        IN_BOTH(G16_odd_patterns),
-        IN_MEMORY(G01_G04_G05_G07_G08_events),
         IN_MEMORY(refusals_name_the_field),
         IN_BOTH(namespaces_are_walls),
     };

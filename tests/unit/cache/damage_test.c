@@ -1,6 +1,6 @@
 /*
- * Damaged records, and the life of dictionaries: what cannot be trusted is a miss, is counted and is removed; what entries need is there
- * after a restart; what they need no more is removed.
+ * Damaged records, and the life of dictionaries: what cannot be trusted is a miss, is counted and is removed; what
+ * entries need is there after a restart; what they need no more is removed.
  */
 #include "fake_tier.h"
 
@@ -111,14 +111,18 @@ static void verify_finds_it(void **state)
 static char *record_like_answer(unsigned n)
 {
     char *text = malloc(2048);
-    int size = snprintf(text, 2048,
-                        "{\"id\":\"resp-%08x\",\"object\":\"response\",\"model\":\"medium-%u\",\"choices\":[{\"index\":0,\"message\":"
-                        "{\"role\":\"assistant\",\"content\":\"", n * 2654435761U, n % 3);
-    static const char *const words[] = {"The capital ", "of the region ", "is known for ", "its long history ", "and for its ", "museums. ",
-                                        "Visitors often ", "remember the river ", "that crosses it ", "from north to south. "};
+    int size = snprintf(
+        text, 2048,
+        "{\"id\":\"resp-%08x\",\"object\":\"response\",\"model\":\"medium-%u\",\"choices\":[{\"index\":0,\"message\":"
+        "{\"role\":\"assistant\",\"content\":\"",
+        n * 2654435761U, n % 3);
+    static const char *const words[] = {
+        "The capital ", "of the region ",  "is known for ",       "its long history ", "and for its ",
+        "museums. ",    "Visitors often ", "remember the river ", "that crosses it ",  "from north to south. "};
     unsigned seed = n;
     for (int i = 0; i < 80; i++) size += snprintf(text + size, 2048 - (size_t)size, "%s", words[rand_r(&seed) % 10]);
-    snprintf(text + size, 2048 - (size_t)size, "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":%u}}", n % 977);
+    snprintf(text + size, 2048 - (size_t)size, "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":%u}}",
+             n % 977);
     return text;
 }
 
@@ -206,7 +210,8 @@ static void old_dictionaries_leave_with_their_last_entry(void **state)
     for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
     assert_int_equal(stats_of(table->cache).dictionaries, 1);
     put_answers(table->cache, 300, 310);
-    /* A newer one from elsewhere takes its place: the one that was trained, again, under a higher number, is what another daemon would have left. */
+    /* A newer one from elsewhere takes its place: the one that was trained, again, under a higher number, is what
+     * another daemon would have left. */
     uint32_t ids[4];
     aic_view first = {fake->blobs[0].bytes, fake->blobs[0].size};
     char *copy = malloc(first.size);
@@ -215,7 +220,9 @@ static void old_dictionaries_leave_with_their_last_entry(void **state)
     memcpy(&id, copy + 4, 4); /* a dictionary carries its id after its magic number, little-endian */
     id++;
     memcpy(copy + 4, &id, 4);
-    assert_int_equal(codec_add_dictionary(cache_codec(table->cache), AIC_LITERAL("default"), id, (aic_view){copy, first.size}), AIC_OK);
+    assert_int_equal(
+        codec_add_dictionary(cache_codec(table->cache), AIC_LITERAL("default"), id, (aic_view){copy, first.size}),
+        AIC_OK);
     free(copy);
     assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 1);
     for (int i = 0; i < 40; i++) { /* it stays while entries need it */

@@ -1,5 +1,6 @@
 /*
- * fake_tier.h - a storage tier in memory that fails, hangs and spoils records when a test says so. A list of records in the order of keys, one lock.
+ * fake_tier.h - a storage tier in memory that fails, hangs and spoils records when a test says so. A list of records in
+ * the order of keys, one lock.
  */
 #ifndef TESTS_CACHE_FAKE_TIER_H
 #define TESTS_CACHE_FAKE_TIER_H
@@ -28,9 +29,9 @@ struct fake_tier {
         size_t size;
     } blobs[64];
     size_t blob_count;
-    _Atomic bool down;            /* every call fails */
-    _Atomic bool spoil;           /* reads give damaged bytes */
-    _Atomic uint64_t delay_us;    /* before a read answers, after it was made */
+    _Atomic bool down;                /* every call fails */
+    _Atomic bool spoil;               /* reads give damaged bytes */
+    _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
     _Atomic uint64_t select_delay_us; /* after a selection was made, before it returns */
     _Atomic uint64_t reads, selects, applied;
     aic_clock *clock;
@@ -117,7 +118,9 @@ static inline aic_status fake_sync(struct tier *tier)
 
 static inline bool fake_has_label(const struct record *record, const struct tier_label *label)
 {
-    aic_view one = label->kind == LABEL_NAMESPACE ? record->ns : label->kind == LABEL_OPERATION ? record->operation : record->model;
+    aic_view one = label->kind == LABEL_NAMESPACE   ? record->ns
+                   : label->kind == LABEL_OPERATION ? record->operation
+                                                    : record->model;
     size_t count = label->kind == LABEL_TAG ? record->tag_count : 1;
     for (size_t i = 0; i < count; i++) {
         aic_view have = label->kind == LABEL_TAG ? record->tags[i] : one;
@@ -139,7 +142,8 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
         struct record record;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
         bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms;
-        for (size_t i = 0; i < filter->label_count; i++) matches = matches && fake_has_label(&record, &filter->labels[i]);
+        for (size_t i = 0; i < filter->label_count; i++)
+            matches = matches && fake_has_label(&record, &filter->labels[i]);
         if (matches) more = visit(context, &fake->records[at].key, bytes);
     }
     pthread_mutex_unlock(&fake->lock);
@@ -200,7 +204,8 @@ static inline aic_status fake_blob_each(struct tier *tier, aic_view prefix,
     struct fake_tier *fake = (struct fake_tier *)tier;
     for (size_t i = 0; i < fake->blob_count; i++) {
         if (strncmp(fake->blobs[i].name, prefix.data, prefix.size) != 0) continue;
-        if (!visit(context, aic_view_of(fake->blobs[i].name), (aic_view){fake->blobs[i].bytes, fake->blobs[i].size})) break;
+        if (!visit(context, aic_view_of(fake->blobs[i].name), (aic_view){fake->blobs[i].bytes, fake->blobs[i].size}))
+            break;
     }
     return AIC_OK;
 }
@@ -237,9 +242,18 @@ static inline void fake_close(struct tier *tier)
 static inline struct fake_tier *fake_create(aic_clock *clock)
 {
     static const struct tier_ops ops = {
-        .kind = "fake", .get = fake_get, .apply = fake_apply, .sync = fake_sync, .select = fake_select,
-        .expire = fake_expire, .blob_get = fake_blob_get, .blob_put = fake_blob_put, .blob_each = fake_blob_each,
-        .stats = fake_stats, .verify = fake_verify, .close = fake_close,
+        .kind = "fake",
+        .get = fake_get,
+        .apply = fake_apply,
+        .sync = fake_sync,
+        .select = fake_select,
+        .expire = fake_expire,
+        .blob_get = fake_blob_get,
+        .blob_put = fake_blob_put,
+        .blob_each = fake_blob_each,
+        .stats = fake_stats,
+        .verify = fake_verify,
+        .close = fake_close,
     };
     struct fake_tier *fake = calloc(1, sizeof *fake);
     CHECK(fake != NULL);

@@ -1,4 +1,5 @@
-/* What is hit often is kept plain in memory: within its share, with the same answer, date and identity, and never against a newer write. */
+/* What is hit often is kept plain in memory: within its share, with the same answer, date and identity, and never
+ * against a newer write. */
 #include "fake_tier.h"
 
 #include <setjmp.h>

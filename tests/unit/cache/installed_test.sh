@@ -8,10 +8,12 @@ trap 'rm -rf "$root"' EXIT
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 DESTDIR=$root "$meson" install -C "$build" --no-rebuild --quiet --tags devel,libaicache >"$root/log" 2>&1 || { cat "$root/log"; fail install; }
-pc=$(find "$root" -name aicache.pc) && [ -n "$pc" ] || fail "no pkg-config file"
+pc=$(find "$root" -name aicache.pc)
+[ -n "$pc" ] || fail "no pkg-config file"
+pcdir=$(dirname "$pc")
 libdir=$(dirname "$(find "$root" -name 'libaicache.so')")
 [ -f "$(find "$root" -path '*/include/aicache/aicache.h')" ] || fail "no header"
-export PKG_CONFIG_PATH="$(dirname "$pc")" PKG_CONFIG_SYSROOT_DIR="$root" PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1
+export PKG_CONFIG_PATH="$pcdir" PKG_CONFIG_SYSROOT_DIR="$root" PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1
 
 # Nothing but aic_* leaves the shared library, and everything that the headers promise does.
 nm -D --defined-only "$libdir/libaicache.so" | awk '{print $3}' | sed 's/@.*//' | sort -u >"$root/exported"

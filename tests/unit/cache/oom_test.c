@@ -1,6 +1,7 @@
 /*
- * Every public call with the n-th allocation refused, n = 0, 1, 2 ... until none is: the call says AIC_NO_MEMORY or does without, changes nothing
- * by half, leaks nothing (closing checks the accounts) and leaves a cache that works. Mappings of the memory tier are refused the same way.
+ * Every public call with the n-th allocation refused, n = 0, 1, 2 ... until none is: the call says AIC_NO_MEMORY or
+ * does without, changes nothing by half, leaks nothing (closing checks the accounts) and leaves a cache that works.
+ * Mappings of the memory tier are refused the same way.
  */
 #include "support.h"
 
@@ -173,9 +174,11 @@ static aic_status do_import(struct bench_cache *table)
 {
     aic_import *importer;
     TRY(aic_import_create(table->cache, NULL, &importer, NULL));
-    aic_view line = AIC_LITERAL("{\"operation\":\"q\\u0061\",\"text\":\"i\",\"response\":[1,2],\"tags\":[\"t\"]}\nnonsense\n{\"opera");
+    aic_view line = AIC_LITERAL(
+        "{\"operation\":\"q\\u0061\",\"text\":\"i\",\"response\":[1,2],\"tags\":[\"t\"]}\nnonsense\n{\"opera");
     aic_status status = aic_import_add(importer, line);
-    if (status == AIC_OK) status = aic_import_add(importer, AIC_LITERAL("tion\":\"qa\",\"text\":\"j\",\"response\":1}"));
+    if (status == AIC_OK)
+        status = aic_import_add(importer, AIC_LITERAL("tion\":\"qa\",\"text\":\"j\",\"response\":1}"));
     if (status == AIC_OK) status = aic_import_finish(importer);
     aic_import_destroy(&importer);
     return status;
@@ -204,10 +207,21 @@ static const struct {
     const char *name;
     operation_fn *run;
 } operations[] = {
-    {"key", do_key}, {"put", do_put}, {"lookup", do_lookup}, {"lookup again", do_lookup_again},
-    {"lookup in storage", do_lookup_storage}, {"delete", do_delete}, {"invalidate", do_invalidate}, {"dry run", do_dry_run},
-    {"list", do_list}, {"explain", do_explain}, {"export", do_export}, {"import", do_import}, {"verify", do_verify},
-    {"sync", do_sync}, {"tick", do_tick},
+    {"key", do_key},
+    {"put", do_put},
+    {"lookup", do_lookup},
+    {"lookup again", do_lookup_again},
+    {"lookup in storage", do_lookup_storage},
+    {"delete", do_delete},
+    {"invalidate", do_invalidate},
+    {"dry run", do_dry_run},
+    {"list", do_list},
+    {"explain", do_explain},
+    {"export", do_export},
+    {"import", do_import},
+    {"verify", do_verify},
+    {"sync", do_sync},
+    {"tick", do_tick},
 };
 
 static void fill(aic_cache *cache)

@@ -1,5 +1,6 @@
 /*
- * support.h - what the tests of the cache share: a clock that they turn by hand, a directory of their own, short ways to put and look up.
+ * support.h - what the tests of the cache share: a clock that they turn by hand, a directory of their own, short ways
+ * to put and look up.
  */
 #ifndef TESTS_CACHE_SUPPORT_H
 #define TESTS_CACHE_SUPPORT_H
@@ -53,7 +54,8 @@ struct own_dir {
 static inline void own_dir_make(struct own_dir *dir)
 {
     const char *base = getenv("TMPDIR");
-    int size = snprintf(dir->path, sizeof dir->path, "%s/aicache-test-XXXXXX", base != NULL && strlen(base) < 40 ? base : "/tmp");
+    int size = snprintf(dir->path, sizeof dir->path, "%s/aicache-test-XXXXXX",
+                        base != NULL && strlen(base) < 40 ? base : "/tmp");
     CHECK(size > 0 && mkdtemp(dir->path) != NULL);
 }
 
@@ -120,7 +122,8 @@ static inline aic_status put_text(aic_cache *cache, const char *operation, const
     return aic_cache_put(cache, &put, NULL, NULL);
 }
 
-/* 'm' a hit in memory, 's' a hit in storage, '-' a miss, '!' an error, '?' a hit with another response than `wanted` (NULL: any). */
+/* 'm' a hit in memory, 's' a hit in storage, '-' a miss, '!' an error, '?' a hit with another response than `wanted`
+ * (NULL: any). */
 static inline char look_for(aic_cache *cache, const aic_request *request, const char *wanted)
 {
     aic_hit *hit = NULL;
@@ -152,7 +155,8 @@ static inline void forget_memory(aic_cache *cache)
 /* A JSON string of `size` bytes that compresses well but is no constant. */
 static inline char *make_response(size_t size, unsigned seed)
 {
-    static const char *const words[] = {"the ", "answer ", "of ", "a ", "model ", "is ", "long ", "and ", "kept ", "warm "};
+    static const char *const words[] = {"the ", "answer ", "of ",  "a ",    "model ",
+                                        "is ",  "long ",   "and ", "kept ", "warm "};
     char *text = malloc(size + 1);
     CHECK(text != NULL);
     size_t at = 0;

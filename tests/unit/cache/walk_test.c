@@ -75,7 +75,8 @@ static size_t walk(aic_cache *cache, const aic_filter *filter, size_t limit, uns
 static void lists(aic_cache *cache, bool storage)
 {
     static const size_t limits[] = {1, 7, 100, 1000};
-    aic_filter all = {0}, qa = {.operation = AIC_LITERAL("qa")}, none = {.tag = AIC_LITERAL("t")}, other = {.ns = AIC_LITERAL("other")};
+    aic_filter all = {0}, qa = {.operation = AIC_LITERAL("qa")}, none = {.tag = AIC_LITERAL("t")},
+               other = {.ns = AIC_LITERAL("other")};
     assert_int_equal(walk(cache, &all, 10, 0), 0);
     put_many(cache, 0, 300);
     for (size_t i = 0; i < COUNT_OF(limits); i++) {
@@ -185,7 +186,8 @@ static void moves_house(void **state)
         /* Into a cache with the same secret: every key is the same. */
         aic_filter everything = {.all = true};
         assert_int_equal(aic_cache_invalidate(table->cache, &everything, false, NULL, NULL), AIC_OK);
-        aic_import_counts counts = import_text(table->cache, buf_view(&text), pieces[i] == 0 ? text.size : 1 + 997 * i, NULL, NULL);
+        aic_import_counts counts = import_text(table->cache, buf_view(&text), pieces[i] == 0 ? text.size : 1 + 997 * i,
+                                               NULL, NULL);
         assert_int_equal(counts.lines, 502);
         assert_int_equal(counts.accepted, 502);
         assert_int_equal(counts.rejected + counts.expired, 0);
@@ -223,7 +225,8 @@ static void imports_what_it_can(void **state)
         const char *line, *field; /* field NULL: accepted; "~": expired */
     } rows[] = {
         {"{\"operation\":\"qa\",\"text\":\"w\\u0061rm\",\"response\":[1]}", NULL},
-        {"{\"operation\":\"q\\u0061\",\"text\":\"b\",\"options\":{\"t\":1.0},\"question\":\"?\",\"response\":null,\"ttl\":60}\r", NULL},
+        {"{\"operation\":\"q\\u0061\",\"text\":\"b\",\"options\":{\"t\":1.0},\"question\":\"?\",\"response\":null,\"ttl\":60}\r",
+         NULL},
         {"   \r", "-"},
         {"", "-"},
         {"{\"operation\":\"qa\",\"text\":\"c\"}", "response"},
@@ -241,11 +244,14 @@ static void imports_what_it_can(void **state)
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"tags\":[\"a\",2]}", "tags"},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"tags\":[\"a\",\"\"]}", "tags[1]"},
         {"{\"operation\":\"qa\",\"key\":\"00\",\"response\":1}", "key"},
-        {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"response\":1}", NULL},
-        {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"text\":\"c\",\"response\":1}", "key"},
+        {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"response\":1}",
+         NULL},
+        {"{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"text\":\"c\",\"response\":1}",
+         "key"},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"namespace\":\"\\u0000\"}", "namespace"},
         {"{\"operation\":\"qa\",\"text\":\"t1\",\"response\":1,\"tokens\":7}", NULL},
-        {"{\"operation\":\"qa\",\"text\":\"t2\",\"response\":1,\"tokens\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}", NULL},
+        {"{\"operation\":\"qa\",\"text\":\"t2\",\"response\":1,\"tokens\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}",
+         NULL},
         {"{\"operation\":\"qa\",\"text\":\"t3\",\"response\":1,\"tokens\":{\"prompt_tokens\":-3}}", "tokens"},
         {"{\"operation\":\"qa\",\"text\":\"t4\",\"response\":1,\"tokens\":\"7\"}", "tokens"},
         {"{\"operation\":\"qa\",\"text\":\"last, without a line's end\",\"response\":\"\\u00fc\"}", NULL},
@@ -275,7 +281,8 @@ static void imports_what_it_can(void **state)
             aic_error error;
             assert_int_equal(aic_import_rejection(importer, at++, &line, &error), AIC_OK);
             assert_int_equal(line, i + 1);
-            if (strcmp(error.field, rows[i].field) != 0) fail_msg("line %zu: '%s', %s", i + 1, error.field, error.message);
+            if (strcmp(error.field, rows[i].field) != 0)
+                fail_msg("line %zu: '%s', %s", i + 1, error.field, error.message);
             assert_true(strlen(error.message) > 5);
         }
         uint64_t line;
@@ -284,7 +291,9 @@ static void imports_what_it_can(void **state)
         aic_import_destroy(&importer);
     }
     assert_int_equal(look(table->cache, "qa", "warm", "[1]"), 'm');
-    aic_request request = {.operation = AIC_LITERAL("qa"), .text = AIC_LITERAL("b"), .options = AIC_LITERAL("{\"t\":1}"),
+    aic_request request = {.operation = AIC_LITERAL("qa"),
+                           .text = AIC_LITERAL("b"),
+                           .options = AIC_LITERAL("{\"t\":1}"),
                            .question = AIC_LITERAL("?")};
     assert_int_equal(look_for(table->cache, &request, "null"), 'm');
     assert_int_equal(look(table->cache, "qa", "last, without a line's end", "\"\\u00fc\""), 'm');
@@ -301,14 +310,16 @@ static void imports_what_it_can(void **state)
 static void imports_within_limits(void **state)
 {
     struct bench_cache *table = *state;
-    const char *text = "{\"operation\":\"qa\",\"text\":\"1\",\"response\":1}\n"
-                       "{\"operation\":\"qa\",\"text\":\"2\",\"response\":2,\"namespace\":\"mine\"}\n"
-                       "{\"operation\":\"qa\",\"text\":\"3\",\"response\":3,\"namespace\":\"yours\"}\n"
-                       "{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"response\":1}\n"
-                       "{\"operation\":\"qa\",\"text\":\"a line that is much longer than the others and longer than the limit that was given\",\"response\":4}\n"
-                       "{\"operation\":\"qa\",\"text\":\"6\",\"response\":6}\n";
+    const char *text =
+        "{\"operation\":\"qa\",\"text\":\"1\",\"response\":1}\n"
+        "{\"operation\":\"qa\",\"text\":\"2\",\"response\":2,\"namespace\":\"mine\"}\n"
+        "{\"operation\":\"qa\",\"text\":\"3\",\"response\":3,\"namespace\":\"yours\"}\n"
+        "{\"operation\":\"qa\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\",\"response\":1}\n"
+        "{\"operation\":\"qa\",\"text\":\"a line that is much longer than the others and longer than the limit that was given\",\"response\":4}\n"
+        "{\"operation\":\"qa\",\"text\":\"6\",\"response\":6}\n";
     for (size_t piece = 1; piece < 600; piece += 131) {
-        aic_import_options options = {.only_ns = AIC_LITERAL("mine"), .refuse_keys = true, .max_line_bytes = 110, .max_rejections = 2};
+        aic_import_options options = {
+            .only_ns = AIC_LITERAL("mine"), .refuse_keys = true, .max_line_bytes = 110, .max_rejections = 2};
         aic_import *importer;
         aic_import_counts counts = import_text(table->cache, aic_view_of(text), piece, &options, &importer);
         assert_int_equal(counts.lines, 6);
@@ -369,9 +380,9 @@ static char *explain(aic_cache *cache, const aic_request *request)
     return text;
 }
 
-#define EXPECT(text, what)                                                                                         \
-    do {                                                                                                           \
-        if (strstr(text, what) == NULL) fail_msg("no %s in %s", what, text);                                       \
+#define EXPECT(text, what)                                                                                             \
+    do {                                                                                                               \
+        if (strstr(text, what) == NULL) fail_msg("no %s in %s", what, text);                                           \
     } while (0)
 
 static void explains(void **state)
