@@ -7,9 +7,8 @@
 #include "serve/settings.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ----------------------------------------------------------------------------------------------------- presets -- */
@@ -29,11 +28,11 @@ static json_object *describe(const struct settings_preset *preset)
     json_object_object_add(out, "monitor", json_object_new_boolean(preset->monitor));
     json_object_object_add(out, "log_level", json_object_new_string(preset->log_level));
     json_object *operations = json_object_new_object();
-    for (const char *at = preset->operations; *at != '\0';) {
+    for (const char *at = preset->operations; *at != '\0';) { /* "name: seconds, name: seconds" */
         char name[64];
-        unsigned long long seconds;
-        if (sscanf(at, "%63[^:]: %llu", name, &seconds) != 2) break;
-        json_object_object_add(operations, name, json_object_new_uint64(seconds));
+        size_t size = strcspn(at, ":");
+        snprintf(name, sizeof name, "%.*s", (int)size, at);
+        json_object_object_add(operations, name, json_object_new_uint64(strtoull(at + size + 1, NULL, 10)));
         at += strcspn(at, ",");
         at += strspn(at, ", ");
     }

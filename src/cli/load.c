@@ -110,7 +110,7 @@ static bool read_head(struct connection *connection)
 {
     connection->head[connection->head_size] = '\0';
     if (strncmp(connection->head, "HTTP/1.1 ", 9) != 0) return false;
-    connection->status = atoi(connection->head + 9);
+    connection->status = (int)strtol(connection->head + 9, NULL, 10);
     connection->body_left = 0;
     if (connection->status == 204) return true;
     const char *field = strcasestr(connection->head, "\r\ncontent-length:");
