@@ -242,7 +242,8 @@ void trace_read(struct trace *trace, const char *path)
     struct names names = {0};
     size_t ids_capacity = 0, sizes_capacity = 0, number = 0;
     memset(trace, 0, sizeof *trace);
-    snprintf(trace->name, sizeof trace->name, "%s", strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path);
+    const char *slash = strrchr(path, '/');
+    snprintf(trace->name, sizeof trace->name, "%s", slash == NULL ? path : slash + 1);
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
     if (file == NULL) {
         fprintf(stderr, "bench_policy: cannot open %s: %s\n", path, strerror(errno));

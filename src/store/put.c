@@ -52,8 +52,23 @@ static void remove_older_locked(struct putting *putting, handle old)
     putting->shard->counts.replaced++;
 }
 
-/* The budget is used up: room is made in the key's own shard, at the cost of its older value first, of others if it holds its share. */
-static aic_status make_room(struct putting *putting, uint64_t bytes)
+/* Does the credit hold `bytes` and a place, maybe with what is left in the budget? Takes that. */
+static bool has_credit(struct putting *putting, uint64_t bytes)
+{
+    struct credit *credit = &putting->credit;
+    uint64_t more = bytes > credit->bytes ? bytes - credit->bytes : 0, places = credit->entries == 0;
+    if (more == 0 && places == 0) return true;
+    if (!budget_take(&putting->store->budget, more, places)) return false;
+    credit->bytes += more;
+    credit->entries += places;
+    return true;
+}
+
+/*
+ * The budget is used up: room is made in the key's own shard, at the cost of its older value first, of others if it holds its share. An update needs no more
+ * of the index than its removal gave back; it must not evict a stranger for a bucket that can wait.
+ */
+static aic_status make_room(struct putting *putting, uint64_t *bytes)
 {
     enum { BATCH = 16 };
     struct shard *shard = putting->shard;
@@ -62,9 +77,13 @@ static aic_status make_room(struct putting *putting, uint64_t bytes)
     pthread_mutex_lock(&shard->lock);
     aic_status status = admit_locked(putting, &old);
     /* A pinned one stays until it is replaced: its bytes would not come back now. */
-    if (status == AIC_OK && old != 0 && !entry_is_pinned(pool_entry(&store->pool, old))) remove_older_locked(putting, old);
-    if (status == AIC_OK && shard_is_heavy(shard, store))
-        shard_evict_locked(shard, store, bytes, 1, BATCH, putting->now_ms, &putting->credit);
+    if (status == AIC_OK && old != 0 && !entry_is_pinned(pool_entry(&store->pool, old))) {
+        uint64_t footprint = pool_granules(&store->pool, pool_entry(&store->pool, old), old) * GRANULE_BYTES;
+        remove_older_locked(putting, old);
+        *bytes = putting->need + putting->credit.bytes - footprint;
+    }
+    if (status == AIC_OK && shard_is_heavy(shard, store) && !has_credit(putting, *bytes))
+        shard_evict_locked(shard, store, *bytes, 1, BATCH, putting->now_ms, &putting->credit);
     pthread_mutex_unlock(&shard->lock);
     return status;
 }
@@ -72,16 +91,9 @@ static aic_status make_room(struct putting *putting, uint64_t bytes)
 /* Brings the credit up to `bytes` and one place; evicts as long as that helps. AIC_FULL. */
 static aic_status fill_credit(struct putting *putting, uint64_t bytes)
 {
-    struct credit *credit = &putting->credit;
-    for (;;) {
-        uint64_t more = bytes > credit->bytes ? bytes - credit->bytes : 0, places = credit->entries == 0;
-        if ((more == 0 && places == 0) || budget_take(&putting->store->budget, more, places)) {
-            credit->bytes += more;
-            credit->entries += places;
-            return AIC_OK;
-        }
-        if (store_evict(putting->store, bytes, 1, putting->now_ms, credit) == 0) return AIC_FULL;
-    }
+    while (!has_credit(putting, bytes))
+        if (store_evict(putting->store, bytes, 1, putting->now_ms, &putting->credit) == 0) return AIC_FULL;
+    return AIC_OK;
 }
 
 /* What an eviction brought beyond the need goes back at once when it is much: others may be looking for it. */
@@ -103,7 +115,7 @@ static aic_status reserve(struct putting *putting)
         putting->credit = (struct credit){.bytes = bytes, .entries = 1};
         return AIC_OK;
     }
-    TRY(make_room(putting, bytes));
+    TRY(make_room(putting, &bytes));
     if (fill_credit(putting, bytes) != AIC_OK) {
         /* The index can do without its next bucket. */
         bytes = putting->need;

@@ -195,7 +195,7 @@ static bool has_room_for(const struct table *table, uint32_t count)
 
 uint64_t table_wants(const struct table *table)
 {
-    return is_growth_due(table) ? BUCKET_BYTES : 0;
+    return is_growth_due(table) ? 2 * BUCKET_BYTES : 0;
 }
 
 aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *credit)
@@ -205,7 +205,9 @@ aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *cr
         if (!take_bucket(table, credit)) return AIC_FULL;
         memset(bucket_at(table, 0), 0, BUCKET_BYTES);
         set_count(table, 1);
-    } else if (is_growth_due(table) && has_room_for(table, table_count(table) + 1) && take_bucket(table, credit)) {
+    } else if (is_growth_due(table) && has_room_for(table, table_count(table) + 1) && *credit >= 2 * BUCKET_BYTES) {
+        /* Growth can wait, a spill bucket cannot: one bucket of credit is left for it. */
+        CHECK(take_bucket(table, credit));
         split(table, credit);
     }
     TRY(append(table, bucket_at(table, linear_bucket(hash, table_count(table))), at, tag_of(hash), credit));

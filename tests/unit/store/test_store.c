@@ -218,13 +218,13 @@ static void test_update_at_capacity_evicts_no_stranger(void **state)
         kit_open(&kit, (struct store_options){.max_bytes = 100000, .shards = 4, .policy = (aic_policy)policy});
         unsigned n = 0;
         while (kit_stats(&kit).evicted_capacity == 0) assert_int_equal(kit_put(&kit, n++, 1000), AIC_OK);
-        uint64_t entries = kit_stats(&kit).entries;
+        uint64_t entries = kit_stats(&kit).entries, evicted = kit_stats(&kit).evicted_capacity;
         for (unsigned round = 0; round < 5; round++) {
             for (unsigned i = 0; i < n; i++) {
                 if (!kit_has(&kit, i)) continue;
                 assert_int_equal(kit_put(&kit, i, 1000 - round * 50), AIC_OK);
                 assert_int_equal(kit_stats(&kit).entries, entries);
-                assert_int_equal(kit_stats(&kit).evicted_capacity, 1);
+                assert_int_equal(kit_stats(&kit).evicted_capacity, evicted);
             }
         }
         kit_close(&kit);
