@@ -29,6 +29,7 @@ struct router {
 
 /* A path cut at its slashes: "/a/b" has two segments, "/" one empty one. */
 struct path {
+    bool escaped; /* somewhere in it is a percent sign */
     unsigned count;
     aic_view segments[ROUTER_MAX_SEGMENTS];
 };
@@ -38,6 +39,7 @@ static bool path_split(aic_view text, struct path *out)
 {
     out->count = 0;
     if (text.size == 0 || text.data[0] != '/') return false;
+    out->escaped = memchr(text.data, '%', text.size) != NULL;
     const char *at = text.data + 1;
     const char *stop = text.data + text.size;
     for (;;) {
@@ -55,11 +57,11 @@ static bool same(aic_view a, aic_view b)
     return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
 }
 
-static bool segment_is(aic_view segment, aic_view literal)
+static bool segment_is(aic_view segment, aic_view literal, bool escaped)
 {
-    if (same(segment, literal)) return true;
+    if (!escaped) return same(segment, literal);
     char plain[128];
-    if (segment.size > sizeof plain || memchr(segment.data, '%', segment.size) == NULL) return false;
+    if (segment.size > sizeof plain) return false;
     size_t size = head_decode(segment, false, plain);
     return size != SIZE_MAX && same((aic_view){plain, size}, literal);
 }
@@ -182,7 +184,7 @@ static uint16_t match_from(const struct router *router, uint16_t parent, const s
         unsigned before = out->parameter_count;
         uint16_t found = 0;
         if (node->kind == NODE_LITERAL) {
-            if (segment_is(segment, node->text)) found = match_from(router, at, path, depth + 1, out);
+            if (segment_is(segment, node->text, path->escaped)) found = match_from(router, at, path, depth + 1, out);
         } else if (node->kind == NODE_PARAMETER) {
             if (segment.size == 0) continue;
             out->parameters[out->parameter_count++] = segment;
