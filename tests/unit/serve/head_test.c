@@ -120,6 +120,23 @@ static void test_every_byte(void **state)
     }
 }
 
+/* The word-wise test of values against the rule, each byte at each place of each length. */
+static void test_values_by_words(void **state)
+{
+    (void)state;
+    char text[26];
+    for (size_t size = 1; size < sizeof text; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                memset(text, at % 2 == 0 ? ' ' : 0xff, sizeof text);
+                text[at] = (char)byte;
+                assert_int_equal(head_is_value((aic_view){text, size}), byte == '\t' || (byte >= 32 && byte != 127));
+            }
+        }
+    }
+    assert_true(head_is_value((aic_view){"", 0}));
+}
+
 static void test_decoding(void **state)
 {
     (void)state;
@@ -203,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cuts_do_not_matter), cmocka_unit_test(test_what_is_read), cmocka_unit_test(test_absolute_target),
         cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_decoding),     cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_values_by_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
