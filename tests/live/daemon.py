@@ -58,7 +58,8 @@ class Daemon:
             with open(path, "w") as file:
                 file.write(self.config)
             arguments += ["--config", path]
-        arguments += ["--listen", "127.0.0.1:0", "--data-dir", os.path.join(self.directory, "data"), *self.flags]
+        # A lookup waits long enough for storage that a busy machine turns no hit into a miss.
+        arguments += ["--listen", "127.0.0.1:0", "--data-dir", os.path.join(self.directory, "data"), "--storage-deadline", "10s", *self.flags]
         self.log_path = os.path.join(self.directory, "log")
         self.log = open(self.log_path, "a+b")
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
