@@ -1,11 +1,13 @@
 /*
  * breaker.h - when to stop asking somebody who does not answer, and when to ask again.
  *
- * CLOSED: everybody is let through; 5 failures in a row, or a trip, open it. OPEN: nobody is let through until the pause is over; then one
- * caller is, as the probe. PROBING: nobody but the probe. Its success closes the breaker; its failure opens it again for twice the pause: 0.5 s
- * doubling to 30 s, each shortened by up to a quarter at random, so that many processes do not come back in step.
+ * CLOSED: everybody is let through; 5 failures in a row, or a trip, open it. OPEN: nobody is let through until the
+ * pause is over; then one caller is, as the probe. PROBING: nobody but the probe. Its success closes the breaker; its
+ * failure opens it again for twice the pause: 0.5 s doubling to 30 s, each shortened by up to a quarter at random, so
+ * that many processes do not come back in step.
  *
- * Only a probe closes an open breaker: the late answer of a call from before says nothing of now. Time is passed in. No lock of its own.
+ * Only a probe closes an open breaker: the late answer of a call from before says nothing of now. Time is passed in. No
+ * lock of its own.
  */
 #ifndef TIER_BREAKER_H
 #define TIER_BREAKER_H

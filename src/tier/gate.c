@@ -1,8 +1,8 @@
 /*
  * gate.c - making and ending a gate, and what both of its sides use.
  *
- * Threads: `readers` for reads, one for writes. They call the tier; nobody else does. An end waits for them close_ms long, then leaves hung ones
- * behind: the gate is freed by the last of them.
+ * Threads: `readers` for reads, one for writes. They call the tier; nobody else does. An end waits for them close_ms
+ * long, then leaves hung ones behind: the gate is freed by the last of them.
  */
 #include "tier/gate_state.h"
 
@@ -11,7 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-/* ----------------------------------------------------------------------------------------------------------- tools -- */
+/* ----------------------------------------------------------------------------------------------------------- tools --
+ */
 
 void gate_lock(struct gate *gate)
 {
@@ -97,7 +98,8 @@ void gate_thread_ends(struct gate *gate)
     if (last) free_gate(gate);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- create -- */
+/* ---------------------------------------------------------------------------------------------------------- create --
+ */
 
 static void init_condition(pthread_cond_t *condition)
 {
@@ -152,7 +154,8 @@ static aic_status start_threads(struct gate *gate)
         if (pthread_create(&reader->thread, NULL, gate_reader_main, reader) != 0) break;
         started++;
     }
-    if (started == gate->reader_count && pthread_create(&gate->writer, NULL, gate_writer_main, gate) == 0) return AIC_OK;
+    if (started == gate->reader_count && pthread_create(&gate->writer, NULL, gate_writer_main, gate) == 0)
+        return AIC_OK;
     stop_threads(gate, started);
     return AIC_NO_MEMORY;
 }
@@ -175,7 +178,8 @@ aic_status gate_create(const struct gate_options *options, struct gate **out)
     return AIC_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------------- destroy -- */
+/* --------------------------------------------------------------------------------------------------------- destroy --
+ */
 
 static void wait_for_threads(struct gate *gate)
 {
@@ -191,7 +195,8 @@ static void join_threads(struct gate *gate)
     pthread_join(gate->writer, NULL);
 }
 
-/* Takes the jobs that hang in the tier away from their readers and leaves the threads to themselves. Under the lock; unlocks. */
+/* Takes the jobs that hang in the tier away from their readers and leaves the threads to themselves. Under the lock;
+ * unlocks. */
 static void abandon(struct gate *gate)
 {
     struct job *jobs = NULL;
@@ -241,7 +246,8 @@ aic_status gate_destroy(struct gate **gate_slot)
     return AIC_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ statistics -- */
+/* ------------------------------------------------------------------------------------------------------ statistics --
+ */
 
 struct tier *gate_tier(struct gate *gate)
 {

@@ -1,17 +1,19 @@
 /*
- * gate.h - the way to a storage tier: worker threads, a deadline, a write-behind queue, a breaker. A slow or dead tier costs nobody more
- * than the deadline.
+ * gate.h - the way to a storage tier: worker threads, a deadline, a write-behind queue, a breaker. A slow or dead tier
+ * costs nobody more than the deadline.
  *
- * Reads: a job goes to a reader thread; its `done` is called exactly once, by that thread, or at once when the breaker is open or the job queue
- * is full (AIC_UNAVAILABLE, AIC_BUSY). The deadline is the waiter's: it stops waiting and lets the job end unseen (the job is reference-counted).
+ * Reads: a job goes to a reader thread; its `done` is called exactly once, by that thread, or at once when the breaker
+ * is open or the job queue is full (AIC_UNAVAILABLE, AIC_BUSY). The deadline is the waiter's: it stops waiting and lets
+ * the job end unseen (the job is reference-counted).
  *
- * Writes: put into the queue, visible to reads at once (read-your-writes), applied in batches by the writer thread, synced every sync_ms or
- * 64 MB. When the queue is full a put is dropped and a delete of the same key takes its place, so that no older value can be served;
- * it is counted. When even deletes do not fit, the whole tier is distrusted until it was emptied.
+ * Writes: put into the queue, visible to reads at once (read-your-writes), applied in batches by the writer thread,
+ * synced every sync_ms or 64 MB. When the queue is full a put is dropped and a delete of the same key takes its place,
+ * so that no older value can be served; it is counted. When even deletes do not fit, the whole tier is distrusted until
+ * it was emptied.
  *
- * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at once; one probe at a time
- * with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line through `log`.
- * Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
+ * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at
+ * once; one probe at a time with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line
+ * through `log`. Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
  */
 #ifndef TIER_GATE_H
 #define TIER_GATE_H
@@ -28,7 +30,7 @@ struct gate_options {
     struct tier *tier; /* taken over: closed by gate_destroy, and when gate_create fails */
     uint64_t queue_bytes;
     unsigned sync_ms;
-    unsigned readers; /* default 2 */
+    unsigned readers;  /* default 2 */
     unsigned close_ms; /* how long gate_destroy waits for the tier; default 5000 */
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
@@ -37,36 +39,41 @@ struct gate_options {
 /* AIC_NO_MEMORY. *out is owned by the caller. */
 AIC_MUST_CHECK aic_status gate_create(const struct gate_options *options, struct gate **out);
 /*
- * Drains, syncs, stops the threads, closes the tier: AIC_OK. When a call into the tier does not come back within close_ms: AIC_TIMEOUT; every
- * waiting `done` was called, but the hung thread still uses the tier, `mem`, `clock` and what the tier's own callbacks use: leak them (the
- * thread releases gate and tier should it ever come back). Nulls *gate in any case; accepts a pointer to NULL.
+ * Drains, syncs, stops the threads, closes the tier: AIC_OK. When a call into the tier does not come back within
+ * close_ms: AIC_TIMEOUT; every waiting `done` was called, but the hung thread still uses the tier, `mem`, `clock` and
+ * what the tier's own callbacks use: leak them (the thread releases gate and tier should it ever come back). Nulls
+ * *gate in any case; accepts a pointer to NULL.
  */
 aic_status gate_destroy(struct gate **gate);
 
-/* Called once, on a reader thread (or before gate_read returns). `record` is borrowed for the call; valid when status is AIC_OK. */
+/* Called once, on a reader thread (or before gate_read returns). `record` is borrowed for the call; valid when status
+ * is AIC_OK. */
 typedef void gate_done_fn(void *context, aic_status status, aic_view record);
 /* Never blocks. */
 void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *context);
-/* Waits at most deadline_ms: AIC_OK with the record appended, AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, AIC_BUSY, AIC_NO_MEMORY, AIC_IO,
- * AIC_DAMAGED, AIC_CLOSED. A record that is still queued is given as it is, expired or not: it is the caller's to look. */
+/* Waits at most deadline_ms: AIC_OK with the record appended, AIC_MISS, AIC_TIMEOUT, AIC_UNAVAILABLE, AIC_BUSY,
+ * AIC_NO_MEMORY, AIC_IO, AIC_DAMAGED, AIC_CLOSED. A record that is still queued is given as it is, expired or not: it
+ * is the caller's to look. */
 AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms, struct buf *out);
 
-/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing changed), AIC_CLOSED. The record
- * is copied. */
+/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing
+ * changed), AIC_CLOSED. The record is copied. */
 AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count);
 /* AIC_OK: queued; never lost while the process lives. AIC_NO_MEMORY (nothing changed), AIC_CLOSED. */
 AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
-/* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes fail now, or the tier is
- * distrusted). */
+/* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes
+ * fail now, or the tier is distrusted). */
 AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);
 
 /*
- * Hides everything behind the gate at once and empties the tier as soon as it can be: for an invalidation that must hold although the tier does
- * not answer. Until it was emptied reads are misses and puts are AIC_NOT_STORED. Queued writes are dropped. Never blocks.
+ * Hides everything behind the gate at once and empties the tier as soon as it can be: for an invalidation that must
+ * hold although the tier does not answer. Until it was emptied reads are misses and puts are AIC_NOT_STORED. Queued
+ * writes are dropped. Never blocks.
  */
 void gate_distrust(struct gate *gate);
 
-/* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait, after gate_flush. */
+/* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait,
+ * after gate_flush. */
 struct tier *gate_tier(struct gate *gate);
 
 struct gate_stats {

@@ -10,7 +10,8 @@
 
 static const aic_view nothing = {NULL, 0};
 
-/* ------------------------------------------------------------------------------------------------------------ jobs -- */
+/* ------------------------------------------------------------------------------------------------------------ jobs --
+ */
 
 struct job *gate_take_jobs(struct gate *gate)
 {
@@ -50,9 +51,11 @@ static struct job *next_job(struct gate *gate)
     return job;
 }
 
-/* ------------------------------------------------------------------------------------------------------- admission -- */
+/* ------------------------------------------------------------------------------------------------------- admission --
+ */
 
-/* Opens the breaker when a read hangs. The jobs behind it would wait for nothing: they are handed out to be answered. */
+/* Opens the breaker when a read hangs. The jobs behind it would wait for nothing: they are handed out to be answered.
+ */
 static struct job *trip_if_hung(struct gate *gate, uint64_t now_ns)
 {
     for (unsigned i = 0; i < gate->reader_count; i++) {
@@ -67,7 +70,8 @@ static struct job *trip_if_hung(struct gate *gate, uint64_t now_ns)
 }
 
 /* Makes a job and queues it, or says why not. */
-static aic_status submit(struct gate *gate, const aic_key *key, gate_done_fn *done, void *context, struct waiter *waiter)
+static aic_status submit(struct gate *gate, const aic_key *key, gate_done_fn *done, void *context,
+                         struct waiter *waiter)
 {
     if (gate->stopping) return AIC_CLOSED;
     if (gate->distrusted) return AIC_MISS;
@@ -79,7 +83,8 @@ static aic_status submit(struct gate *gate, const aic_key *key, gate_done_fn *do
         mem_free(gate->mem, MEM_QUEUE, job, sizeof *job);
         return AIC_UNAVAILABLE;
     }
-    *job = (struct job){.key = *key, .done = done, .context = context, .waiter = waiter, .probe = pass == BREAKER_PROBE};
+    *job = (struct job){
+        .key = *key, .done = done, .context = context, .waiter = waiter, .probe = pass == BREAKER_PROBE};
     add_job(gate, job);
     return AIC_OK;
 }
@@ -99,7 +104,8 @@ static void read_for(struct gate *gate, const aic_key *key, gate_done_fn *done, 
     gate_unlock(gate);
     gate_answer_jobs(gate, hopeless, AIC_UNAVAILABLE);
     if (item != NULL) {
-        done(context, item->is_delete ? AIC_MISS : AIC_OK, item->is_delete ? nothing : (aic_view){item->record, item->size});
+        done(context, item->is_delete ? AIC_MISS : AIC_OK,
+             item->is_delete ? nothing : (aic_view){item->record, item->size});
         queue_item_release(&item);
     } else if (status != AIC_OK) {
         done(context, status, nothing);
@@ -111,7 +117,8 @@ void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *
     read_for(gate, key, done, context, NULL);
 }
 
-/* -------------------------------------------------------------------------------------------------- waiting for one -- */
+/* -------------------------------------------------------------------------------------------------- waiting for one --
+ */
 
 static struct waiter *create_waiter(struct gate *gate)
 {
@@ -194,7 +201,8 @@ aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms,
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- readers -- */
+/* ---------------------------------------------------------------------------------------------------------- readers --
+ */
 
 /* What the read says of the tier. Returns the jobs to be answered when the breaker opens now. */
 static struct job *learn(struct gate *gate, aic_status status, bool probe)
@@ -227,7 +235,8 @@ static bool skip(struct gate *gate, const struct job *job, struct queue_item **i
             *status = AIC_MISS;
         } else if (gate->reads.state != BREAKER_CLOSED && !job->probe) {
             *status = AIC_UNAVAILABLE;
-        } else if (job->waiter != NULL && !job->probe && atomic_load_explicit(&job->waiter->gone, memory_order_relaxed)) {
+        } else if (job->waiter != NULL && !job->probe &&
+                   atomic_load_explicit(&job->waiter->gone, memory_order_relaxed)) {
             *status = AIC_TIMEOUT; /* nobody waits: do not work for nobody */
         } else {
             return false;

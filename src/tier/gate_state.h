@@ -1,8 +1,8 @@
 /*
  * gate_state.h - what the files of the gate share. See gate.h for what it is.
  *
- * One lock protects everything; nothing is called under it: not the tier, not a `done`, not the log. It is held for a table look-up and a list
- * operation; a hit in the memory tier never comes here.
+ * One lock protects everything; nothing is called under it: not the tier, not a `done`, not the log. It is held for a
+ * table look-up and a list operation; a hit in the memory tier never comes here.
  */
 #ifndef TIER_GATE_STATE_H
 #define TIER_GATE_STATE_H
@@ -28,14 +28,14 @@ enum {
 #define GATE_SYNC_BYTES ((uint64_t)64 << 20)
 
 /* What is worth a line in the log; collected under the lock, told after it. In the order of the bits. */
-#define GATE_NOTE_MAP(X)                                                                                           \
-    X(READS_DOWN, WARNING, "storage: reads fail; lookups go past it until it answers again")                       \
-    X(READS_UP, INFO, "storage: reads are answered again")                                                         \
-    X(WRITES_DOWN, WARNING, "storage: writes fail; they wait in the queue until it takes them again")              \
-    X(WRITES_UP, INFO, "storage: writes are taken again")                                                          \
-    X(DISTRUSTED, WARNING, "storage: what it holds may be out of date; nothing of it is served until it was emptied") \
-    X(TRUSTED, INFO, "storage: was emptied and is in use again")                                                   \
-    X(QUEUE_FULL, WARNING, "storage: the write queue is full; new entries are not stored until it drains")         \
+#define GATE_NOTE_MAP(X)                                                                                               \
+    X(READS_DOWN, WARNING, "storage: reads fail; lookups go past it until it answers again")                           \
+    X(READS_UP, INFO, "storage: reads are answered again")                                                             \
+    X(WRITES_DOWN, WARNING, "storage: writes fail; they wait in the queue until it takes them again")                  \
+    X(WRITES_UP, INFO, "storage: writes are taken again")                                                              \
+    X(DISTRUSTED, WARNING, "storage: what it holds may be out of date; nothing of it is served until it was emptied")  \
+    X(TRUSTED, INFO, "storage: was emptied and is in use again")                                                       \
+    X(QUEUE_FULL, WARNING, "storage: the write queue is full; new entries are not stored until it drains")             \
     X(QUEUE_FITS, INFO, "storage: the write queue takes entries again")
 enum gate_note {
 #define GATE_NOTE_ENUM(name, level, text) GATE_NOTE_##name,
@@ -103,7 +103,7 @@ struct gate {
     unsigned flushing;       /* flushes that wait: no gathering of batches */
     bool sync_wanted;        /* by a flush */
     uint64_t sync_due_ns;
-    uint64_t unsynced_bytes; /* applied since the last sync began */
+    uint64_t unsynced_bytes;          /* applied since the last sync began */
     uint64_t syncs_begun, syncs_done; /* numbers of syncs: a flush waits for one that began after it */
 
     uint64_t dropped_writes, timeouts, errors;

@@ -1,11 +1,13 @@
 /*
- * gate_write.c - the writing side: the queue's entrance, and the thread that applies, syncs, and empties a tier that is distrusted.
+ * gate_write.c - the writing side: the queue's entrance, and the thread that applies, syncs, and empties a tier that is
+ * distrusted.
  */
 #include "tier/gate_state.h"
 
 #include "base/check.h"
 
-/* -------------------------------------------------------------------------------------------------------- entrance -- */
+/* -------------------------------------------------------------------------------------------------------- entrance --
+ */
 
 void gate_begin_distrust(struct gate *gate)
 {
@@ -87,7 +89,8 @@ void gate_distrust(struct gate *gate)
     gate_unlock(gate);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- flush -- */
+/* ----------------------------------------------------------------------------------------------------------- flush --
+ */
 
 /* Until everything up to `sequence` is applied. */
 static aic_status await_applied(struct gate *gate, uint64_t sequence, uint64_t until_ns)
@@ -129,7 +132,8 @@ aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- writer -- */
+/* ---------------------------------------------------------------------------------------------------------- writer --
+ */
 
 enum step { STEP_WAIT, STEP_APPLY, STEP_SYNC, STEP_CLEAR, STEP_END };
 
@@ -140,8 +144,10 @@ static bool is_refusal(aic_status status)
            status == AIC_NOT_STORED;
 }
 
-/* Applies one by one what the tier refuses together; a put that it refuses by itself becomes a delete. *applied gets how many are through. */
-static aic_status apply_singly(struct gate *gate, struct tier_write *writes, size_t count, size_t *applied, uint64_t *dropped)
+/* Applies one by one what the tier refuses together; a put that it refuses by itself becomes a delete. *applied gets
+ * how many are through. */
+static aic_status apply_singly(struct gate *gate, struct tier_write *writes, size_t count, size_t *applied,
+                               uint64_t *dropped)
 {
     for (size_t i = 0; i < count; i++) {
         aic_status status = gate->tier->ops->apply(gate->tier, &writes[i], 1);
@@ -250,7 +256,8 @@ static enum step last_step(const struct gate *gate)
     return gate->queue.waiting > 0 ? STEP_APPLY : STEP_END;
 }
 
-/* What to do now, or how long to wait. While the breaker is not closed the queue goes before a sync: it is the better probe. */
+/* What to do now, or how long to wait. While the breaker is not closed the queue goes before a sync: it is the better
+ * probe. */
 static enum step next_step(struct gate *gate, bool *probe, uint64_t *wait_ns)
 {
     *probe = false;

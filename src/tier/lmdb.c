@@ -1,9 +1,11 @@
 /*
- * lmdb.c - the embedded storage tier: opening a store or dropping one that cannot be trusted, syncing, closing, and the table of operations.
+ * lmdb.c - the embedded storage tier: opening a store or dropping one that cannot be trusted, syncing, closing, and the
+ * table of operations.
  *
- * The idea: one LMDB environment without a sync per commit (measured with 1..50 KB values, 64 a commit: 835 MB/s replaced against 133 with
- * one), one fdatasync now and then, and a mark (lmdb_home.h) that tells after a power failure whether the file can be trusted. A crash of the
- * process alone never harms it: LMDB's pages are copied on write, and the kernel keeps what was committed.
+ * The idea: one LMDB environment without a sync per commit (measured with 1..50 KB values, 64 a commit: 835 MB/s
+ * replaced against 133 with one), one fdatasync now and then, and a mark (lmdb_home.h) that tells after a power failure
+ * whether the file can be trusted. A crash of the process alone never harms it: LMDB's pages are copied on write, and
+ * the kernel keeps what was committed.
  *
  * Opening takes the same time for any number of entries: the counters are kept in the same transactions as the entries.
  *
@@ -20,7 +22,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------------ sync -- */
+/* ------------------------------------------------------------------------------------------------------------ sync --
+ */
 
 /* A descriptor of its own, so that neither a commit nor a moving map waits for the disk. */
 static int borrow_data_fd(struct lmdb_tier *lmdb)
@@ -33,7 +36,8 @@ static int borrow_data_fd(struct lmdb_tier *lmdb)
 
 static aic_status sync_data(struct lmdb_tier *lmdb)
 {
-    /* Acquire, partner of the release in publish(): what was committed up to this number is in the file before the fdatasync. */
+    /* Acquire, partner of the release in publish(): what was committed up to this number is in the file before the
+     * fdatasync. */
     uint64_t committed = atomic_load_explicit(&lmdb->committed, memory_order_acquire);
     int fd = borrow_data_fd(lmdb);
     if (fd < 0) return AIC_IO;
@@ -73,7 +77,8 @@ static aic_status lmdb_sync(struct tier *tier)
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- clear -- */
+/* ----------------------------------------------------------------------------------------------------------- clear --
+ */
 
 struct kept_blobs {
     struct buf bytes; /* name size u64 | value size u64 | name | value */
@@ -135,7 +140,8 @@ static aic_status lmdb_clear(struct tier *tier)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------ statistics -- */
+/* ------------------------------------------------------------------------------------------------------ statistics --
+ */
 
 static void lmdb_stats(struct tier *tier, struct tier_stats *out)
 {
@@ -158,7 +164,8 @@ static void lmdb_stats(struct tier *tier, struct tier_stats *out)
 #undef RELAXED
 }
 
-/* --------------------------------------------------------------------------------------------------- open and close -- */
+/* --------------------------------------------------------------------------------------------------- open and close --
+ */
 
 static void lmdb_close(struct tier *tier)
 {
@@ -193,7 +200,8 @@ static const struct tier_ops lmdb_ops = {
     .close = lmdb_close,
 };
 
-/* Locks that cannot be made are out of memory by the letter of POSIX. A writer of the map goes before new readers, or it would starve. */
+/* Locks that cannot be made are out of memory by the letter of POSIX. A writer of the map goes before new readers, or
+ * it would starve. */
 static void init_locks(struct lmdb_tier *lmdb)
 {
     pthread_rwlockattr_t attributes;
@@ -217,7 +225,8 @@ static void tell(struct lmdb_tier *lmdb, const char *why)
 static aic_status start_fresh(struct lmdb_tier *lmdb, aic_error *error)
 {
     if (lmdb_home_drop(&lmdb->home) != AIC_OK || lmdb_home_write(&lmdb->home, false) != AIC_OK) {
-        return error_set(error, AIC_IO, "data_dir", "cannot write in the storage directory %s: %s", lmdb->home.directory, strerror(errno));
+        return error_set(error, AIC_IO, "data_dir", "cannot write in the storage directory %s: %s",
+                         lmdb->home.directory, strerror(errno));
     }
     return lmdb_env_start(lmdb, error);
 }
@@ -232,7 +241,8 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
     }
     if (!lmdb_home_has_data(&lmdb->home)) return start_fresh(lmdb, error);
     if (mark == LMDB_MARK_NONE) {
-        return error_set(error, AIC_DAMAGED, "data_dir", "%s lies there without cache.state, so that nobody knows whether it is whole; move it away",
+        return error_set(error, AIC_DAMAGED, "data_dir",
+                         "%s lies there without cache.state, so that nobody knows whether it is whole; move it away",
                          lmdb->path);
     }
     if (mark == LMDB_MARK_LOST) {
@@ -245,16 +255,19 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
     return start_fresh(lmdb, error);
 }
 
-/* A file larger than a limit that was lowered gives the difference back. Where that fails (a full disk) the file stays as it is. */
+/* A file larger than a limit that was lowered gives the difference back. Where that fails (a full disk) the file stays
+ * as it is. */
 static aic_status fit_limit(struct lmdb_tier *lmdb, aic_error *error)
 {
     if (atomic_load_explicit(&lmdb->file_bytes, memory_order_relaxed) <= lmdb->max_bytes) return AIC_OK;
     aic_status status = lmdb_shrink(lmdb);
     if (status == AIC_OK) status = lmdb_env_compact(lmdb);
-    if (lmdb->env == NULL) return error_set(error, AIC_IO, "data_dir", "cannot open %s again after making it smaller", lmdb->path);
+    if (lmdb->env == NULL)
+        return error_set(error, AIC_IO, "data_dir", "cannot open %s again after making it smaller", lmdb->path);
     if (status != AIC_OK) {
         lmdb_count(&lmdb->counts.errors, 1);
-        if (lmdb->log != NULL) lmdb->log(lmdb->log_context, AIC_LOG_WARNING, "the storage file could not be made as small as its limit");
+        if (lmdb->log != NULL)
+            lmdb->log(lmdb->log_context, AIC_LOG_WARNING, "the storage file could not be made as small as its limit");
     }
     return AIC_OK;
 }
@@ -276,7 +289,8 @@ static aic_status make_path(struct lmdb_tier *lmdb)
 aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error)
 {
     if (options->max_bytes < LMDB_MIN_BYTES) {
-        return error_set(error, AIC_INVALID, "storage.max_bytes", "at least %u MiB are needed", (unsigned)(LMDB_MIN_BYTES >> 20));
+        return error_set(error, AIC_INVALID, "storage.max_bytes", "at least %u MiB are needed",
+                         (unsigned)(LMDB_MIN_BYTES >> 20));
     }
     struct lmdb_tier *lmdb = mem_zalloc(options->mem, MEM_STORAGE, sizeof *lmdb);
     if (lmdb == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory to open the store");

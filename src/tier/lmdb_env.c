@@ -1,9 +1,9 @@
 /*
  * lmdb_env.c - LMDB's environment: opening, the size of its map, read transactions.
  *
- * The map starts small and doubles, up to max_bytes exactly: LMDB never allocates a page beyond its map, so the file cannot grow past the
- * limit. It moves only while map_lock is held exclusively, that is with no transaction alive. Idle read transactions keep their slot in the
- * reader table (MDB_NOTLS), so that a read costs no search for one.
+ * The map starts small and doubles, up to max_bytes exactly: LMDB never allocates a page beyond its map, so the file
+ * cannot grow past the limit. It moves only while map_lock is held exclusively, that is with no transaction alive. Idle
+ * read transactions keep their slot in the reader table (MDB_NOTLS), so that a read costs no search for one.
  *
  * Never MDB_WRITEMAP: a stray pointer of ours must not reach the file. Never MDB_NOMEMINIT: heap bytes must not either.
  */
@@ -54,8 +54,9 @@ static aic_status refuse(const struct lmdb_tier *lmdb, aic_error *error, int cod
     aic_status status = lmdb_status(code);
     if (status >= 0) status = AIC_IO;
     if (status == AIC_DAMAGED) {
-        return error_set(error, status, "data_dir", "%s is not a store of this program, or is damaged (%s); move it away",
-                         lmdb->path, mdb_strerror(code));
+        return error_set(error, status, "data_dir",
+                         "%s is not a store of this program, or is damaged (%s); move it away", lmdb->path,
+                         mdb_strerror(code));
     }
     return error_set(error, status, "data_dir", "%s %s: %s", what, lmdb->path, mdb_strerror(code));
 }
@@ -152,7 +153,8 @@ static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
     for (int i = 0; code == 0 && i < LMDB_DATABASES; i++) {
         code = mdb_dbi_open(txn, database_names[i], is_new ? MDB_CREATE : 0, &lmdb->databases[i]);
         /* A newer version may have other databases; its format number decides. */
-        if (code == MDB_NOTFOUND) code = i > LMDB_META && read_meta(lmdb, txn) == MDB_VERSION_MISMATCH ? MDB_VERSION_MISMATCH : MDB_INVALID;
+        if (code == MDB_NOTFOUND)
+            code = i > LMDB_META && read_meta(lmdb, txn) == MDB_VERSION_MISMATCH ? MDB_VERSION_MISMATCH : MDB_INVALID;
     }
     if (code == 0 && is_new) code = write_meta(lmdb, txn);
     return code != 0 ? code : read_meta(lmdb, txn);
@@ -190,7 +192,8 @@ aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error)
     if (code != 0) {
         lmdb_env_stop(lmdb);
         if (code == MDB_VERSION_MISMATCH) {
-            return error_set(error, AIC_NEWER, "data_dir", "%s was written by a newer version of this program; this one reads formats up to %d",
+            return error_set(error, AIC_NEWER, "data_dir",
+                             "%s was written by a newer version of this program; this one reads formats up to %d",
                              lmdb->path, LMDB_FORMAT);
         }
         return refuse(lmdb, error, code, "cannot read");
@@ -224,7 +227,8 @@ aic_status lmdb_env_restart(struct lmdb_tier *lmdb)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the map's size -- */
+/* ---------------------------------------------------------------------------------------------------- the map's size
+ * -- */
 
 static int remap(struct lmdb_tier *lmdb, uint64_t bytes)
 {
@@ -293,7 +297,8 @@ int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------- read transactions -- */
+/* --------------------------------------------------------------------------------------------------- read transactions
+ * -- */
 
 static MDB_txn *take_idle(struct lmdb_tier *lmdb)
 {

@@ -73,8 +73,8 @@ static void name_holder(const struct lmdb_home *home)
     char program[64];
     char line[128];
     if (read_small(AT_FDCWD, "/proc/self/comm", program, sizeof program) <= 0) program[0] = '\0';
-    int size = snprintf(line, sizeof line, "process %ld%s%s%s\n", (long)getpid(), program[0] != '\0' ? " (" : "", program,
-                        program[0] != '\0' ? ")" : "");
+    int size = snprintf(line, sizeof line, "process %ld%s%s%s\n", (long)getpid(), program[0] != '\0' ? " (" : "",
+                        program, program[0] != '\0' ? ")" : "");
     if (ftruncate(home->lock_fd, 0) == 0 && pwrite(home->lock_fd, line, (size_t)size, 0) < 0) return;
 }
 
@@ -86,7 +86,8 @@ static aic_status take_lock(struct lmdb_home *home, aic_error *error)
         int code = errno;
         close(home->lock_fd);
         home->lock_fd = -1;
-        return code == EWOULDBLOCK ? refuse_locked(home, error) : refuse(home, error, code, "cannot lock the storage directory");
+        return code == EWOULDBLOCK ? refuse_locked(home, error)
+                                   : refuse(home, error, code, "cannot lock the storage directory");
     }
     name_holder(home);
     return AIC_OK;
@@ -119,7 +120,8 @@ void lmdb_home_close(struct lmdb_home *home)
     home->lock_fd = -1;
 }
 
-/* Understands "aicache-store VERSION clean|open BOOT-ID". What is not understood counts as lost: the bytes are not to be trusted. */
+/* Understands "aicache-store VERSION clean|open BOOT-ID". What is not understood counts as lost: the bytes are not to
+ * be trusted. */
 static enum lmdb_mark parse_mark(const struct lmdb_home *home, const char *text)
 {
     if (strncmp(text, STATE_MAGIC, sizeof STATE_MAGIC - 1) != 0) return LMDB_MARK_LOST;
@@ -151,7 +153,8 @@ static bool write_durably(const struct lmdb_home *home, const char *text, size_t
     bool fine = write(fd, text, size) == (ssize_t)size && fsync(fd) == 0;
     if (close(fd) != 0) fine = false;
     if (fine) fine = renameat(home->directory_fd, STATE_NEW_NAME, home->directory_fd, STATE_NAME) == 0;
-    /* After the rename the new mark stands in any case; a directory that cannot be synced still is a failure of the promise. */
+    /* After the rename the new mark stands in any case; a directory that cannot be synced still is a failure of the
+     * promise. */
     return fine && fsync(home->directory_fd) == 0;
 }
 

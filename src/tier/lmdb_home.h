@@ -5,9 +5,10 @@
  *   cache.lock                  flock()ed while a process has the store open; says which one
  *   cache.state                 "aicache-store 1 clean" or "aicache-store 1 open BOOT-ID"
  *
- * Commits are not synced one by one, so after a power failure the file may be torn; after a crash of the process alone it is whole, because the
- * kernel has every page. The mark tells them apart: it is put to "open" with this boot's id, durably, before the first commit, and back to
- * "clean" when everything is on disk (at the end, and whenever the store has been idle). "open" with another boot's id means: not to be trusted.
+ * Commits are not synced one by one, so after a power failure the file may be torn; after a crash of the process alone
+ * it is whole, because the kernel has every page. The mark tells them apart: it is put to "open" with this boot's id,
+ * durably, before the first commit, and back to "clean" when everything is on disk (at the end, and whenever the store
+ * has been idle). "open" with another boot's id means: not to be trusted.
  *
  * One thread at a time; the tier calls it under its write lock.
  */
@@ -33,7 +34,8 @@ struct lmdb_home {
     bool clean;       /* what cache.state says now */
 };
 
-/* Makes the directory if needed (0700), takes the lock. AIC_LOCKED with the holder named, AIC_IO, AIC_NO_MEMORY. On failure nothing is held. */
+/* Makes the directory if needed (0700), takes the lock. AIC_LOCKED with the holder named, AIC_IO, AIC_NO_MEMORY. On
+ * failure nothing is held. */
 AIC_MUST_CHECK aic_status lmdb_home_open(struct lmdb_home *home, struct mem *mem, const char *directory,
                                          const char *boot_id_path, aic_error *error);
 void lmdb_home_close(struct lmdb_home *home);

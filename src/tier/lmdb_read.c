@@ -1,7 +1,8 @@
 /*
  * lmdb_read.c - single records and blobs.
  *
- * A record is copied out and the transaction ended before anybody is called: a reader that lingers pins pages, and the file grows.
+ * A record is copied out and the transaction ended before anybody is called: a reader that lingers pins pages, and the
+ * file grows.
  */
 #include "tier/lmdb_tier.h"
 
@@ -59,7 +60,8 @@ aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- blobs -- */
+/* ---------------------------------------------------------------------------------------------------------- blobs --
+ */
 
 static bool is_name(aic_view name)
 {
@@ -110,7 +112,8 @@ static bool has_prefix(MDB_val name, aic_view prefix)
     return name.mv_size >= prefix.size && (prefix.size == 0 || memcmp(name.mv_data, prefix.data, prefix.size) == 0);
 }
 
-/* Copies the first blob of the prefix whose name is greater than *last (empty: the first at all) into the two buffers. */
+/* Copies the first blob of the prefix whose name is greater than *last (empty: the first at all) into the two buffers.
+ */
 static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, struct buf *last, struct buf *value)
 {
     MDB_cursor *cursor;
@@ -134,8 +137,8 @@ static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, stru
     return code;
 }
 
-aic_status lmdb_blob_each(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
-                          void *context)
+aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
+                          bool (*visit)(void *context, aic_view name, aic_view value), void *context)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
     struct buf name, value;

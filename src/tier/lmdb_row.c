@@ -56,7 +56,8 @@ static void add_label(struct lmdb_envelope *envelope, uint64_t id)
     size_t at = envelope->label_count;
     while (at > 0 && envelope->labels[at - 1] > id) at--;
     if (at > 0 && envelope->labels[at - 1] == id) return;
-    memmove(&envelope->labels[at + 1], &envelope->labels[at], (envelope->label_count - at) * sizeof envelope->labels[0]);
+    memmove(&envelope->labels[at + 1], &envelope->labels[at],
+            (envelope->label_count - at) * sizeof envelope->labels[0]);
     envelope->labels[at] = id;
     envelope->label_count++;
 }

@@ -1,12 +1,14 @@
 /*
  * lmdb_select.c - which records carry all of these labels?
  *
- * The idea: the rows of one label are a list of keys in key order, so several labels are a merge of sorted lists: each list is asked for its first key at or
- * after the candidate; whoever has a greater one makes the next candidate. The rarest label decides how many steps that takes, without
- * anybody knowing which it is. Without a partition label (every namespace) the entries themselves are walked.
+ * The idea: the rows of one label are a list of keys in key order, so several labels are a merge of sorted lists: each
+ * list is asked for its first key at or after the candidate; whoever has a greater one makes the next candidate. The
+ * rarest label decides how many steps that takes, without anybody knowing which it is. Without a partition label (every
+ * namespace) the entries themselves are walked.
  *
- * Matches are copied out in batches and visited with no transaction open. A transaction takes a bounded number of steps. The records of
- * one walk may come from several snapshots; a record that is there during the whole walk is visited exactly once.
+ * Matches are copied out in batches and visited with no transaction open. A transaction takes a bounded number of
+ * steps. The records of one walk may come from several snapshots; a record that is there during the whole walk is
+ * visited exactly once.
  *
  * The merge is the leapfrog join of T. Veldhuizen, "Leapfrog Triejoin" (2014), section 3.
  */
@@ -50,7 +52,8 @@ static void selection_init(struct selection *selection, struct lmdb_tier *lmdb, 
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- matching -- */
+/* ------------------------------------------------------------------------------------------------------- matching --
+ */
 
 static bool has_label(const struct tier_description *description, const struct tier_label *label)
 {
@@ -88,7 +91,8 @@ static aic_status consider(struct selection *selection, MDB_txn *txn, const aic_
 {
     struct lmdb_envelope envelope;
     size_t envelope_size;
-    if (lmdb_envelope_read(value, &envelope, &envelope_size) != AIC_OK || !dates_match(selection, &envelope)) return AIC_OK;
+    if (lmdb_envelope_read(value, &envelope, &envelope_size) != AIC_OK || !dates_match(selection, &envelope))
+        return AIC_OK;
     struct buf *batch = &selection->batch;
     size_t before = batch->size;
     uint8_t size[8];
@@ -112,7 +116,8 @@ static bool batch_is_full(const struct selection *selection)
     return selection->batch_records >= BATCH_RECORDS || selection->batch.size >= BATCH_BYTES;
 }
 
-/* ------------------------------------------------------------------------------------------------ walking the entries -- */
+/* ------------------------------------------------------------------------------------------------ walking the entries
+ * -- */
 
 static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
 {
@@ -136,7 +141,8 @@ static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
     return status != AIC_OK || code == MDB_NOTFOUND ? status : lmdb_status(code);
 }
 
-/* ------------------------------------------------------------------------------------------------- merging the lists -- */
+/* ------------------------------------------------------------------------------------------------- merging the lists
+ * -- */
 
 /* Moves *key to the list's first key at or after it. MDB_NOTFOUND at the list's end. */
 static int seek_list(MDB_cursor *cursor, uint64_t list, aic_key *key)
@@ -198,7 +204,8 @@ static aic_status walk_lists(struct selection *selection, MDB_txn *txn)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the walk -- */
+/* ------------------------------------------------------------------------------------------------------- the walk --
+ */
 
 static aic_status fill_batch(struct selection *selection)
 {

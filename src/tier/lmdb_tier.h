@@ -10,17 +10,19 @@
  *   blobs     name                         -> bytes
  *   meta      "format" -> u32 LE, "counters" -> entries u64 LE, record bytes u64 LE
  *
- *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 created_ms u64 | 16 expires_ms u64 | 24 record bytes u64 |
- *             32 label ids, u64 each                                                              (all little-endian)
+ *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 created_ms u64 | 16 expires_ms u64 | 24 record
+ * bytes u64 | 32 label ids, u64 each                                                              (all little-endian)
  *
- * The envelope repeats what the describe function told, so that the rows of an old record can be removed without understanding it: rows and
- * records cannot disagree. A label id is a 64-bit hash of partition, kind and value; a collision costs a look at one more record, never a wrong
- * answer, because a match is compared with the labels themselves.
+ * The envelope repeats what the describe function told, so that the rows of an old record can be removed without
+ * understanding it: rows and records cannot disagree. A label id is a 64-bit hash of partition, kind and value; a
+ * collision costs a look at one more record, never a wrong answer, because a match is compared with the labels
+ * themselves.
  *
- * A record larger than one run of 16 pages is cut into chunks: LMDB searches its free list linearly for contiguous pages.
+ * A record larger than one run of 16 pages is cut into chunks: LMDB searches its free list linearly for contiguous
+ * pages.
  *
- * Locks, in this order: write_lock (one writer), map_lock (shared by transactions, exclusive while the map moves), pool_lock (idle read
- * transactions). The removed() callback runs after all of them.
+ * Locks, in this order: write_lock (one writer), map_lock (shared by transactions, exclusive while the map moves),
+ * pool_lock (idle read transactions). The removed() callback runs after all of them.
  */
 #ifndef TIER_LMDB_TIER_H
 #define TIER_LMDB_TIER_H
@@ -35,12 +37,12 @@
 #define LMDB_FORMAT 1
 
 /* Every database: enum name, its name in the file. */
-#define LMDB_DATABASE_MAP(X)                                                                                       \
-    X(META, "meta")                                                                                                \
-    X(ENTRIES, "entries")                                                                                          \
-    X(CHUNKS, "chunks")                                                                                            \
-    X(EXPIRY, "expiry")                                                                                            \
-    X(LABELS, "labels")                                                                                            \
+#define LMDB_DATABASE_MAP(X)                                                                                           \
+    X(META, "meta")                                                                                                    \
+    X(ENTRIES, "entries")                                                                                              \
+    X(CHUNKS, "chunks")                                                                                                \
+    X(EXPIRY, "expiry")                                                                                                \
+    X(LABELS, "labels")                                                                                                \
     X(BLOBS, "blobs")
 
 enum lmdb_database {
@@ -111,7 +113,8 @@ static inline MDB_val lmdb_val(const void *bytes, size_t size)
     return (MDB_val){.mv_size = size, .mv_data = (void *)(uintptr_t)bytes};
 }
 
-/* ------------------------------------------------------------------------------------------------------- the tier -- */
+/* ------------------------------------------------------------------------------------------------------- the tier --
+ */
 
 /* Counters of operations since the open. Relaxed: each is exact, together they are no snapshot. */
 struct lmdb_counts {
@@ -133,14 +136,17 @@ struct lmdb_tier {
     char *path; /* of the data file, owned */
     uint64_t max_bytes;
 
-    pthread_rwlock_t map_lock; /* protects env, databases, page_bytes, map_bytes: shared by transactions, exclusive to change them */
-    MDB_env *env;              /* NULL after a reopening failed: every call is AIC_IO until one succeeds */
+    pthread_rwlock_t
+        map_lock; /* protects env, databases, page_bytes, map_bytes: shared by transactions, exclusive to change them */
+    MDB_env *env; /* NULL after a reopening failed: every call is AIC_IO until one succeeds */
     MDB_dbi databases[LMDB_DATABASES];
     uint64_t page_bytes;
     uint64_t map_bytes;
-    int data_fd; /* a descriptor of our own for fdatasync, so that a sync needs no lock; -1: none. Written under map_lock */
+    int data_fd; /* a descriptor of our own for fdatasync, so that a sync needs no lock; -1: none. Written under
+                    map_lock */
 
-    pthread_mutex_t write_lock; /* protects the writing side: one transaction at a time, home's mark, entries and bytes */
+    pthread_mutex_t
+        write_lock; /* protects the writing side: one transaction at a time, home's mark, entries and bytes */
 
     pthread_mutex_t pool_lock; /* protects idle and idle_count; taken last */
     MDB_txn *idle[LMDB_IDLE_READERS];
@@ -148,10 +154,11 @@ struct lmdb_tier {
 
     /* Published under write_lock after each commit; relaxed reads by lmdb_stats, nothing is inferred from them. */
     _Atomic uint64_t entries, bytes, file_bytes;
-    /* Number of the last commit (release by the writer, acquire by sync_data) and of the last one known to be on disk (relaxed, written by
-     * sync; a stale value costs one more sync). */
+    /* Number of the last commit (release by the writer, acquire by sync_data) and of the last one known to be on disk
+     * (relaxed, written by sync; a stale value costs one more sync). */
     _Atomic uint64_t committed, synced;
-    _Atomic bool sync_failed; /* sticky: the kernel may have dropped what it could not write; such a store is never marked clean */
+    _Atomic bool sync_failed; /* sticky: the kernel may have dropped what it could not write; such a store is never
+                                 marked clean */
     _Atomic uint64_t last_sync_ms;
     struct lmdb_counts counts;
 };
@@ -165,27 +172,33 @@ static inline struct lmdb_tier *lmdb_of(struct tier *tier)
 aic_status lmdb_status(int code);
 void lmdb_count(_Atomic uint64_t *counter, uint64_t amount);
 
-/* ----------------------------------------------------------------------------------------- environment (lmdb_env.c) -- */
+/* ----------------------------------------------------------------------------------------- environment (lmdb_env.c) --
+ */
 
-/* Opens the environment and its databases; the caller holds map_lock exclusively or is alone. AIC_NEWER, AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
+/* Opens the environment and its databases; the caller holds map_lock exclusively or is alone. AIC_NEWER, AIC_DAMAGED,
+ * AIC_NO_MEMORY, AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error);
 /* The reverse. Accepts an environment that is not open. */
 void lmdb_env_stop(struct lmdb_tier *lmdb);
-/* Closes and opens again, after a failure from which LMDB itself does not recover. Takes map_lock; the caller holds write_lock. */
+/* Closes and opens again, after a failure from which LMDB itself does not recover. Takes map_lock; the caller holds
+ * write_lock. */
 AIC_MUST_CHECK aic_status lmdb_env_restart(struct lmdb_tier *lmdb);
-/* Makes the map at least `bytes` large if the limit allows: AIC_OK, AIC_FULL at the limit, AIC_NO_MEMORY. The caller holds write_lock. */
+/* Makes the map at least `bytes` large if the limit allows: AIC_OK, AIC_FULL at the limit, AIC_NO_MEMORY. The caller
+ * holds write_lock. */
 AIC_MUST_CHECK aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes);
-/* Writes what is live into a new file and takes that, so that the disk gets the rest back. AIC_IO, AIC_NO_MEMORY: the old file stays. The caller
- * is alone with the store. */
+/* Writes what is live into a new file and takes that, so that the disk gets the rest back. AIC_IO, AIC_NO_MEMORY: the
+ * old file stays. The caller is alone with the store. */
 AIC_MUST_CHECK aic_status lmdb_env_compact(struct lmdb_tier *lmdb);
 /* Pages that hold something, all databases together. */
 AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out);
 
-/* A read transaction: holds map_lock shared until the end. Keep it short; never call out while it is open. AIC_BUSY, AIC_NO_MEMORY, AIC_IO. */
+/* A read transaction: holds map_lock shared until the end. Keep it short; never call out while it is open. AIC_BUSY,
+ * AIC_NO_MEMORY, AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
 
-/* -------------------------------------------------------------------------------------------- writing (lmdb_write.c) -- */
+/* -------------------------------------------------------------------------------------------- writing (lmdb_write.c)
+ * -- */
 
 /* One write transaction under way. Lives on the writer's stack. */
 struct lmdb_write {
@@ -198,7 +211,8 @@ struct lmdb_write {
 /* Does the work of one write transaction; may run more than once. LMDB's error number, 0 to commit. */
 typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
 
-/* Runs `work` in a write transaction, grows the map, makes room, retries, commits, and then tells `removed`. `need_bytes` is an estimate. */
+/* Runs `work` in a write transaction, grows the map, makes room, retries, commits, and then tells `removed`.
+ * `need_bytes` is an estimate. */
 AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
 
 /* Evicts until the store is within its limit. */
@@ -206,20 +220,23 @@ AIC_MUST_CHECK aic_status lmdb_shrink(struct lmdb_tier *lmdb);
 aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count);
 aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
 
-/* ------------------------------------------------------------------------------ removing (lmdb_remove.c), shared with writing -- */
+/* ------------------------------------------------------------------------------ removing (lmdb_remove.c), shared with
+ * writing -- */
 
-/* Removes the rows and chunks of the record that `value` begins; the entry itself too unless `keep_entry`. Label rows that `next` (NULL: nothing)
- * has too stay. */
+/* Removes the rows and chunks of the record that `value` begins; the entry itself too unless `keep_entry`. Label rows
+ * that `next` (NULL: nothing) has too stay. */
 AIC_MUST_CHECK int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value,
                                const struct lmdb_envelope *next, bool keep_entry);
-/* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. Keeps it for removed(). */
+/* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. Keeps it
+ * for removed(). */
 AIC_MUST_CHECK int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed);
 /* Evicts what leaves first until at most the budget of pages is in use. */
 AIC_MUST_CHECK int lmdb_evict(struct lmdb_write *write);
 /* Pages that may be in use after a commit: the limit less the reserve that copy-on-write needs. */
 uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb);
 
-/* --------------------------------------------------------------------------------- reading (lmdb_read.c, lmdb_select.c) -- */
+/* --------------------------------------------------------------------------------- reading (lmdb_read.c,
+ * lmdb_select.c) -- */
 
 aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out);
 aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
@@ -230,13 +247,15 @@ AIC_MUST_CHECK aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, cons
 
 aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out);
 aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);
-aic_status lmdb_blob_each(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
-                          void *context);
+aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
+                          bool (*visit)(void *context, aic_view name, aic_view value), void *context);
 
-/* ------------------------------------------------------------------------------------------- checking (lmdb_verify.c) -- */
+/* ------------------------------------------------------------------------------------------- checking (lmdb_verify.c)
+ * -- */
 
 aic_status lmdb_verify(struct tier *tier, aic_error *error);
-/* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For golden files. */
+/* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For
+ * golden files. */
 AIC_MUST_CHECK aic_status lmdb_dump(struct tier *tier, struct buf *out);
 
 #endif

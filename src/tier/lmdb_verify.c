@@ -1,8 +1,8 @@
 /*
  * lmdb_verify.c - recounts the store: every entry has exactly its rows, every row its entry, and the counters agree.
  *
- * It works in short transactions, so that a check of many gigabytes pins no pages. What must hold at every moment is compared within one
- * of them; the sum of the record bytes is compared when nothing was committed meanwhile.
+ * It works in short transactions, so that a check of many gigabytes pins no pages. What must hold at every moment is
+ * compared within one of them; the sum of the record bytes is compared when nothing was committed meanwhile.
  */
 #include "tier/lmdb_tier.h"
 
@@ -71,12 +71,16 @@ static aic_status check_entry(struct walk *walk, MDB_txn *txn, MDB_val key_bytes
     struct lmdb_envelope envelope;
     size_t size;
     aic_key key;
-    if (key_bytes.mv_size != AIC_KEY_BYTES) return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
+    if (key_bytes.mv_size != AIC_KEY_BYTES)
+        return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
     memcpy(key.bytes, key_bytes.mv_data, AIC_KEY_BYTES);
-    if (lmdb_envelope_read(value, &envelope, &size) != AIC_OK) return damaged(walk, key.bytes, "its envelope is damaged");
-    if (!has_row(walk, txn, LMDB_EXPIRY, lmdb_rank(&envelope), &key)) return damaged(walk, key.bytes, "it has no expiry row");
+    if (lmdb_envelope_read(value, &envelope, &size) != AIC_OK)
+        return damaged(walk, key.bytes, "its envelope is damaged");
+    if (!has_row(walk, txn, LMDB_EXPIRY, lmdb_rank(&envelope), &key))
+        return damaged(walk, key.bytes, "it has no expiry row");
     for (size_t i = 0; i < envelope.label_count; i++) {
-        if (!has_row(walk, txn, LMDB_LABELS, envelope.labels[i], &key)) return damaged(walk, key.bytes, "a label row is missing");
+        if (!has_row(walk, txn, LMDB_LABELS, envelope.labels[i], &key))
+            return damaged(walk, key.bytes, "a label row is missing");
     }
     buf_clear(&walk->record);
     aic_status status = lmdb_record(walk->lmdb, txn, &key, value, &envelope, size, &walk->record);
@@ -115,7 +119,8 @@ static aic_status check_chunk(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_
 {
     struct lmdb_envelope envelope;
     (void)value; /* its size was checked with the entry */
-    if (row.mv_size != sizeof(struct lmdb_chunk_row)) return error_set(walk->error, AIC_DAMAGED, NULL, "a chunk's key has a wrong size");
+    if (row.mv_size != sizeof(struct lmdb_chunk_row))
+        return error_set(walk->error, AIC_DAMAGED, NULL, "a chunk's key has a wrong size");
     const uint8_t *key = row.mv_data;
     if (!read_entry(walk, txn, key, &envelope)) return damaged(walk, key, "a chunk belongs to no entry");
     struct lmdb_chunk_row last;
@@ -125,7 +130,8 @@ static aic_status check_chunk(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_
     return memcmp(row.mv_data, last.bytes, sizeof last.bytes) < 0 ? AIC_OK : damaged(walk, key, "a chunk is left over");
 }
 
-/* ---------------------------------------------------------------------------------------------------------- walking -- */
+/* ---------------------------------------------------------------------------------------------------------- walking --
+ */
 
 static int seek(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
 {
@@ -144,7 +150,8 @@ static aic_status step(struct walk *walk, MDB_txn *txn, MDB_cursor *cursor, chec
     int code = seek(walk, cursor, &key, &value);
     for (int row = 0; code == 0; row++) {
         if (row == STEP_ROWS || bytes > STEP_BYTES) return AIC_OK;
-        if (key.mv_size > MAX_ROW_BYTES) return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
+        if (key.mv_size > MAX_ROW_BYTES)
+            return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
         TRY(check(walk, txn, key, value));
         walk->rows++;
         bytes += value.mv_size + walk->record.size;
@@ -185,8 +192,9 @@ static aic_status check_counters(struct walk *walk, MDB_txn *txn, uint64_t *byte
     TRY(lmdb_status(mdb_stat(txn, walk->lmdb->databases[LMDB_EXPIRY], &ranks)));
     uint64_t counted = value.mv_size == 16 ? lmdb_take_u64(value.mv_data) : UINT64_MAX;
     if (counted != entries.ms_entries || counted != ranks.ms_entries) {
-        return error_set(walk->error, AIC_DAMAGED, NULL, "%" PRIu64 " storage entries counted, %zu there, %zu in the expiry index",
-                         counted, entries.ms_entries, ranks.ms_entries);
+        return error_set(walk->error, AIC_DAMAGED, NULL,
+                         "%" PRIu64 " storage entries counted, %zu there, %zu in the expiry index", counted,
+                         entries.ms_entries, ranks.ms_entries);
     }
     *bytes = lmdb_take_u64((const uint8_t *)value.mv_data + 8);
     return AIC_OK;
@@ -206,7 +214,10 @@ static aic_status verify_all(struct walk *walk)
     static const struct {
         enum lmdb_database database;
         check_fn *check;
-    } checks[] = {{LMDB_EXPIRY, check_pair_row}, {LMDB_LABELS, check_pair_row}, {LMDB_CHUNKS, check_chunk}, {LMDB_ENTRIES, check_entry}};
+    } checks[] = {{LMDB_EXPIRY, check_pair_row},
+                  {LMDB_LABELS, check_pair_row},
+                  {LMDB_CHUNKS, check_chunk},
+                  {LMDB_ENTRIES, check_entry}};
     uint64_t bytes = 0;
     uint64_t before = atomic_load_explicit(&walk->lmdb->committed, memory_order_acquire);
     TRY(read_counters(walk, &bytes));
@@ -216,8 +227,8 @@ static aic_status verify_all(struct walk *walk)
     }
     bool still = atomic_load_explicit(&walk->lmdb->committed, memory_order_acquire) == before;
     if (still && bytes != walk->record_bytes) {
-        return error_set(walk->error, AIC_DAMAGED, NULL, "%" PRIu64 " bytes of storage records counted, %" PRIu64 " there", bytes,
-                         walk->record_bytes);
+        return error_set(walk->error, AIC_DAMAGED, NULL,
+                         "%" PRIu64 " bytes of storage records counted, %" PRIu64 " there", bytes, walk->record_bytes);
     }
     return AIC_OK;
 }
@@ -228,11 +239,13 @@ aic_status lmdb_verify(struct tier *tier, aic_error *error)
     buf_init(&walk.record, walk.lmdb->mem, MEM_STORAGE);
     aic_status status = verify_all(&walk);
     buf_fini(&walk.record);
-    if (status < 0 && status != AIC_DAMAGED) return error_set(error, status, NULL, "the storage could not be read: %s", aic_status_text(status));
+    if (status < 0 && status != AIC_DAMAGED)
+        return error_set(error, status, NULL, "the storage could not be read: %s", aic_status_text(status));
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- dump -- */
+/* ------------------------------------------------------------------------------------------------------------- dump --
+ */
 
 enum { DUMP_BYTES = 512 };
 
@@ -242,7 +255,8 @@ static void dump_hex(struct buf *out, MDB_val bytes)
     const uint8_t *at = bytes.mv_data;
     for (size_t i = 0; i < bytes.mv_size && i < DUMP_BYTES; i++) buf_printf(out, "%02x", at[i]);
     if (bytes.mv_size <= DUMP_BYTES) return;
-    buf_printf(out, "... %zu bytes, hash %016" PRIx64, bytes.mv_size, (uint64_t)XXH3_64bits(bytes.mv_data, bytes.mv_size));
+    buf_printf(out, "... %zu bytes, hash %016" PRIx64, bytes.mv_size,
+               (uint64_t)XXH3_64bits(bytes.mv_data, bytes.mv_size));
 }
 
 static int dump_database(struct lmdb_tier *lmdb, MDB_txn *txn, enum lmdb_database database, struct buf *out)
@@ -256,7 +270,8 @@ static int dump_database(struct lmdb_tier *lmdb, MDB_txn *txn, enum lmdb_databas
     MDB_val key, value;
     int code = mdb_cursor_open(txn, lmdb->databases[database], &cursor);
     if (code != 0) return code;
-    for (code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); code == 0; code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+    for (code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); code == 0;
+         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         buf_append_text(out, names[database]);
         buf_append_byte(out, ' ');
         dump_hex(out, key);

@@ -1,9 +1,11 @@
 /*
- * lmdb_write.c - one writer at a time: the transaction, what to do when the map or the limit is reached, and the operations that change things.
+ * lmdb_write.c - one writer at a time: the transaction, what to do when the map or the limit is reached, and the
+ * operations that change things.
  *
- * The limit is kept by evicting after the writes of a batch, inside its transaction, down to 7/8 of the pages. The rest is what copy-on-write
- * needs: pages freed by a transaction come back only two transactions later. Where that is not enough (large batches in a small
- * store, no contiguous run), room is made in transactions of their own and the batch is tried again.
+ * The limit is kept by evicting after the writes of a batch, inside its transaction, down to 7/8 of the pages. The rest
+ * is what copy-on-write needs: pages freed by a transaction come back only two transactions later. Where that is not
+ * enough (large batches in a small store, no contiguous run), room is made in transactions of their own and the batch
+ * is tried again.
  */
 #include "tier/lmdb_tier.h"
 
@@ -20,7 +22,8 @@ void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
     atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------------------------------------ the transaction -- */
+/* ------------------------------------------------------------------------------------------------ the transaction --
+ */
 
 static int store_counters(struct lmdb_write *write)
 {
@@ -76,7 +79,8 @@ static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context, s
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------------------ making room -- */
+/* ------------------------------------------------------------------------------------------------------ making room --
+ */
 
 static int evict_some(struct lmdb_write *write, void *context)
 {
@@ -168,7 +172,8 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     if (status == AIC_OK) {
         int code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
         status = lmdb_status(code);
-        /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not say that it will. */
+        /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not
+         * say that it will. */
         if (status == AIC_IO && lmdb_env_restart(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
     }
     pthread_mutex_unlock(&lmdb->write_lock);
@@ -203,7 +208,8 @@ aic_status lmdb_shrink(struct lmdb_tier *lmdb)
     return AIC_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- apply -- */
+/* ---------------------------------------------------------------------------------------------------------- apply --
+ */
 
 struct batch {
     const struct tier_write *writes;
@@ -312,7 +318,8 @@ aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------------- expire -- */
+/* --------------------------------------------------------------------------------------------------------- expire --
+ */
 
 struct expiry {
     uint64_t until; /* rank: what expires at this millisecond is expired */

@@ -104,7 +104,8 @@ static void index_remove(struct queue *queue, struct queue_item *item)
 /* ---------------------------------------------------------------------------------------------------------- list -- */
 
 /* Between two neighbours; NULL is the end of the list on that side. */
-static void list_insert(struct queue *queue, struct queue_item *item, struct queue_item *previous, struct queue_item *next)
+static void list_insert(struct queue *queue, struct queue_item *item, struct queue_item *previous,
+                        struct queue_item *next)
 {
     item->previous = previous;
     item->next = next;
@@ -151,7 +152,8 @@ void queue_fini(struct queue *queue)
     queue->buckets = NULL;
 }
 
-/* Puts the item into the place of a waiting one, with that one's sequence and age: a flush that waits for the old one gets the new one. */
+/* Puts the item into the place of a waiting one, with that one's sequence and age: a flush that waits for the old one
+ * gets the new one. */
 static void replace(struct queue *queue, struct queue_item *old, struct queue_item *item)
 {
     struct queue_item *previous = old->previous, *next = old->next;
@@ -246,7 +248,8 @@ aic_status queue_verify(const struct queue *queue)
 {
     uint64_t bytes = 0, sequence = 0;
     size_t waiting = 0, indexed = 0, flying = 0;
-    for (const struct queue_item *item = queue->oldest, *previous = NULL; item != NULL; previous = item, item = item->next) {
+    for (const struct queue_item *item = queue->oldest, *previous = NULL; item != NULL;
+         previous = item, item = item->next) {
         if (item->previous != previous || item->sequence <= sequence || item->flying) return AIC_DAMAGED;
         if (queue_find(queue, &item->key) != item) return AIC_DAMAGED;
         sequence = item->sequence;

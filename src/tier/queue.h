@@ -1,17 +1,19 @@
 /*
  * queue.h - writes on their way to a tier: in order, bounded in bytes, found by key.
  *
- * An item is WAITING (in the list), or FLYING (taken by the writer, not applied yet). The index knows the newest item of each key, in either state, so
- * that a read sees what was written last. A new write of a key replaces a waiting one in its place; a flying one is superseded: it ends its
- * flight, but is seen no more and never comes back.
+ * An item is WAITING (in the list), or FLYING (taken by the writer, not applied yet). The index knows the newest item
+ * of each key, in either state, so that a read sees what was written last. A new write of a key replaces a waiting one
+ * in its place; a flying one is superseded: it ends its flight, but is seen no more and never comes back.
  *
  *      index: key -> newest item            oldest                    newest
  *      waiting list                          [a]-[b]-[c]-[d]
  *      flying                    [x]-[y]      taken from the front, returned to the front when the tier fails
  *
- * Puts may fill 7/8 of the bytes; the rest is for deletes, which are small and must not be refused while anything else can be dropped.
+ * Puts may fill 7/8 of the bytes; the rest is for deletes, which are small and must not be refused while anything else
+ * can be dropped.
  *
- * No lock of its own: the gate's lock protects it. Items are counted references, so that their bytes can be read without it.
+ * No lock of its own: the gate's lock protects it. Items are counted references, so that their bytes can be read
+ * without it.
  */
 #ifndef TIER_QUEUE_H
 #define TIER_QUEUE_H

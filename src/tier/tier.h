@@ -1,8 +1,9 @@
 /*
  * tier.h - the storage tier behind one vtable: records by key, kept outside the process's memory.
  *
- * A record is opaque bytes; what the tier must know of it (labels for its indexes, dates) it asks from a function given at creation. Functions
- * of a tier block; they are called by worker threads (tier/gate.h), never by a front thread. Any thread may call any function.
+ * A record is opaque bytes; what the tier must know of it (labels for its indexes, dates) it asks from a function given
+ * at creation. Functions of a tier block; they are called by worker threads (tier/gate.h), never by a front thread. Any
+ * thread may call any function.
  *
  * Knows nothing of JSON or AI.
  */
@@ -14,7 +15,8 @@
 
 #define TIER_MAX_LABELS 36
 
-/* A label: something that entries are selected by. Kinds are the caller's (namespace, operation, model, tag). Kind 0 is the partition. */
+/* A label: something that entries are selected by. Kinds are the caller's (namespace, operation, model, tag). Kind 0 is
+ * the partition. */
 struct tier_label {
     uint8_t kind;
     aic_view value; /* at most 128 bytes */
@@ -22,7 +24,7 @@ struct tier_label {
 
 struct tier_description {
     uint64_t created_ms;
-    uint64_t expires_ms; /* 0: never */
+    uint64_t expires_ms;                       /* 0: never */
     struct tier_label labels[TIER_MAX_LABELS]; /* views into the record; the partition first */
     size_t label_count;
 };
@@ -56,22 +58,23 @@ struct tier_ops {
     const char *kind; /* "lmdb" */
     /* AIC_OK with the record appended to `out`, AIC_MISS (also when expired), AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
     aic_status (*get)(struct tier *tier, const aic_key *key, struct buf *out);
-    /* Applies in order, in one transaction. AIC_FULL after eviction did not help; AIC_IO (also a full disk); AIC_DAMAGED for a record that
-     * cannot be described. Nothing is applied on an error. */
+    /* Applies in order, in one transaction. AIC_FULL after eviction did not help; AIC_IO (also a full disk);
+     * AIC_DAMAGED for a record that cannot be described. Nothing is applied on an error. */
     aic_status (*apply)(struct tier *tier, const struct tier_write *writes, size_t count);
-    /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). Called again with nothing
-     * new, it may mark the store as complete: a power failure from then on loses nothing at all. */
+    /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). Called
+     * again with nothing new, it may mark the store as complete: a power failure from then on loses nothing at all. */
     aic_status (*sync)(struct tier *tier);
-    /* Visits records that match, in key order, from the first key > *after (NULL: from the start). Expired ones are left out. */
-    aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
-                         void *context);
+    /* Visits records that match, in key order, from the first key > *after (NULL: from the start). Expired ones are
+     * left out. */
+    aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after,
+                         tier_visit_fn *visit, void *context);
     /* Removes what expired, at most `max`. */
     aic_status (*expire)(struct tier *tier, size_t max, size_t *removed);
     /* Small named blobs (dictionaries, marks). get: AIC_MISS. put with data == NULL deletes. each: in name order. */
     aic_status (*blob_get)(struct tier *tier, aic_view name, struct buf *out);
     aic_status (*blob_put)(struct tier *tier, aic_view name, aic_view value);
-    aic_status (*blob_each)(struct tier *tier, aic_view prefix, bool (*visit)(void *context, aic_view name, aic_view value),
-                            void *context);
+    aic_status (*blob_each)(struct tier *tier, aic_view prefix,
+                            bool (*visit)(void *context, aic_view name, aic_view value), void *context);
     void (*stats)(struct tier *tier, struct tier_stats *out);
     aic_status (*verify)(struct tier *tier, aic_error *error);
     /* Removes every record at once, keeps the blobs; `removed` is not told. */
@@ -91,7 +94,8 @@ struct lmdb_options {
     uint64_t max_bytes;    /* of the file; beyond, what expires first is evicted */
     tier_describe_fn *describe;
     void *describe_context;
-    /* Tells of every record that leaves without being asked to (expired, evicted), after the commit, no lock held; may be NULL. */
+    /* Tells of every record that leaves without being asked to (expired, evicted), after the commit, no lock held; may
+     * be NULL. */
     void (*removed)(void *context, const aic_key *key, aic_view record);
     void *removed_context;
     /* Told when a store from before a power failure is dropped; may be NULL. */
@@ -99,8 +103,8 @@ struct lmdb_options {
     void *log_context;
     const char *boot_id_path; /* NULL: /proc/sys/kernel/random/boot_id */
 };
-/* AIC_LOCKED, AIC_NEWER, AIC_DAMAGED (not a store of ours), AIC_INVALID (max_bytes below LMDB_MIN_BYTES), AIC_IO, AIC_NO_MEMORY; `error` says
- * what and what to do. *out is closed with its `close`. */
+/* AIC_LOCKED, AIC_NEWER, AIC_DAMAGED (not a store of ours), AIC_INVALID (max_bytes below LMDB_MIN_BYTES), AIC_IO,
+ * AIC_NO_MEMORY; `error` says what and what to do. *out is closed with its `close`. */
 #define LMDB_MIN_BYTES ((uint64_t)4 << 20)
 AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
 

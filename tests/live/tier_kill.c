@@ -1,10 +1,11 @@
 /*
- * tier_kill.c - a process that writes under load through the gate is killed (SIGKILL) at random moments, again and again. After each death the store
- * opens, verifies, and holds every write that was reported as flushed, with the right bytes; at most what came after that is missing.
+ * tier_kill.c - a process that writes under load through the gate is killed (SIGKILL) at random moments, again and
+ * again. After each death the store opens, verifies, and holds every write that was reported as flushed, with the right
+ * bytes; at most what came after that is missing.
  *
- * Writes are numbered, and write number n is a function of n alone: which key, put or delete, how many bytes of what. So whoever knows the
- * last number that was issued and the last that was flushed can tell, key by key, which states are possible. The writer counts what it issues in shared
- * memory, and reports what it has flushed through a pipe.
+ * Writes are numbered, and write number n is a function of n alone: which key, put or delete, how many bytes of what.
+ * So whoever knows the last number that was issued and the last that was flushed can tell, key by key, which states are
+ * possible. The writer counts what it issues in shared memory, and reports what it has flushed through a pipe.
  *
  * Every second time the checker too dies without closing, so that the next writer opens what a dead process left.
  *
@@ -28,9 +29,9 @@
 enum { KEYS = 1500, FLUSH_MS = 30000 };
 
 struct shared {
-    _Atomic uint64_t issued;    /* the last write that may have been handed to the gate */
-    uint64_t versions[KEYS];    /* by the checker: number of the write whose record is there, 0: none */
-    char complaint[512];        /* by the checker: empty when all is well */
+    _Atomic uint64_t issued; /* the last write that may have been handed to the gate */
+    uint64_t versions[KEYS]; /* by the checker: number of the write whose record is there, 0: none */
+    char complaint[512];     /* by the checker: empty when all is well */
 };
 
 struct operation {
@@ -48,22 +49,28 @@ static struct operation operation_of(uint64_t number)
     struct operation operation = {.key = random_below(&state, KEYS), .is_delete = random_below(&state, 8) == 0};
     size_t bytes = random_below(&state, 12000);
     if (random_below(&state, 50) == 0) bytes = random_below(&state, 400000);
-    operation.sample = (struct sample){.created_ms = number, .labels = {"0default", number % 2 == 0 ? "1qa" : "1summarize"},
-                                       .payload_bytes = bytes, .payload_seed = number};
+    operation.sample = (struct sample){.created_ms = number,
+                                       .labels = {"0default", number % 2 == 0 ? "1qa" : "1summarize"},
+                                       .payload_bytes = bytes,
+                                       .payload_seed = number};
     return operation;
 }
 
 static void open_store(struct mem *mem, struct tier **tier)
 {
-    struct lmdb_options options = {.mem = mem, .clock = clock_system(), .directory = scratch.path,
-                                   .max_bytes = (uint64_t)1 << 30, .describe = sample_describe};
+    struct lmdb_options options = {.mem = mem,
+                                   .clock = clock_system(),
+                                   .directory = scratch.path,
+                                   .max_bytes = (uint64_t)1 << 30,
+                                   .describe = sample_describe};
     aic_error error = {0};
     if (lmdb_tier_open(&options, tier, &error) == AIC_OK) return;
     snprintf(shared->complaint, sizeof shared->complaint, "cannot open: %s", error.message);
     _exit(1);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the victim -- */
+/* ---------------------------------------------------------------------------------------------------------- the victim
+ * -- */
 
 static void write_for_ever(int report_fd, uint64_t number)
 {
@@ -72,7 +79,8 @@ static void write_for_ever(int report_fd, uint64_t number)
     struct gate *gate;
     mem_init(&mem, NULL);
     open_store(&mem, &tier);
-    struct gate_options options = {.mem = &mem, .clock = clock_system(), .tier = tier, .queue_bytes = 128 << 20, .sync_ms = 10};
+    struct gate_options options = {
+        .mem = &mem, .clock = clock_system(), .tier = tier, .queue_bytes = 128 << 20, .sync_ms = 10};
     CHECK(gate_create(&options, &gate) == AIC_OK);
     struct buf record;
     buf_init(&record, &mem, MEM_OTHER);
@@ -96,7 +104,8 @@ static void write_for_ever(int report_fd, uint64_t number)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- the checker -- */
+/* --------------------------------------------------------------------------------------------------------- the checker
+ * -- */
 
 static bool check_record(void *context, const aic_key *key, aic_view record)
 {
@@ -113,8 +122,8 @@ static bool check_record(void *context, const aic_key *key, aic_view record)
     mem_init(&mem, NULL);
     buf_init(&wanted, &mem, MEM_OTHER);
     sample_write(&operation.sample, &wanted);
-    bool fine = !operation.is_delete && memcmp(wanted_key.bytes, key->bytes, AIC_KEY_BYTES) == 0 && wanted.size == record.size &&
-                memcmp(wanted.data, record.data, record.size) == 0;
+    bool fine = !operation.is_delete && memcmp(wanted_key.bytes, key->bytes, AIC_KEY_BYTES) == 0 &&
+                wanted.size == record.size && memcmp(wanted.data, record.data, record.size) == 0;
     if (fine) shared->versions[operation.key] = description.created_ms;
     else snprintf(shared->complaint, sizeof shared->complaint, "wrong bytes of write %" PRIu64, description.created_ms);
     buf_fini(&wanted);
@@ -143,9 +152,11 @@ static void check_store(bool closes)
     _exit(shared->complaint[0] == '\0' ? 0 : 1);
 }
 
-/* --------------------------------------------------------------------------------------------------------- the parent -- */
+/* --------------------------------------------------------------------------------------------------------- the parent
+ * -- */
 
-/* Which states of each key are possible, given what was issued and flushed? `before` is what was there when the round began. */
+/* Which states of each key are possible, given what was issued and flushed? `before` is what was there when the round
+ * began. */
 static void judge(const uint64_t *before, uint64_t first, uint64_t flushed, uint64_t issued)
 {
     static uint64_t certain[KEYS];
@@ -159,11 +170,14 @@ static void judge(const uint64_t *before, uint64_t first, uint64_t flushed, uint
     for (uint64_t number = flushed + 1; number <= issued; number++) {
         struct operation operation = operation_of(number);
         open[operation.key] = true;
-        if (shared->versions[operation.key] == (operation.is_delete ? 0 : number)) certain[operation.key] = shared->versions[operation.key];
+        if (shared->versions[operation.key] == (operation.is_delete ? 0 : number))
+            certain[operation.key] = shared->versions[operation.key];
     }
     for (uint64_t key = 0; key < KEYS; key++) {
         if (shared->versions[key] == certain[key]) continue;
-        fprintf(stderr, "tier_kill: key %" PRIu64 " holds write %" PRIu64 " instead of %" PRIu64 "%s (flushed %" PRIu64 ", issued %" PRIu64 ")\n",
+        fprintf(stderr,
+                "tier_kill: key %" PRIu64 " holds write %" PRIu64 " instead of %" PRIu64 "%s (flushed %" PRIu64
+                ", issued %" PRIu64 ")\n",
                 key, shared->versions[key], certain[key], open[key] ? " or a later one" : "", flushed, issued);
         abort();
     }
@@ -231,7 +245,8 @@ int main(int count, char **arguments)
     CHECK(shared != MAP_FAILED);
     uint64_t flushed = 0;
     for (uint64_t round = 1; round <= rounds; round++) flushed += play_round(round, &seed);
-    printf("tier_kill: %" PRIu64 " writes issued, %" PRIu64 " reported as flushed, all of them found\n", atomic_load(&shared->issued), flushed);
+    printf("tier_kill: %" PRIu64 " writes issued, %" PRIu64 " reported as flushed, all of them found\n",
+           atomic_load(&shared->issued), flushed);
     CHECK(rounds < 20 || flushed > 0);
     scratch_remove(&scratch);
     return 0;

@@ -1,8 +1,10 @@
 /*
- * tier_model.c - the LMDB tier against a naive one: random batches, reads, selections, expiry, clearing, restarts, with verify() on the way.
+ * tier_model.c - the LMDB tier against a naive one: random batches, reads, selections, expiry, clearing, restarts, with
+ * verify() on the way.
  *
- * The reference is an array. What the tier evicts or expires by itself it tells through removed(); the reference checks that it was the right
- * one to leave and takes it out. Usage: tier_model [STEPS [SEED]]; AICACHE_MODEL_SEED does the same.
+ * The reference is an array. What the tier evicts or expires by itself it tells through removed(); the reference checks
+ * that it was the right one to leave and takes it out. Usage: tier_model [STEPS [SEED]]; AICACHE_MODEL_SEED does the
+ * same.
  */
 #include "base/check.h"
 #include "support.h"
@@ -35,12 +37,13 @@ struct model {
     uint64_t departed, evicted;
 };
 
-#define MUST(model, condition)                                                                                     \
-    do {                                                                                                           \
-        if (!(condition)) {                                                                                        \
-            fprintf(stderr, "tier_model: step %" PRIu64 ": %s is false (line %d)\n", (model)->step, #condition, __LINE__); \
-            abort();                                                                                               \
-        }                                                                                                          \
+#define MUST(model, condition)                                                                                         \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "tier_model: step %" PRIu64 ": %s is false (line %d)\n", (model)->step, #condition,        \
+                    __LINE__);                                                                                         \
+            abort();                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 static const char *const partitions[] = {"0default", "0other", "0"};
@@ -113,7 +116,8 @@ static void make_sample(struct model *model, struct sample *sample)
     size_t labels = 0;
     sample->labels[labels++] = partitions[random_below(seed, COUNT_OF(partitions))];
     sample->labels[labels++] = operations[random_below(seed, COUNT_OF(operations))];
-    for (uint64_t i = random_below(seed, 4); i > 0; i--) sample->labels[labels++] = tags[random_below(seed, COUNT_OF(tags))];
+    for (uint64_t i = random_below(seed, 4); i > 0; i--)
+        sample->labels[labels++] = tags[random_below(seed, COUNT_OF(tags))];
     if (random_below(seed, 3) > 0) sample->expires_ms = now + 1 + random_below(seed, 5000);
     switch (random_below(seed, 20)) {
     case 0: sample->payload_bytes = random_below(seed, 600000); break;
@@ -316,7 +320,8 @@ static void run(uint64_t max_bytes, uint64_t steps, uint64_t seed)
     open_tier(model);
     for (model->step = 1; model->step <= steps; model->step++) take_step(model);
     check_all(model);
-    printf("tier_model: %" PRIu64 " left by themselves, %" PRIu64 " of them evicted\n", model->departed, model->evicted);
+    printf("tier_model: %" PRIu64 " left by themselves, %" PRIu64 " of them evicted\n", model->departed,
+           model->evicted);
     model->tier->ops->close(model->tier);
     mem_fini(&model->mem);
     scratch_remove(&model->scratch);

@@ -92,7 +92,8 @@ static aic_status fault_sync(struct tier *tier)
 
 static void forget_all(struct fault_tier *fault)
 {
-    for (size_t i = 0; i < fault->slot_count; i++) mem_free(fault->mem, MEM_OTHER, fault->slots[i].record, fault->slots[i].size);
+    for (size_t i = 0; i < fault->slot_count; i++)
+        mem_free(fault->mem, MEM_OTHER, fault->slots[i].record, fault->slots[i].size);
     fault->slot_count = 0;
     memset(fault->slots, 0, sizeof fault->slots);
 }
@@ -122,8 +123,12 @@ static void fault_close(struct tier *tier)
 
 struct fault_tier *fault_tier_create(struct mem *mem)
 {
-    static const struct tier_ops ops = {
-        .kind = "fault", .get = fault_get, .apply = fault_apply, .sync = fault_sync, .clear = fault_clear, .close = fault_close};
+    static const struct tier_ops ops = {.kind = "fault",
+                                        .get = fault_get,
+                                        .apply = fault_apply,
+                                        .sync = fault_sync,
+                                        .clear = fault_clear,
+                                        .close = fault_close};
     struct fault_tier *fault = mem_zalloc(mem, MEM_OTHER, sizeof *fault);
     CHECK(fault != NULL);
     fault->tier.ops = &ops;

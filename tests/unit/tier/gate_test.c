@@ -1,5 +1,6 @@
 /*
- * gate_test.c - the gate before a tier that works, fails, hangs, and is full. Waits are for events, never for a time to pass.
+ * gate_test.c - the gate before a tier that works, fails, hangs, and is full. Waits are for events, never for a time to
+ * pass.
  */
 #include "base/check.h"
 #include "fault_tier.h"
@@ -79,7 +80,7 @@ static aic_status put(struct world *world, uint64_t number, const char *text)
     return gate_put(world->gate, &key, &part, 1);
 }
 
-static aic_status delete(struct world *world, uint64_t number)
+static aic_status delete (struct world *world, uint64_t number)
 {
     aic_key key = sample_key(number);
     return gate_delete(world->gate, &key);
@@ -108,10 +109,11 @@ static struct gate_stats stats_of(struct world *world)
 }
 
 /* Waits for something that another thread does sooner or later. */
-#define AWAIT(condition)                                                                                           \
+#define AWAIT(condition)                                                                                               \
     while (!(condition)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL)
 
-/* ------------------------------------------------------------------------------------------------- a tier that works -- */
+/* ------------------------------------------------------------------------------------------------- a tier that works
+ * -- */
 
 static void test_reads_see_what_was_written(void **state)
 {
@@ -125,7 +127,7 @@ static void test_reads_see_what_was_written(void **state)
     assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK); /* in flight */
     assert_int_equal(put(world, 1, "uno"), AIC_OK);
     assert_int_equal(get(world, 1, LONG_MS, "uno"), AIC_OK);
-    assert_int_equal(delete(world, 1), AIC_OK);
+    assert_int_equal(delete (world, 1), AIC_OK);
     assert_int_equal(get(world, 1, LONG_MS, NULL), AIC_MISS);
     assert_int_equal(put(world, 1, "eins"), AIC_OK);
     FAULT_SET(world->fault, world->fault->hang_applies = false);
@@ -151,7 +153,8 @@ static void test_writes_are_batched_and_flushed_to_disk(void **state)
     assert_true(world->fault->syncs >= 1);
     unsigned syncs = world->fault->syncs;
     pthread_mutex_unlock(&world->fault->lock);
-    assert_int_equal(gate_flush(world->gate, true, LONG_MS), AIC_OK); /* a sync of its own: others write beside the gate */
+    assert_int_equal(gate_flush(world->gate, true, LONG_MS),
+                     AIC_OK); /* a sync of its own: others write beside the gate */
     pthread_mutex_lock(&world->fault->lock);
     assert_true(world->fault->syncs > syncs);
     pthread_mutex_unlock(&world->fault->lock);
@@ -202,7 +205,8 @@ static void test_every_read_is_answered_once(void **state)
     assert_true(world->closed);
 }
 
-/* -------------------------------------------------------------------------------------------------- a tier that fails -- */
+/* -------------------------------------------------------------------------------------------------- a tier that fails
+ * -- */
 
 static void test_failing_reads_open_the_breaker_with_one_line(void **state)
 {
@@ -249,7 +253,7 @@ static void test_failing_writes_wait_and_are_not_lost(void **state)
     assert_true(fault_tier_applies(world->fault) - before >= 5);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_UNAVAILABLE);
     AWAIT(atomic_load(&world->lines) == 1);
-    assert_int_equal(get(world, 1, LONG_MS, "new"), AIC_OK); /* from the queue, not "old" from the tier */
+    assert_int_equal(get(world, 1, LONG_MS, "new"), AIC_OK);     /* from the queue, not "old" from the tier */
     assert_int_equal(get(world, 5000, LONG_MS, NULL), AIC_MISS); /* reads go on */
     FAULT_SET(world->fault, world->fault->apply_status = AIC_OK);
     while (!stats_of(world).up) {
@@ -279,7 +283,8 @@ static void test_a_refused_record_does_not_stop_the_others(void **state)
     assert_true(stats_of(world).up);
 }
 
-/* --------------------------------------------------------------------------------------------------- a full queue -- */
+/* --------------------------------------------------------------------------------------------------- a full queue --
+ */
 
 static void test_a_full_queue_never_serves_an_older_value(void **state)
 {
@@ -324,7 +329,7 @@ static void test_an_overflow_distrusts_the_tier_until_it_is_emptied(void **state
     }
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
     FAULT_SET(world->fault, (world->fault->hang_applies = true, world->fault->clear_status = AIC_IO));
-    for (uint64_t i = 0; i < 400; i++) assert_int_equal(delete(world, i), AIC_OK); /* more than fit */
+    for (uint64_t i = 0; i < 400; i++) assert_int_equal(delete (world, i), AIC_OK); /* more than fit */
     for (uint64_t i = 0; i < 400; i++) assert_int_equal(get(world, i, LONG_MS, NULL), AIC_MISS);
     assert_int_equal(put(world, 1, "new"), AIC_NOT_STORED);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_UNAVAILABLE);
@@ -352,7 +357,8 @@ static void test_distrust_on_demand(void **state)
     AWAIT(strstr(world->last_line, "in use again") != NULL || atomic_load(&world->lines) >= 2);
 }
 
-/* -------------------------------------------------------------------------------------------------- a tier that hangs -- */
+/* -------------------------------------------------------------------------------------------------- a tier that hangs
+ * -- */
 
 static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
 {
@@ -368,7 +374,7 @@ static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
     gate_read(world->gate, &key, async_done, &waiting); /* behind the hung ones */
     assert_int_equal(atomic_load(&waiting.calls), 0);
     assert_int_equal(stats_of(world).timeouts, 2);
-    atomic_fetch_add(&world->clock.mono_ns, 1000000000); /* hangs for a second now */
+    atomic_fetch_add(&world->clock.mono_ns, 1000000000);             /* hangs for a second now */
     assert_int_equal(get(world, 4, LONG_MS, NULL), AIC_UNAVAILABLE); /* at once */
     AWAIT(atomic_load(&waiting.calls) == 1);
     assert_int_equal(waiting.status, AIC_UNAVAILABLE);
@@ -404,7 +410,8 @@ static void test_a_destroy_with_a_hung_tier_ends(void **state)
     AWAIT(atomic_load(&world->allocator.live) == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------------ many threads -- */
+/* ------------------------------------------------------------------------------------------------------ many threads
+ * -- */
 
 enum { THREADS = 4, ROUNDS = 3000, OWN_KEYS = 16 };
 
@@ -431,7 +438,7 @@ static void *work(void *argument)
             last[own] = round;
             break;
         case 1:
-            CHECK(delete(worker->world, key) == AIC_OK);
+            CHECK(delete (worker->world, key) == AIC_OK);
             last[own] = 0;
             break;
         case 2:
@@ -467,7 +474,8 @@ static void test_threads_read_their_own_writes(void **state)
     assert_int_equal(stats_of(world).errors, 0);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- memory -- */
+/* ---------------------------------------------------------------------------------------------------------- memory --
+ */
 
 static void test_allocations_may_fail(void **state)
 {
@@ -489,7 +497,7 @@ static void test_allocations_may_fail(void **state)
         aic_status status = gate_create(&options, &gate);
         if (status == AIC_OK) {
             aic_key key = sample_key(1);
-            struct iovec part = {.iov_base = (void *)(uintptr_t)"text", .iov_len = 4};
+            struct iovec part = {.iov_base = (void *)(uintptr_t) "text", .iov_len = 4};
             struct buf out;
             buf_init(&out, &mem, MEM_OTHER);
             whole = gate_put(gate, &key, &part, 1) == AIC_OK;
@@ -504,7 +512,8 @@ static void test_allocations_may_fail(void **state)
         }
         atomic_store(&failing.left, -1);
         mem_fini(&tier_mem);
-        for (int owner = 0; owner < MEM_OWNER_COUNT; owner++) assert_int_equal(mem_bytes(&mem, (enum mem_owner)owner), 0);
+        for (int owner = 0; owner < MEM_OWNER_COUNT; owner++)
+            assert_int_equal(mem_bytes(&mem, (enum mem_owner)owner), 0);
     }
 }
 

@@ -1,8 +1,9 @@
 /*
  * golden_test.c - what version 1 of the store's format is, byte by byte.
  *
- * golden/store-1.txt is the dump of a small store; a store that is made now must give the same. golden/store-1.mdb is such a store as a file, written by the
- * first version; it must open, verify, and answer for ever. `golden_test DIR --write` makes both, for a new version of the format.
+ * golden/store-1.txt is the dump of a small store; a store that is made now must give the same. golden/store-1.mdb is
+ * such a store as a file, written by the first version; it must open, verify, and answer for ever. `golden_test DIR
+ * --write` makes both, for a new version of the format.
  */
 #include "world.h"
 
@@ -15,9 +16,17 @@
 static const char *golden_directory;
 
 static const struct sample samples[] = {
-    {.created_ms = START_MS, .expires_ms = START_MS + 60000, .labels = {"0default", "1qa", "2gpt-4", "3blue", "3red"}, .payload_bytes = 40, .payload_seed = 1},
+    {.created_ms = START_MS,
+     .expires_ms = START_MS + 60000,
+     .labels = {"0default", "1qa", "2gpt-4", "3blue", "3red"},
+     .payload_bytes = 40,
+     .payload_seed = 1},
     {.created_ms = START_MS + 1, .labels = {"0default", "1summarize"}, .payload_bytes = 0},
-    {.created_ms = START_MS + 2, .expires_ms = START_MS + 90000, .labels = {"0tenant", "1qa"}, .payload_bytes = 66000, .payload_seed = 3},
+    {.created_ms = START_MS + 2,
+     .expires_ms = START_MS + 90000,
+     .labels = {"0tenant", "1qa"},
+     .payload_bytes = 66000,
+     .payload_seed = 3},
     {.created_ms = START_MS + 3, .labels = {NULL}, .payload_bytes = 5, .payload_seed = 4},
 };
 
@@ -26,7 +35,9 @@ static void fill(struct world *world)
     for (size_t i = 0; i < COUNT_OF(samples); i++) assert_int_equal(put(world, i, &samples[i]), AIC_OK);
     assert_int_equal(put(world, 9, &samples[0]), AIC_OK);
     assert_int_equal(drop(world, 9), AIC_OK);
-    assert_int_equal(world->tier->ops->blob_put(world->tier, AIC_LITERAL("dictionary/default/7"), AIC_LITERAL("a dictionary")), AIC_OK);
+    assert_int_equal(
+        world->tier->ops->blob_put(world->tier, AIC_LITERAL("dictionary/default/7"), AIC_LITERAL("a dictionary")),
+        AIC_OK);
 }
 
 static void read_file(const char *path, struct buf *out)

@@ -1,8 +1,8 @@
 /*
  * lmdb_disk_test.c - the LMDB tier on a disk that is full or broken.
  *
- * This program defines the system's writing and syncing functions itself, so that the LMDB library (a shared object) calls these: they fail on
- * command and otherwise go to the kernel.
+ * This program defines the system's writing and syncing functions itself, so that the LMDB library (a shared object)
+ * calls these: they fail on command and otherwise go to the kernel.
  */
 #include "tier/gate.h"
 #include "world.h"
@@ -86,7 +86,8 @@ static void mend(void)
     atomic_store(&write_half, false);
 }
 
-/* Each write of a commit fails in its turn, the meta page's too: nothing is applied, nothing is lost, and the next try succeeds. */
+/* Each write of a commit fails in its turn, the meta page's too: nothing is applied, nothing is lost, and the next try
+ * succeeds. */
 static void sweep(struct world *world, int error, bool half)
 {
     struct sample large = plain;
@@ -182,7 +183,8 @@ static void test_writes_wait_for_space_behind_the_gate(void **state)
 {
     struct world *world = *state;
     struct gate *gate;
-    struct gate_options options = {.mem = &world->mem, .clock = clock_system(), .tier = world->tier, .queue_bytes = 8 << 20};
+    struct gate_options options = {
+        .mem = &world->mem, .clock = clock_system(), .tier = world->tier, .queue_bytes = 8 << 20};
     assert_int_equal(put(world, 1000, &plain), AIC_OK);
     assert_int_equal(gate_create(&options, &gate), AIC_OK);
     struct buf record;

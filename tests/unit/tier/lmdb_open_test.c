@@ -1,5 +1,6 @@
 /*
- * lmdb_open_test.c - the LMDB tier in bad company: openings that are refused, power failures, damaged bytes, failing allocations.
+ * lmdb_open_test.c - the LMDB tier in bad company: openings that are refused, power failures, damaged bytes, failing
+ * allocations.
  */
 #include "world.h"
 
@@ -11,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ----------------------------------------------------------------------------------------------- opening, refused -- */
+/* ----------------------------------------------------------------------------------------------- opening, refused --
+ */
 
 static aic_status try_open(struct world *world, aic_error *error)
 {
@@ -57,7 +59,8 @@ static void test_modes_of_files_and_descriptors(void **state)
         ssize_t size = readlink(link, target, sizeof target - 1);
         if (size < 0) continue;
         target[size] = '\0';
-        if (strncmp(target, world->scratch.path, strlen(world->scratch.path)) == 0) assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        if (strncmp(target, world->scratch.path, strlen(world->scratch.path)) == 0)
+            assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     }
     close_tier(world);
     char inner[512];
@@ -142,7 +145,8 @@ static void test_a_directory_without_rights(void **state)
         }
         struct tier *tier = NULL;
         if (lmdb_tier_open(&world->options, &tier, &error) != AIC_IO) _exit(3);
-        if (strstr(error.message, "Permission denied") == NULL || strstr(error.message, world->scratch.path) == NULL) _exit(4);
+        if (strstr(error.message, "Permission denied") == NULL || strstr(error.message, world->scratch.path) == NULL)
+            _exit(4);
         _exit(0);
     }
     int result;
@@ -155,7 +159,8 @@ static void test_a_directory_without_rights(void **state)
     world->options.directory = world->scratch.path;
 }
 
-/* ------------------------------------------------------------------------------------------------------ power loss -- */
+/* ------------------------------------------------------------------------------------------------------ power loss --
+ */
 
 /* Ends as a killed process does: nothing is synced or marked. */
 static void die(struct world *world)
@@ -225,7 +230,8 @@ static void test_an_unknown_boot_trusts_only_clean_stores(void **state)
     assert_missing(world, 1);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- damage -- */
+/* ---------------------------------------------------------------------------------------------------------- damage --
+ */
 
 static void overwrite_entry(struct world *world, uint64_t number, size_t offset)
 {
@@ -288,7 +294,8 @@ static void test_a_missing_row_is_found(void **state)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- memory -- */
+/* ---------------------------------------------------------------------------------------------------------- memory --
+ */
 
 static aic_status whole_life(struct world *world)
 {
@@ -297,7 +304,8 @@ static aic_status whole_life(struct world *world)
     static char bytes[100000];
     struct buf record = {.data = bytes, .size = 0, .capacity = sizeof bytes};
     sample_write(&(struct sample){START_MS, START_MS + 5, {"0default", "3a"}, 70000, 1}, &record);
-    struct tier_write writes[2] = {{.key = sample_key(1), .record = buf_view(&record)}, {.key = sample_key(2), .record = buf_view(&record)}};
+    struct tier_write writes[2] = {{.key = sample_key(1), .record = buf_view(&record)},
+                                   {.key = sample_key(2), .record = buf_view(&record)}};
     TRY(lmdb_tier_open(&world->options, &tier, &error));
     struct buf out;
     buf_init(&out, &world->mem, MEM_OTHER);
@@ -341,7 +349,8 @@ static void test_every_allocation_may_fail(void **state)
         status = whole_life(world);
         atomic_store(&failing->left, -1);
         assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
-        for (int owner = 0; owner < MEM_OWNER_COUNT; owner++) assert_int_equal(mem_bytes(&world->mem, (enum mem_owner)owner), 0);
+        for (int owner = 0; owner < MEM_OWNER_COUNT; owner++)
+            assert_int_equal(mem_bytes(&world->mem, (enum mem_owner)owner), 0);
         assert_true(allowed < 1000);
     }
     assert_true(allowed > 10);

@@ -26,7 +26,8 @@ static void test_put_get_delete(void **state)
 static void test_sizes_around_the_pieces(void **state)
 {
     struct world *world = *state;
-    static const size_t sizes[] = {0, 1, 2000, 4000, 65000, 65400, 65415, 65416, 65417, 65520, 131000, 200000, 1048576, 5000000};
+    static const size_t sizes[] = {0,     1,     2000,  4000,   65000,  65400,   65415,
+                                   65416, 65417, 65520, 131000, 200000, 1048576, 5000000};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         struct sample sample = plain;
         sample.payload_bytes = sizes[i];
@@ -60,7 +61,8 @@ static void test_a_batch_is_all_or_nothing(void **state)
     assert_missing(world, 1);
     writes[1] = (struct tier_write){.key = sample_key(1)};
     writes[2].key = sample_key(1);
-    assert_int_equal(world->tier->ops->apply(world->tier, writes, 3), AIC_OK); /* put, delete, put of one key, in order */
+    assert_int_equal(world->tier->ops->apply(world->tier, writes, 3),
+                     AIC_OK); /* put, delete, put of one key, in order */
     assert_there(world, 1, &plain);
     assert_int_equal(stats_of(world).entries, 1);
     assert_int_equal(world->tier->ops->apply(world->tier, writes, 0), AIC_OK);
@@ -136,7 +138,9 @@ static size_t select_count(struct world *world, const char *const *labels, size_
     return found.count;
 }
 
-#define SELECT(world, until, ...) select_count(world, (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), until)
+#define SELECT(world, until, ...)                                                                                      \
+    select_count(world, (const char *const[]){__VA_ARGS__},                                                            \
+                 sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), until)
 
 static void fill_for_select(struct world *world)
 {
@@ -163,7 +167,7 @@ static void test_select_by_labels(void **state)
     assert_int_equal(SELECT(world, 0, "0default", "1qa", "3rare"), 4);
     assert_int_equal(SELECT(world, 0, "0other", "3rare"), 0);
     assert_int_equal(SELECT(world, 0, "0default", "1qa", "2gpt"), 29);
-    assert_int_equal(SELECT(world, 0, "1qa"), 400); /* every partition */
+    assert_int_equal(SELECT(world, 0, "1qa"), 400);           /* every partition */
     assert_int_equal(SELECT(world, 0, "0default", "2qa"), 0); /* another kind */
     assert_int_equal(SELECT(world, START_MS + 99, "0default"), 50);
     assert_int_equal(select_count(world, NULL, 0, 0), 1200);
@@ -183,7 +187,8 @@ static void test_select_goes_on_after_a_key(void **state)
     found.stop_at = 7;
     do {
         found.count = 0;
-        assert_int_equal(world->tier->ops->select(world->tier, &filter, total > 0 ? &after : NULL, collect, &found), AIC_OK);
+        assert_int_equal(world->tier->ops->select(world->tier, &filter, total > 0 ? &after : NULL, collect, &found),
+                         AIC_OK);
         if (found.count > 0) after = found.keys[found.count - 1];
         total += found.count;
     } while (found.count == 7);

@@ -1,6 +1,6 @@
 /*
- * lmdb_threads_test.c - everything at once: writers, readers, selections, expiry, verify, clear, syncs, and a map that grows under all of them. Made for the
- * thread sanitizer; without it, it still finds torn records and wrong counters.
+ * lmdb_threads_test.c - everything at once: writers, readers, selections, expiry, verify, clear, syncs, and a map that
+ * grows under all of them. Made for the thread sanitizer; without it, it still finds torn records and wrong counters.
  */
 #include "world.h"
 
@@ -34,7 +34,11 @@ static void *write_batches(void *argument)
         struct buf records[BATCH];
         struct tier_write writes[BATCH];
         for (size_t i = 0; i < BATCH; i++) {
-            struct sample sample = {START_MS, 0, {"0default", i % 2 == 0 ? "1qa" : "1summarize"}, random_below(&seed, 40000), random_next(&seed)};
+            struct sample sample = {START_MS,
+                                    0,
+                                    {"0default", i % 2 == 0 ? "1qa" : "1summarize"},
+                                    random_below(&seed, 40000),
+                                    random_next(&seed)};
             if (i % 3 == 0) sample.expires_ms = START_MS + random_below(&seed, 2 * BATCHES);
             buf_init(&records[i], &crowd->world->mem, MEM_OTHER);
             writes[i] = (struct tier_write){.key = sample_key(random_below(&seed, KEYS) + (uint64_t)batch * 4)};

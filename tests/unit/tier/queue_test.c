@@ -17,7 +17,8 @@
 static struct queue_item *put_of(struct mem *mem, uint64_t number, const char *text)
 {
     aic_key key = sample_key(number);
-    struct iovec parts[2] = {{.iov_base = (void *)(uintptr_t)text, .iov_len = 1}, {.iov_base = (void *)(uintptr_t)(text + 1), .iov_len = strlen(text + 1)}};
+    struct iovec parts[2] = {{.iov_base = (void *)(uintptr_t)text, .iov_len = 1},
+                             {.iov_base = (void *)(uintptr_t)(text + 1), .iov_len = strlen(text + 1)}};
     struct queue_item *item = queue_item_create(mem, &key, parts, 2);
     assert_non_null(item);
     return item;

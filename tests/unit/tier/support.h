@@ -1,7 +1,9 @@
 /*
- * support.h - what the tests of the tier share: directories of their own, a clock that is set by hand, keys, and records of a simple format.
+ * support.h - what the tests of the tier share: directories of their own, a clock that is set by hand, keys, and
+ * records of a simple format.
  *
- * A sample record: created_ms u64 | expires_ms u64 | check u64 | labels u8 | {kind u8, size u8, bytes} ... | payload. The check is the hash of all that follows.
+ * A sample record: created_ms u64 | expires_ms u64 | check u64 | labels u8 | {kind u8, size u8, bytes} ... | payload.
+ * The check is the hash of all that follows.
  */
 #ifndef TESTS_TIER_SUPPORT_H
 #define TESTS_TIER_SUPPORT_H
@@ -35,7 +37,8 @@ aic_key sample_key(uint64_t number);
 
 struct sample {
     uint64_t created_ms, expires_ms;
-    const char *labels[TIER_MAX_LABELS]; /* "0default", "1summarize", ...: the kind as a digit, then the value; NULL ends */
+    const char
+        *labels[TIER_MAX_LABELS]; /* "0default", "1summarize", ...: the kind as a digit, then the value; NULL ends */
     size_t payload_bytes;
     uint64_t payload_seed;
 };

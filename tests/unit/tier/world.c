@@ -125,7 +125,8 @@ struct tier_stats stats_of(struct world *world)
     return stats;
 }
 
-const struct sample plain = {.created_ms = START_MS, .labels = {"0default", "1qa"}, .payload_bytes = 300, .payload_seed = 1};
+const struct sample plain = {
+    .created_ms = START_MS, .labels = {"0default", "1qa"}, .payload_bytes = 300, .payload_seed = 1};
 
 bool collect(void *context, const aic_key *key, aic_view record)
 {

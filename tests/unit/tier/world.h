@@ -1,5 +1,6 @@
 /*
- * world.h - an LMDB tier in a directory of its own, with a clock set by hand and a boot id from a file: what each test of it starts from.
+ * world.h - an LMDB tier in a directory of its own, with a clock set by hand and a boot id from a file: what each test
+ * of it starts from.
  */
 #ifndef TESTS_TIER_WORLD_H
 #define TESTS_TIER_WORLD_H
@@ -23,7 +24,7 @@ struct world {
     struct scratch scratch;
     struct tier *tier;
     struct lmdb_options options;
-    uint64_t departed;       /* records that removed() was told of */
+    uint64_t departed; /* records that removed() was told of */
     uint64_t departed_bytes;
     unsigned log_lines;
     char boot_path[512];
