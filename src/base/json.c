@@ -12,7 +12,7 @@
  * bytes at a time (utf8_plain_end). Duplicate names are found when an object closes (json_order.c).
  */
 
-enum { TEXT_MAX = 0x7fffffff, FIRST_CAPACITY = 64, NAMES_COMPARED_IN_PAIRS = 8 };
+enum { TEXT_MAX = 0x7fffffff, FIRST_CAPACITY = 64, KEPT_CAPACITY = 16384, NAMES_COMPARED_IN_PAIRS = 8 };
 
 enum expectation { EXPECT_VALUE, EXPECT_FIRST_ELEMENT, EXPECT_FIRST_NAME, EXPECT_NAME, EXPECT_MORE, EXPECT_NOTHING };
 
@@ -312,6 +312,15 @@ static aic_status scan_step(struct scan *scan, enum expectation *expect)
     }
 }
 
+/* One document of nothing but small numbers must not leave its tokens, ten times its size, behind for ever. */
+static void trim(struct json *json)
+{
+    if (json->capacity <= KEPT_CAPACITY || json->text.size / 2 >= json->capacity / 2) return;
+    mem_free(json->mem, json->owner, json->tokens, json->capacity * sizeof *json->tokens);
+    json->tokens = NULL;
+    json->capacity = 0;
+}
+
 aic_status json_scan(struct json *json, aic_view text, aic_error *error)
 {
     json->text = text;
@@ -319,6 +328,7 @@ aic_status json_scan(struct json *json, aic_view text, aic_error *error)
     if (text.size > TEXT_MAX)
         return error_set(error, AIC_TOO_LARGE, NULL, "the JSON text has %zu bytes, at most %d are accepted", text.size,
                          TEXT_MAX);
+    trim(json);
     static const uint8_t nothing[1];
     struct scan scan = {.json = json, .error = error};
     scan.begin = scan.at = text.data != NULL ? (const uint8_t *)text.data : nothing;

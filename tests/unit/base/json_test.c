@@ -271,6 +271,25 @@ static void test_many_members(void **state)
     }
 }
 
+/* A scanner that has seen a document of a million tokens does not keep room for them. */
+static void test_trims(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, &test.mem, MEM_CACHE);
+    buf_append_text(&text, "[1");
+    for (int i = 0; i < 1000000; i++) buf_append_text(&text, ",1");
+    buf_append_byte(&text, ']');
+    assert_int_equal(json_scan(&json, buf_view(&text), NULL), AIC_OK);
+    assert_int_equal(json.count, 1000002);
+    uint32_t capacity = json.capacity;
+    assert_int_equal(json_scan(&json, buf_view(&text), NULL), AIC_OK);
+    assert_int_equal(json.capacity, capacity);
+    accept("[1,2]");
+    assert_true(json.capacity < 1000);
+    buf_fini(&text);
+}
+
 static void test_order(void **state)
 {
     (void)state;
@@ -438,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unescape, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_members, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_trims, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_integers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_decimals, setup, teardown),
