@@ -47,6 +47,11 @@ uint64_t queue_item_bytes(const struct queue_item *item)
 
 /* --------------------------------------------------------------------------------------------------------- index -- */
 
+static size_t table_bytes(size_t buckets)
+{
+    return buckets * sizeof(void *);
+}
+
 /* Keys are digests: any 8 of their bytes are as good as a hash. */
 static size_t bucket_of(const struct queue *queue, const aic_key *key)
 {
@@ -66,7 +71,7 @@ struct queue_item *queue_find(const struct queue *queue, const aic_key *key)
 static void grow_index(struct queue *queue)
 {
     size_t count = queue->bucket_count * 2;
-    struct queue_item **buckets = mem_zalloc(queue->mem, MEM_QUEUE, count * sizeof *buckets);
+    struct queue_item **buckets = mem_zalloc(queue->mem, MEM_QUEUE, table_bytes(count));
     if (buckets == NULL) return;
     struct queue_item **old = queue->buckets;
     size_t old_count = queue->bucket_count;
@@ -80,7 +85,7 @@ static void grow_index(struct queue *queue)
             *bucket = item;
         }
     }
-    mem_free(queue->mem, MEM_QUEUE, old, old_count * sizeof *old);
+    mem_free(queue->mem, MEM_QUEUE, old, table_bytes(old_count));
 }
 
 static void index_add(struct queue *queue, struct queue_item *item)
@@ -138,7 +143,7 @@ static void forget(struct queue *queue, struct queue_item *item)
 aic_status queue_init(struct queue *queue, struct mem *mem, uint64_t max_bytes)
 {
     *queue = (struct queue){.mem = mem, .max_bytes = max_bytes, .bucket_count = FIRST_BUCKETS, .next_sequence = 1};
-    queue->buckets = mem_zalloc(mem, MEM_QUEUE, queue->bucket_count * sizeof *queue->buckets);
+    queue->buckets = mem_zalloc(mem, MEM_QUEUE, table_bytes(queue->bucket_count));
     return queue->buckets != NULL ? AIC_OK : AIC_NO_MEMORY;
 }
 
@@ -148,7 +153,7 @@ void queue_fini(struct queue *queue)
     CHECK(queue->flying == 0);
     queue_drop(queue);
     CHECK(queue->bytes == 0 && queue->indexed == 0);
-    mem_free(queue->mem, MEM_QUEUE, queue->buckets, queue->bucket_count * sizeof *queue->buckets);
+    mem_free(queue->mem, MEM_QUEUE, queue->buckets, table_bytes(queue->bucket_count));
     queue->buckets = NULL;
 }
 
