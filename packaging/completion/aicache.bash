@@ -3,7 +3,7 @@ _aicache() {
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]:-} words
     local common=' --url --unix --api-key --ca --timeout --json --help --version'
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'get put lookup explain delete list invalidate stats health memory warnings slow export import verify replay bench key config completion manual help' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'get put lookup explain delete list invalidate stats health memory warnings slow top export import warm verify replay bench key config completion manual help' -- "$word")
         return
     fi
     case $command in
@@ -19,8 +19,10 @@ _aicache() {
     memory) words='' ;;
     warnings) words='' ;;
     slow) words=' --multiplier' ;;
+    top) words=' --once' ;;
     export) words=' --namespace --all-namespaces --operation --model --tag' ;;
     import) words=' --warm --namespace' ;;
+    warm) words=' --namespace' ;;
     verify) words=' --data-dir' ;;
     replay) words=' --namespace --answer-bytes --ttl --limit' ;;
     bench) words=' --namespace --mode --duration --connections --threads --keys --bytes' ;;

@@ -110,6 +110,13 @@ struct session_stream {
 };
 int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
                    struct reply *reply);
+/*
+ * Server-sent events: each event's data goes to `take`; `idle` is called several times a second. Either ends the stream
+ * by false, which is CLI_OK. CLI_ERROR after a message when the stream ends by itself or is refused.
+ */
+typedef bool session_take_fn(void *context, aic_view data);
+typedef bool session_idle_fn(void *context);
+int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context);
 void session_close(struct session **session);
 /* Where requests go: "http://127.0.0.1:8080" or "unix:PATH". */
 const char *session_target(struct cli *cli);

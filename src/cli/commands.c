@@ -68,6 +68,7 @@ static const struct cli_option invalidate_options[] = {
     {0},
 };
 static const struct cli_option slow_options[] = {{"multiplier", "NUMBER", "times slower than the usual; 2"}, {0}};
+static const struct cli_option top_options[] = {{"once", NULL, "one snapshot, without drawing"}, {0}};
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
 static const struct cli_option import_options[] = {
     {"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};

@@ -194,7 +194,7 @@ static void print_import(struct cli *cli, const struct reply *reply)
            (unsigned long long)json_u64_at(reply->json, "rejected"));
 }
 
-int command_import(struct cli *cli)
+static int import_lines(struct cli *cli, const char *route)
 {
     const char *name = cli->arguments[0];
     bool standard = strcmp(name, "-") == 0;
@@ -206,7 +206,7 @@ int command_import(struct cli *cli)
     struct session_stream stream = {.source = file, .what = "import"};
     if (fstat(fileno(file), &facts) == 0 && S_ISREG(facts.st_mode)) stream.total = (uint64_t)facts.st_size;
     buf_init(&path, &cli->mem, MEM_OTHER);
-    buf_append_text(&path, cli_has(cli, "warm") ? "/cache/warm" : "/cache/import");
+    buf_append_text(&path, route);
     query_add(&path, "namespace", cli_value(cli, "namespace"));
     buf_append_byte(&path, '\0');
     int result = buf_status(&path) == AIC_OK ? session_stream(cli, "POST", path.data, &stream, &reply)
@@ -218,6 +218,16 @@ int command_import(struct cli *cli)
     reply_fini(&reply);
     buf_fini(&path);
     return result;
+}
+
+int command_import(struct cli *cli)
+{
+    return import_lines(cli, cli_has(cli, "warm") ? "/cache/warm" : "/cache/import");
+}
+
+int command_warm(struct cli *cli)
+{
+    return import_lines(cli, "/cache/warm");
 }
 
 /* ------------------------------------------------------------------------------------------------------ verify -- */

@@ -282,6 +282,92 @@ int session_stream(struct cli *cli, const char *verb, const char *path, const st
     return result == CLI_OK ? judge(cli, reply) : result;
 }
 
+/* ------------------------------------------------------------------------------------------------------ events -- */
+
+struct events {
+    CURL *curl;
+    struct buf line;
+    struct reply *refusal; /* the body of an answer that is no stream */
+    session_take_fn *take;
+    session_idle_fn *idle;
+    void *context;
+    bool ended; /* by take or idle */
+};
+
+static void take_line(struct events *events)
+{
+    aic_view line = buf_view(&events->line);
+    while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r')) line.size--;
+    if (line.size > 6 && memcmp(line.data, "data: ", 6) == 0 && !events->ended) {
+        events->ended = !events->take(events->context, (aic_view){line.data + 6, line.size - 6});
+    }
+    buf_clear(&events->line);
+}
+
+static size_t take_events(char *bytes, size_t unit, size_t count, void *context)
+{
+    struct events *events = context;
+    size_t size = unit * count;
+    long status = 0;
+    curl_easy_getinfo(events->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200) return take_body(bytes, unit, count, events->refusal);
+    for (size_t at = 0; at < size && !events->ended;) {
+        const char *end = memchr(bytes + at, '\n', size - at);
+        size_t piece = end != NULL ? (size_t)(end - bytes) + 1 - at : size - at;
+        buf_append(&events->line, bytes + at, piece);
+        at += piece;
+        if (end != NULL) take_line(events);
+        if (buf_status(&events->line) != AIC_OK || events->line.size > (16u << 20)) return 0;
+    }
+    return events->ended ? 0 : size;
+}
+
+static int on_progress(void *context, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    struct events *events = context;
+    (void)down_total, (void)down, (void)up_total, (void)up;
+    if (!events->ended && !events->idle(events->context)) events->ended = true;
+    return events->ended;
+}
+
+static int follow(struct cli *cli, struct events *events)
+{
+    CURL *curl = events->curl;
+    char why[CURL_ERROR_SIZE] = "";
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_events);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, events);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, events);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
+    if (events->ended) return CLI_OK;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &events->refusal->status);
+    if (code == CURLE_OK && events->refusal->status != 200) {
+        parse(events->refusal);
+        return session_complain(cli, events->refusal);
+    }
+    const char *place = session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
+    return cli_fail("%s: the stream ended: %s", place, why[0] != '\0' ? why : curl_easy_strerror(code));
+}
+
+int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context)
+{
+    struct reply refusal = {0};
+    struct events events = {.refusal = &refusal, .take = take, .idle = idle, .context = context};
+    int failed = prepare(cli, "GET", path);
+    if (failed != CLI_OK) return failed;
+    events.curl = cli->session->curl;
+    buf_init(&events.line, &cli->mem, MEM_OTHER);
+    buf_init(&refusal.body, &cli->mem, MEM_OTHER);
+    int result = follow(cli, &events);
+    reply_fini(&refusal);
+    buf_fini(&events.line);
+    return result;
+}
+
 void query_add(struct buf *path, const char *name, const char *value)
 {
     static const char hex[] = "0123456789ABCDEF";

@@ -1,7 +1,13 @@
 """The `aicache` client against a daemon: every command, its output for people and for programs, its exit status."""
+import fcntl
 import json
 import os
+import re
+import select
+import struct
+import subprocess
 import tempfile
+import termios
 import unittest
 
 from programs import AICACHE, Running, run
@@ -144,6 +150,8 @@ class Client(unittest.TestCase):
         warm = self.client("import", "--warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"w"}\n')
         self.assertEqual(warm.status, 0, warm.err)
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"w"\n')
+        self.assertEqual(self.client("warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"v"}\n').status, 0)
+        self.assertEqual(self.client("lookup", "qa", "warm").out, '"v"\n')
         self.assertEqual(self.client("export").out.count("\n"), 21)
 
     def test_replay(self):
@@ -165,6 +173,41 @@ class Client(unittest.TestCase):
         self.assertIn("hit rate 100.0 %", self.client("replay", "-", stdin=b'{"operation":"gen","text":"x"}\n').out)
         without = json.loads(self.client("replay", "-", "--json", stdin=b'{"operation":"none","text":"x"}\n' * 2).out)
         self.assertEqual((without["misses"], without["puts"]), (2, 0))
+
+    def test_top(self):
+        self.client("put", "qa", "a", "r")
+        once = self.client("top", "--once")
+        self.assertEqual(once.status, 0, once.err)
+        for word in ("aicache ", "lookups/s", "memory", "storage", "process"):
+            self.assertIn(word, once.out)
+        self.assertNotIn("\x1b", once.out)
+        self.assertIn("tiers", json.loads(self.client("top", "--once", "--json").out))
+
+    def test_top_draws_to_the_terminal(self):
+        primary, secondary = os.openpty()
+        fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        process = subprocess.Popen([AICACHE, "top", "--url", self.daemon.url], stdin=secondary, stdout=secondary, stderr=secondary)
+        os.close(secondary)
+        drawn = b""
+        while drawn.count(b"\x1b[J") < 2:
+            self.assertTrue(select.select([primary], [], [], 30)[0])
+            drawn += os.read(primary, 65536)
+        os.write(primary, b"q")
+        while True:
+            try:
+                piece = os.read(primary, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            drawn += piece
+        self.assertEqual(process.wait(30), 0)
+        os.close(primary)
+        self.assertTrue(drawn.endswith(b"\x1b[?25h\x1b[?1049l"))
+        frame = drawn.decode().split("\x1b[H")[2].split("\x1b[J")[0]
+        lines = re.sub("\x1b\\[[0-9]*[mK]", "", frame).split("\r\n")
+        self.assertLessEqual(len(lines), 24)
+        self.assertLessEqual(max(map(len, lines)), 80)
 
     def test_bench(self):
         for mode in ("lookup", "get", "put", "mixed"):
