@@ -49,17 +49,17 @@ static void release_flat(struct mem *mem, struct option_node *node)
 /* Depth is bounded, but a list may be long: children move to the front of the list of what is to be released. */
 void option_node_release(struct mem *mem, struct option_node **node)
 {
-    struct option_node *todo = *node;
+    struct option_node *waiting = *node;
     *node = NULL;
-    while (todo != NULL) {
-        struct option_node *current = todo;
-        todo = current->next;
+    while (waiting != NULL) {
+        struct option_node *current = waiting;
+        waiting = current->next;
         struct option_node *child = current->first;
         if (child != NULL) {
             struct option_node *end = child;
             while (end->next != NULL) end = end->next;
-            end->next = todo;
-            todo = child;
+            end->next = waiting;
+            waiting = child;
         }
         release_flat(mem, current);
     }
