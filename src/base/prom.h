@@ -1,9 +1,10 @@
 /*
- * prom.h - Prometheus text, written right: one HELP and TYPE per family, all samples of a family together, labels escaped.
+ * prom.h - Prometheus text, written right: one HELP and TYPE per family, all samples of a family together, labels
+ * escaped.
  *
- * The caller brings a table of families and writes each at most once; a sample outside a family is a broken invariant. The same calls
- * write the classic text format (version 0.0.4) and OpenMetrics 1.0, which differ in the names of counters' families and in
- * the closing line. Appends to a buf, whose failure sticks. One thread at a time.
+ * The caller brings a table of families and writes each at most once; a sample outside a family is a broken invariant.
+ * The same calls write the classic text format (version 0.0.4) and OpenMetrics 1.0, which differ in the names of
+ * counters' families and in the closing line. Appends to a buf, whose failure sticks. One thread at a time.
  */
 #ifndef BASE_PROM_H
 #define BASE_PROM_H
@@ -34,12 +35,13 @@ struct prom {
 void prom_init(struct prom *prom, struct buf *out, bool open_metrics);
 /* Begins a family: what follows belongs to it. */
 void prom_begin(struct prom *prom, const struct prom_family *family);
-/* One sample of a counter or gauge. Label sets within a family must differ: the caller's duty, tested on the whole page. */
+/* One sample of a counter or gauge. Label sets within a family must differ: the caller's duty, tested on the whole
+ * page. */
 void prom_sample(struct prom *prom, const struct prom_label *labels, size_t label_count, double value);
 void prom_sample_u64(struct prom *prom, const struct prom_label *labels, size_t label_count, uint64_t value);
 /*
- * A histogram's samples. `unit` is the size of one recorded number in the family's unit (1e-9 for nanoseconds in a family of seconds);
- * bounds are unit x 2^first_bits, 2^(first_bits + step_bits) ... 2^last_bits, then +Inf.
+ * A histogram's samples. `unit` is the size of one recorded number in the family's unit (1e-9 for nanoseconds in a
+ * family of seconds); bounds are unit x 2^first_bits, 2^(first_bits + step_bits) ... 2^last_bits, then +Inf.
  */
 struct prom_buckets {
     double unit;

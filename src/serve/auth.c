@@ -135,7 +135,8 @@ static aic_status check_form(aic_view key, aic_error *error)
     if (key.size == 0) return unauthorized(error, "the API key is empty");
     bool good = key.size <= AUTH_MAX_KEY_BYTES;
     for (size_t i = 0; i < key.size && good; i++) good = key.data[i] > ' ' && key.data[i] < 0x7f;
-    return good ? AIC_OK : unauthorized(error, "the API key is malformed: up to 512 visible ASCII characters are accepted");
+    return good ? AIC_OK
+                : unauthorized(error, "the API key is malformed: up to 512 visible ASCII characters are accepted");
 }
 
 /* The row of a key, or count. Looks at all rows whatever it finds. */

@@ -128,9 +128,7 @@ static enum chunk_state step(struct chunk *chunk, char byte)
         if (byte != '\n') return BROKEN;
         return chunk->left > 0 ? DATA : TRAILER_START;
     case DATA_CR: return byte == '\r' ? DATA_LF : BROKEN;
-    case DATA_LF:
-        chunk->digits = 0;
-        return byte == '\n' ? SIZE : BROKEN;
+    case DATA_LF: chunk->digits = 0; return byte == '\n' ? SIZE : BROKEN;
     case TRAILER_START:
     case TRAILER_NAME:
     case TRAILER_VALUE: chunk->trailer++; return step_trailer(state, byte);
@@ -140,14 +138,16 @@ static enum chunk_state step(struct chunk *chunk, char byte)
     }
 }
 
-static enum chunk_event refuse(struct chunk *chunk, struct head_refusal *why, int status, const char *code, const char *message)
+static enum chunk_event refuse(struct chunk *chunk, struct head_refusal *why, int status, const char *code,
+                               const char *message)
 {
     chunk->state = BROKEN;
     *why = (struct head_refusal){status, code, message};
     return CHUNK_REFUSED;
 }
 
-enum chunk_event chunk_read(struct chunk *chunk, const char *data, size_t size, size_t *used, aic_view *piece, struct head_refusal *why)
+enum chunk_event chunk_read(struct chunk *chunk, const char *data, size_t size, size_t *used, aic_view *piece,
+                            struct head_refusal *why)
 {
     size_t at = 0;
     while (at < size && chunk->state != ENDED) {

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const char *const type_names[] = {
-    [JSON_NULL] = "null",     [JSON_FALSE] = "a boolean", [JSON_TRUE] = "a boolean",  [JSON_NUMBER] = "a number",
-    [JSON_STRING] = "a string", [JSON_ARRAY] = "an array", [JSON_OBJECT] = "an object"};
+    [JSON_NULL] = "null",       [JSON_FALSE] = "a boolean", [JSON_TRUE] = "a boolean",  [JSON_NUMBER] = "a number",
+    [JSON_STRING] = "a string", [JSON_ARRAY] = "an array",  [JSON_OBJECT] = "an object"};
 
 static aic_status refuse_unknown(const struct json *json, uint32_t name, const char *prefix,
                                  const struct field_rule *rules, size_t count, aic_error *error)
@@ -103,7 +103,8 @@ aic_status fields_text(const struct json *json, uint32_t token, struct buf *scra
         *out = json_source(json, token);
         return AIC_OK;
     }
-    /* All unescaped strings of a body together are shorter than the body: room for it once keeps earlier views in place. */
+    /* All unescaped strings of a body together are shorter than the body: room for it once keeps earlier views in
+     * place. */
     if (scratch->capacity < json->text.size) {
         CHECK(scratch->size == 0);
         if (buf_reserve(scratch, json->text.size) == NULL) return AIC_NO_MEMORY;
@@ -142,18 +143,20 @@ aic_status fields_tags(const struct json *json, uint32_t token, struct buf *scra
     *count = 0;
     if (token == FIELDS_ABSENT) return AIC_OK;
     if (json->tokens[token].members > AIC_MAX_TAGS)
-        return error_set(error, AIC_INVALID, "tags", "%u tags came; at most %d are accepted", json->tokens[token].members,
-                         AIC_MAX_TAGS);
+        return error_set(error, AIC_INVALID, "tags", "%u tags came; at most %d are accepted",
+                         json->tokens[token].members, AIC_MAX_TAGS);
     uint32_t end = json->tokens[token].next;
     size_t found = 0;
     for (uint32_t at = token + 1; at < end; at = json->tokens[at].next, found++) {
         char field[32];
         snprintf(field, sizeof field, "tags[%zu]", found);
         if (json->tokens[at].type != JSON_STRING)
-            return error_set(error, AIC_INVALID, field, "%s came; a string is accepted", type_names[json->tokens[at].type]);
+            return error_set(error, AIC_INVALID, field, "%s came; a string is accepted",
+                             type_names[json->tokens[at].type]);
         TRY(fields_name(json, at, field, scratch, &tags[found], error));
         for (size_t other = 0; other < found; other++) {
-            if (tags[other].size == tags[found].size && memcmp(tags[other].data, tags[found].data, tags[found].size) == 0)
+            if (tags[other].size == tags[found].size &&
+                memcmp(tags[other].data, tags[found].data, tags[found].size) == 0)
                 return error_set(error, AIC_INVALID, field, "this tag came twice; each tag is accepted once");
         }
     }
@@ -161,7 +164,8 @@ aic_status fields_tags(const struct json *json, uint32_t token, struct buf *scra
     return AIC_OK;
 }
 
-aic_status fields_count_text(aic_view text, const char *field, uint64_t min, uint64_t max, uint64_t *out, aic_error *error)
+aic_status fields_count_text(aic_view text, const char *field, uint64_t min, uint64_t max, uint64_t *out,
+                             aic_error *error)
 {
     uint64_t number = 0;
     bool good = text.size > 0 && text.size <= 19;

@@ -1,8 +1,9 @@
 /*
  * fields.h - reading our own routes' bodies: every member is known, of the right type, or refused by name.
  *
- * A route describes its body as an array of rules; what comes back is one token per rule, so that a handler never searches. Nothing is copied: strings
- * without escapes stay views of the body, others are unescaped into a scratch buffer that has room for all of them from the start. One thread at a time.
+ * A route describes its body as an array of rules; what comes back is one token per rule, so that a handler never
+ * searches. Nothing is copied: strings without escapes stay views of the body, others are unescaped into a scratch
+ * buffer that has room for all of them from the start. One thread at a time.
  */
 #ifndef SERVE_FIELDS_H
 #define SERVE_FIELDS_H
@@ -29,8 +30,9 @@ struct field_rule {
 };
 
 /*
- * Scans `body` into `json` and fills tokens[rule], FIELDS_ABSENT for what was not given. AIC_INVALID: not JSON, no object, a member that no rule knows, a type that
- * the rule does not accept, something required that is missing. An empty body is "{}" when nothing is required.
+ * Scans `body` into `json` and fills tokens[rule], FIELDS_ABSENT for what was not given. AIC_INVALID: not JSON, no
+ * object, a member that no rule knows, a type that the rule does not accept, something required that is missing. An
+ * empty body is "{}" when nothing is required.
  */
 AIC_MUST_CHECK aic_status fields_read(struct json *json, aic_view body, const struct field_rule *rules, size_t count,
                                       uint32_t *tokens, aic_error *error);
@@ -39,7 +41,8 @@ AIC_MUST_CHECK aic_status fields_read_object(const struct json *json, uint32_t o
                                              const struct field_rule *rules, size_t count, uint32_t *tokens,
                                              aic_error *error);
 
-/* The text of a string token: a view of the body, or unescaped into `scratch`, whose earlier views stay valid. AIC_NO_MEMORY. Absent for FIELDS_ABSENT. */
+/* The text of a string token: a view of the body, or unescaped into `scratch`, whose earlier views stay valid.
+ * AIC_NO_MEMORY. Absent for FIELDS_ABSENT. */
 AIC_MUST_CHECK aic_status fields_text(const struct json *json, uint32_t token, struct buf *scratch, aic_view *out);
 /* A namespace, operation, model or tag. `field` is how errors call it. */
 AIC_MUST_CHECK aic_status fields_name(const struct json *json, uint32_t token, const char *field, struct buf *scratch,

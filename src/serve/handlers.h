@@ -51,12 +51,12 @@ struct front {
     unsigned auth_generation;
     struct tally tally;
     struct memo memo;
-    struct json json;   /* for what is parsed on this thread; between uses only its memory counts */
-    struct buf scratch; /* the same */
+    struct json json;     /* for what is parsed on this thread; between uses only its memory counts */
+    struct buf scratch;   /* the same */
     struct answer *spare; /* for reuse */
     unsigned spare_count;
-    struct pending *first, *last; /* lookups that wait for storage, oldest first */
-    uv_timer_t *timer;            /* goes off at the first one's deadline; owned, closed with the thread */
+    struct pending *first, *last;      /* lookups that wait for storage, oldest first */
+    uv_timer_t *timer;                 /* goes off at the first one's deadline; owned, closed with the thread */
     struct subscriber *subscribers;    /* of /monitoring/stream */
     _Atomic unsigned subscriber_count; /* relaxed: the tick reads how many there are */
 };
@@ -66,7 +66,7 @@ struct call {
     char ns[AIC_MAX_NAME_BYTES]; /* the caller's own namespace */
     uint8_t ns_size;
     bool admin;
-    bool by_key;        /* a GET by key rather than a lookup */
+    bool by_key; /* a GET by key rather than a lookup */
     bool metadata_only;
     aic_key key;
     uint64_t text_length;
@@ -89,7 +89,8 @@ static inline struct front *front_of(const struct http_exchange *exchange)
 
 /* The namespace of a request of this caller, checked: `wanted` or the caller's own. AIC_FORBIDDEN, AIC_INVALID. */
 AIC_MUST_CHECK aic_status call_namespace(const struct call *call, aic_view wanted, aic_view *out, aic_error *error);
-/* The `{key}` of the path and the namespace in which to look: that of `?namespace=`, else the caller's own, else (for who may see all) any: empty. */
+/* The `{key}` of the path and the namespace in which to look: that of `?namespace=`, else the caller's own, else (for
+ * who may see all) any: empty. */
 AIC_MUST_CHECK aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error);
 /* A query parameter by name, absent when it was not given; AIC_INVALID for a query that cannot be read. */
 AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error);
@@ -97,7 +98,8 @@ AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char 
 AIC_MUST_CHECK aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error);
 /* What all front threads counted since the start. Any thread; takes the routes' mutex. */
 void routes_sum(struct routes *routes, struct tally_sum *out);
-/* A snapshot to everybody who looks, once a second; the end of the streams. By the thread that ticks and stops the server. */
+/* A snapshot to everybody who looks, once a second; the end of the streams. By the thread that ticks and stops the
+ * server. */
 void stream_tick(struct routes *routes);
 void stream_end(struct routes *routes);
 /* The cell in which lookups of this namespace and operation are counted. */
@@ -141,7 +143,8 @@ void render_key(struct json_writer *writer, const aic_key *key);
 #define RENDER_RATE_BYTES 16
 double render_rate(const aic_stats *stats, char out[RENDER_RATE_BYTES]);
 uint64_t stats_hits(const aic_stats *stats);
-/* Entries that the cache holds, in whatever tier: the larger of the two, since a tier's entries are mostly the other's. */
+/* Entries that the cache holds, in whatever tier: the larger of the two, since a tier's entries are mostly the other's.
+ */
 uint64_t stats_entries(const aic_stats *stats);
 /* Is the memory tier at its warning threshold (0: 80 % of its limit)? */
 bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes);
@@ -149,8 +152,9 @@ bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes);
 /* ---- work that may take long (work.c) ---- */
 
 /*
- * A job for libuv's worker threads, at the beginning of the job's own struct. `run` is called on a worker thread, then `finish` on the exchange's front
- * thread, which replies and frees the job, or starts it again. The request's views stay valid until the reply.
+ * A job for libuv's worker threads, at the beginning of the job's own struct. `run` is called on a worker thread, then
+ * `finish` on the exchange's front thread, which replies and frees the job, or starts it again. The request's views
+ * stay valid until the reply.
  */
 struct work {
     uv_work_t uv;
@@ -165,7 +169,8 @@ struct work {
     aic_error error;
     struct buf body;
 };
-/* A zeroed struct of `size` bytes that begins with a struct work; NULL when there is no memory (503 was answered then). */
+/* A zeroed struct of `size` bytes that begins with a struct work; NULL when there is no memory (503 was answered then).
+ */
 void *work_create(struct http_exchange *exchange, size_t size);
 /* Defers the exchange and starts. */
 void work_start(struct work *work);
@@ -202,12 +207,13 @@ struct request {
 /* Reads the common members of the tokens in the order of REQUEST_RULES. */
 AIC_MUST_CHECK aic_status request_read(struct json *json, struct buf *scratch, const struct call *call,
                                        const uint32_t *tokens, struct request *out, aic_error *error);
-#define REQUEST_RULES                                                                                               \
-    {"operation", FIELD_STRING, true, true, "a string of 1 to 128 bytes"},                                          \
-    {"text", FIELD_STRING, true, true, "a string"},                                                                 \
-    {"options", FIELD_OBJECT, false, false, "an object"},                                                           \
-    {"question", FIELD_STRING, false, false, "a string"},                                                           \
-    {"namespace", FIELD_STRING, false, false, "a string of 1 to 128 bytes"}
+#define REQUEST_RULES                                                                                                  \
+    {"operation", FIELD_STRING, true, true, "a string of 1 to 128 bytes"},                                             \
+        {"text", FIELD_STRING, true, true, "a string"}, {"options", FIELD_OBJECT, false, false, "an object"},          \
+        {"question", FIELD_STRING, false, false, "a string"},                                                          \
+    {                                                                                                                  \
+        "namespace", FIELD_STRING, false, false, "a string of 1 to 128 bytes"                                          \
+    }
 enum { REQUEST_OPERATION, REQUEST_TEXT, REQUEST_OPTIONS, REQUEST_QUESTION, REQUEST_NAMESPACE, REQUEST_FIELDS };
 
 /* Counts one answered lookup: outcome, duration, age and savings. `hit` may be NULL. */

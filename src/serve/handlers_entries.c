@@ -1,8 +1,9 @@
 /*
  * handlers_entries.c - PUT /cache/entries and DELETE /cache/entries/{key}. (GET is in handlers_lookup.c.)
  *
- * A put of moderate size is scanned, keyed, compressed and stored on the front thread, which costs tens of microseconds; a larger one on a
- * worker. Storage is reached through its write-behind queue, so neither waits. A delete must look into storage and is a worker's.
+ * A put of moderate size is scanned, keyed, compressed and stored on the front thread, which costs tens of
+ * microseconds; a larger one on a worker. Storage is reached through its write-behind queue, so neither waits. A delete
+ * must look into storage and is a worker's.
  */
 #include "base/check.h"
 #include "base/status.h"
@@ -15,7 +16,8 @@ static const struct field_rule put_rules[] = {
     {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds, 0 (never expires) or more,"},
     {"tags", FIELD_ARRAY, false, false, "an array of strings"},
     {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},
-    {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false, "a whole number or {\"prompt_tokens\", \"completion_tokens\"}"},
+    {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false,
+     "a whole number or {\"prompt_tokens\", \"completion_tokens\"}"},
     {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars, 0 or more,"},
 };
 enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_MODEL, PUT_TOKENS, PUT_COST, PUT_FIELDS };
@@ -31,8 +33,8 @@ static const struct field_rule token_rules[] = {
 #define MAX_TOKENS (UINT64_C(1) << 40)
 
 /* The first of two spellings that was given. */
-static aic_status read_token_count(const struct json *json, uint32_t first, uint32_t second, const char *field, uint64_t *out,
-                                   aic_error *error)
+static aic_status read_token_count(const struct json *json, uint32_t first, uint32_t second, const char *field,
+                                   uint64_t *out, aic_error *error)
 {
     uint32_t token = first != FIELDS_ABSENT ? first : second;
     *out = 0;
@@ -45,7 +47,8 @@ static aic_status read_tokens(const struct json *json, uint32_t token, struct ca
 {
     if (token == FIELDS_ABSENT) return AIC_OK;
     if (json->tokens[token].type == JSON_NUMBER)
-        return fields_count(json, token, "tokens", "a whole number, 0 or more,", MAX_TOKENS, &put->completion_tokens, error);
+        return fields_count(json, token, "tokens", "a whole number, 0 or more,", MAX_TOKENS, &put->completion_tokens,
+                            error);
     uint32_t tokens[COUNT_OF(token_rules)];
     uint64_t total;
     TRY(fields_read_object(json, token, "tokens.", token_rules, COUNT_OF(token_rules), tokens, error));
@@ -84,7 +87,8 @@ static aic_status store_body(struct put_call *self, aic_error *error)
     const struct json *json = self->json;
     TRY(fields_read(self->json, self->body, put_rules, PUT_FIELDS, tokens, error));
     TRY(request_read(self->json, self->scratch, self->call, tokens, &self->request, error));
-    struct cache_put put = {.request = self->request.key, .response = json_text(json, tokens[PUT_RESPONSE]), .tags = tags};
+    struct cache_put put = {
+        .request = self->request.key, .response = json_text(json, tokens[PUT_RESPONSE]), .tags = tags};
     if (tokens[PUT_TTL] != FIELDS_ABSENT) {
         put.ttl_given = true;
         TRY(fields_count(json, tokens[PUT_TTL], "ttl", put_rules[PUT_TTL].accepts, INT64_MAX, &put.ttl_seconds, error));
@@ -122,7 +126,8 @@ static void write_result(const struct put_call *self, struct buf *out)
     json_close(&writer, '}');
 }
 
-static void answer_put(struct http_exchange *exchange, const struct put_call *self, aic_status status, const aic_error *error)
+static void answer_put(struct http_exchange *exchange, const struct put_call *self, aic_status status,
+                       const aic_error *error)
 {
     struct front *front = front_of(exchange);
     if (status < 0) {
@@ -179,8 +184,11 @@ static void put_by_worker(struct http_exchange *exchange, const struct put_call 
 void handle_put(struct http_exchange *exchange)
 {
     struct front *front = front_of(exchange);
-    struct put_call put = {.options = &front->routes->options, .call = call_of(exchange), .body = http_body(exchange),
-                           .json = &front->json, .scratch = &front->scratch};
+    struct put_call put = {.options = &front->routes->options,
+                           .call = call_of(exchange),
+                           .body = http_body(exchange),
+                           .json = &front->json,
+                           .scratch = &front->scratch};
     if (put.body.size > HANDLERS_INLINE_BODY) {
         put_by_worker(exchange, &put);
         return;
@@ -208,7 +216,8 @@ static void run_delete(struct work *work)
 static void finish_delete(struct work *work)
 {
     if (work->status == AIC_OK) http_reply_empty(work->exchange, 204);
-    else if (work->status == AIC_MISS) http_reply_problem(work->exchange, 404, "not_found", "key", "no entry has this key");
+    else if (work->status == AIC_MISS)
+        http_reply_problem(work->exchange, 404, "not_found", "key", "no entry has this key");
     else reply_status(work->exchange, work->status, NULL);
     work_free(work);
 }

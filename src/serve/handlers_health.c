@@ -1,5 +1,6 @@
 /*
- * handlers_health.c - /health and its relatives: the last results of the checks, rendered on the front thread in microseconds.
+ * handlers_health.c - /health and its relatives: the last results of the checks, rendered on the front thread in
+ * microseconds.
  */
 #include "base/check.h"
 #include "monitor/fields.h"
@@ -123,7 +124,8 @@ static void write_health(struct buf *out, const struct view *view)
     json_open(&writer, '{');
     put_text(&writer, "status", "disabled");
     json_close(&writer, '}');
-    snprintf(summary, sizeof summary, "%s%u/%u services healthy", view->draining ? "stopping; " : "", view->up, view->counted);
+    snprintf(summary, sizeof summary, "%s%u/%u services healthy", view->draining ? "stopping; " : "", view->up,
+             view->counted);
     put_text(&writer, "summary", summary);
     json_close(&writer, '}');
 }
@@ -143,7 +145,8 @@ static void write_observed(struct json_writer *writer, const struct view *view, 
     const char *unit = "ms";
     if (part == PART_MEMORY || part == PART_CACHE) unit = "percent";
     if (part == PART_MEMORY)
-        value = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes : 0.0;
+        value = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes
+                                            : 0.0;
     if (part == PART_CACHE) value = render_rate(stats, rate);
     put_number(writer, "observedValue", value);
     put_text(writer, "observedUnit", unit);
@@ -221,7 +224,8 @@ static void reply_word(struct http_exchange *exchange, int status, const char *w
     http_reply_bytes(exchange, status, HTTP_JSON, (aic_view){body, (size_t)size});
 }
 
-/* That this runs at all says that the loop turns; backends do not belong here, or an orchestrator would restart a good process. */
+/* That this runs at all says that the loop turns; backends do not belong here, or an orchestrator would restart a good
+ * process. */
 void handle_live(struct http_exchange *exchange)
 {
     reply_word(exchange, 200, "alive");
@@ -244,8 +248,9 @@ static bool find_part(struct http_exchange *exchange, enum part *out)
         *out = part;
         return true;
     }
-    http_reply_problem(exchange, 404, "not_found", "part",
-                       "no part has this name; redis, chromadb, embeddings, storage, memory, upstream and cache are known");
+    http_reply_problem(
+        exchange, 404, "not_found", "part",
+        "no part has this name; redis, chromadb, embeddings, storage, memory, upstream and cache are known");
     return false;
 }
 

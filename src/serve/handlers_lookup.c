@@ -1,8 +1,9 @@
 /*
  * handlers_lookup.c - POST /cache/lookup and GET /cache/entries/{key}: the hot path.
  *
- * A lookup whose body was seen before on this thread goes straight from the bytes to the key (memo.h); any other is scanned and keyed. A hit in memory
- * is answered from the pinned entry without copying the response. A miss in memory asks storage and comes back through lookup_finish(); nothing here waits.
+ * A lookup whose body was seen before on this thread goes straight from the bytes to the key (memo.h); any other is
+ * scanned and keyed. A hit in memory is answered from the pinned entry without copying the response. A miss in memory
+ * asks storage and comes back through lookup_finish(); nothing here waits.
  */
 #include "base/check.h"
 #include "base/status.h"
@@ -73,8 +74,7 @@ static aic_status gather_pieces(struct found *found, size_t first)
     struct iovec vectors[HTTP_MAX_PIECES];
     size_t count;
     TRY(cache_hit_pieces(&found->answer->hit, &found->answer->plain, vectors, HTTP_MAX_PIECES - 2, &count));
-    for (size_t i = 0; i < count; i++)
-        found->pieces[first + i] = (aic_view){vectors[i].iov_base, vectors[i].iov_len};
+    for (size_t i = 0; i < count; i++) found->pieces[first + i] = (aic_view){vectors[i].iov_base, vectors[i].iov_len};
     found->count = first + count;
     return AIC_OK;
 }
@@ -241,7 +241,8 @@ static void answer_hit(struct http_exchange *exchange, struct cache_hit *hit)
     found.now_ms = clock_wall_ms(front->routes->options.clock);
     if (found.now_ms > found.metadata.created_ms) found.age_seconds = (found.now_ms - found.metadata.created_ms) / 1000;
     /* The clock moved on since the entry was found: what expired in between is shown with nothing left. */
-    if (found.metadata.expires_ms > 0 && found.metadata.expires_ms < found.now_ms) found.now_ms = found.metadata.expires_ms;
+    if (found.metadata.expires_ms > 0 && found.metadata.expires_ms < found.now_ms)
+        found.now_ms = found.metadata.expires_ms;
     aic_status status = call->metadata_only ? answer_metadata(&found)
                         : call->by_key      ? answer_entry(&found)
                                             : answer_lookup(&found);
@@ -294,8 +295,9 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
 static const struct field_rule lookup_rules[] = {REQUEST_RULES};
 
 /* Body to key. Either thread kind: uses only what is handed in. */
-static aic_status key_of_body(aic_cache *cache, const struct call *call, struct json *json, struct buf *scratch, aic_view body,
-                              struct request *request, aic_key *key, uint64_t *text_length, aic_error *error)
+static aic_status key_of_body(aic_cache *cache, const struct call *call, struct json *json, struct buf *scratch,
+                              aic_view body, struct request *request, aic_key *key, uint64_t *text_length,
+                              aic_error *error)
 {
     uint32_t tokens[COUNT_OF(lookup_rules)];
     TRY(fields_read(json, body, lookup_rules, COUNT_OF(lookup_rules), tokens, error));
@@ -320,8 +322,8 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
     }
     hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
     call->cell = front_cell(front, request.key.ns, request.operation);
-    struct memo_entry entry = {.hash = hash, .key = call->key, .text_length = call->text_length, .cell = call->cell,
-                               .admin = call->admin};
+    struct memo_entry entry = {
+        .hash = hash, .key = call->key, .text_length = call->text_length, .cell = call->cell, .admin = call->admin};
     memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
     look_up(exchange, request.key.ns);
 }

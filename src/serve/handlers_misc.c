@@ -107,8 +107,11 @@ static aic_status round_trip(struct work *work, aic_cache *cache, bool *stored)
     aic_put_result result;
     int size = snprintf(text, sizeof text, "%p %llu", (void *)work,
                         (unsigned long long)clock_mono_ns(work->front->routes->options.clock));
-    aic_put put = {.request = {.ns = AIC_LITERAL("aicache.ping"), .operation = AIC_LITERAL("ping"), .text = {text, (size_t)size}},
-                   .response = AIC_LITERAL("true"), .ttl_given = true, .ttl_seconds = 10};
+    aic_put put = {
+        .request = {.ns = AIC_LITERAL("aicache.ping"), .operation = AIC_LITERAL("ping"), .text = {text, (size_t)size}},
+        .response = AIC_LITERAL("true"),
+        .ttl_given = true,
+        .ttl_seconds = 10};
     aic_status status = aic_cache_put(cache, &put, &result, &work->error);
     *stored = status == AIC_OK;
     if (status != AIC_OK) return status == AIC_NOT_STORED ? AIC_OK : status;
@@ -123,7 +126,8 @@ static void run_ping(struct work *work)
     bool stored = false;
     work->status = round_trip(work, options->cache, &stored);
     if (work->status != AIC_OK) return;
-    buf_printf(&work->body, "{\"status\":\"%s\",\"cache_type\":\"%s\",\"ping_response\":true,\"set_cache_response\":\"%s\"}",
+    buf_printf(&work->body,
+               "{\"status\":\"%s\",\"cache_type\":\"%s\",\"ping_response\":true,\"set_cache_response\":\"%s\"}",
                stored ? "healthy" : "degraded", options->storage_kind, stored ? "success" : "not stored");
     work->status = buf_status(&work->body);
 }

@@ -72,8 +72,8 @@ static void run_list(struct work *work)
     struct select_job *job = (struct select_job *)work;
     const struct routes_options *options = &work->front->routes->options;
     aic_page *page = NULL;
-    work->status = aic_cache_list(options->cache, &job->selection.filter, job->selection.limit, job->selection.cursor, &page,
-                                  &work->error);
+    work->status = aic_cache_list(options->cache, &job->selection.filter, job->selection.limit, job->selection.cursor,
+                                  &page, &work->error);
     if (work->status == AIC_OK) {
         write_page(&work->body, page, clock_wall_ms(options->clock));
         work->status = buf_status(&work->body);
@@ -130,11 +130,12 @@ static aic_status invalidate(struct select_job *job)
     struct work *work = &job->work;
     struct selection *selection = &job->selection;
     if (job->text.size > 0)
-        TRY(select_from_body(&job->json, &job->scratch, job->text, work->call, SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL,
-                             selection, &work->error));
+        TRY(select_from_body(&job->json, &job->scratch, job->text, work->call,
+                             SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, selection, &work->error));
     if (!selection->named)
-        return error_set(&work->error, AIC_INVALID, NULL,
-                         "nothing is named: give namespace, operation, model, tag, pattern or older_than_seconds, or {\"all\":true} for everything");
+        return error_set(
+            &work->error, AIC_INVALID, NULL,
+            "nothing is named: give namespace, operation, model, tag, pattern or older_than_seconds, or {\"all\":true} for everything");
     aic_invalidated result = {0};
     TRY(aic_cache_invalidate(work->front->routes->options.cache, &selection->filter, selection->dry_run, &result,
                              &work->error));
@@ -183,7 +184,8 @@ static aic_status delete_keys(struct select_job *job, uint64_t *deleted, uint64_
             char field[32];
             snprintf(field, sizeof field, "keys[%zu]", index);
             if (json->tokens[at].type != JSON_STRING || aic_key_parse(json_source(json, at), &key) != AIC_OK)
-                return error_set(&job->work.error, AIC_INVALID, field, "this is no key; 64 lower-case hex digits are accepted");
+                return error_set(&job->work.error, AIC_INVALID, field,
+                                 "this is no key; 64 lower-case hex digits are accepted");
             if (pass == 0) continue;
             aic_status status = cache_delete(job->work.front->routes->options.cache, AIC_LITERAL(""), &key);
             if (status < 0) return status;

@@ -55,7 +55,8 @@ static void write_storage(struct json_writer *writer, const aic_stats *stats, co
 static void write_utilization(struct json_writer *writer, const aic_stats *stats)
 {
     char text[48];
-    double bytes = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes : 0.0;
+    double bytes = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes
+                                               : 0.0;
     if (stats->memory_max_entries > 0)
         snprintf(text, sizeof text, "%llu/%llu", (unsigned long long)stats->memory_entries,
                  (unsigned long long)stats->memory_max_entries);
@@ -130,7 +131,8 @@ static void run_status(struct work *work)
     write_storage(&writer, &stats, routes->options.storage_kind);
     write_memory(&writer, &stats);
     write_performance(&writer, &routes->options, work->call->admin);
-    write_totals(&writer, &stats, stats_pressure(&stats, atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed)));
+    write_totals(&writer, &stats,
+                 stats_pressure(&stats, atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed)));
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }

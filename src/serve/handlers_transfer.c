@@ -1,9 +1,10 @@
 /*
  * handlers_transfer.c - export, import and warm: JSON Lines, streamed.
  *
- * Export: a worker makes a piece of whole lines, the front thread queues it; when the client reads slowly, the next piece is made only after the queue has drained.
- * Import: the front thread gathers what arrives, a worker takes it in; while a worker is behind, the connection is not read. Either way one
- * transfer holds a few hundred kilobytes, whatever the size of the cache.
+ * Export: a worker makes a piece of whole lines, the front thread queues it; when the client reads slowly, the next
+ * piece is made only after the queue has drained. Import: the front thread gathers what arrives, a worker takes it in;
+ * while a worker is behind, the connection is not read. Either way one transfer holds a few hundred kilobytes, whatever
+ * the size of the cache.
  */
 #include "base/check.h"
 #include "base/status.h"
@@ -40,7 +41,8 @@ static void end_export(struct export_job *job)
     work_free(&job->work);
 }
 
-/* Queues what the queue takes of the piece; when all of it is queued, a worker makes the next. Also called when the queue has drained. */
+/* Queues what the queue takes of the piece; when all of it is queued, a worker makes the next. Also called when the
+ * queue has drained. */
 static void go_on(struct http_exchange *exchange, void *context)
 {
     struct export_job *job = context;
@@ -108,7 +110,7 @@ struct import_job {
     struct work work;    /* work.body: what the worker takes in */
     struct buf incoming; /* what arrives meanwhile */
     aic_import *importer;
-    bool busy;   /* a worker has the importer and work.body */
+    bool busy; /* a worker has the importer and work.body */
     bool paused;
     bool ended;  /* the whole body is here */
     bool broken; /* the body was cut short: nobody reads an answer */
@@ -230,7 +232,8 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
     if (job == NULL) return;
     const struct call *call = job->work.call;
     aic_error error = {0};
-    /* A key stands for a request of one namespace. Who may touch only one could name another's key and so push its entry out. */
+    /* A key stands for a request of one namespace. Who may touch only one could name another's key and so push its
+     * entry out. */
     aic_import_options options = {.refuse_keys = refuse_keys || !call->admin, .max_rejections = IMPORT_MAX_ERRORS};
     if (!call->admin) options.only_ns = call_ns(call);
     aic_status status = aic_import_create(front_of(exchange)->routes->options.cache, &options, &job->importer, &error);

@@ -1,18 +1,22 @@
 /*
  * http.h - the HTTP face that handlers see: an exchange is one request and its one reply.
  *
- * The idea: a handler runs on the front thread that owns the connection and must not wait. It either replies before it returns, or it
- * defers: some other thread does the waiting and posts a message back to the front thread, which then replies. One request of a
- * connection is served at a time, in order; pipelined ones wait in the connection's buffer and their answers leave together.
+ * The idea: a handler runs on the front thread that owns the connection and must not wait. It either replies before it
+ * returns, or it defers: some other thread does the waiting and posts a message back to the front thread, which then
+ * replies. One request of a connection is served at a time, in order; pipelined ones wait in the connection's buffer
+ * and their answers leave together.
  *
  * Rules for handlers
- *   - Every function here that takes an exchange is called on the exchange's own front thread. From elsewhere only http_post() is allowed.
- *   - Each exchange is completed exactly once: by one http_reply_*() call, or by http_stream_close() or http_stream_abort() after
- *     http_stream_open(). After that call the exchange must not be touched.
- *   - A deferred exchange stays valid until it is completed, even when the client has gone or its deadline has passed: the reply then goes
- *     nowhere, and every release callback still runs exactly once. A handler need not care; http_is_gone() tells those who want to save work.
+ *   - Every function here that takes an exchange is called on the exchange's own front thread. From elsewhere only
+ * http_post() is allowed.
+ *   - Each exchange is completed exactly once: by one http_reply_*() call, or by http_stream_close() or
+ * http_stream_abort() after http_stream_open(). After that call the exchange must not be touched.
+ *   - A deferred exchange stays valid until it is completed, even when the client has gone or its deadline has passed:
+ * the reply then goes nowhere, and every release callback still runs exactly once. A handler need not care;
+ * http_is_gone() tells those who want to save work.
  *   - Views of the request (path, parameters, headers, query, body) stay as they are until the exchange is completed.
- *   - Replies return nothing: a failed allocation answers 503 or closes this one connection, and releases what was handed over.
+ *   - Replies return nothing: a failed allocation answers 503 or closes this one connection, and releases what was
+ * handed over.
  */
 #ifndef SERVE_HTTP_H
 #define SERVE_HTTP_H
@@ -47,9 +51,10 @@ enum http_body_mode {
 typedef void http_handler_fn(struct http_exchange *exchange);
 
 /*
- * One row of the route table. A path segment `{name}` takes one non-empty segment, a last segment `{name*}` the whole rest (slashes and
- * all, perhaps empty); literal segments win over parameters. A GET row answers HEAD too (the body is left out), OPTIONS is answered with
- * `Allow` where no row says otherwise. An unknown path is 404, a known path with another method 405 with `Allow`.
+ * One row of the route table. A path segment `{name}` takes one non-empty segment, a last segment `{name*}` the whole
+ * rest (slashes and all, perhaps empty); literal segments win over parameters. A GET row answers HEAD too (the body is
+ * left out), OPTIONS is answered with `Allow` where no row says otherwise. An unknown path is 404, a known path with
+ * another method 405 with `Allow`.
  */
 struct http_route {
     enum http_verb verb;
@@ -62,8 +67,8 @@ struct http_route {
 };
 
 /*
- * Called when the head is complete and its route is found, before `100 Continue` and before any of the body is read. True goes on;
- * false means that the guard has replied itself (401, 403). Runs on the front thread.
+ * Called when the head is complete and its route is found, before `100 Continue` and before any of the body is read.
+ * True goes on; false means that the guard has replied itself (401, 403). Runs on the front thread.
  */
 typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_route *route, void *context);
 
@@ -71,17 +76,20 @@ typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_rou
 
 enum http_verb http_verb(const struct http_exchange *exchange); /* HEAD stays HEAD */
 const struct http_route *http_route(const struct http_exchange *exchange);
-/* The request target as received ("/a/b?c=d"), its path and its raw query (without the '?'; absent view when there is none). */
+/* The request target as received ("/a/b?c=d"), its path and its raw query (without the '?'; absent view when there is
+ * none). */
 aic_view http_target(const struct http_exchange *exchange);
 aic_view http_path(const struct http_exchange *exchange);
 aic_view http_query_raw(const struct http_exchange *exchange);
 /* The index-th `{name}` of the route, percent-decoded (a `%2F` in it is a slash); absent view beyond the last. */
 aic_view http_parameter(const struct http_exchange *exchange, size_t index);
 
-/* Query parameters, decoded (`%XX`, `+`), in order of appearance. At most HTTP_MAX_QUERY. AIC_INVALID: bad escapes or too many. */
+/* Query parameters, decoded (`%XX`, `+`), in order of appearance. At most HTTP_MAX_QUERY. AIC_INVALID: bad escapes or
+ * too many. */
 #define HTTP_MAX_QUERY 32
 AIC_MUST_CHECK aic_status http_query_count(struct http_exchange *exchange, size_t *out);
-void http_query_at(struct http_exchange *exchange, size_t index, aic_view *name, aic_view *value); /* after http_query_count() */
+void http_query_at(struct http_exchange *exchange, size_t index, aic_view *name,
+                   aic_view *value); /* after http_query_count() */
 /* The first parameter of this name: AIC_OK, AIC_MISS, or AIC_INVALID. */
 AIC_MUST_CHECK aic_status http_query(struct http_exchange *exchange, const char *name, aic_view *out);
 
@@ -105,8 +113,8 @@ void *http_context(const struct http_exchange *exchange);
 /* The options' mem: for what a handler allocates (owner MEM_CONNECTIONS or its own). */
 struct mem *http_mem(const struct http_exchange *exchange);
 /*
- * A few bytes that belong to the exchange, zeroed when the request begins: for the guard's verdict and the handler's state, so that neither
- * allocates. Aligned to 16. The guard and the handler agree on a struct.
+ * A few bytes that belong to the exchange, zeroed when the request begins: for the guard's verdict and the handler's
+ * state, so that neither allocates. Aligned to 16. The guard and the handler agree on a struct.
  */
 #define HTTP_STATE_BYTES 256
 void *http_state(struct http_exchange *exchange);
@@ -124,17 +132,17 @@ struct uv_loop_s *http_thread_loop(struct http_thread *thread);
 /* --------------------------------------------------------------------------------------------------- deferring -- */
 
 /*
- * Says that the reply comes later. When `deadline_ms` (0: the server's limits.reply_ms) passes first, the client is answered 504 and the
- * connection closed; the exchange still has to be completed. Call it before the handler returns.
+ * Says that the reply comes later. When `deadline_ms` (0: the server's limits.reply_ms) passes first, the client is
+ * answered 504 and the connection closed; the exchange still has to be completed. Call it before the handler returns.
  */
 void http_defer(struct http_exchange *exchange, uint64_t deadline_ms);
 /* Has the client gone, or has the deadline passed? A reply goes nowhere then. */
 bool http_is_gone(const struct http_exchange *exchange);
 
 /*
- * A message to a front thread, part of the sender's own struct so that sending never fails. `run` is called once on the front thread and may
- * free the message. Messages of one sender arrive in order. Any thread may post until http_server_stop() has returned, as long as
- * a deferred exchange of that thread is not yet completed.
+ * A message to a front thread, part of the sender's own struct so that sending never fails. `run` is called once on the
+ * front thread and may free the message. Messages of one sender arrive in order. Any thread may post until
+ * http_server_stop() has returned, as long as a deferred exchange of that thread is not yet completed.
  */
 struct http_post {
     struct http_post *next; /* the mailbox's */
@@ -147,29 +155,33 @@ void http_post(struct http_thread *thread, struct http_post *post);
 enum http_body_event {
     HTTP_BODY_DATA,   /* some bytes, borrowed for the call */
     HTTP_BODY_END,    /* all of it was delivered */
-    HTTP_BODY_FAILED, /* cut short, malformed, too slow or too large: the exchange must still be completed; the reply goes nowhere */
+    HTTP_BODY_FAILED, /* cut short, malformed, too slow or too large: the exchange must still be completed; the reply
+                         goes nowhere */
 };
 typedef void http_body_fn(struct http_exchange *exchange, enum http_body_event event, aic_view bytes, void *context);
 
 /*
- * In a HTTP_BODY_STREAMED handler: the exchange is deferred and the body is delivered to `fn`, the first pieces after the handler has
- * returned. Replying before HTTP_BODY_END is allowed: the rest is not read and the connection closes after the reply. No deadline runs while
- * the body is arriving.
+ * In a HTTP_BODY_STREAMED handler: the exchange is deferred and the body is delivered to `fn`, the first pieces after
+ * the handler has returned. Replying before HTTP_BODY_END is allowed: the rest is not read and the connection closes
+ * after the reply. No deadline runs while the body is arriving.
  */
 void http_body_start(struct http_exchange *exchange, http_body_fn *fn, void *context);
-/* Stops and restarts the delivery; while it is stopped the connection is not read. Not nested: one resume undoes any number of pauses. */
+/* Stops and restarts the delivery; while it is stopped the connection is not read. Not nested: one resume undoes any
+ * number of pauses. */
 void http_body_pause(struct http_exchange *exchange);
 void http_body_resume(struct http_exchange *exchange);
 
 /* ----------------------------------------------------------------------------------------------------- replying -- */
 
 /*
- * Adds a field to the reply's head, before the reply or http_stream_open(). Name and value are copied; a value with a control character is left out as
- * a whole. Date, Connection, Content-Length, Transfer-Encoding and Content-Type are the server's own.
+ * Adds a field to the reply's head, before the reply or http_stream_open(). Name and value are copied; a value with a
+ * control character is left out as a whole. Date, Connection, Content-Length, Transfer-Encoding and Content-Type are
+ * the server's own.
  */
 void http_reply_header(struct http_exchange *exchange, const char *name, aic_view value);
 /* The same with a printf format; at most 512 bytes. */
-__attribute__((format(printf, 3, 4))) void http_reply_headerf(struct http_exchange *exchange, const char *name, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void http_reply_headerf(struct http_exchange *exchange, const char *name,
+                                                              const char *format, ...);
 
 #define HTTP_JSON "application/json"
 
@@ -181,38 +193,41 @@ void http_reply_bytes(struct http_exchange *exchange, int status, const char *ty
 void http_reply_buf(struct http_exchange *exchange, int status, const char *type, struct buf *body);
 
 /*
- * A reply made of borrowed pieces, sent without a copy. `release(context)` is called exactly once, on the front thread, when the bytes are no longer needed:
- * after they were sent, or when the connection failed; perhaps before this call returns. At most HTTP_MAX_PIECES.
+ * A reply made of borrowed pieces, sent without a copy. `release(context)` is called exactly once, on the front thread,
+ * when the bytes are no longer needed: after they were sent, or when the connection failed; perhaps before this call
+ * returns. At most HTTP_MAX_PIECES.
  */
 #define HTTP_MAX_PIECES 16
 typedef void http_release_fn(void *context);
-void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces, size_t count,
-                       http_release_fn *release, void *context);
+void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces,
+                       size_t count, http_release_fn *release, void *context);
 
 /* The error shape of the contract, from a status and the aic_error that explains it (NULL: the status's sentence). */
 void http_reply_error(struct http_exchange *exchange, aic_status status, const aic_error *error);
 /* The same from an HTTP status. `code` and `field` may be NULL; `message` is a sentence without user text. */
-void http_reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field, const char *message);
+void http_reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field,
+                        const char *message);
 /* Appends {"error":{...}} as in the two above, for replies inside of lists. */
 void http_write_problem(struct buf *out, int status, const char *code, const char *field, const char *message);
 
 /* ---------------------------------------------------------------------------------------------- streamed replies -- */
 
 /*
- * Sends the head; the body follows in chunks (to HTTP/1.0: until the connection closes). The exchange stays valid until http_stream_close() or
- * http_stream_abort(). No deadline runs; a client that does not read is cut by limits.write_ms.
+ * Sends the head; the body follows in chunks (to HTTP/1.0: until the connection closes). The exchange stays valid until
+ * http_stream_close() or http_stream_abort(). No deadline runs; a client that does not read is cut by limits.write_ms.
  */
 void http_stream_open(struct http_exchange *exchange, int status, const char *type);
 /*
- * Queues bytes (copied). False: more than limits.queue_bytes is waiting; write no more until the drain callback. Bytes written nevertheless are queued
- * up to four times the limit, then the connection is closed.
+ * Queues bytes (copied). False: more than limits.queue_bytes is waiting; write no more until the drain callback. Bytes
+ * written nevertheless are queued up to four times the limit, then the connection is closed.
  */
 bool http_stream_write(struct http_exchange *exchange, aic_view bytes);
 /* The same without a copy; `release` as above. */
-bool http_stream_write_borrowed(struct http_exchange *exchange, aic_view bytes, http_release_fn *release, void *context);
+bool http_stream_write_borrowed(struct http_exchange *exchange, aic_view bytes, http_release_fn *release,
+                                void *context);
 /*
- * Calls `fn` once, from the loop, when everything queued so far has left (or when the client has gone: http_is_gone()). One registration at a
- * time. `fn` may write, register again, close or abort.
+ * Calls `fn` once, from the loop, when everything queued so far has left (or when the client has gone: http_is_gone()).
+ * One registration at a time. `fn` may write, register again, close or abort.
  */
 typedef void http_drain_fn(struct http_exchange *exchange, void *context);
 void http_stream_drain(struct http_exchange *exchange, http_drain_fn *fn, void *context);
@@ -222,8 +237,8 @@ void http_stream_close(struct http_exchange *exchange);
 void http_stream_abort(struct http_exchange *exchange);
 
 /*
- * Calls `fn` once, on the front thread, when the client goes away (or the deadline passes) before the exchange is completed: to give work up early.
- * One registration; it must not complete the exchange.
+ * Calls `fn` once, on the front thread, when the client goes away (or the deadline passes) before the exchange is
+ * completed: to give work up early. One registration; it must not complete the exchange.
  */
 void http_on_gone(struct http_exchange *exchange, http_drain_fn *fn, void *context);
 

@@ -15,7 +15,8 @@ void mailbox_post(struct mailbox *mailbox, struct http_post *post)
     struct http_post *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
     /* Release, paired with the acquire in mailbox_run(): the owner sees what the poster wrote into the message. */
     do post->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&mailbox->head, &head, post, memory_order_release, memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&mailbox->head, &head, post, memory_order_release,
+                                                  memory_order_relaxed));
     CHECK(uv_async_send(&mailbox->wake) == 0);
 }
 

@@ -1,11 +1,12 @@
 /*
  * mailbox.h - messages to a front thread: a lock-free stack that many push and one empties, and a wake-up.
  *
- * The idea: messages are part of the senders' own structs, so posting never allocates and never fails. The owner takes the whole stack at once
- * and reverses it, so that messages of one sender arrive in order. The wake-up is a uv_async_t, which coalesces by itself.
+ * The idea: messages are part of the senders' own structs, so posting never allocates and never fails. The owner takes
+ * the whole stack at once and reverses it, so that messages of one sender arrive in order. The wake-up is a uv_async_t,
+ * which coalesces by itself.
  *
- * Lifetime: the async handle lives until the server is destroyed, after every poster has ended, because a poster may still be waking the loop
- * while the message is already being handled.
+ * Lifetime: the async handle lives until the server is destroyed, after every poster has ended, because a poster may
+ * still be waking the loop while the message is already being handled.
  */
 #ifndef SERVE_MAILBOX_H
 #define SERVE_MAILBOX_H

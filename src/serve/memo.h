@@ -1,10 +1,12 @@
 /*
- * memo.h - a front thread's memory of request bodies: the same bytes again need neither parsing nor hashing for their key.
+ * memo.h - a front thread's memory of request bodies: the same bytes again need neither parsing nor hashing for their
+ * key.
  *
- * The idea: applications ask the same question in the same words, so the body of a repeated lookup is byte for byte what it was. A direct-mapped
- * table of MEMO_SLOTS keeps the last bodies with the key that they led to. The hash (XXH3 with a secret seed) only finds the slot; body, namespace and rights
- * of the caller are then compared in full, so a collision can cost a miss, never a wrong key. What a memo holds is a pure function of the
- * request and the cache's secret: it cannot become stale.
+ * The idea: applications ask the same question in the same words, so the body of a repeated lookup is byte for byte
+ * what it was. A direct-mapped table of MEMO_SLOTS keeps the last bodies with the key that they led to. The hash (XXH3
+ * with a secret seed) only finds the slot; body, namespace and rights of the caller are then compared in full, so a
+ * collision can cost a miss, never a wrong key. What a memo holds is a pure function of the request and the cache's
+ * secret: it cannot become stale.
  *
  * Bounded: bodies up to MEMO_MAX_BODY bytes, at most 4.5 MB a thread. One thread.
  */

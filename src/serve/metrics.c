@@ -46,7 +46,8 @@ static void count(struct page *page, enum metric metric, uint64_t value)
 }
 
 /* One sample of a family with one or two labels. */
-static void labelled(struct page *page, const char *first, const char *value, const char *second, const char *other, uint64_t number)
+static void labelled(struct page *page, const char *first, const char *value, const char *second, const char *other,
+                     uint64_t number)
 {
     struct prom_label labels[2] = {{first, aic_view_of(value)}, {second, aic_view_of(other)}};
     prom_sample_u64(&page->prom, labels, second != NULL ? 2 : 1, number);
@@ -134,7 +135,8 @@ static void write_holdings(struct page *page)
     if (stats->storage_configured) {
         labelled(page, "tier", "storage", "part", "records", stats->storage_bytes);
         uint64_t file = stats->storage_file_bytes;
-        labelled(page, "tier", "storage", "part", "overhead", file > stats->storage_bytes ? file - stats->storage_bytes : 0);
+        labelled(page, "tier", "storage", "part", "overhead",
+                 file > stats->storage_bytes ? file - stats->storage_bytes : 0);
     }
     count(page, METRIC_MEMORY_LIMIT, stats->memory_max_bytes);
     if (stats->storage_configured) count(page, METRIC_STORAGE_LIMIT, stats->storage_max_bytes);
@@ -197,7 +199,7 @@ static void write_routes(struct page *page)
     const struct http_route *rows = routes_table(&routes);
     begin(page, METRIC_HTTP_REQUESTS);
     for (size_t route = 0; route < routes; route++) {
-        for (size_t class = 0; class < TALLY_STATUS_CLASSES; class++) {
+        for (size_t class = 0; class < TALLY_STATUS_CLASSES; class ++) {
             if (page->sum->answers[route][class] == 0) continue;
             struct prom_label labels[] = {{"route", aic_view_of(rows[route].path)},
                                           {"method", aic_view_of(http_verb_name(rows[route].verb))},
@@ -307,10 +309,8 @@ static void run_metrics(struct work *work)
 static void finish_metrics(struct work *work)
 {
     struct metrics_job *job = (struct metrics_job *)work;
-    if (work->status == AIC_OK)
-        http_reply_buf(work->exchange, 200, prom_content_type(job->open_metrics), &work->body);
-    else
-        reply_status(work->exchange, work->status, NULL);
+    if (work->status == AIC_OK) http_reply_buf(work->exchange, 200, prom_content_type(job->open_metrics), &work->body);
+    else reply_status(work->exchange, work->status, NULL);
     work_free(work);
 }
 

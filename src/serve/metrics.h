@@ -26,8 +26,9 @@ struct metric_row {
 const struct metric_row *metrics_table(void);
 
 /*
- * Appends the whole page. `ns` (absent: all) leaves only that namespace's lookups in it: what another namespace is called and does is
- * nobody's business. Any thread; takes the routes' mutex for as long as adding the threads' figures takes. AIC_NO_MEMORY.
+ * Appends the whole page. `ns` (absent: all) leaves only that namespace's lookups in it: what another namespace is
+ * called and does is nobody's business. Any thread; takes the routes' mutex for as long as adding the threads' figures
+ * takes. AIC_NO_MEMORY.
  */
 AIC_MUST_CHECK aic_status metrics_write(struct routes *routes, aic_view ns, bool open_metrics, struct buf *out);
 

@@ -128,7 +128,9 @@ aic_status parts_create(const struct parts_options *options, struct parts **out)
     if (parts == NULL) return AIC_NO_MEMORY;
     parts->options = *options;
     pthread_mutex_init(&parts->mutex, NULL);
-    struct probe_options probing = {.mem = options->mem, .clock = options->clock, .deadline_ms = CHECK_DEADLINE_MS,
+    struct probe_options probing = {.mem = options->mem,
+                                    .clock = options->clock,
+                                    .deadline_ms = CHECK_DEADLINE_MS,
                                     .interval_ms = options->interval_ms > 0 ? options->interval_ms : 2000};
     aic_status status;
     TRY_OR_FAIL(probes_create(&probing, &parts->probes));

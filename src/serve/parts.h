@@ -1,23 +1,24 @@
 /*
  * parts.h - the parts whose health is told, what their checks look at, and the figures that /health repeats.
  *
- * Checks run on the threads of monitor/probes.h and may wait; parts_refresh() copies statistics once a second. Rendering reads both and waits for
- * nothing. The mutex protects the copy of the figures; it is a leaf.
+ * Checks run on the threads of monitor/probes.h and may wait; parts_refresh() copies statistics once a second.
+ * Rendering reads both and waits for nothing. The mutex protects the copy of the figures; it is a leaf.
  */
 #ifndef SERVE_PARTS_H
 #define SERVE_PARTS_H
 
-#include "monitor/probes.h"
 #include "monitor/host.h"
+#include "monitor/probes.h"
 
-/* In the order of answers: enum name, name, component type of the health+json draft, the measurement that it calls it by. */
-#define PARTS_MAP(X)                                              \
-    X(REDIS, "redis", "datastore", "responseTime")                \
-    X(CHROMADB, "chromadb", "datastore", "responseTime")          \
-    X(EMBEDDINGS, "embeddings", "component", "responseTime")      \
-    X(STORAGE, "storage", "datastore", "responseTime")            \
-    X(MEMORY, "memory", "system", "utilization")                  \
-    X(UPSTREAM, "upstream", "component", "responseTime")          \
+/* In the order of answers: enum name, name, component type of the health+json draft, the measurement that it calls it
+ * by. */
+#define PARTS_MAP(X)                                                                                                   \
+    X(REDIS, "redis", "datastore", "responseTime")                                                                     \
+    X(CHROMADB, "chromadb", "datastore", "responseTime")                                                               \
+    X(EMBEDDINGS, "embeddings", "component", "responseTime")                                                           \
+    X(STORAGE, "storage", "datastore", "responseTime")                                                                 \
+    X(MEMORY, "memory", "system", "utilization")                                                                       \
+    X(UPSTREAM, "upstream", "component", "responseTime")                                                               \
     X(CACHE, "cache", "component", "hitRatio")
 
 enum part {
@@ -59,8 +60,8 @@ struct probes *parts_probes(struct parts *parts);
 void parts_read(struct parts *parts, enum part part, struct probe_report *out);
 
 /*
- * The whole: unhealthy only when the cache itself cannot serve; any other part that is not well degrades. *up of *counted parts are healthy; what
- * is not configured does not count. `reports` has PART_COUNT places.
+ * The whole: unhealthy only when the cache itself cannot serve; any other part that is not well degrades. *up of
+ * *counted parts are healthy; what is not configured does not count. `reports` has PART_COUNT places.
  */
 enum probe_status parts_overall(const struct probe_report *reports, unsigned *up, unsigned *counted);
 

@@ -1,11 +1,13 @@
 /*
  * pending.c - lookups that wait for storage: at most for the deadline, then they are misses.
  *
- * Two sides race for each lookup: the storage reader that brings a result, and the front thread's timer. `phase` decides: whoever moves it away from
- * WAITING owns what follows. A result in time is posted to the front thread, which answers and frees. After a deadline the front thread
- * answers a miss and forgets the struct; the reader, when it comes at last, releases the hit and frees it, touching nothing but the cache and its memory.
+ * Two sides race for each lookup: the storage reader that brings a result, and the front thread's timer. `phase`
+ * decides: whoever moves it away from WAITING owns what follows. A result in time is posted to the front thread, which
+ * answers and frees. After a deadline the front thread answers a miss and forgets the struct; the reader, when it comes
+ * at last, releases the hit and frees it, touching nothing but the cache and its memory.
  *
- * All lookups of a thread have the same deadline, so the list is in order of time and one timer, set to the first, is enough.
+ * All lookups of a thread have the same deadline, so the list is in order of time and one timer, set to the first, is
+ * enough.
  */
 #include "base/check.h"
 #include "serve/handlers.h"
@@ -84,8 +86,7 @@ static void on_result(void *context, aic_status status, struct cache_hit *hit)
     if (status == AIC_OK) cache_hit_move(&pending->hit, hit);
     if (atomic_exchange_explicit(&pending->phase, ARRIVED, memory_order_acq_rel) == WAITING)
         http_post(pending->thread, &pending->post);
-    else
-        free_pending(pending);
+    else free_pending(pending);
 }
 
 static void on_deadline(uv_timer_t *timer)

@@ -35,7 +35,8 @@ static void read_sizes(struct process_figures *out)
     long long pages;
     if (!read_stat(line, sizeof line, &fields)) return;
     /* proc(5): 22 is the start in ticks since the boot, 23 the virtual size, 24 the resident pages. */
-    int found = sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu %llu %lld",
+    int found = sscanf(fields + 1,
+                       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu %llu %lld",
                        &start, &bytes, &pages);
     if (found != 3) return;
     out->start_seconds = boot_seconds() + (double)start / (double)sysconf(_SC_CLK_TCK);
@@ -48,7 +49,8 @@ static uint64_t count_descriptors(void)
     DIR *directory = opendir("/proc/self/fd");
     if (directory == NULL) return 0;
     uint64_t count = 0;
-    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) count += entry->d_name[0] != '.';
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+        count += entry->d_name[0] != '.';
     closedir(directory);
     return count > 0 ? count - 1 : 0; /* the directory itself was open */
 }
@@ -60,8 +62,8 @@ void process_read(struct process_figures *out)
     memset(out, 0, sizeof *out);
     read_sizes(out);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
-        out->cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 + (double)usage.ru_stime.tv_sec +
-                           (double)usage.ru_stime.tv_usec * 1e-6;
+        out->cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
+                           (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out->max_fds = limit.rlim_cur;
     out->open_fds = count_descriptors();
 }

@@ -12,8 +12,9 @@ static void put_digits(char *out, uint64_t number, int digits)
 }
 
 /*
- * The date of a day since the epoch, by the method of eras of 400 years that begin on the first of March (Howard Hinnant, "chrono-compatible
- * low-level date algorithms"). gmtime_r() would take the C library's time zone lock on every answer.
+ * The date of a day since the epoch, by the method of eras of 400 years that begin on the first of March (Howard
+ * Hinnant, "chrono-compatible low-level date algorithms"). gmtime_r() would take the C library's time zone lock on
+ * every answer.
  */
 static void civil_date(uint64_t days, uint64_t *year, uint64_t *month, uint64_t *day)
 {

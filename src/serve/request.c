@@ -48,7 +48,8 @@ aic_status call_query(struct http_exchange *exchange, const char *name, aic_view
     aic_view value;
     aic_status status = http_query(exchange, name, &value);
     if (status == AIC_INVALID)
-        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters", HTTP_MAX_QUERY);
+        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
+                         HTTP_MAX_QUERY);
     *out = status == AIC_OK ? value : (aic_view){0};
     return AIC_OK;
 }
@@ -65,14 +66,16 @@ aic_status call_query_known(struct http_exchange *exchange, const char *const *k
 {
     size_t count;
     if (http_query_count(exchange, &count) != AIC_OK)
-        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters", HTTP_MAX_QUERY);
+        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
+                         HTTP_MAX_QUERY);
     for (size_t i = 0; i < count; i++) {
         aic_view name, value;
         http_query_at(exchange, i, &name, &value);
         if (is_listed(known, name)) continue;
         char field[64];
         size_t plain = 0;
-        while (plain < name.size && plain < sizeof field - 1 && name.data[plain] > ' ' && name.data[plain] < 0x7f) plain++;
+        while (plain < name.size && plain < sizeof field - 1 && name.data[plain] > ' ' && name.data[plain] < 0x7f)
+            plain++;
         snprintf(field, sizeof field, "%.*s", (int)plain, name.data);
         return error_set(error, AIC_INVALID, field, "this query parameter is not known here");
     }

@@ -1,6 +1,6 @@
 /*
- * router.c - see router.h. Nodes lie in one array and name their children by index; there are a few dozen of them, so a scan over
- * the children of a node beats hashing.
+ * router.c - see router.h. Nodes lie in one array and name their children by index; there are a few dozen of them, so a
+ * scan over the children of a node beats hashing.
  */
 #include "serve/router.h"
 
@@ -66,7 +66,8 @@ static bool segment_is(aic_view segment, aic_view literal, bool escaped)
     return size != SIZE_MAX && same((aic_view){plain, size}, literal);
 }
 
-/* ------------------------------------------------------------------------------------------------------- compiling -- */
+/* ------------------------------------------------------------------------------------------------------- compiling --
+ */
 
 static bool kind_of(aic_view segment, enum node_kind *out)
 {
@@ -103,7 +104,8 @@ static uint16_t child_add(struct router *router, uint16_t parent, enum node_kind
 static aic_status route_add(struct router *router, const struct http_route *route, aic_error *error)
 {
     struct path path;
-    bool whole = path_split(aic_view_of(route->path), &path) && path.count < ROUTER_MAX_SEGMENTS && route->handler != NULL;
+    bool whole = path_split(aic_view_of(route->path), &path) && path.count < ROUTER_MAX_SEGMENTS &&
+                 route->handler != NULL;
     uint16_t at = 0;
     unsigned parameters = 0;
     for (unsigned i = 0; whole && i < path.count; i++) {
@@ -117,7 +119,8 @@ static aic_status route_add(struct router *router, const struct http_route *rout
     if (!whole) return error_set(error, AIC_INVALID, "routes", "The path %s of a route is malformed.", route->path);
     struct node *node = &router->nodes[at];
     if (node->by_verb[route->verb] != NULL)
-        return error_set(error, AIC_INVALID, "routes", "The route %s %s is there twice.", http_verb_name(route->verb), route->path);
+        return error_set(error, AIC_INVALID, "routes", "The route %s %s is there twice.", http_verb_name(route->verb),
+                         route->path);
     node->by_verb[route->verb] = route;
     node->bound = true;
     return AIC_OK;
@@ -132,7 +135,8 @@ static size_t count_nodes(const struct http_route *routes, size_t count)
     return nodes;
 }
 
-aic_status router_create(struct mem *mem, const struct http_route *routes, size_t count, struct router **out, aic_error *error)
+aic_status router_create(struct mem *mem, const struct http_route *routes, size_t count, struct router **out,
+                         aic_error *error)
 {
     size_t nodes = count_nodes(routes, count);
     if (nodes > UINT16_MAX) return error_set(error, AIC_INVALID, "routes", "There are too many routes.");
@@ -163,7 +167,8 @@ void router_destroy(struct router **router)
     *router = NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------------- matching -- */
+/* -------------------------------------------------------------------------------------------------------- matching --
+ */
 
 /* The whole rest of the path from segment `from` on, slashes included. */
 static aic_view rest_of(const struct path *path, unsigned from)

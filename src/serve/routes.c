@@ -1,5 +1,6 @@
 /*
- * routes.c - the table of routes, the guard in front of them, and what lives as long as the daemon or one of its front threads.
+ * routes.c - the table of routes, the guard in front of them, and what lives as long as the daemon or one of its front
+ * threads.
  */
 #include "base/check.h"
 #include "base/digest.h"
@@ -9,8 +10,14 @@
 #include <string.h>
 
 static const struct http_route table[] = {
-#define ROUTE(verb, path, handler, body, access, help)                                                              \
-    {HTTP_VERB_##verb, path, handler, HTTP_BODY_##body, ROUTES_##access, HTTP_BODY_##body == HTTP_BODY_STREAMED ? UINT64_MAX : 0, help},
+#define ROUTE(verb, path, handler, body, access, help)                                                                 \
+    {HTTP_VERB_##verb,                                                                                                 \
+     path,                                                                                                             \
+     handler,                                                                                                          \
+     HTTP_BODY_##body,                                                                                                 \
+     ROUTES_##access,                                                                                                  \
+     HTTP_BODY_##body == HTTP_BODY_STREAMED ? UINT64_MAX : 0,                                                          \
+     help},
 #include "serve/routes.def"
 #undef ROUTE
 };
@@ -37,8 +44,8 @@ static aic_status create_parts(struct routes *routes)
     TRY(digest_random(&routes->seed, sizeof routes->seed));
     routes->past = mem_zalloc(options->mem, MEM_OTHER, sizeof *routes->past);
     if (routes->past == NULL) return AIC_NO_MEMORY;
-    struct parts_options parts = {.mem = options->mem, .clock = options->clock, .cache = options->cache,
-                                  .storage_kind = options->storage_kind};
+    struct parts_options parts = {
+        .mem = options->mem, .clock = options->clock, .cache = options->cache, .storage_kind = options->storage_kind};
     TRY(parts_create(&parts, &routes->parts));
     struct watch_options watch = options->watch;
     watch.mem = options->mem;

@@ -1,16 +1,17 @@
 /*
- * routes.h - the application behind the HTTP layer: every route, who may call it, and what the daemon must give for that.
+ * routes.h - the application behind the HTTP layer: every route, who may call it, and what the daemon must give for
+ * that.
  *
- * The table of routes is routes.def. The daemon makes one `struct routes`, lets routes_serve() fill its part of the server's options, calls
- * routes_tick() once a second from a background thread, and says when it drains:
+ * The table of routes is routes.def. The daemon makes one `struct routes`, lets routes_serve() fill its part of the
+ * server's options, calls routes_tick() once a second from a background thread, and says when it drains:
  *
  *   routes_create, routes_tick, routes_serve, http_server_create, routes_attach, http_server_start
  *   … routes_tick …
  *   routes_drain, http_server_stop, routes_detach, http_server_destroy, routes_destroy, aic_cache_close
  *
- * Handlers run on front threads and never wait. What may take long runs on libuv's worker threads, storage lookups on the
- * storage tier's readers; both come back to the front thread that owns the connection. Lock order: none of ours is held while
- * another module is called.
+ * Handlers run on front threads and never wait. What may take long runs on libuv's worker threads, storage lookups on
+ * the storage tier's readers; both come back to the front thread that owns the connection. Lock order: none of ours is
+ * held while another module is called.
  */
 #ifndef SERVE_ROUTES_H
 #define SERVE_ROUTES_H
@@ -29,17 +30,17 @@ struct routes;
 struct routes_options {
     struct mem *mem;
     const aic_clock *clock;
-    struct log *log;      /* may be NULL */
+    struct log *log; /* may be NULL */
     aic_cache *cache;
     struct auth *auth;
     aic_monitor *monitor; /* NULL: measurements are off */
     unsigned threads;     /* front threads of the server */
     const char *version;
-    struct watch_options watch; /* root, history_file, webhook and percents; the rest is filled in */
-    const char *storage_kind;        /* "none", "lmdb", "redis" */
-    uint64_t storage_deadline_ms;    /* 0: 20 */
-    uint64_t memory_warning_bytes;   /* of the memory tier; 0: 80 % of its limit */
-    uint64_t memory_critical_bytes;  /* 0: 95 % */
+    struct watch_options watch;     /* root, history_file, webhook and percents; the rest is filled in */
+    const char *storage_kind;       /* "none", "lmdb", "redis" */
+    uint64_t storage_deadline_ms;   /* 0: 20 */
+    uint64_t memory_warning_bytes;  /* of the memory tier; 0: 80 % of its limit */
+    uint64_t memory_critical_bytes; /* 0: 95 % */
 };
 
 /* AIC_NO_MEMORY, AIC_IO (no random bytes). */

@@ -6,19 +6,19 @@
 #include <string.h>
 
 /* Everything that can be said: name, what it belongs to, its type. */
-#define SELECT_MAP(X)                                                                                               \
-    X(NAMESPACE, "namespace", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                            \
-    X(OPERATION, "operation", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                            \
-    X(MODEL, "model", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                                    \
-    X(TAG, "tag", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                                        \
-    X(ALL_NAMESPACES, "all_namespaces", SELECT_LABELS, FIELD_BOOL, "true or false")                                 \
-    X(PATTERN, "pattern", SELECT_MORE, FIELD_STRING, "a glob of 1 to 1024 bytes")                                   \
-    X(OLDER, "older_than_seconds", SELECT_MORE, FIELD_NUMBER, "a whole number, 0 or more,")                         \
-    X(TIER, "tier", SELECT_MORE, FIELD_STRING, "\"memory\", \"storage\" or \"both\"")                               \
-    X(CONTEXT, "context", SELECT_REMOVAL, FIELD_STRING, "a string of up to 1024 bytes")                             \
-    X(DRY_RUN, "dry_run", SELECT_REMOVAL, FIELD_BOOL, "true or false")                                              \
-    X(ALL, "all", SELECT_REMOVAL, FIELD_BOOL, "true or false")                                                      \
-    X(LIMIT, "limit", SELECT_PAGE, FIELD_NUMBER, "a whole number from 1 to 1000")                                   \
+#define SELECT_MAP(X)                                                                                                  \
+    X(NAMESPACE, "namespace", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                               \
+    X(OPERATION, "operation", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                               \
+    X(MODEL, "model", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                                       \
+    X(TAG, "tag", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                                           \
+    X(ALL_NAMESPACES, "all_namespaces", SELECT_LABELS, FIELD_BOOL, "true or false")                                    \
+    X(PATTERN, "pattern", SELECT_MORE, FIELD_STRING, "a glob of 1 to 1024 bytes")                                      \
+    X(OLDER, "older_than_seconds", SELECT_MORE, FIELD_NUMBER, "a whole number, 0 or more,")                            \
+    X(TIER, "tier", SELECT_MORE, FIELD_STRING, "\"memory\", \"storage\" or \"both\"")                                  \
+    X(CONTEXT, "context", SELECT_REMOVAL, FIELD_STRING, "a string of up to 1024 bytes")                                \
+    X(DRY_RUN, "dry_run", SELECT_REMOVAL, FIELD_BOOL, "true or false")                                                 \
+    X(ALL, "all", SELECT_REMOVAL, FIELD_BOOL, "true or false")                                                         \
+    X(LIMIT, "limit", SELECT_PAGE, FIELD_NUMBER, "a whole number from 1 to 1000")                                      \
     X(CURSOR, "cursor", SELECT_PAGE, FIELD_STRING, "the `cursor` of the page before")
 
 enum select_field {
@@ -144,7 +144,8 @@ static aic_status take_parameter(struct selection *out, unsigned what, aic_view 
     *seen |= 1U << field;
     if (fields[field].types == FIELD_NUMBER) {
         uint64_t number;
-        TRY(fields_count_text(value, fields[field].name, field == FIELD_LIMIT, field == FIELD_LIMIT ? PAGE_MAX : MAX_AGE_SECONDS, &number, error));
+        TRY(fields_count_text(value, fields[field].name, field == FIELD_LIMIT,
+                              field == FIELD_LIMIT ? PAGE_MAX : MAX_AGE_SECONDS, &number, error));
         return set_number(out, field, number, error);
     }
     if (fields[field].types == FIELD_BOOL) {
@@ -200,8 +201,8 @@ static aic_status take_member(const struct json *json, uint32_t token, enum sele
     return set_text(out, field, text, error);
 }
 
-aic_status select_from_body(struct json *json, struct buf *scratch, aic_view body, const struct call *call, unsigned what,
-                            struct selection *out, aic_error *error)
+aic_status select_from_body(struct json *json, struct buf *scratch, aic_view body, const struct call *call,
+                            unsigned what, struct selection *out, aic_error *error)
 {
     struct field_rule rules[SELECT_FIELDS];
     enum select_field of_rule[SELECT_FIELDS];
@@ -210,7 +211,8 @@ aic_status select_from_body(struct json *json, struct buf *scratch, aic_view bod
     *out = (struct selection){.limit = PAGE_DEFAULT};
     for (unsigned field = 0; field < SELECT_FIELDS; field++) {
         if ((fields[field].group & what) == 0) continue;
-        rules[count] = (struct field_rule){fields[field].name, fields[field].types, false, false, fields[field].accepts};
+        rules[count] = (struct field_rule){fields[field].name, fields[field].types, false, false,
+                                           fields[field].accepts};
         of_rule[count++] = (enum select_field)field;
     }
     TRY(fields_read(json, body, rules, count, tokens, error));

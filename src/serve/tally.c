@@ -28,7 +28,8 @@ static bool is_label(const struct tally_label *label, uint64_t hash, aic_view na
     return label->hash == hash && label->size == name.size && memcmp(label->text, name.data, name.size) == 0;
 }
 
-/* The number of a known name, or TALLY_LABELS and the slot where it would go. The table is never more than half full. */
+/* The number of a known name, or TALLY_LABELS and the slot where it would go. The table is never more than half full.
+ */
 static unsigned find_label(struct tally_names *names, uint64_t hash, aic_view name, size_t *free_slot)
 {
     for (size_t slot = hash & (TALLY_LABEL_SLOTS - 1);; slot = (slot + 1) & (TALLY_LABEL_SLOTS - 1)) {
@@ -145,7 +146,7 @@ void tally_add(struct tally_sum *sum, const struct tally *tally)
     hist_add(&sum->age_ms, &tally->age_ms);
     hist_add(&sum->request_ns, &tally->request_ns);
     for (size_t route = 0; route < TALLY_MAX_ROUTES; route++) {
-        for (size_t class = 0; class < TALLY_STATUS_CLASSES; class++)
+        for (size_t class = 0; class < TALLY_STATUS_CLASSES; class ++)
             sum->answers[route][class] += atomic_load_explicit(&tally->answers[route][class], memory_order_relaxed);
     }
     sum->prompt_tokens_saved += atomic_load_explicit(&tally->prompt_tokens_saved, memory_order_relaxed);

@@ -1,11 +1,13 @@
 /*
  * tally.h - what the front threads count: lookups by namespace and operation, durations, savings, answers by route.
  *
- * The idea: one tally per front thread, written by it alone with plain relaxed stores, and added together when somebody reads. A recording costs a few
- * nanoseconds and shares no cache line. What threads do share are the label values: the first TALLY_LABELS namespaces and operations that are
- * seen get a number for the life of the process, all others are counted as `other`, so that no client can grow the page of metrics.
+ * The idea: one tally per front thread, written by it alone with plain relaxed stores, and added together when somebody
+ * reads. A recording costs a few nanoseconds and shares no cache line. What threads do share are the label values: the
+ * first TALLY_LABELS namespaces and operations that are seen get a number for the life of the process, all others are
+ * counted as `other`, so that no client can grow the page of metrics.
  *
- * Finding a label is lock-free; the registry's mutex protects adding one (at most 2 x TALLY_LABELS times) and is a leaf: nothing is taken under it.
+ * Finding a label is lock-free; the registry's mutex protects adding one (at most 2 x TALLY_LABELS times) and is a
+ * leaf: nothing is taken under it.
  */
 #ifndef SERVE_TALLY_H
 #define SERVE_TALLY_H
@@ -20,9 +22,9 @@
 #define TALLY_CELLS 1024      /* pairs of namespace and operation per thread; the last one takes what does not fit */
 
 /* What became of a lookup: name, then the labels result, kind and tier. */
-#define TALLY_OUTCOME_MAP(X)                                \
-    X(HIT_MEMORY, "hit", "exact", "memory")                 \
-    X(HIT_STORAGE, "hit", "exact", "storage")               \
+#define TALLY_OUTCOME_MAP(X)                                                                                           \
+    X(HIT_MEMORY, "hit", "exact", "memory")                                                                            \
+    X(HIT_STORAGE, "hit", "exact", "storage")                                                                          \
     X(MISS, "miss", "exact", "none")
 
 enum tally_outcome {
@@ -55,7 +57,8 @@ aic_view tally_names_text(const struct tally_names *names, unsigned number);
 
 /* Counts of one pair. */
 struct tally_cell {
-    _Atomic uint32_t pair; /* 0: free; else namespace number + 1 and operation number + 1; release by the owner, acquire by readers */
+    _Atomic uint32_t pair; /* 0: free; else namespace number + 1 and operation number + 1; release by the owner, acquire
+                              by readers */
     _Atomic uint64_t counts[TALLY_OUTCOMES]; /* relaxed: one writer */
 };
 

@@ -1,6 +1,7 @@
-/* The histogram: every value lands in the bucket that holds it, powers of two are exact, percentiles are within a sixteenth. */
-#include "base/hist.h"
+/* The histogram: every value lands in the bucket that holds it, powers of two are exact, percentiles are within a
+ * sixteenth. */
 #include "base/clock.h"
+#include "base/hist.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

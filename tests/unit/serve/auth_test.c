@@ -60,18 +60,26 @@ static void test_refusals(void **state)
     const struct {
         const char *authorization, *api_key, *cause;
     } cases[] = {
-        {NULL, NULL, "missing"},           {"", NULL, "empty"},
-        {"Bearer", NULL, "empty"},         {"Bearer  ", NULL, "empty"},
-        {NULL, "", "empty"},               {"Basic cmVk", NULL, "malformed"},
-        {"Bearerred-key", NULL, "malformed"}, {"Bearer red key", NULL, "malformed"},
-        {NULL, "red\tkey", "malformed"},   {NULL, lengthy, "malformed"},
-        {"Bearer red-keyy", NULL, "invalid"}, {NULL, "red-ke", "invalid"},
-        {"Bearer red-key", "root-key", "different"}, {"Bearer red-key", "wrong", "invalid"},
+        {NULL, NULL, "missing"},
+        {"", NULL, "empty"},
+        {"Bearer", NULL, "empty"},
+        {"Bearer  ", NULL, "empty"},
+        {NULL, "", "empty"},
+        {"Basic cmVk", NULL, "malformed"},
+        {"Bearerred-key", NULL, "malformed"},
+        {"Bearer red key", NULL, "malformed"},
+        {NULL, "red\tkey", "malformed"},
+        {NULL, lengthy, "malformed"},
+        {"Bearer red-keyy", NULL, "invalid"},
+        {NULL, "red-ke", "invalid"},
+        {"Bearer red-key", "root-key", "different"},
+        {"Bearer red-key", "wrong", "invalid"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct auth_caller caller = {.admin = true};
         aic_error error = {0};
-        assert_int_equal(auth_check(auth, view(cases[i].authorization), view(cases[i].api_key), &caller, &error), AIC_UNAUTHORIZED);
+        assert_int_equal(auth_check(auth, view(cases[i].authorization), view(cases[i].api_key), &caller, &error),
+                         AIC_UNAUTHORIZED);
         assert_non_null(strstr(error.message, cases[i].cause));
         assert_null(strstr(error.message, "red-ke"));
         assert_null(strstr(error.message, "cmVk"));
@@ -188,8 +196,9 @@ static void test_no_allocation_is_missed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_callers),     cmocka_unit_test(test_refusals),  cmocka_unit_test(test_open_without_keys),
-        cmocka_unit_test(test_bad_sets),    cmocka_unit_test(test_namespaces), cmocka_unit_test(test_no_allocation_is_missed),
+        cmocka_unit_test(test_callers),           cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_open_without_keys), cmocka_unit_test(test_bad_sets),
+        cmocka_unit_test(test_namespaces),        cmocka_unit_test(test_no_allocation_is_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,11 @@
 #include "base/check.h"
 #include "serve/chunk.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 static const struct head_limits LIMITS = {32768, 16384};
 
@@ -59,8 +59,9 @@ static void test_cuts_do_not_matter(void **state)
 static void test_what_is_read(void **state)
 {
     (void)state;
-    static const char text[] = "PUT /a/b?c=d&e HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nContent-Length: 0042\r\nConnection: foo , Close\r\n"
-                               "Expect: 100-continue\r\n\r\n";
+    static const char text[] =
+        "PUT /a/b?c=d&e HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nContent-Length: 0042\r\nConnection: foo , Close\r\n"
+        "Expect: 100-continue\r\n\r\n";
     struct head head;
     assert_int_equal(outcome_of(text, sizeof text - 1, 0, &head), 0);
     assert_int_equal(head.verb, HTTP_VERB_PUT);
@@ -104,7 +105,9 @@ static void test_every_byte(void **state)
     for (int byte = 0; byte < 256; byte++) {
         char old = text[name];
         text[name] = (char)byte;
-        bool token = byte != 0 && strchr("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", byte) != NULL;
+        bool token = byte != 0 &&
+                     strchr("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", byte) !=
+                         NULL;
         /* A colon there ends the name earlier, and the rest is a value. */
         assert_int_equal(outcome_of(text, sizeof text - 1, 0, &head) == 0, token || byte == ':');
         text[name] = old;
@@ -152,7 +155,8 @@ static void test_decoding(void **state)
     assert_int_equal(head_decode(AIC_LITERAL(""), true, out), 0);
 }
 
-/* Decodes a body that comes in pieces of `step` bytes. -1: refused, -2: more is needed, else the bytes that follow the body. */
+/* Decodes a body that comes in pieces of `step` bytes. -1: refused, -2: more is needed, else the bytes that follow the
+ * body. */
 static int decode_chunks(const char *text, size_t size, size_t step, char *out, size_t *out_size)
 {
     struct chunk chunk = {0};
@@ -208,7 +212,8 @@ static void test_chunks(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         size_t length = strlen(rows[i].text);
         for (size_t step = 1; step <= length; step++) {
-            if (decode_chunks(rows[i].text, length, step, out, &size) != rows[i].result) fail_msg("row %zu step %zu", i, step);
+            if (decode_chunks(rows[i].text, length, step, out, &size) != rows[i].result)
+                fail_msg("row %zu step %zu", i, step);
             if (rows[i].result >= 0) assert_int_equal(size, strlen(rows[i].body));
             assert_memory_equal(out, rows[i].body, size);
         }
@@ -218,8 +223,9 @@ static void test_chunks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts_do_not_matter), cmocka_unit_test(test_what_is_read), cmocka_unit_test(test_absolute_target),
-        cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_decoding),     cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_cuts_do_not_matter), cmocka_unit_test(test_what_is_read),
+        cmocka_unit_test(test_absolute_target),    cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_decoding),           cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_values_by_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include "../../support/test_mem.h"
 
+#include <cmocka.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static void nothing(struct http_exchange *exchange)
 {
@@ -24,14 +24,10 @@ static void nothing(struct http_exchange *exchange)
 /* ---- router ---- */
 
 static const struct http_route ROUTES[] = {
-    {HTTP_VERB_GET, "/", nothing},
-    {HTTP_VERB_GET, "/a", nothing},
-    {HTTP_VERB_POST, "/a", nothing},
-    {HTTP_VERB_GET, "/a/{x}", nothing},
-    {HTTP_VERB_GET, "/a/b/c", nothing},
-    {HTTP_VERB_GET, "/a/{x}/d/{y}", nothing},
-    {HTTP_VERB_GET, "/v1/{rest*}", nothing},
-    {HTTP_VERB_POST, "/v1/chat", nothing},
+    {HTTP_VERB_GET, "/", nothing},           {HTTP_VERB_GET, "/a", nothing},
+    {HTTP_VERB_POST, "/a", nothing},         {HTTP_VERB_GET, "/a/{x}", nothing},
+    {HTTP_VERB_GET, "/a/b/c", nothing},      {HTTP_VERB_GET, "/a/{x}/d/{y}", nothing},
+    {HTTP_VERB_GET, "/v1/{rest*}", nothing}, {HTTP_VERB_POST, "/v1/chat", nothing},
 };
 
 static const char *found_path(struct router *router, const char *path, struct router_match *match)
@@ -47,12 +43,25 @@ static void test_router(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
-        {"/", "/", NULL},          {"/a", "/a", NULL},           {"/a/", "none", NULL},
-        {"/a/q", "/a/{x}", "q"},   {"/a/b", "/a/{x}", "b"},      {"/a/b/c", "/a/b/c", NULL},
-        {"/a/b/e", "none", NULL},  {"/a/b/d/z", "/a/{x}/d/{y}", "b"}, {"/v1/", "/v1/{rest*}", ""},
-        {"/v1", "none", NULL},     {"/v1/x/y", "/v1/{rest*}", "x/y"}, {"/v1/chat", "/v1/chat", NULL},
-        {"/v1/chat/x", "/v1/{rest*}", "chat/x"}, {"/%61", "/a", NULL}, {"//", "none", NULL},
-        {"/a/%62/c", "/a/b/c", NULL}, {"", "none", NULL}, {"a", "none", NULL}, {"/a%", "none", NULL},
+        {"/", "/", NULL},
+        {"/a", "/a", NULL},
+        {"/a/", "none", NULL},
+        {"/a/q", "/a/{x}", "q"},
+        {"/a/b", "/a/{x}", "b"},
+        {"/a/b/c", "/a/b/c", NULL},
+        {"/a/b/e", "none", NULL},
+        {"/a/b/d/z", "/a/{x}/d/{y}", "b"},
+        {"/v1/", "/v1/{rest*}", ""},
+        {"/v1", "none", NULL},
+        {"/v1/x/y", "/v1/{rest*}", "x/y"},
+        {"/v1/chat", "/v1/chat", NULL},
+        {"/v1/chat/x", "/v1/{rest*}", "chat/x"},
+        {"/%61", "/a", NULL},
+        {"//", "none", NULL},
+        {"/a/%62/c", "/a/b/c", NULL},
+        {"", "none", NULL},
+        {"a", "none", NULL},
+        {"/a%", "none", NULL},
         {"/v1/1/2/3/4/5/6/7/8/9/a/b/c/d/e/f/g/h/i", "/v1/{rest*}", "1/2/3/4/5/6/7/8/9/a/b/c/d/e/f/g/h/i"},
     };
     struct test_mem test;
@@ -80,8 +89,12 @@ static void test_router_refuses(void **state)
 {
     (void)state;
     static const struct http_route bad[][2] = {
-        {{HTTP_VERB_GET, "a", nothing}},          {{HTTP_VERB_GET, "/{x*}/a", nothing}}, {{HTTP_VERB_GET, "/{x", nothing}},
-        {{HTTP_VERB_GET, "/a{x}", nothing}},      {{HTTP_VERB_GET, "/{}", nothing}},     {{HTTP_VERB_GET, "/a", NULL}},
+        {{HTTP_VERB_GET, "a", nothing}},
+        {{HTTP_VERB_GET, "/{x*}/a", nothing}},
+        {{HTTP_VERB_GET, "/{x", nothing}},
+        {{HTTP_VERB_GET, "/a{x}", nothing}},
+        {{HTTP_VERB_GET, "/{}", nothing}},
+        {{HTTP_VERB_GET, "/a", NULL}},
         {{HTTP_VERB_GET, "/a", nothing}, {HTTP_VERB_GET, "/a", nothing}},
     };
     struct test_mem test;
@@ -89,7 +102,8 @@ static void test_router_refuses(void **state)
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct router *router = NULL;
         aic_error error;
-        assert_int_equal(router_create(&test.mem, bad[i], bad[i][1].path != NULL ? 2 : 1, &router, &error), AIC_INVALID);
+        assert_int_equal(router_create(&test.mem, bad[i], bad[i][1].path != NULL ? 2 : 1, &router, &error),
+                         AIC_INVALID);
         assert_null(router);
         assert_true(strlen(error.message) > 0);
     }
@@ -120,7 +134,8 @@ static size_t drain(struct output *output, char *out, size_t most)
     return size;
 }
 
-static void add_random(struct output *output, struct mem *mem, const char *source, size_t size, unsigned kind, int *expected)
+static void add_random(struct output *output, struct mem *mem, const char *source, size_t size, unsigned kind,
+                       int *expected)
 {
     aic_view pieces[3] = {{source, size / 2}, {source, 0}, {source + size / 2, size - size / 2}};
     struct buf body;
@@ -265,8 +280,9 @@ static void close_sockets(int *sockets, unsigned count)
 static void test_addresses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "1.2.3.4", "127.0.0.1:", ":80", "127.0.0.1:65536", "127.0.0.1:x", "::1:80", "[::1]80", "unix:",
-                                      "999.1.1.1:80", "192.0.2.1:1"};
+    static const char *const bad[] = {
+        "",       "1.2.3.4", "127.0.0.1:", ":80",          "127.0.0.1:65536", "127.0.0.1:x",
+        "::1:80", "[::1]80", "unix:",      "999.1.1.1:80", "192.0.2.1:1"};
     struct listener listener;
     int sockets[3];
     aic_error error;
@@ -323,9 +339,9 @@ static void test_unix_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_router),       cmocka_unit_test(test_router_refuses),
-        cmocka_unit_test(test_output_model), cmocka_unit_test(test_output_without_memory),
-        cmocka_unit_test(test_mailbox),      cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_router),         cmocka_unit_test(test_router_refuses),
+        cmocka_unit_test(test_output_model),   cmocka_unit_test(test_output_without_memory),
+        cmocka_unit_test(test_mailbox),        cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_unix_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /*
- * The routes on a real server in this process, where a test can hold the storage tier, the allocator and the keys in its hand: what is slow is a miss in
- * time, what comes late is released, and no failed allocation ends more than its own request.
+ * The routes on a real server in this process, where a test can hold the storage tier, the allocator and the keys in
+ * its hand: what is slow is a miss in time, what comes late is released, and no failed allocation ends more than its
+ * own request.
  */
 #include "../cache/fake_tier.h"
 #include "base/check.h"
@@ -63,8 +64,13 @@ static void start(struct world *world, uint64_t memory_bytes, const struct auth_
     aic_options cache = {.memory_max_bytes = memory_bytes, .allocator = &allocator};
     assert_int_equal(cache_open(&cache, &world->storage->tier, &world->cache, NULL), AIC_OK);
     assert_int_equal(auth_create(&world->mem, keys, key_count, &world->auth, NULL), AIC_OK);
-    struct routes_options options = {.mem = &world->mem, .clock = clock_system(), .cache = world->cache, .auth = world->auth, .threads = 2,
-                                     .version = "test", .storage_kind = "fake"};
+    struct routes_options options = {.mem = &world->mem,
+                                     .clock = clock_system(),
+                                     .cache = world->cache,
+                                     .auth = world->auth,
+                                     .threads = 2,
+                                     .version = "test",
+                                     .storage_kind = "fake"};
     assert_int_equal(routes_create(&options, &world->routes), AIC_OK);
     const char *listen[] = {"127.0.0.1:0"};
     struct http_options http = {.mem = &world->mem, .listen = listen, .listen_count = 1, .threads = 2};
@@ -98,20 +104,26 @@ struct answer_text {
     char text[65536];
 };
 
-static void request(const struct world *world, const char *method, const char *path, const char *key, const char *body, struct answer_text *out)
+static void request(const struct world *world, const char *method, const char *path, const char *key, const char *body,
+                    struct answer_text *out)
 {
     char head[1024];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(world->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(world->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-    int size = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n%s%s%sContent-Length: %zu\r\n\r\n", method, path,
-                        key != NULL ? "X-API-Key: " : "", key != NULL ? key : "", key != NULL ? "\r\n" : "", strlen(body));
+    int size = snprintf(head, sizeof head,
+                        "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n%s%s%sContent-Length: %zu\r\n\r\n",
+                        method, path, key != NULL ? "X-API-Key: " : "", key != NULL ? key : "",
+                        key != NULL ? "\r\n" : "", strlen(body));
     out->status = 0;
     size_t got = 0;
-    if (send(fd, head, (size_t)size, MSG_NOSIGNAL) == size && send(fd, body, strlen(body), MSG_NOSIGNAL) == (ssize_t)strlen(body)) {
+    if (send(fd, head, (size_t)size, MSG_NOSIGNAL) == size &&
+        send(fd, body, strlen(body), MSG_NOSIGNAL) == (ssize_t)strlen(body)) {
         ssize_t more;
-        while (got + 1 < sizeof out->text && (more = recv(fd, out->text + got, sizeof out->text - 1 - got, 0)) > 0) got += (size_t)more;
+        while (got + 1 < sizeof out->text && (more = recv(fd, out->text + got, sizeof out->text - 1 - got, 0)) > 0)
+            got += (size_t)more;
     }
     out->text[got] = '\0';
     if (got > 12) assert_int_equal(sscanf(out->text, "HTTP/1.1 %d", &out->status), 1);
@@ -231,7 +243,8 @@ static void test_keys_change_live(void **state)
     request(&world, "GET", "/cache/status", "new", "", &answer);
     assert_int_equal(answer.status, 401);
     struct auth *changed;
-    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1, &changed, NULL), AIC_OK);
+    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1, &changed, NULL),
+                     AIC_OK);
     routes_reload_auth(world.routes, changed);
     auth_release(&changed);
     for (int i = 0; i < 4; i++) { /* every thread has noticed */
@@ -263,7 +276,8 @@ static void test_draining_is_not_ready(void **state)
 
 /* ---------------------------------------------------------------------------------------------- out of memory -- */
 
-/* Fails one allocation, the n-th from here, during one request. An answer is either as it should be or a 503; or the connection is closed. */
+/* Fails one allocation, the n-th from here, during one request. An answer is either as it should be or a 503; or the
+ * connection is closed. */
 static bool ask_without_memory(struct world *world, const char *method, const char *path, const char *body, int64_t n)
 {
     atomic_store(&failed_once, false);
@@ -282,7 +296,8 @@ static void test_no_allocation_ends_more_than_its_request(void **state)
     static const struct {
         const char *method, *path, *body;
     } requests[] = {
-        {"PUT", "/cache/entries", "{\"operation\":\"q\\u0061\",\"text\":\"oom\",\"response\":[1,2],\"tags\":[\"a\",\"b\\u0062\"],\"model\":\"m\"}"},
+        {"PUT", "/cache/entries",
+         "{\"operation\":\"q\\u0061\",\"text\":\"oom\",\"response\":[1,2],\"tags\":[\"a\",\"b\\u0062\"],\"model\":\"m\"}"},
         {"POST", "/cache/lookup", "{\"operation\":\"q\\u0061\",\"text\":\"oom\"}"},
         {"POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"nothing\"}"},
         {"GET", "/cache/entries", ""},
@@ -301,12 +316,14 @@ static void test_no_allocation_ends_more_than_its_request(void **state)
     };
     struct world world;
     start(&world, 0, NULL, 0);
-    assert_int_equal(ask(&world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"), 201);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"),
+                     201);
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
         int64_t n = 0;
         /* Other threads allocate as well, so that a pass without a failure is asked for twice. */
         for (int quiet = 0; quiet < 2; n++) {
-            quiet = ask_without_memory(&world, requests[i].method, requests[i].path, requests[i].body, n) ? 0 : quiet + 1;
+            quiet = ask_without_memory(&world, requests[i].method, requests[i].path, requests[i].body, n) ? 0
+                                                                                                          : quiet + 1;
             assert_true(n < 2000);
         }
     }
@@ -329,7 +346,8 @@ static void test_starting_without_memory(void **state)
         struct routes *routes = NULL;
         mem_init(&mem, &allocator);
         assert_int_equal(auth_create(&mem, NULL, 0, &auth, NULL), AIC_OK);
-        struct routes_options options = {.mem = &mem, .clock = clock_system(), .cache = cache, .auth = auth, .version = "test"};
+        struct routes_options options = {
+            .mem = &mem, .clock = clock_system(), .cache = cache, .auth = auth, .version = "test"};
         atomic_store(&allocations_left, n);
         aic_status status = routes_create(&options, &routes);
         atomic_store(&allocations_left, NEVER);
