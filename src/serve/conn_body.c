@@ -3,7 +3,8 @@
  */
 #include "serve/connection.h"
 
-static const struct head_refusal CUT_SHORT = {400, "body_cut_short", "The connection ended before the end of the body."};
+static const struct head_refusal CUT_SHORT = {400, "body_cut_short",
+                                              "The connection ended before the end of the body."};
 static const struct head_refusal TOO_LARGE = {413, "body_too_large", "The body is larger than the limit."};
 
 /* Hands a piece of the body to whom it belongs. */
@@ -61,7 +62,8 @@ static bool body_in_place(struct conn *conn)
 
 static bool body_by_length(struct conn *conn)
 {
-    bool buffered = conn->phase == CONN_BODY && conn->exchange.sink == NULL && conn->exchange.route->body == HTTP_BODY_BUFFERED;
+    bool buffered = conn->phase == CONN_BODY && conn->exchange.sink == NULL &&
+                    conn->exchange.route->body == HTTP_BODY_BUFFERED;
     if (buffered && !conn->body_copied && conn->body_left > 0 && body_in_place(conn)) {
         if (conn->body_left > 0) return false;
     } else if (conn->body_left > 0) {
@@ -85,8 +87,8 @@ static bool body_by_chunks(struct conn *conn)
     struct head_refusal why;
     size_t used = 0;
     aic_view piece = {NULL, 0};
-    enum chunk_event event =
-        chunk_read(&conn->chunk, conn->in + conn->in_start, conn->in_end - conn->in_start, &used, &piece, &why);
+    enum chunk_event event = chunk_read(&conn->chunk, conn->in + conn->in_start, conn->in_end - conn->in_start, &used,
+                                        &piece, &why);
     switch (event) {
     case CHUNK_REFUSED:
         THREAD_COUNT(conn->thread, parse_errors, 1);

@@ -1,8 +1,8 @@
 /*
  * conn_input.c - how a connection reads: which block the bytes go to, what of it is kept, when to stop.
  *
- * The block is the thread's as long as nothing has to stay in it. Its owner changes in conn_settle_input() only, at the end of each run, so
- * that between two events the shared block is always free.
+ * The block is the thread's as long as nothing has to stay in it. Its owner changes in conn_settle_input() only, at the
+ * end of each run, so that between two events the shared block is always free.
  */
 #include "serve/connection.h"
 
@@ -29,7 +29,8 @@ void conn_block_release(struct conn *conn)
     conn->in_capacity = conn->in_start = conn->in_end = conn->in_floor = 0;
 }
 
-/* A head that came in parts lies in a block of its own that fits it; its body gets the room of a full one, before anything points into it. */
+/* A head that came in parts lies in a block of its own that fits it; its body gets the room of a full one, before
+ * anything points into it. */
 void conn_widen_block(struct conn *conn)
 {
     if (conn->in_shared || conn->in_capacity >= BLOCK_BYTES) return;
@@ -75,7 +76,8 @@ void conn_settle_input(struct conn *conn)
     conn->in_end = rest;
 }
 
-/* A head that fills its block moves to the front, or to a larger block; head_scan() refuses it before it grows beyond the limit. */
+/* A head that fills its block moves to the front, or to a larger block; head_scan() refuses it before it grows beyond
+ * the limit. */
 static bool make_room(struct conn *conn)
 {
     if (conn->exchange.handed) return false; /* reading ahead ends with the block */
@@ -129,7 +131,8 @@ static bool block_space(struct conn *conn, char **out, size_t *size)
 /* A buffered body with a length is read to where it stays. Who has sent a first megabyte gets room for all of it. */
 static bool body_space(struct conn *conn, char **out, size_t *size)
 {
-    size_t room = conn->body_left < BODY_FIRST_BYTES || conn->body.size > 0 ? (size_t)conn->body_left : BODY_FIRST_BYTES;
+    size_t room = conn->body_left < BODY_FIRST_BYTES || conn->body.size > 0 ? (size_t)conn->body_left
+                                                                            : BODY_FIRST_BYTES;
     if (conn->body.capacity > conn->body.size) room = conn->body.capacity - conn->body.size;
     if (room > conn->body_left) room = (size_t)conn->body_left;
     *out = buf_reserve(&conn->body, room);
@@ -141,7 +144,8 @@ static ssize_t receive(struct conn *conn, char *out, size_t size)
 {
     ssize_t got;
     do {
-        got = conn->tls != NULL ? tls_read(conn->tls, out, size, &conn->tls_read_wants_write) : read(conn->fd, out, size);
+        got = conn->tls != NULL ? tls_read(conn->tls, out, size, &conn->tls_read_wants_write)
+                                : read(conn->fd, out, size);
     } while (got < 0 && errno == EINTR);
     return got;
 }
@@ -151,7 +155,8 @@ static bool read_some(struct conn *conn)
 {
     char *room = NULL;
     size_t size = 0;
-    bool direct = conn->phase == CONN_BODY && conn->body_copied && !conn->exchange.head.chunked && conn->in_start == conn->in_end;
+    bool direct = conn->phase == CONN_BODY && conn->body_copied && !conn->exchange.head.chunked &&
+                  conn->in_start == conn->in_end;
     bool fresh = conn->in_start == conn->in_end && conn->phase == CONN_HEAD;
     if (!(direct && body_space(conn, &room, &size)) && !block_space(conn, &room, &size)) return false;
     ssize_t got = receive(conn, room, size);
@@ -208,8 +213,8 @@ bool conn_wants_input(const struct conn *conn)
 }
 
 /*
- * `read_again` remembers that reading stopped before the socket was empty, for want of room or of turns: what TLS has already decrypted is
- * not reported by the loop.
+ * `read_again` remembers that reading stopped before the socket was empty, for want of room or of turns: what TLS has
+ * already decrypted is not reported by the loop.
  */
 void conn_read(struct conn *conn)
 {

@@ -1,9 +1,10 @@
 /*
  * connection.c - a connection's life: open, read, run, write, linger, close; and its time-outs.
  *
- * conn_run() is the one place that makes progress: it reads requests from what has arrived until it needs more, then settles (sends, lingers, keeps or
- * gives back the block, says what to poll for). Whatever happens elsewhere (a late reply, room in the socket, a time-out) ends in a call of it, so
- * no order of events needs a path of its own. Callbacks of handlers may call it again from inside; it then returns at once, and the outer call goes on.
+ * conn_run() is the one place that makes progress: it reads requests from what has arrived until it needs more, then
+ * settles (sends, lingers, keeps or gives back the block, says what to poll for). Whatever happens elsewhere (a late
+ * reply, room in the socket, a time-out) ends in a call of it, so no order of events needs a path of its own. Callbacks
+ * of handlers may call it again from inside; it then returns at once, and the outer call goes on.
  */
 #include "serve/connection.h"
 
@@ -14,7 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------ open, close -- */
+/* ------------------------------------------------------------------------------------------------------ open, close --
+ */
 
 static struct conn *conn_take(struct http_thread *thread)
 {
@@ -157,17 +159,20 @@ void conn_close(struct conn *conn)
     close(conn->fd);
     conn->fd = -1;
     if (conn->exchange.handed && !conn->exchange.called) conn_completed(conn);
-    if (conn->exchange.handed) thread_mark_ready(conn); /* the handler is told from the loop, never from inside its own call */
+    if (conn->exchange.handed)
+        thread_mark_ready(conn); /* the handler is told from the loop, never from inside its own call */
     else thread_unmark_ready(conn);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- output -- */
+/* ----------------------------------------------------------------------------------------------------------- output --
+ */
 
 static ssize_t send_some(struct conn *conn)
 {
     struct iovec pieces[64];
     unsigned count = output_pieces(&conn->out, pieces, COUNT_OF(pieces));
-    if (conn->tls != NULL) return tls_write(conn->tls, pieces, count, conn->thread->record, &conn->tls_write_wants_read);
+    if (conn->tls != NULL)
+        return tls_write(conn->tls, pieces, count, conn->thread->record, &conn->tls_write_wants_read);
     return writev(conn->fd, pieces, (int)count); /* SIGPIPE is blocked on front threads */
 }
 
@@ -201,7 +206,8 @@ void conn_cut(struct conn *conn)
     conn_close(conn);
 }
 
-/* After the last answer: the client must see it even when it is still sending, so the socket closes only after its end, or after a while. */
+/* After the last answer: the client must see it even when it is still sending, so the socket closes only after its end,
+ * or after a while. */
 static void conn_linger(struct conn *conn)
 {
     if (conn->tls != NULL) tls_close_notify(conn->tls);
@@ -213,7 +219,8 @@ static void conn_linger(struct conn *conn)
     conn->deadline_ms = conn_now(conn) + LINGER_MS;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- run -- */
+/* ------------------------------------------------------------------------------------------------------------- run --
+ */
 
 /* Gathered answers leave when there are many of them, and nothing more is read while a client does not take them. */
 static bool may_answer_more(struct conn *conn)
@@ -233,8 +240,8 @@ static bool step_head(struct conn *conn)
     struct head_limits limits = {LIMIT(thread, header_bytes), LIMIT(thread, target_bytes)};
     struct head_refusal why;
     size_t end = 0;
-    enum head_outcome outcome =
-        head_scan(&conn->scan, conn->in + conn->in_start, conn->in_end - conn->in_start, &limits, &end, &why);
+    enum head_outcome outcome = head_scan(&conn->scan, conn->in + conn->in_start, conn->in_end - conn->in_start,
+                                          &limits, &end, &why);
     if (outcome == HEAD_MORE) {
         if (conn->eof) conn_close(conn); /* half a head: there is nobody to answer */
         else if (!conn->head_timed) conn->deadline_ms = conn_now(conn) + LIMIT(thread, header_ms);
@@ -268,7 +275,8 @@ static void settle(struct conn *conn)
 {
     bool in_hands = conn->exchange.handed && !conn->exchange.expired;
     if (conn->phase != CONN_CLOSED) conn_flush(conn);
-    if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 && !in_hands)
+    if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 &&
+        !in_hands)
         conn_linger(conn);
     conn_settle_input(conn);
     if (conn->phase == CONN_CLOSED) return;
@@ -333,7 +341,8 @@ void conn_serve_ready(struct conn *conn)
     drain(exchange, exchange->drain_context); /* may complete the exchange: conn is not touched after it */
 }
 
-/* ------------------------------------------------------------------------------------------------------- completion -- */
+/* ------------------------------------------------------------------------------------------------------- completion --
+ */
 
 bool conn_keeps_alive(struct conn *conn)
 {
@@ -372,7 +381,8 @@ void conn_completed(struct conn *conn)
 {
     struct http_exchange *exchange = &conn->exchange;
     if (!exchange->handed) return; /* it ended with the connection, for want of memory */
-    if (!exchange->expired) conn_report(conn, conn->phase == CONN_CLOSED && !exchange->streaming ? 0 : exchange->status);
+    if (!exchange->expired)
+        conn_report(conn, conn->phase == CONN_CLOSED && !exchange->streaming ? 0 : exchange->status);
     exchange->handed = false;
     exchange->drain = exchange->gone = NULL;
     exchange->sink = NULL;
@@ -389,11 +399,13 @@ void conn_completed(struct conn *conn)
     }
     conn->gathered++;
     conn->phase = conn->body_done || conn->close_after ? CONN_HEAD : CONN_DISCARD;
-    conn->deadline_ms = conn_now(conn) + (conn->phase == CONN_DISCARD ? LIMIT(conn->thread, body_ms) : LIMIT(conn->thread, idle_ms));
+    conn->deadline_ms = conn_now(conn) +
+                        (conn->phase == CONN_DISCARD ? LIMIT(conn->thread, body_ms) : LIMIT(conn->thread, idle_ms));
     conn_run(conn);
 }
 
-/* --------------------------------------------------------------------------------------------------------- time-outs -- */
+/* --------------------------------------------------------------------------------------------------------- time-outs
+ * -- */
 
 static bool body_is_slow(const struct conn *conn, uint64_t now)
 {
@@ -429,7 +441,8 @@ void conn_check_time(struct conn *conn, uint64_t now)
 
 void conn_begin_stop(struct conn *conn)
 {
-    if (conn->phase == CONN_HEAD && !conn->exchange.handed) conn_read(conn); /* a request may be waiting in the socket */
+    if (conn->phase == CONN_HEAD && !conn->exchange.handed)
+        conn_read(conn); /* a request may be waiting in the socket */
     if (conn->phase == CONN_DISCARD) conn->close_after = true;
     if (conn->phase != CONN_HEAD || conn->exchange.handed || conn->in_end > conn->in_start) return;
     if (conn->out.pending > 0) {

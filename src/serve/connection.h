@@ -1,17 +1,19 @@
 /*
  * connection.h - inside of the connection layer: a connection, its one exchange, and the front thread that owns both.
  *
- * The idea: a connection serves one request at a time, so the exchange is a part of it and costs no allocation. Bytes are read into a block that all connections
- * of the thread share; only when something must stay (a head that is incomplete, a request that is deferred) does the connection take the block over or
- * copy the rest. Sockets are read and written directly and polled through libuv (uv_poll_t): the first attempt is always made at once, and the loop is asked
- * only when the kernel has no room.
+ * The idea: a connection serves one request at a time, so the exchange is a part of it and costs no allocation. Bytes
+ * are read into a block that all connections of the thread share; only when something must stay (a head that is
+ * incomplete, a request that is deferred) does the connection take the block over or copy the rest. Sockets are read
+ * and written directly and polled through libuv (uv_poll_t): the first attempt is always made at once, and the loop is
+ * asked only when the kernel has no room.
  *
  * Phases of a connection:
  *
  *     HEAD ──► BODY ──► WAIT ──► HEAD      the handler runs between BODY and WAIT (streamed: before BODY)
  *                │        │
  *                └────────┴────► DISCARD   answered before the body was read: a short rest is dropped
- *     any ──► LINGER ──► CLOSED            answered for the last time: the client's end is awaited, then the socket closes
+ *     any ──► LINGER ──► CLOSED            answered for the last time: the client's end is awaited, then the socket
+ * closes
  *
  * An exchange that is in a handler's hands (`handed`) keeps its connection's memory, whatever happens to the socket.
  * Everything here is touched by the owning front thread only, except the counters (relaxed atomics with one writer).
@@ -30,13 +32,13 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-#define BLOCK_BYTES 16384       /* a read; large enough for nearly every head and small body */
-#define DISCARD_BYTES 65536     /* rests of bodies up to this are dropped, larger ones end the connection */
-#define LINGER_MS 2000          /* in which a client must close after the last answer */
-#define FLUSH_BYTES 131072      /* gathered pipelined answers of this size are sent at once */
-#define WRITE_PROGRESS 16384    /* bytes a slow reader must take within limits.write_ms */
-#define REJECT_ROOM 64          /* connections above the limit that still get their 503 */
-#define POOL_CONNECTIONS 128    /* kept for reuse by each thread */
+#define BLOCK_BYTES 16384    /* a read; large enough for nearly every head and small body */
+#define DISCARD_BYTES 65536  /* rests of bodies up to this are dropped, larger ones end the connection */
+#define LINGER_MS 2000       /* in which a client must close after the last answer */
+#define FLUSH_BYTES 131072   /* gathered pipelined answers of this size are sent at once */
+#define WRITE_PROGRESS 16384 /* bytes a slow reader must take within limits.write_ms */
+#define REJECT_ROOM 64       /* connections above the limit that still get their 503 */
+#define POOL_CONNECTIONS 128 /* kept for reuse by each thread */
 #define POOL_BLOCKS 32
 
 enum conn_phase { CONN_HEAD, CONN_BODY, CONN_WAIT, CONN_DISCARD, CONN_LINGER, CONN_CLOSED };
@@ -86,7 +88,7 @@ struct conn {
     struct http_thread *thread;
     uv_poll_t poll;
     int fd;
-    int events;     /* what is polled for now */
+    int events;     /* what the loop is asked for at present */
     uint32_t index; /* in thread->conns */
     enum conn_phase phase;
     struct tls_session *tls; /* NULL: plain */
@@ -117,7 +119,7 @@ struct conn {
     struct buf body; /* a buffered body that does not fit into the block */
 
     struct output out;
-    unsigned gathered; /* answers queued since the last flush */
+    unsigned gathered;                       /* answers queued since the last flush */
     uint64_t deadline_ms, write_deadline_ms; /* by uv_now(); 0: none */
     size_t write_progress;
 
@@ -140,9 +142,9 @@ struct thread_counters {
 };
 
 /* Relaxed and without a locked instruction: only the owning thread writes, others read single figures. */
-#define THREAD_COUNT(thread, name, amount)                                                                                  \
-    atomic_store_explicit(&(thread)->counters.name,                                                                         \
-                          atomic_load_explicit(&(thread)->counters.name, memory_order_relaxed) + (uint64_t)(amount),        \
+#define THREAD_COUNT(thread, name, amount)                                                                             \
+    atomic_store_explicit(&(thread)->counters.name,                                                                    \
+                          atomic_load_explicit(&(thread)->counters.name, memory_order_relaxed) + (uint64_t)(amount),   \
                           memory_order_relaxed)
 
 struct http_thread {
@@ -161,7 +163,7 @@ struct http_thread {
     struct conn **conns; /* those with an open socket */
     uint32_t conn_count, conn_capacity, sweep_at;
     uint32_t live; /* connections whose memory is in use, sockets or not */
-    TAILQ_HEAD(, conn) ready;
+    TAILQ_HEAD(conn_list, conn) ready;
     unsigned ready_count;
     struct conn *pool;
     unsigned pooled;
@@ -178,7 +180,7 @@ struct http_thread {
     bool stopping;
     uint64_t stop_deadline_ms; /* by uv_now() */
     pthread_t pthread;
-    bool running;   /* between thread_start() and thread_join() */
+    bool running; /* between thread_start() and thread_join() */
     uv_sem_t ready_to_accept;
     aic_status start_status;
 
@@ -207,8 +209,8 @@ struct http_server {
     void (*thread_stop)(void *context, struct http_thread *thread, void *data);
     void (*finished)(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes);
     struct http_live_limits limits;
-    _Atomic uint64_t open;             /* connections of all threads, against limits.connections; relaxed, it orders nothing */
-    _Atomic uint64_t stop_in_ms;       /* written before the stop is posted, which orders it */
+    _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
+    _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */
     struct listener listeners[HTTP_MAX_LISTEN];
     unsigned listener_count;
     unsigned thread_count;
@@ -220,17 +222,17 @@ struct http_server {
 };
 
 /* ---- thread.c ---- */
-char *thread_block_take(struct http_thread *thread);              /* NULL: no memory */
+char *thread_block_take(struct http_thread *thread); /* NULL: no memory */
 void thread_block_give(struct http_thread *thread, char *block);
-AIC_MUST_CHECK aic_status thread_conn_add(struct conn *conn);     /* to the open ones */
+AIC_MUST_CHECK aic_status thread_conn_add(struct conn *conn); /* to the open ones */
 void thread_conn_remove(struct conn *conn);
-void thread_conn_freed(struct http_thread *thread);               /* ends a stopping thread with its last connection */
-void thread_mark_ready(struct conn *conn);                        /* conn_serve_ready() runs before the loop sleeps */
+void thread_conn_freed(struct http_thread *thread); /* ends a stopping thread with its last connection */
+void thread_mark_ready(struct conn *conn);          /* conn_serve_ready() runs before the loop sleeps */
 void thread_unmark_ready(struct conn *conn);
-const char *thread_date(struct http_thread *thread);              /* "Date: ...\r\n", 37 bytes */
+const char *thread_date(struct http_thread *thread); /* "Date: ...\r\n", 37 bytes */
 #define THREAD_DATE_BYTES 37
 AIC_MUST_CHECK aic_status thread_init(struct http_thread *thread, struct http_server *server, unsigned index);
-void thread_fini(struct http_thread *thread);                     /* closes handles and descriptors; joined or never started */
+void thread_fini(struct http_thread *thread); /* closes handles and descriptors; joined or never started */
 AIC_MUST_CHECK aic_status thread_start(struct http_thread *thread);
 void thread_join(struct http_thread *thread);
 
@@ -294,7 +296,8 @@ void exchange_tell_gone(struct http_exchange *exchange);
 /* Writes the head of a reply. length UINT64_MAX: streamed. False: no memory, and the connection was closed. */
 bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length);
 /* Writes a whole error reply, but completes nothing. */
-void reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field, const char *message);
+void reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field,
+                   const char *message);
 /* Does a reply go nowhere? */
 static inline bool reply_is_lost(const struct http_exchange *exchange)
 {

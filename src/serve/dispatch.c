@@ -1,5 +1,6 @@
 /*
- * dispatch.c - from a head that was read to the handler that answers: route, guard, limits, body; and what handlers ask about a request.
+ * dispatch.c - from a head that was read to the handler that answers: route, guard, limits, body; and what handlers ask
+ * about a request.
  */
 #include "serve/connection.h"
 
@@ -22,7 +23,8 @@ const char *http_verb_name(enum http_verb verb)
     return names[verb];
 }
 
-/* ------------------------------------------------------------------------------------------------ begin, run, refuse -- */
+/* ------------------------------------------------------------------------------------------------ begin, run, refuse
+ * -- */
 
 void exchange_reset(struct http_exchange *exchange)
 {
@@ -63,7 +65,9 @@ static void reply_allow(struct http_exchange *exchange, const struct http_route 
     router_allow(by_verb, allow);
     http_reply_header(exchange, "Allow", aic_view_of(allow));
     if (exchange->head.verb == HTTP_VERB_OPTIONS) http_reply_empty(exchange, 204);
-    else http_reply_problem(exchange, 405, "method_not_allowed", NULL, "This path does not take this method; Allow says which it takes.");
+    else
+        http_reply_problem(exchange, 405, "method_not_allowed", NULL,
+                           "This path does not take this method; Allow says which it takes.");
 }
 
 /* `OPTIONS *` asks about the server as a whole; CONNECT asks for a tunnel, which there is none of. */
@@ -71,7 +75,8 @@ static void reply_without_path(struct http_exchange *exchange)
 {
     static const struct http_route any;
     static const struct http_route *const verbs[HTTP_VERB_COUNT] = {
-        [HTTP_VERB_GET] = &any, [HTTP_VERB_HEAD] = &any, [HTTP_VERB_PUT] = &any, [HTTP_VERB_POST] = &any, [HTTP_VERB_DELETE] = &any,
+        [HTTP_VERB_GET] = &any,  [HTTP_VERB_HEAD] = &any,   [HTTP_VERB_PUT] = &any,
+        [HTTP_VERB_POST] = &any, [HTTP_VERB_DELETE] = &any,
     };
     reply_allow(exchange, verbs);
 }
@@ -108,7 +113,8 @@ static bool accept_body(struct http_exchange *exchange)
     struct conn *conn = exchange->conn;
     if (conn->body_done) return true;
     if (exchange->head.encoded) {
-        http_reply_problem(exchange, 415, "unsupported_encoding", NULL, "Bodies are taken without a Content-Encoding only.");
+        http_reply_problem(exchange, 415, "unsupported_encoding", NULL,
+                           "Bodies are taken without a Content-Encoding only.");
         return false;
     }
     uint64_t limit = exchange->route->body_bytes;
@@ -156,7 +162,9 @@ void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end)
     conn->continue_due = exchange->head.expect_continue && !conn->body_done;
     conn->phase = CONN_WAIT;
     if (!find_route(exchange)) return;
-    if (thread->server->guard != NULL && !thread->server->guard(exchange, exchange->route, thread->server->guard_context)) return;
+    if (thread->server->guard != NULL &&
+        !thread->server->guard(exchange, exchange->route, thread->server->guard_context))
+        return;
     if (!accept_body(exchange)) return;
     if (conn->body_done || exchange->route->body == HTTP_BODY_STREAMED) exchange_run_handler(exchange);
     else conn_want_body(conn);
@@ -205,7 +213,8 @@ void exchange_tell_gone(struct http_exchange *exchange)
     if (exchange->handed && drain != NULL) drain(exchange, exchange->drain_context);
 }
 
-/* ------------------------------------------------------------------------------------------------- about a request -- */
+/* ------------------------------------------------------------------------------------------------- about a request --
+ */
 
 enum http_verb http_verb(const struct http_exchange *exchange)
 {
@@ -257,10 +266,12 @@ static bool read_pair(struct http_exchange *exchange, const char *at, size_t siz
     const char *equals = memchr(at, '=', size);
     size_t name = equals != NULL ? (size_t)(equals - at) : size;
     size_t value = equals != NULL ? size - name - 1 : 0;
-    return decode_span(exchange, at, name, &field->name) && decode_span(exchange, at + size - value, value, &field->value);
+    return decode_span(exchange, at, name, &field->name) &&
+           decode_span(exchange, at + size - value, value, &field->value);
 }
 
-/* Reads the whole query once. Parameters of the path may already be in `decoded`; query and path together are never longer than the target. */
+/* Reads the whole query once. Parameters of the path may already be in `decoded`; query and path together are never
+ * longer than the target. */
 static aic_status read_query(struct http_exchange *exchange)
 {
     aic_view query = http_query_raw(exchange);
@@ -361,7 +372,8 @@ bool http_is_tls(const struct http_exchange *exchange)
     return exchange->conn->tls != NULL;
 }
 
-/* ---------------------------------------------------------------------------------------------------- surroundings -- */
+/* ---------------------------------------------------------------------------------------------------- surroundings --
+ */
 
 void *http_context(const struct http_exchange *exchange)
 {

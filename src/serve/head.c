@@ -73,8 +73,8 @@ bool head_is_token(aic_view text)
 }
 
 /*
- * Has this word a byte below SP, or DEL? A borrow may blame a byte above a guilty one as well, which changes nothing. (Mycroft's test for a zero
- * byte, as in Bit Twiddling Hacks.)
+ * Has this word a byte below SP, or DEL? A borrow may blame a byte above a guilty one as well, which changes nothing.
+ * (Mycroft's test for a zero byte, as in Bit Twiddling Hacks.)
  */
 static bool has_control(uint64_t word)
 {
@@ -131,7 +131,8 @@ static enum head_outcome malformed(struct head_refusal *why, const char *message
     return refuse(why, 400, "bad_request", message);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the scan -- */
+/* -------------------------------------------------------------------------------------------------------- the scan --
+ */
 
 static enum head_outcome scan_limits(const struct head_scan *scan, size_t looked_at, const struct head_limits *limits,
                                      struct head_refusal *why)
@@ -144,8 +145,8 @@ static enum head_outcome scan_limits(const struct head_scan *scan, size_t looked
     return HEAD_MORE;
 }
 
-enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t size, const struct head_limits *limits, size_t *end,
-                            struct head_refusal *why)
+enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t size, const struct head_limits *limits,
+                            size_t *end, struct head_refusal *why)
 {
     if (scan->checked == 0 && size > 0) {
         if (data[0] == '\r') { /* one empty line before the request line is tolerated */
@@ -163,7 +164,8 @@ enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t siz
         if (scan_limits(scan, stop, limits, why) == HEAD_REFUSED) return HEAD_REFUSED;
         scan->checked = (uint32_t)stop;
         if (found == NULL) return HEAD_MORE;
-        if (stop - scan->line < 2 || data[stop - 2] != '\r') return malformed(why, "A line of the head ends without a carriage return.");
+        if (stop - scan->line < 2 || data[stop - 2] != '\r')
+            return malformed(why, "A line of the head ends without a carriage return.");
         if (stop - scan->line == 2) {
             *end = stop;
             return HEAD_COMPLETE;
@@ -173,7 +175,8 @@ enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t siz
     return HEAD_MORE;
 }
 
-/* --------------------------------------------------------------------------------------------------------- targets -- */
+/* --------------------------------------------------------------------------------------------------------- targets --
+ */
 
 /* `host`, `host:port`, `[v6]`, `[v6]:port`; no user, no empty host. */
 static bool is_authority(aic_view text, bool port_required)
@@ -224,7 +227,8 @@ static void split_path(struct head *head, const char *base, size_t from, size_t 
     head->query = mark != NULL ? span_between(path_end + 1, to) : (struct head_span){(uint16_t)to, 0};
 }
 
-static enum head_outcome parse_absolute(struct head *head, const char *base, size_t from, size_t to, struct head_refusal *why)
+static enum head_outcome parse_absolute(struct head *head, const char *base, size_t from, size_t to,
+                                        struct head_refusal *why)
 {
     size_t scheme = 0;
     if (to - from > 7 && strncasecmp(base + from, "http://", 7) == 0) scheme = 7;
@@ -239,12 +243,14 @@ static enum head_outcome parse_absolute(struct head *head, const char *base, siz
     return HEAD_COMPLETE;
 }
 
-static enum head_outcome parse_target(struct head *head, const char *base, size_t from, size_t to, struct head_refusal *why)
+static enum head_outcome parse_target(struct head *head, const char *base, size_t from, size_t to,
+                                      struct head_refusal *why)
 {
     aic_view target = {base + from, to - from};
     if (target.size == 0 || span_of(target.data, target.size, TARGET) != target.size)
         return malformed(why, "The request target is empty or has a character that a URI cannot have.");
-    if (!escapes_are_whole(target)) return malformed(why, "The request target has a percent sign without two hexadecimal digits.");
+    if (!escapes_are_whole(target))
+        return malformed(why, "The request target has a percent sign without two hexadecimal digits.");
     head->target = span_between(from, to);
     head->path = head->query = (struct head_span){(uint16_t)from, 0};
     if (head->verb == HTTP_VERB_CONNECT) {
@@ -264,7 +270,8 @@ static enum head_outcome parse_target(struct head *head, const char *base, size_
     return parse_absolute(head, base, from, to, why);
 }
 
-/* ---------------------------------------------------------------------------------------------------- request line -- */
+/* ---------------------------------------------------------------------------------------------------- request line --
+ */
 
 static bool verb_find(aic_view method, enum http_verb *out)
 {
@@ -287,12 +294,14 @@ static enum head_outcome parse_version(struct head *head, aic_view text, struct 
     if (text.size != 8 || memcmp(text.data, "HTTP/", 5) != 0 || !is(text.data[5], DIGIT) || text.data[6] != '.' ||
         !is(text.data[7], DIGIT))
         return malformed(why, "The request line does not end with HTTP/1.1 or HTTP/1.0.");
-    if (text.data[5] != '1') return refuse(why, 505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
+    if (text.data[5] != '1')
+        return refuse(why, 505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
     head->http10 = text.data[7] == '0';
     return HEAD_COMPLETE;
 }
 
-/* Method SP target SP version, single spaces. Syntax is judged before the meaning, so that nonsense is 400 and not 501. */
+/* Method SP target SP version, single spaces. Syntax is judged before the meaning, so that nonsense is 400 and not 501.
+ */
 static enum head_outcome parse_request_line(struct head *head, const char *base, size_t from, size_t to,
                                             const struct head_limits *limits, struct head_refusal *why)
 {
@@ -309,11 +318,12 @@ static enum head_outcome parse_request_line(struct head *head, const char *base,
         return refuse(why, 414, "uri_too_long", "The request target is longer than the limit.");
     if (parse_version(head, (aic_view){space + 1, to - target_end - 1}, why) == HEAD_REFUSED) return HEAD_REFUSED;
     if (parse_target(head, base, target, target_end, why) == HEAD_REFUSED) return HEAD_REFUSED;
-    if (!known) return refuse(why, 501, "method_not_implemented", "This method is not implemented.");
+    if (!known) return refuse(why, 501, "method_not_implemented", "No resource here knows this method.");
     return HEAD_COMPLETE;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- fields -- */
+/* ---------------------------------------------------------------------------------------------------------- fields --
+ */
 
 /* What the fields that decide about framing add up to. */
 struct framing {
@@ -354,7 +364,8 @@ static enum head_outcome read_length(struct head *head, aic_view value, struct h
     uint64_t length = 0;
     for (size_t i = 0; i < value.size; i++) {
         uint64_t digit = (uint64_t)(value.data[i] - '0');
-        if (length > (INT64_MAX - digit) / 10) return malformed(why, "Content-Length is too large to be a number of bytes.");
+        if (length > (INT64_MAX - digit) / 10)
+            return malformed(why, "Content-Length is too large to be a number of bytes.");
         length = length * 10 + digit;
     }
     head->content_length = length;
@@ -405,8 +416,8 @@ static enum head_outcome read_field(struct head *head, struct framing *framing, 
     return HEAD_COMPLETE;
 }
 
-static enum head_outcome parse_field(struct head *head, struct framing *framing, const char *base, size_t from, size_t to,
-                                     struct head_refusal *why)
+static enum head_outcome parse_field(struct head *head, struct framing *framing, const char *base, size_t from,
+                                     size_t to, struct head_refusal *why)
 {
     size_t colon = from + span_of(base + from, to - from, TOKEN);
     if (colon == from && (base[from] == ' ' || base[from] == '\t'))
@@ -418,12 +429,13 @@ static enum head_outcome parse_field(struct head *head, struct framing *framing,
     if (head->field_count == HEAD_MAX_FIELDS)
         return refuse(why, 431, "too_many_fields", "The request has more than 100 header fields.");
     size_t value_at = (size_t)(value.data - base);
-    head->fields[head->field_count++] =
-        (struct head_field){span_between(from, colon), span_between(value_at, value_at + value.size)};
+    head->fields[head->field_count++] = (struct head_field){span_between(from, colon),
+                                                            span_between(value_at, value_at + value.size)};
     return read_field(head, framing, (aic_view){base + from, colon - from}, value, why);
 }
 
-/* Only a single, final `chunked` is understood (RFC 9112, 6.1): others before it are 501, anything else leaves the length unknown. */
+/* Only a single, final `chunked` is understood (RFC 9112, 6.1): others before it are 501, anything else leaves the
+ * length unknown. */
 static enum head_outcome judge_coding(struct head *head, const struct framing *framing, struct head_refusal *why)
 {
     if (framing->codings == 0) return HEAD_COMPLETE;
@@ -463,8 +475,8 @@ static enum head_outcome judge(struct head *head, const struct framing *framing,
 }
 
 /* The parser is entered with whole lines: every line of data[begin..end) ends with CRLF, the last one is empty. */
-enum head_outcome head_parse(struct head *head, const char *data, size_t begin, size_t end, const struct head_limits *limits,
-                             struct head_refusal *why)
+enum head_outcome head_parse(struct head *head, const char *data, size_t begin, size_t end,
+                             const struct head_limits *limits, struct head_refusal *why)
 {
     CHECK(end <= HEAD_MAX_BYTES);
     memset(head, 0, offsetof(struct head, fields));

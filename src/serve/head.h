@@ -1,9 +1,10 @@
 /*
  * head.h - the head of an HTTP/1 request: request line and fields, read by the letter of RFC 9110 and 9112.
  *
- * The idea: the head is held contiguously until it is complete; head_scan() finds its end line by line and refuses what no later byte can mend
- * (a bare LF, a limit), head_parse() then reads it in one pass into offsets, without a copy. What the scan refuses depends on nothing but the bytes up
- * to that point, so a request is answered alike whether it arrives whole or byte by byte.
+ * The idea: the head is held contiguously until it is complete; head_scan() finds its end line by line and refuses what
+ * no later byte can mend (a bare LF, a limit), head_parse() then reads it in one pass into offsets, without a copy.
+ * What the scan refuses depends on nothing but the bytes up to that point, so a request is answered alike whether it
+ * arrives whole or byte by byte.
  *
  * Why not http_parser: docs/decisions/008-http-layer.md. Pure functions, any thread.
  */
@@ -66,15 +67,15 @@ struct head_scan {
 enum head_outcome { HEAD_MORE, HEAD_COMPLETE, HEAD_REFUSED };
 
 /*
- * Looks for the end of the head in data[0..size), going on from where *scan stands. HEAD_COMPLETE: *end is the offset after the empty line.
- * HEAD_REFUSED: *why says it.
+ * Looks for the end of the head in data[0..size), going on from where *scan stands. HEAD_COMPLETE: *end is the offset
+ * after the empty line. HEAD_REFUSED: *why says it.
  */
-enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t size, const struct head_limits *limits, size_t *end,
-                            struct head_refusal *why);
+enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t size, const struct head_limits *limits,
+                            size_t *end, struct head_refusal *why);
 
 /* Reads a complete head, data[begin..end) as found by the scan. HEAD_COMPLETE or HEAD_REFUSED. */
-enum head_outcome head_parse(struct head *head, const char *data, size_t begin, size_t end, const struct head_limits *limits,
-                             struct head_refusal *why);
+enum head_outcome head_parse(struct head *head, const char *data, size_t begin, size_t end,
+                             const struct head_limits *limits, struct head_refusal *why);
 
 /* The view of a span, where `base` is the head's first byte. */
 static inline aic_view head_view(const char *base, struct head_span span)
@@ -88,7 +89,8 @@ const struct head_field *head_find(const struct head *head, const char *base, co
 /* Are these the bytes of a token; of a field value? */
 bool head_is_token(aic_view text);
 bool head_is_value(aic_view text);
-/* `%XX` and, for queries, `+` decoded into out (which has room for text.size): the size, or SIZE_MAX for a bad escape. */
+/* `%XX` and, for queries, `+` decoded into out (which has room for text.size): the size, or SIZE_MAX for a bad escape.
+ */
 size_t head_decode(aic_view text, bool plus, char *out);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -14,7 +15,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 /* Connections that wait for an accept; the kernel caps it at net.core.somaxconn. */
@@ -35,7 +35,8 @@ static void close_all(int *sockets, unsigned count)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------- TCP -- */
+/* ------------------------------------------------------------------------------------------------------------- TCP --
+ */
 
 /* "host:port" or "[v6]:port"; the parts are copied. */
 static bool split_address(const char *text, char *host, size_t host_bytes, char *port, size_t port_bytes)
@@ -68,10 +69,12 @@ static aic_status resolve(const char *text, struct sockaddr_storage *out, sockle
     if (!split_address(text, host, sizeof host, port, sizeof port))
         return error_set(error, AIC_INVALID, "listen",
                          "%.120s is no address: accepted are host:port, [ipv6]:port and unix:PATH.", text);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int result = getaddrinfo(host, port, &hints, &found);
-    if (result != 0) return error_set(error, AIC_INVALID, "listen", "Cannot resolve %.120s: %s.", text, gai_strerror(result));
+    if (result != 0)
+        return error_set(error, AIC_INVALID, "listen", "Cannot resolve %.120s: %s.", text, gai_strerror(result));
     memcpy(out, found->ai_addr, found->ai_addrlen);
     *size = found->ai_addrlen;
     freeaddrinfo(found);
@@ -132,7 +135,8 @@ static aic_status open_tcp(struct listener *listener, const char *text, int *soc
     return AIC_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- unix sockets -- */
+/* ---------------------------------------------------------------------------------------------------- unix sockets --
+ */
 
 /* Does a process answer at this path? Anything but a refusal counts as yes. */
 static bool somebody_listens(const struct sockaddr_un *address)
@@ -158,8 +162,10 @@ static aic_status remove_stale(const char *text, const struct sockaddr_un *addre
     return AIC_OK;
 }
 
-/* The file is never more open than 0660: its mode is set on the socket before the bind, and again after it, past the umask. */
-static aic_status bind_unix(struct listener *listener, const char *text, const struct sockaddr_un *address, int fd, aic_error *error)
+/* The file is never more open than 0660: its mode is set on the socket before the bind, and again after it, past the
+ * umask. */
+static aic_status bind_unix(struct listener *listener, const char *text, const struct sockaddr_un *address, int fd,
+                            aic_error *error)
 {
     if (fchmod(fd, 0660) != 0) return failed(error, text, "set the mode of");
     if (bind(fd, (const struct sockaddr *)address, sizeof *address) != 0) return failed(error, text, "bind");
@@ -212,7 +218,8 @@ void listener_close(struct listener *listener)
     if (!listener->local || listener->inode == 0) return;
     const char *path = listener->address + strlen("unix:");
     memcpy(address.sun_path, path, strlen(path));
-    if (lstat(path, &file) == 0 && file.st_dev == listener->device && file.st_ino == listener->inode && !somebody_listens(&address))
+    if (lstat(path, &file) == 0 && file.st_dev == listener->device && file.st_ino == listener->inode &&
+        !somebody_listens(&address))
         unlink(path);
     listener->inode = 0;
 }

@@ -95,14 +95,17 @@ aic_status output_copy(struct output *output, aic_view bytes)
     return output_commit(output, bytes.size);
 }
 
-/* Empty pieces are left out, so that every queued segment has a byte to send; the release then hangs on the last one that has. */
-aic_status output_borrow(struct output *output, const aic_view *pieces, size_t count, http_release_fn *release, void *context)
+/* Empty pieces are left out, so that every queued segment has a byte to send; the release then hangs on the last one
+ * that has. */
+aic_status output_borrow(struct output *output, const aic_view *pieces, size_t count, http_release_fn *release,
+                         void *context)
 {
     unsigned before = output->count;
     size_t pending = output->pending;
     for (size_t i = 0; i < count; i++) {
         if (pieces[i].size == 0) continue;
-        if (segment_add(output, (struct output_segment){.data = pieces[i].data, .size = pieces[i].size}) == AIC_OK) continue;
+        if (segment_add(output, (struct output_segment){.data = pieces[i].data, .size = pieces[i].size}) == AIC_OK)
+            continue;
         output->count = before;
         output->pending = pending;
         if (release != NULL) release(context);

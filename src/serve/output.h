@@ -1,9 +1,11 @@
 /*
- * output.h - the outgoing queue of a connection: copied bytes in one buffer, borrowed and owned pieces beside them, in order.
+ * output.h - the outgoing queue of a connection: copied bytes in one buffer, borrowed and owned pieces beside them, in
+ * order.
  *
- * The idea: heads and small bodies are appended to one buffer that is kept from answer to answer; pieces that must not be copied stand between as segments
- * and are given back the moment their last byte has left. One writev sends many answers. The buffer starts over when the queue runs empty, and
- * segments into it are offsets, because it may move while it grows. One thread.
+ * The idea: heads and small bodies are appended to one buffer that is kept from answer to answer; pieces that must not
+ * be copied stand between as segments and are given back the moment their last byte has left. One writev sends many
+ * answers. The buffer starts over when the queue runs empty, and segments into it are offsets, because it may move
+ * while it grows. One thread.
  */
 #ifndef SERVE_OUTPUT_H
 #define SERVE_OUTPUT_H
@@ -47,8 +49,8 @@ char *output_reserve(struct output *output, size_t bytes);
 AIC_MUST_CHECK aic_status output_commit(struct output *output, size_t bytes);
 AIC_MUST_CHECK aic_status output_copy(struct output *output, aic_view bytes);
 /* Queues borrowed pieces; `release` runs once, also when this fails (at once then). */
-AIC_MUST_CHECK aic_status output_borrow(struct output *output, const aic_view *pieces, size_t count, http_release_fn *release,
-                                        void *context);
+AIC_MUST_CHECK aic_status output_borrow(struct output *output, const aic_view *pieces, size_t count,
+                                        http_release_fn *release, void *context);
 /* Takes the buffer's bytes over and leaves it empty, also when this fails. */
 AIC_MUST_CHECK aic_status output_own(struct output *output, struct buf *body);
 

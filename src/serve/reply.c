@@ -1,7 +1,9 @@
 /*
- * reply.c - answers: their head, their body in its forms (copied, moved, borrowed, streamed), and the error shape of the contract.
+ * reply.c - answers: their head, their body in its forms (copied, moved, borrowed, streamed), and the error shape of
+ * the contract.
  *
- * A reply is queued, not sent: conn_run() sends what was queued, so that the answers to pipelined requests leave together.
+ * A reply is queued, not sent: conn_run() sends what was queued, so that the answers to pipelined requests leave
+ * together.
  */
 #include "serve/connection.h"
 
@@ -13,25 +15,30 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------------------- head -- */
+/* ------------------------------------------------------------------------------------------------------------- head --
+ */
 
-#define STATUS_MAP(X)                                                                                                       \
-    X(200, "OK") X(201, "Created") X(202, "Accepted") X(204, "No Content") X(206, "Partial Content")                        \
-    X(301, "Moved Permanently") X(302, "Found") X(303, "See Other") X(304, "Not Modified") X(307, "Temporary Redirect")     \
-    X(308, "Permanent Redirect") X(400, "Bad Request") X(401, "Unauthorized") X(402, "Payment Required")                    \
-    X(403, "Forbidden") X(404, "Not Found") X(405, "Method Not Allowed") X(406, "Not Acceptable")                           \
-    X(408, "Request Timeout") X(409, "Conflict") X(410, "Gone") X(411, "Length Required") X(412, "Precondition Failed")     \
-    X(413, "Content Too Large") X(414, "URI Too Long") X(415, "Unsupported Media Type") X(416, "Range Not Satisfiable")     \
-    X(417, "Expectation Failed") X(422, "Unprocessable Content") X(429, "Too Many Requests")                                \
-    X(431, "Request Header Fields Too Large") X(500, "Internal Server Error") X(501, "Not Implemented")                     \
-    X(502, "Bad Gateway") X(503, "Service Unavailable") X(504, "Gateway Timeout") X(505, "HTTP Version Not Supported")      \
-    X(507, "Insufficient Storage")
+#define STATUS_MAP(X)                                                                                                  \
+    X(200, "OK")                                                                                                       \
+    X(201, "Created") X(202, "Accepted") X(204, "No Content") X(206, "Partial Content") X(301, "Moved Permanently")    \
+        X(302, "Found") X(303, "See Other") X(304, "Not Modified") X(307, "Temporary Redirect")                        \
+            X(308, "Permanent Redirect") X(400, "Bad Request") X(401, "Unauthorized") X(402, "Payment Required")       \
+                X(403, "Forbidden") X(404, "Not Found") X(405, "Method Not Allowed") X(406, "Not Acceptable")          \
+                    X(408, "Request Timeout") X(409, "Conflict") X(410, "Gone") X(411, "Length Required")              \
+                        X(412, "Precondition Failed") X(413, "Content Too Large") X(414, "URI Too Long")               \
+                            X(415, "Unsupported Media Type") X(416, "Range Not Satisfiable")                           \
+                                X(417, "Expectation Failed") X(422, "Unprocessable Content")                           \
+                                    X(429, "Too Many Requests") X(431, "Request Header Fields Too Large")              \
+                                        X(500, "Internal Server Error") X(501, "Not Implemented")                      \
+                                            X(502, "Bad Gateway") X(503, "Service Unavailable")                        \
+                                                X(504, "Gateway Timeout") X(505, "HTTP Version Not Supported")         \
+                                                    X(507, "Insufficient Storage")
 
 /* The status line; statuses that are not in the table get an empty reason. */
 static aic_view status_line(int status, char room[32])
 {
     switch (status) {
-#define STATUS_LINE(code, reason) \
+#define STATUS_LINE(code, reason)                                                                                      \
     case code: return AIC_LITERAL("HTTP/1.1 " #code " " reason "\r\n");
         STATUS_MAP(STATUS_LINE)
 #undef STATUS_LINE
@@ -140,7 +147,8 @@ void http_reply_headerf(struct http_exchange *exchange, const char *name, const 
     if (size >= 0 && (size_t)size < sizeof value) http_reply_header(exchange, name, (aic_view){value, (size_t)size});
 }
 
-/* ------------------------------------------------------------------------------------------------------ whole replies -- */
+/* ------------------------------------------------------------------------------------------------------ whole replies
+ * -- */
 
 /* CHECKs the rule of one completion, and says whether anything is to be written. */
 static bool may_reply(const struct http_exchange *exchange)
@@ -182,8 +190,8 @@ void http_reply_buf(struct http_exchange *exchange, int status, const char *type
     conn_completed(exchange->conn);
 }
 
-void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces, size_t count,
-                       http_release_fn *release, void *context)
+void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces,
+                       size_t count, http_release_fn *release, void *context)
 {
     CHECK(count <= HTTP_MAX_PIECES);
     size_t size = 0;
@@ -191,11 +199,13 @@ void http_reply_pieces(struct http_exchange *exchange, int status, const char *t
     bool wanted = may_reply(exchange) && reply_head(exchange, status, type, size) && !exchange->bodiless;
     if (wanted) exchange->sent_bytes = size;
     if (!wanted && release != NULL) release(context);
-    if (wanted && output_borrow(&exchange->conn->out, pieces, count, release, context) != AIC_OK) give_up(exchange->conn);
+    if (wanted && output_borrow(&exchange->conn->out, pieces, count, release, context) != AIC_OK)
+        give_up(exchange->conn);
     conn_completed(exchange->conn);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ errors -- */
+/* ------------------------------------------------------------------------------------------------------------ errors
+ * -- */
 
 static const char *problem_type(int status)
 {
@@ -235,13 +245,15 @@ void reply_problem(struct http_exchange *exchange, int status, const char *code,
     struct buf body;
     buf_init(&body, exchange->conn->thread->server->mem, MEM_CONNECTIONS);
     http_write_problem(&body, status, code, field, message);
-    if (status == 401 && exchange->fields.size == 0) http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
+    if (status == 401 && exchange->fields.size == 0)
+        http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
     if (buf_status(&body) == AIC_OK) reply_copied(exchange, status, HTTP_JSON, buf_view(&body));
     else reply_head(exchange, status, NULL, 0);
     buf_fini(&body);
 }
 
-void http_reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field, const char *message)
+void http_reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field,
+                        const char *message)
 {
     if (may_reply(exchange)) reply_problem(exchange, status, code, field, message);
     conn_completed(exchange->conn);
@@ -261,12 +273,14 @@ void http_reply_error(struct http_exchange *exchange, aic_status status, const a
                        explained ? error->message : aic_status_text(status));
 }
 
-/* ----------------------------------------------------------------------------------------------------------- streams -- */
+/* ----------------------------------------------------------------------------------------------------------- streams
+ * -- */
 
 void http_stream_open(struct http_exchange *exchange, int status, const char *type)
 {
     struct conn *conn = exchange->conn;
-    /* An answer that begins before the body was asked for does not replace it: a waiting client is told to go on first. */
+    /* An answer that begins before the body was asked for does not replace it: a waiting client is told to go on first.
+     */
     if (may_reply(exchange) && exchange->route->body == HTTP_BODY_STREAMED) conn_send_continue(conn);
     bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX);
     exchange->streaming = true;
@@ -276,7 +290,8 @@ void http_stream_open(struct http_exchange *exchange, int status, const char *ty
 }
 
 /* Frames and queues; then says whether more may come. */
-static bool stream_queue(struct http_exchange *exchange, aic_view bytes, bool borrowed, http_release_fn *release, void *context)
+static bool stream_queue(struct http_exchange *exchange, aic_view bytes, bool borrowed, http_release_fn *release,
+                         void *context)
 {
     struct output *out = &exchange->conn->out;
     char size_line[24];
@@ -296,7 +311,8 @@ static bool stream_queue(struct http_exchange *exchange, aic_view bytes, bool bo
     return out->pending > 0 && out->pending <= limit;
 }
 
-static bool stream_write(struct http_exchange *exchange, aic_view bytes, bool borrowed, http_release_fn *release, void *context)
+static bool stream_write(struct http_exchange *exchange, aic_view bytes, bool borrowed, http_release_fn *release,
+                         void *context)
 {
     CHECK(exchange->handed && exchange->streaming);
     if (!reply_is_lost(exchange) && !exchange->bodiless && bytes.size > 0)

@@ -11,8 +11,9 @@
 
 void http_server_set_limits(struct http_server *server, const struct http_limits *limits)
 {
-#define LIMIT_STORE(name, fallback, help)                                                                                   \
-    atomic_store_explicit(&server->limits.name, limits->name != 0 ? limits->name : (uint64_t)(fallback), memory_order_relaxed);
+#define LIMIT_STORE(name, fallback, help)                                                                              \
+    atomic_store_explicit(&server->limits.name, limits->name != 0 ? limits->name : (uint64_t)(fallback),               \
+                          memory_order_relaxed);
     HTTP_LIMIT_MAP(LIMIT_STORE)
 #undef LIMIT_STORE
     if (atomic_load_explicit(&server->limits.header_bytes, memory_order_relaxed) > HEAD_MAX_BYTES)
@@ -45,8 +46,8 @@ static aic_status make_threads(struct http_server *server, unsigned count, aic_e
 static aic_status open_listeners(struct http_server *server, const struct http_options *options, aic_error *error)
 {
     if (options->listen_count == 0 || options->listen_count > HTTP_MAX_LISTEN)
-        return error_set(error, AIC_INVALID, "listen", "%zu addresses to listen on; 1 to %d are accepted.", options->listen_count,
-                         HTTP_MAX_LISTEN);
+        return error_set(error, AIC_INVALID, "listen", "%zu addresses to listen on; 1 to %d are accepted.",
+                         options->listen_count, HTTP_MAX_LISTEN);
     for (size_t i = 0; i < options->listen_count; i++) {
         int sockets[HTTP_MAX_THREADS];
         struct listener *listener = &server->listeners[i];
@@ -164,10 +165,12 @@ struct http_thread *http_server_thread(struct http_server *server, unsigned inde
     return &server->threads[index];
 }
 
-aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key, aic_error *error)
+aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key,
+                                  aic_error *error)
 {
     if (server->tls == NULL)
-        return error_set(error, AIC_INVALID, "tls.certificate", "The server was started without TLS; a restart turns it on.");
+        return error_set(error, AIC_INVALID, "tls.certificate",
+                         "The server was started without TLS; a restart turns it on.");
     return tls_reload(server->tls, certificate, key, error);
 }
 

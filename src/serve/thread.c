@@ -1,8 +1,10 @@
 /*
- * thread.c - a front thread: its loop, its accepts, the list of connections that have something to do, time-outs, the end.
+ * thread.c - a front thread: its loop, its accepts, the list of connections that have something to do, time-outs, the
+ * end.
  *
- * Time-outs are not one timer per connection: each has a deadline in its struct, and a timer of the thread looks at all of them in turn, a tenth of
- * them (at least a thousand) every 100 ms. Moving a deadline is then a store, and a connection is late by a second at most.
+ * Time-outs are not one timer per connection: each has a deadline in its struct, and a timer of the thread looks at all
+ * of them in turn, a tenth of them (at least a thousand) every 100 ms. Moving a deadline is then a store, and a
+ * connection is late by a second at most.
  */
 #include "serve/connection.h"
 
@@ -21,7 +23,8 @@
 #define ACCEPTS_PER_EVENT 32
 #define ACCEPT_PAUSE_MS 100
 
-/* ---------------------------------------------------------------------------------------------------------- blocks -- */
+/* ---------------------------------------------------------------------------------------------------------- blocks --
+ */
 
 char *thread_block_take(struct http_thread *thread)
 {
@@ -36,7 +39,8 @@ void thread_block_give(struct http_thread *thread, char *block)
     else mem_free(thread->server->mem, MEM_CONNECTIONS, block, BLOCK_BYTES);
 }
 
-/* ----------------------------------------------------------------------------------------------------- connections -- */
+/* ----------------------------------------------------------------------------------------------------- connections --
+ */
 
 static void on_sweep(uv_timer_t *timer);
 
@@ -104,7 +108,8 @@ static void stay_awake(uv_idle_t *idle)
     (void)idle;
 }
 
-/* Before the loop sleeps: each connection that has something to do gets one turn; who has more to do is served after a look at the sockets. */
+/* Before the loop sleeps: each connection that has something to do gets one turn; who has more to do is served after a
+ * look at the sockets. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct http_thread *thread = prepare->data;
@@ -135,7 +140,8 @@ static void on_sweep(uv_timer_t *timer)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- accepting -- */
+/* --------------------------------------------------------------------------------------------------------- accepting
+ * -- */
 
 static void on_acceptable(uv_poll_t *poll, int status, int events);
 
@@ -198,7 +204,8 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     if (status < 0 || !accept_some(acceptor, ACCEPTS_PER_EVENT)) accept_wait(acceptor->thread);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ end -- */
+/* ------------------------------------------------------------------------------------------------------------ end --
+ */
 
 static void acceptor_close(struct acceptor *acceptor)
 {
@@ -213,8 +220,8 @@ static void on_stop(struct http_post *post)
 {
     struct http_thread *thread = (struct http_thread *)(void *)((char *)post - offsetof(struct http_thread, stop_post));
     thread->stopping = true;
-    thread->stop_deadline_ms =
-        uv_now(&thread->loop) + atomic_load_explicit(&thread->server->stop_in_ms, memory_order_relaxed);
+    thread->stop_deadline_ms = uv_now(&thread->loop) +
+                               atomic_load_explicit(&thread->server->stop_in_ms, memory_order_relaxed);
     uv_timer_stop(&thread->accept_pause);
     for (unsigned i = 0; i < thread->acceptor_count; i++) {
         struct acceptor *acceptor = &thread->acceptors[i];
@@ -233,7 +240,8 @@ static void on_wake(uv_async_t *wake)
     mailbox_run(&thread->mailbox);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the thread -- */
+/* ------------------------------------------------------------------------------------------------------ the thread --
+ */
 
 /* Handles that a handler's thread_stop() closed get their callbacks. */
 static void run_dry(struct http_thread *thread)
@@ -245,7 +253,8 @@ static void *thread_main(void *argument)
 {
     struct http_thread *thread = argument;
     struct http_server *server = thread->server;
-    if (server->thread_start != NULL) thread->start_status = server->thread_start(server->context, thread, &thread->data);
+    if (server->thread_start != NULL)
+        thread->start_status = server->thread_start(server->context, thread, &thread->data);
     bool fine = thread->start_status == AIC_OK;
     if (fine) accept_resume(&thread->accept_pause);
     uv_sem_post(&thread->ready_to_accept);
@@ -257,7 +266,8 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Signals belong to the thread that called setup(): a front thread blocks all of them (SIGPIPE too, so that a write to a dead socket is EPIPE). */
+/* Signals belong to the thread that called setup(): a front thread blocks all of them (SIGPIPE too, so that a write to
+ * a dead socket is EPIPE). */
 aic_status thread_start(struct http_thread *thread)
 {
     sigset_t all;
@@ -286,8 +296,10 @@ static aic_status init_handles(struct http_thread *thread)
 {
     TRY(mailbox_init(&thread->mailbox, &thread->loop, on_wake));
     thread->mailbox.wake.data = thread;
-    bool fine = uv_timer_init(&thread->loop, &thread->sweep) == 0 && uv_timer_init(&thread->loop, &thread->accept_pause) == 0 &&
-                uv_prepare_init(&thread->loop, &thread->prepare) == 0 && uv_idle_init(&thread->loop, &thread->awake) == 0;
+    bool fine = uv_timer_init(&thread->loop, &thread->sweep) == 0 &&
+                uv_timer_init(&thread->loop, &thread->accept_pause) == 0 &&
+                uv_prepare_init(&thread->loop, &thread->prepare) == 0 &&
+                uv_idle_init(&thread->loop, &thread->awake) == 0;
     thread->sweep.data = thread->accept_pause.data = thread->prepare.data = thread->awake.data = thread;
     if (!fine || uv_prepare_start(&thread->prepare, on_prepare) != 0) return AIC_IO;
     for (unsigned i = 0; i < thread->acceptor_count; i++) {
@@ -341,23 +353,27 @@ void thread_fini(struct http_thread *thread)
     conn_pool_drain(thread);
     mem_free(mem, MEM_CONNECTIONS, thread->conns, thread->conn_capacity * sizeof(struct conn *));
     mem_free(mem, MEM_CONNECTIONS, thread->block, BLOCK_BYTES);
-    while (thread->spare_count > 0) mem_free(mem, MEM_CONNECTIONS, thread->spare_blocks[--thread->spare_count], BLOCK_BYTES);
+    while (thread->spare_count > 0)
+        mem_free(mem, MEM_CONNECTIONS, thread->spare_blocks[--thread->spare_count], BLOCK_BYTES);
     mem_free(mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ date -- */
+/* ------------------------------------------------------------------------------------------------------------ date --
+ */
 
 /* IMF-fixdate in English, whatever the locale. */
 static void format_date(uint64_t second, char out[48])
 {
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     time_t time = (time_t)second;
     struct tm parts;
     gmtime_r(&time, &parts);
-    snprintf(out, 48, "Date: %s, %02u %s %04u %02u:%02u:%02u GMT\r\n", days[(unsigned)parts.tm_wday % 7], (unsigned)parts.tm_mday % 100,
-             months[(unsigned)parts.tm_mon % 12], (unsigned)(parts.tm_year + 1900) % 10000, (unsigned)parts.tm_hour % 100,
-             (unsigned)parts.tm_min % 100, (unsigned)parts.tm_sec % 100);
+    snprintf(out, 48, "Date: %s, %02u %s %04u %02u:%02u:%02u GMT\r\n", days[(unsigned)parts.tm_wday % 7],
+             (unsigned)parts.tm_mday % 100, months[(unsigned)parts.tm_mon % 12],
+             (unsigned)(parts.tm_year + 1900) % 10000, (unsigned)parts.tm_hour % 100, (unsigned)parts.tm_min % 100,
+             (unsigned)parts.tm_sec % 100);
 }
 
 const char *thread_date(struct http_thread *thread)
@@ -370,7 +386,8 @@ const char *thread_date(struct http_thread *thread)
     return thread->date;
 }
 
-/* ------------------------------------------------------------------------------------------------------- for others -- */
+/* ------------------------------------------------------------------------------------------------------- for others --
+ */
 
 unsigned http_thread_index(const struct http_thread *thread)
 {

@@ -1,5 +1,6 @@
 /*
- * tls.c - see tls.h. `struct tls_session` is never defined: it is OpenSSL's SSL under another name, which keeps its headers in this file.
+ * tls.c - see tls.h. `struct tls_session` is never defined: it is OpenSSL's SSL under another name, which keeps its
+ * headers in this file.
  */
 #include "serve/tls.h"
 
@@ -39,7 +40,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     (void)ssl;
     (void)context;
     unsigned char *chosen = NULL;
-    if (SSL_select_next_proto(&chosen, out_size, spoken, sizeof spoken - 1, offered, offered_size) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_size, spoken, sizeof spoken - 1, offered, offered_size) !=
+        OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_NOACK;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -53,13 +55,16 @@ static aic_status load(const char *certificate, const char *key, SSL_CTX **out, 
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(context,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
     aic_status status = AIC_OK;
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
-        status = error_set(error, AIC_INVALID, "tls.certificate", "Cannot load the certificate chain from %.160s: %s.", certificate, reason());
+        status = error_set(error, AIC_INVALID, "tls.certificate", "Cannot load the certificate chain from %.160s: %s.",
+                           certificate, reason());
     else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
-        status = error_set(error, AIC_INVALID, "tls.key", "Cannot load the private key from %.160s: %s.", key, reason());
+        status = error_set(error, AIC_INVALID, "tls.key", "Cannot load the private key from %.160s: %s.", key,
+                           reason());
     else if (SSL_CTX_check_private_key(context) != 1)
         status = error_set(error, AIC_INVALID, "tls.key", "The private key does not belong to the certificate.");
     ERR_clear_error();
@@ -152,7 +157,8 @@ ssize_t tls_read(struct tls_session *session, void *out, size_t size, bool *want
     return translate(ssl_of(session), result, wants_write, SSL_ERROR_WANT_READ);
 }
 
-ssize_t tls_write(struct tls_session *session, const struct iovec *pieces, unsigned count, char *record, bool *wants_read)
+ssize_t tls_write(struct tls_session *session, const struct iovec *pieces, unsigned count, char *record,
+                  bool *wants_read)
 {
     size_t size = 0;
     for (unsigned i = 0; i < count && size < TLS_RECORD_BYTES; i++) {

@@ -1,9 +1,10 @@
 /*
  * tls.h - TLS 1.2 and 1.3 for accepted sockets, by OpenSSL.
  *
- * The idea: a session reads and writes the non-blocking descriptor itself and says what it waits for, so the connection layer is the same with and
- * without TLS. Outgoing pieces are gathered into records of at most 16 KiB through a buffer of the thread. The context (certificate, key) can be
- * replaced while running: sessions keep the one they began with. A context may be used by any thread, a session by one.
+ * The idea: a session reads and writes the non-blocking descriptor itself and says what it waits for, so the connection
+ * layer is the same with and without TLS. Outgoing pieces are gathered into records of at most 16 KiB through a buffer
+ * of the thread. The context (certificate, key) can be replaced while running: sessions keep the one they began with. A
+ * context may be used by any thread, a session by one.
  */
 #ifndef SERVE_TLS_H
 #define SERVE_TLS_H
@@ -19,7 +20,8 @@ struct tls_session; /* one connection (OpenSSL's SSL) */
 #define TLS_RECORD_BYTES 16384
 
 /* Loads PEM files. AIC_INVALID with field "tls.certificate" or "tls.key", AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status tls_create(struct mem *mem, const char *certificate, const char *key, struct tls **out, aic_error *error);
+AIC_MUST_CHECK aic_status tls_create(struct mem *mem, const char *certificate, const char *key, struct tls **out,
+                                     aic_error *error);
 void tls_destroy(struct tls **tls);
 /* Loads them again for new sessions; on failure the old ones stay. */
 AIC_MUST_CHECK aic_status tls_reload(struct tls *tls, const char *certificate, const char *key, aic_error *error);
@@ -28,12 +30,15 @@ AIC_MUST_CHECK aic_status tls_reload(struct tls *tls, const char *certificate, c
 struct tls_session *tls_accept(struct tls *tls, int fd);
 void tls_session_destroy(struct tls_session **session);
 
-/* Like read(2) and writev(2): the bytes moved, 0 for the end of the stream, -1 with errno (EAGAIN: wait; *wants_write says for which direction). */
+/* Like read(2) and writev(2): the bytes moved, 0 for the end of the stream, -1 with errno (EAGAIN: wait; *wants_write
+ * says for which direction). */
 ssize_t tls_read(struct tls_session *session, void *out, size_t size, bool *wants_write);
 /*
- * `record` is a buffer of TLS_RECORD_BYTES. After EAGAIN the next call must begin with the same bytes; the pieces may have moved.
+ * `record` is a buffer of TLS_RECORD_BYTES. After EAGAIN the next call must begin with the same bytes; the pieces may
+ * have moved.
  */
-ssize_t tls_write(struct tls_session *session, const struct iovec *pieces, unsigned count, char *record, bool *wants_read);
+ssize_t tls_write(struct tls_session *session, const struct iovec *pieces, unsigned count, char *record,
+                  bool *wants_read);
 /* Tells the peer that no more will be sent; best effort. */
 void tls_close_notify(struct tls_session *session);
 /* Is the handshake done? */

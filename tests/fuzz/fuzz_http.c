@@ -1,7 +1,7 @@
 /*
- * fuzz_http.c - any bytes as an HTTP request. Three things must hold: a head gets the same verdict however it is cut; what is accepted, http_parser accepts
- * too, and both read the same (method, target, fields, length, body); and a connection that is fed these bytes answers with whole HTTP
- * answers or closes, and gives everything back.
+ * fuzz_http.c - any bytes as an HTTP request. Three things must hold: a head gets the same verdict however it is cut;
+ * what is accepted, http_parser accepts too, and both read the same (method, target, fields, length, body); and a
+ * connection that is fed these bytes answers with whole HTTP answers or closes, and gives everything back.
  */
 #include "../support/http_drive.h"
 
@@ -47,7 +47,9 @@ static int on_url(http_parser *parser, const char *at, size_t size)
 static void end_value(void)
 {
     if (!seen.in_value) return;
-    while (seen.fields_size > 0 && (seen.fields[seen.fields_size - 1] == ' ' || seen.fields[seen.fields_size - 1] == '\t')) seen.fields_size--;
+    while (seen.fields_size > 0 &&
+           (seen.fields[seen.fields_size - 1] == ' ' || seen.fields[seen.fields_size - 1] == '\t'))
+        seen.fields_size--;
     seen.fields[seen.fields_size++] = '\n';
     seen.in_value = false;
 }
@@ -117,7 +119,8 @@ static void compare_fields(const struct head *head, const char *data)
     CHECK(at == seen.fields + seen.fields_size);
 }
 
-/* Decodes our way, one byte at a time where `step` says so: the bytes used, or SIZE_MAX when it is refused or incomplete. */
+/* Decodes our way, one byte at a time where `step` says so: the bytes used, or SIZE_MAX when it is refused or
+ * incomplete. */
 static size_t decode(const char *data, size_t size, size_t step, char *body, size_t *body_size)
 {
     struct chunk chunk = {0};
@@ -172,8 +175,12 @@ static bool misread(const struct head *head, const char *data)
 static void compare(const struct head *head, const char *data, size_t size, size_t begin, size_t end)
 {
     static const http_parser_settings settings = {
-        .on_url = on_url, .on_header_field = on_field, .on_header_value = on_value, .on_headers_complete = on_headers,
-        .on_body = on_body, .on_message_complete = on_complete,
+        .on_url = on_url,
+        .on_header_field = on_field,
+        .on_header_value = on_value,
+        .on_headers_complete = on_headers,
+        .on_body = on_body,
+        .on_message_complete = on_complete,
     };
     http_parser parser;
     http_parser_init(&parser, HTTP_REQUEST);
@@ -201,7 +208,7 @@ static void check_parser(const char *data, size_t size)
     size_t end = 0;
     int status = 0;
     enum head_outcome whole = scan_cut(data, size, 0, &begin, &end, &status);
-    for (size_t cut = 1; cut < size; cut += size > 300 ? 97 : 1) {
+    for (size_t cut = 1; cut<size; cut += size> 300 ? 97 : 1) {
         size_t other_begin = 0;
         size_t other_end = 0;
         int other_status = 0;
@@ -210,7 +217,8 @@ static void check_parser(const char *data, size_t size)
     }
     struct head head;
     struct head_refusal why;
-    if (whole == HEAD_COMPLETE && head_parse(&head, data, begin, end, &LIMITS, &why) == HEAD_COMPLETE) compare(&head, data, size, begin, end);
+    if (whole == HEAD_COMPLETE && head_parse(&head, data, begin, end, &LIMITS, &why) == HEAD_COMPLETE)
+        compare(&head, data, size, begin, end);
 }
 
 /* ---- a connection ---- */

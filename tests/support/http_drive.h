@@ -28,7 +28,8 @@ static inline aic_status drive_init(struct drive *drive, struct mem *mem, const 
                                     const struct http_limits *limits)
 {
     static const char *const listen[] = {"127.0.0.1:0"};
-    struct http_options options = {.mem = mem, .listen = listen, .listen_count = 1, .threads = 1, .routes = routes, .route_count = count};
+    struct http_options options = {
+        .mem = mem, .listen = listen, .listen_count = 1, .threads = 1, .routes = routes, .route_count = count};
     if (limits != NULL) options.limits = *limits;
     signal(SIGPIPE, SIG_IGN);
     TRY(http_server_create(&options, &drive->server, NULL));

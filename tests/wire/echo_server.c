@@ -1,9 +1,11 @@
 /*
- * echo_server.c - a server with a few routes that show every way to answer, for wire tests of the connection layer alone.
+ * echo_server.c - a server with a few routes that show every way to answer, for wire tests of the connection layer
+ * alone.
  *
  *   echo_server --listen ADDRESS [--threads N] [--limit NAME=VALUE]... [--tls CERTIFICATE KEY] [--stop-ms N]
  *
- * It says where it listens like the daemon does, ends on SIGTERM, and prints its counters then. One worker thread finishes deferred exchanges.
+ * It says where it listens like the daemon does, ends on SIGTERM, and prints its counters then. One worker thread
+ * finishes deferred exchanges.
  */
 #include "base/check.h"
 #include "base/json.h"
@@ -16,7 +18,8 @@
 #include <string.h>
 #include <time.h>
 
-/* ------------------------------------------------------------------------------------------------------- the worker -- */
+/* ------------------------------------------------------------------------------------------------------- the worker --
+ */
 
 struct job {
     struct http_post post; /* first: a post is its job */
@@ -62,7 +65,8 @@ static void *worker_main(void *unused)
     return NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------------- handlers -- */
+/* -------------------------------------------------------------------------------------------------------- handlers --
+ */
 
 static uint64_t query_number(struct http_exchange *exchange, const char *name, uint64_t fallback)
 {
@@ -306,11 +310,14 @@ static bool guard(struct http_exchange *exchange, const struct http_route *route
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ main -- */
+/* ------------------------------------------------------------------------------------------------------------ main --
+ */
 
 static void usage(void)
 {
-    fprintf(stderr, "echo_server --listen ADDRESS [--threads N] [--limit NAME=VALUE]... [--tls CERTIFICATE KEY] [--stop-ms N]\n");
+    fprintf(
+        stderr,
+        "echo_server --listen ADDRESS [--threads N] [--limit NAME=VALUE]... [--tls CERTIFICATE KEY] [--stop-ms N]\n");
     exit(2);
 }
 
@@ -319,7 +326,7 @@ static void set_limit(struct http_limits *limits, const char *text)
     const char *equals = strchr(text, '=');
     if (equals == NULL) usage();
     size_t size = (size_t)(equals - text);
-#define SET_LIMIT(name, fallback, help) \
+#define SET_LIMIT(name, fallback, help)                                                                                \
     if (size == strlen(#name) && memcmp(text, #name, size) == 0) limits->name = strtoull(equals + 1, NULL, 10);
     HTTP_LIMIT_MAP(SET_LIMIT)
 #undef SET_LIMIT
@@ -329,11 +336,13 @@ int main(int argc, char **argv)
 {
     const char *listen[HTTP_MAX_LISTEN];
     struct http_server *server = NULL;
-    struct http_options options = {.listen = listen, .routes = routes, .route_count = COUNT_OF(routes), .guard = guard, .context = &server};
+    struct http_options options = {
+        .listen = listen, .routes = routes, .route_count = COUNT_OF(routes), .guard = guard, .context = &server};
     uint64_t stop_ms = 5000;
     for (int i = 1; i < argc; i++) {
         if (i + 1 >= argc) usage();
-        if (strcmp(argv[i], "--listen") == 0 && options.listen_count < HTTP_MAX_LISTEN) listen[options.listen_count++] = argv[++i];
+        if (strcmp(argv[i], "--listen") == 0 && options.listen_count < HTTP_MAX_LISTEN)
+            listen[options.listen_count++] = argv[++i];
         else if (strcmp(argv[i], "--threads") == 0) options.threads = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--limit") == 0) set_limit(&options.limits, argv[++i]);
         else if (strcmp(argv[i], "--stop-ms") == 0) stop_ms = strtoull(argv[++i], NULL, 10);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs wire tests: scripts of raw requests and the answers that must come back.
 
-    run.py --server PROGRAM [--profile echo|aicached] [--only TEXT] [--verbose] FILE.wire...
+    run.py --server PROGRAM [--profile echo|aicached] [--tls] [--only TEXT] [--verbose] FILE.wire...
 
 A script is a list of tests, each on a connection of its own:
 
@@ -27,7 +27,7 @@ A script is a list of tests, each on a connection of its own:
 $GET is a path that answers GET with $GETS, $POST one that answers POST of $BODY with 200; $LEN and $HEX are the length of
 $BODY (${BODY} where letters follow). So one script fits every server. Each test runs twice: as written, and with every byte sent alone; the answers
 must be the same. Every answer is also checked for what all of them owe: a Date, one way to tell the length, the error
-shape.
+shape. With --tls all of it goes through TLS, tests with `shut` left out, because TLS has no half-close.
 """
 import argparse
 import json
@@ -36,6 +36,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ PROFILES = {
         "variables": {"GET": "/hello", "GETS": "200", "POST": "/echo", "BODY": "hello"},
         "limit": lambda name, value: ["--limit", f"{name}={value}"],
         "arguments": lambda directory: ["--threads", "2"],
+        "tls": lambda certificate, key: ["--tls", certificate, key],
     },
     "aicached": {
         "variables": {"GET": "/cache/ping", "GETS": "200", "POST": "/cache/lookup", "BODY": '{"operation":"a","text":"b"}'},
@@ -58,7 +60,8 @@ PROFILES = {
             "body_bytes": ["--limits-body-bytes", str(value)],
             "connections": ["--limits-connections", str(value)],
         }.get(name),
-        "arguments": lambda directory: ["--data-dir", directory, "--threads", "2"],
+        "arguments": lambda directory: ["--data-dir", os.path.join(directory, "data"), "--threads", "2"],
+        "tls": lambda certificate, key: ["--tls-certificate", certificate, "--tls-key", key],
     },
 }
 
@@ -70,8 +73,11 @@ class Failure(Exception):
 class Server:
     """A server program on a port that it picked itself."""
 
-    def __init__(self, program, profile, limits=(), arguments=(), listen="127.0.0.1:0", **popen):
+    def __init__(self, program, profile, limits=(), arguments=(), listen="127.0.0.1:0", tls=False, **popen):
         self.directory = tempfile.mkdtemp(prefix="wire-")
+        self.tls = None
+        if tls:
+            arguments = list(arguments) + self._certificate(profile)
         command = [program, "--listen", listen] + PROFILES[profile]["arguments"](self.directory) + list(arguments)
         for limit in limits:
             flags = PROFILES[profile]["limit"](*limit.split("="))
@@ -81,6 +87,14 @@ class Server:
         self.log = open(os.path.join(self.directory, "log"), "w+b")
         self.process = subprocess.Popen(command, stderr=self.log, stdout=subprocess.DEVNULL, **popen)
         self.address = self._address()
+
+    def _certificate(self, profile):
+        certificate, key = (os.path.join(self.directory, name) for name in ("certificate.pem", "key.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        self.tls = ssl.create_default_context(cafile=certificate)
+        self.tls.check_hostname = False
+        return PROFILES[profile]["tls"](certificate, key)
 
     def text(self):
         self.log.seek(0)
@@ -106,7 +120,7 @@ class Server:
         host, port = self.address.rsplit(":", 1)
         plug = socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT)
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return plug
+        return plug if self.tls is None else self.tls.wrap_socket(plug, suppress_ragged_eofs=False)
 
     def stop(self, timeout=20):
         """Ends it the polite way; the exit status must be 0 (sanitizers make it another)."""
@@ -157,7 +171,7 @@ class Client:
                 self.plug.sendall(data[at:at + 1])
                 if len(data) < 600:
                     time.sleep(0.0001)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             pass  # the server may refuse before it has everything
 
     def more(self):
@@ -165,7 +179,7 @@ class Client:
             data = self.plug.recv(65536)
         except socket.timeout:
             raise Failure(f"no answer; so far {self.buffer[:200]!r}")
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             data = b""
         self.buffer += data
         return len(data) > 0
@@ -372,7 +386,7 @@ def run_file(options, path):
     variables["HEX"] = "%x" % len(variables["BODY"])
     limits, arguments, tests = parse(path)
     try:
-        server = Server(options.server, options.profile, limits, arguments)
+        server = Server(options.server, options.profile, limits, arguments, tls=options.tls)
     except KeyError as limit:
         print(f"# {path}: skipped, this server has no {limit}")
         return 0, 0
@@ -380,6 +394,8 @@ def run_file(options, path):
     try:
         for test in tests:
             if options.only and options.only not in test.name:
+                continue
+            if options.tls and any(word == "shut" for word, _, _ in test.steps):
                 continue
             for alone in (False, True):
                 if alone and test.whole:
@@ -405,6 +421,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", required=True)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="echo")
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--only", help="tests whose name has this text")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("files", nargs="+")

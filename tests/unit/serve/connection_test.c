@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static struct http_exchange *kept;
@@ -85,12 +86,9 @@ static void on_query(struct http_exchange *exchange)
 }
 
 static const struct http_route ROUTES[] = {
-    {HTTP_VERB_GET, "/hello", on_hello},
-    {HTTP_VERB_POST, "/echo", on_echo, HTTP_BODY_BUFFERED},
-    {HTTP_VERB_GET, "/buf/{x}", on_buf},
-    {HTTP_VERB_GET, "/pieces", on_pieces},
-    {HTTP_VERB_GET, "/keep", on_keep},
-    {HTTP_VERB_POST, "/mirror", on_mirror, HTTP_BODY_STREAMED},
+    {HTTP_VERB_GET, "/hello", on_hello}, {HTTP_VERB_POST, "/echo", on_echo, HTTP_BODY_BUFFERED},
+    {HTTP_VERB_GET, "/buf/{x}", on_buf}, {HTTP_VERB_GET, "/pieces", on_pieces},
+    {HTTP_VERB_GET, "/keep", on_keep},   {HTTP_VERB_POST, "/mirror", on_mirror, HTTP_BODY_STREAMED},
     {HTTP_VERB_GET, "/query", on_query},
 };
 
@@ -121,7 +119,8 @@ static void ask(struct drive *drive, const char *request, char *out, size_t room
     drive_turn(drive);
 }
 
-/* With one allocation refused, each request is answered, or refused with 503, or its connection ends; the next one is served as ever. */
+/* With one allocation refused, each request is answered, or refused with 503, or its connection ends; the next one is
+ * served as ever. */
 static void ask_everything(struct test_mem *test)
 {
     static char out[4000000];
@@ -174,7 +173,8 @@ static void test_steady_state_allocates_nothing(void **state)
     test_mem_fini(&test);
 }
 
-/* The client goes while its request is deferred: the handler is told, the exchange and its views stay until the reply. */
+/* The client goes while its request is deferred: the handler is told, the exchange and its views stay until the reply.
+ */
 static void test_gone_while_deferred(void **state)
 {
     (void)state;
@@ -323,9 +323,12 @@ static void test_counters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_memory),          cmocka_unit_test(test_steady_state_allocates_nothing),
-        cmocka_unit_test(test_gone_while_deferred),     cmocka_unit_test(test_deadline_passed),
-        cmocka_unit_test(test_pieces_are_given_back_once), cmocka_unit_test(test_body_cut_while_streamed),
+        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_steady_state_allocates_nothing),
+        cmocka_unit_test(test_gone_while_deferred),
+        cmocka_unit_test(test_deadline_passed),
+        cmocka_unit_test(test_pieces_are_given_back_once),
+        cmocka_unit_test(test_body_cut_while_streamed),
         cmocka_unit_test(test_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

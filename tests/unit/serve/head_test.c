@@ -2,11 +2,12 @@
 #include "base/check.h"
 #include "serve/chunk.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const struct head_limits LIMITS = {32768, 16384};
 

@@ -7,7 +7,6 @@
 
 #include "../../support/test_mem.h"
 
-#include <cmocka.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static void nothing(struct http_exchange *exchange)
 {
