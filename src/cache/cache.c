@@ -188,7 +188,9 @@ static aic_status open_tier(struct aic_cache *cache, const aic_options *options,
                                .clock = &cache->clock,
                                .directory = path,
                                .max_bytes = or_default(options->storage_max_bytes, DEFAULT_STORAGE_BYTES),
-                               .describe = record_describe},
+                               .describe = record_describe,
+                               .log = options->log,
+                               .log_context = options->log_context},
         out, error);
 }
 
