@@ -412,6 +412,11 @@ bool http_is_gone(const struct http_exchange *exchange)
     return reply_is_lost(exchange);
 }
 
+bool http_is_stopping(const struct http_exchange *exchange)
+{
+    return exchange->conn->thread->stopping;
+}
+
 void http_on_gone(struct http_exchange *exchange, http_drain_fn *fn, void *context)
 {
     exchange->gone = fn;

@@ -139,6 +139,10 @@ void http_defer(struct http_exchange *exchange, uint64_t deadline_ms);
 /* Has the client gone, or has the deadline passed? A reply goes nowhere then. */
 bool http_is_gone(const struct http_exchange *exchange);
 
+/* Is the server stopping? A stream without an end of its own should end then; what is still open at the deadline is
+ * cut. */
+bool http_is_stopping(const struct http_exchange *exchange);
+
 /*
  * A message to a front thread, part of the sender's own struct so that sending never fails. `run` is called once on the
  * front thread and may free the message. Messages of one sender arrive in order. Any thread may post until
