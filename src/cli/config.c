@@ -31,7 +31,9 @@ static json_object *describe(const struct settings_preset *preset)
     for (const char *at = preset->operations; *at != '\0';) { /* "name: seconds, name: seconds" */
         char name[64];
         size_t size = strcspn(at, ":");
-        snprintf(name, sizeof name, "%.*s", (int)size, at);
+        if (size >= sizeof name) break;
+        memcpy(name, at, size);
+        name[size] = '\0';
         json_object_object_add(operations, name, json_object_new_uint64(strtoull(at + size + 1, NULL, 10)));
         at += strcspn(at, ",");
         at += strspn(at, ", ");
