@@ -50,7 +50,8 @@ aic_status thread_conn_add(struct conn *conn)
     if (thread->conn_count == thread->conn_capacity) {
         uint32_t capacity = thread->conn_capacity == 0 ? 64 : thread->conn_capacity * 2;
         struct conn **grown = mem_realloc(thread->server->mem, MEM_CONNECTIONS, thread->conns,
-                                          thread->conn_capacity * sizeof *grown, capacity * sizeof *grown);
+                                          thread->conn_capacity * sizeof(struct conn *),
+                                          capacity * sizeof(struct conn *));
         if (grown == NULL) return AIC_NO_MEMORY;
         thread->conns = grown;
         thread->conn_capacity = capacity;
