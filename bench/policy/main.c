@@ -1,11 +1,12 @@
 /*
  * bench/policy - hit rates of the store's four policies beside a plain S3-FIFO and Belady's optimum.
  *
- *   bench_policy                                              all generated traces at 1, 3 and 10 % of the bytes of all objects
- *   bench_policy --trace FILE --capacity BYTES                lines `time,key,size`; FILE may be -
+ *   bench_policy                                              all generated traces at 1, 3 and 10 % of the bytes of all
+ * objects bench_policy --trace FILE --capacity BYTES                lines `time,key,size`; FILE may be -
  *
- * The policies run in the product's own store, get by get and put by put. By default in one shard, so that the policy is compared and not the
- * sharding; --shards 64 shows what the daemon does. The plain S3-FIFO gets the same capacity less what the store's index took.
+ * The policies run in the product's own store, get by get and put by put. By default in one shard, so that the policy
+ * is compared and not the sharding; --shards 64 shows what the daemon does. The plain S3-FIFO gets the same capacity
+ * less what the store's index took.
  * --check: exit status 1 when the store's S3-FIFO lies more than 0.5 points from the plain one.
  */
 #include "policy_bench.h"
@@ -20,7 +21,8 @@
 static const struct {
     const char *name;
     aic_policy policy;
-} POLICIES[] = {{"fifo", AIC_POLICY_FIFO}, {"lru", AIC_POLICY_LRU}, {"sieve", AIC_POLICY_SIEVE}, {"s3fifo", AIC_POLICY_S3FIFO}};
+} POLICIES[] = {
+    {"fifo", AIC_POLICY_FIFO}, {"lru", AIC_POLICY_LRU}, {"sieve", AIC_POLICY_SIEVE}, {"s3fifo", AIC_POLICY_S3FIFO}};
 
 enum { POLICY_COUNT = COUNT_OF(POLICIES), REFERENCE = POLICY_COUNT, BELADY, OUTCOMES };
 
@@ -40,7 +42,8 @@ static const char *column_name(unsigned column)
     return column == REFERENCE ? "plain" : column == BELADY ? "belady" : POLICIES[column].name;
 }
 
-static void print_row(struct settings *settings, const struct trace *trace, uint64_t capacity, const struct outcome *outcomes)
+static void print_row(struct settings *settings, const struct trace *trace, uint64_t capacity,
+                      const struct outcome *outcomes)
 {
     double share = 100.0 * (double)capacity / (double)trace->unique_bytes;
     if (!settings->json) {
@@ -53,8 +56,8 @@ static void print_row(struct settings *settings, const struct trace *trace, uint
     printf("%s{\"trace\":\"", settings->rows > 0 ? ",\n" : "");
     for (const char *c = trace->name; *c != '\0'; c++)
         if ((unsigned char)*c >= ' ' && *c != '"' && *c != '\\') putchar(*c);
-    printf("\",\"requests\":%zu,\"objects\":%u,\"capacity\":%llu,\"capacity_percent\":%.3f", trace->count, trace->unique,
-           (unsigned long long)capacity, share);
+    printf("\",\"requests\":%zu,\"objects\":%u,\"capacity\":%llu,\"capacity_percent\":%.3f", trace->count,
+           trace->unique, (unsigned long long)capacity, share);
     for (unsigned i = 0; i < OUTCOMES; i++)
         printf(",\"%s\":{\"hit_rate\":%.3f,\"byte_hit_rate\":%.3f}", column_name(i), outcomes[i].hit_rate,
                outcomes[i].byte_hit_rate);
@@ -84,7 +87,8 @@ static void run_generated(struct settings *settings)
         trace_generate(&trace, trace_names[i], settings->requests, settings->objects, settings->seed + i);
         if (settings->capacity != 0) run_one(settings, &trace, settings->capacity);
         else
-            for (size_t j = 0; j < COUNT_OF(percents); j++) run_one(settings, &trace, trace.unique_bytes * percents[j] / 100);
+            for (size_t j = 0; j < COUNT_OF(percents); j++)
+                run_one(settings, &trace, trace.unique_bytes * percents[j] / 100);
         trace_fini(&trace);
     }
 }
@@ -114,18 +118,19 @@ static int run(struct settings *settings)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: bench_policy [--trace FILE] [--capacity BYTES] [--requests N] [--objects N] [--shards N] [--seed N] [--json] "
-                "[--check]\n");
+    fprintf(to, "usage: bench_policy [--trace FILE] [--capacity BYTES] [--requests N] [--objects N] [--shards N] "
+                "[--seed N] [--json] [--check]\n");
 }
 
 int main(int argc, char **argv)
 {
     struct settings settings = {.requests = 1000000, .objects = 100000, .shards = 1, .seed = 1};
     static const struct option options[] = {
-        {"trace", required_argument, NULL, 't'}, {"capacity", required_argument, NULL, 'c'},
+        {"trace", required_argument, NULL, 't'},    {"capacity", required_argument, NULL, 'c'},
         {"requests", required_argument, NULL, 'r'}, {"objects", required_argument, NULL, 'o'},
-        {"shards", required_argument, NULL, 's'}, {"seed", required_argument, NULL, 'e'},
-        {"json", no_argument, NULL, 'j'}, {"check", no_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'}, {0}};
+        {"shards", required_argument, NULL, 's'},   {"seed", required_argument, NULL, 'e'},
+        {"json", no_argument, NULL, 'j'},           {"check", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},           {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 't': settings.trace_path = optarg; break;

@@ -1,5 +1,6 @@
 /*
- * policy_bench.h - traces, and those who replay them: the product's own store under each policy, a plain S3-FIFO, and Belady's optimum.
+ * policy_bench.h - traces, and those who replay them: the product's own store under each policy, a plain S3-FIFO, and
+ * Belady's optimum.
  */
 #ifndef POLICY_BENCH_H
 #define POLICY_BENCH_H

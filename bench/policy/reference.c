@@ -1,12 +1,13 @@
 /*
- * reference.c - S3-FIFO as the paper writes it down (Yang et al., SOSP 2023, algorithm 1), by bytes, and Belady's MIN. Written for plainness: dense ids, arrays,
- * exact queues, no shards. It shares no code with the store.
+ * reference.c - S3-FIFO as the paper writes it down (Yang et al., SOSP 2023, algorithm 1), by bytes, and Belady's MIN.
+ * Written for plainness: dense ids, arrays, exact queues, no shards. It shares no code with the store.
  */
 #include "policy_bench.h"
 
 #include <stdlib.h>
 
-/* ------------------------------------------------------------------------------------------------------------ S3-FIFO -- */
+/* ------------------------------------------------------------------------------------------------------------ S3-FIFO
+ * -- */
 
 enum place { NOWHERE, SMALL, MAIN };
 
@@ -129,7 +130,8 @@ struct outcome replay_reference(const struct trace *trace, uint64_t capacity)
                             .byte_hit_rate = bytes == 0 ? 0 : 100.0 * (double)hit_bytes / (double)bytes};
 }
 
-/* ------------------------------------------------------------------------------------------------------------- Belady -- */
+/* ------------------------------------------------------------------------------------------------------------- Belady
+ * -- */
 
 /* A heap of (next use, id), furthest first. Entries that are out of date stay and are skipped when they come up. */
 struct use {

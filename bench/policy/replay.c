@@ -29,8 +29,12 @@ struct outcome replay_store(const struct trace *trace, aic_policy policy, uint64
         if (trace->sizes[id] > largest) largest = trace->sizes[id];
     char *value = must_alloc(largest + 1, 1);
     mem_init(&mem, NULL);
-    struct store_options options = {.mem = &mem, .clock = &clock, .max_bytes = capacity, .max_item_bytes = UINT64_MAX,
-                                    .policy = policy, .shards = shards};
+    struct store_options options = {.mem = &mem,
+                                    .clock = &clock,
+                                    .max_bytes = capacity,
+                                    .max_item_bytes = UINT64_MAX,
+                                    .policy = policy,
+                                    .shards = shards};
     CHECK(store_create(&options, &store) == AIC_OK);
     for (size_t i = 0; i < trace->count; i++) {
         uint32_t id = trace->ids[i], size = trace->sizes[id];

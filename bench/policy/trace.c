@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const trace_names[] = {"zipf-0.7", "zipf-0.9", "zipf-1.1", "one-off", "drifting", "bursts", "scans", "loops", NULL};
+const char *const trace_names[] = {"zipf-0.7", "zipf-0.9", "zipf-1.1", "one-off", "drifting",
+                                   "bursts",   "scans",    "loops",    NULL};
 
 void *must_alloc(size_t count, size_t size)
 {
@@ -32,7 +33,8 @@ static double unit(void)
     return (double)(rnd() >> 11) / 9007199254740992.0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ zipf -- */
+/* ------------------------------------------------------------------------------------------------------------ zipf --
+ */
 
 struct zipf {
     double *cumulative;
@@ -60,7 +62,8 @@ static uint32_t zipf_next(const struct zipf *zipf)
     return low;
 }
 
-/* ------------------------------------------------------------------------------------------------------- generators -- */
+/* ------------------------------------------------------------------------------------------------------- generators --
+ */
 
 /* The state of one generator; `fresh` is the next id that was never asked for. */
 struct making {
@@ -124,7 +127,8 @@ static uint32_t next_id(struct making *making, const char *name, size_t at)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ trace -- */
+/* ------------------------------------------------------------------------------------------------------------ trace --
+ */
 
 uint64_t weight_of(uint32_t size)
 {

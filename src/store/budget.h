@@ -1,9 +1,10 @@
 /*
  * budget.h - the limits in bytes and in entries, taken before anything is allocated and given back after it was freed.
  *
- * The idea: one word says how much is taken, and a take succeeds only if the limit still holds afterwards (compare and swap, no add that is
- * undone later), so the limit is never exceeded, not even for a moment. Every byte passes budget_take() and budget_give(), no other function.
- * Lock-free; any thread. The words order nothing but themselves: relaxed throughout; what is built in the bytes is published by the shard lock.
+ * The idea: one word says how much is taken, and a take succeeds only if the limit still holds afterwards (compare and
+ * swap, no add that is undone later), so the limit is never exceeded, not even for a moment. Every byte passes
+ * budget_take() and budget_give(), no other function. Lock-free; any thread. The words order nothing but themselves:
+ * relaxed throughout; what is built in the bytes is published by the shard lock.
  */
 #ifndef STORE_BUDGET_H
 #define STORE_BUDGET_H

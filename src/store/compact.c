@@ -1,9 +1,10 @@
 /*
  * compact.c - moving entries together so that arenas become empty and go back to the kernel.
  *
- * After a budget was cut, or after much expired at once, what is left lies scattered over many arenas, and none of them is empty. The emptier ones are
- * closed for new entries, their entries are copied to the others one by one, and what is empty is returned. A copy is made while the entry is pinned and no lock is
- * held; under the lock it takes the entry's exact place in every structure, provided that nobody else pinned it meanwhile.
+ * After a budget was cut, or after much expired at once, what is left lies scattered over many arenas, and none of them
+ * is empty. The emptier ones are closed for new entries, their entries are copied to the others one by one, and what is
+ * empty is returned. A copy is made while the entry is pinned and no lock is held; under the lock it takes the entry's
+ * exact place in every structure, provided that nobody else pinned it meanwhile.
  */
 #include "store/shard.h"
 

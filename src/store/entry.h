@@ -1,17 +1,19 @@
 /*
  * entry.h - the header in front of every stored value: 64 bytes, the 32 bytes of the key included.
  *
- * Memory is handed out in granules of 64 bytes from one reserved range of addresses, so a 32-bit granule number (a "handle") names any entry
- * within 256 GiB and a link costs 4 bytes, not 8. Handle 0 is nobody.
+ * Memory is handed out in granules of 64 bytes from one reserved range of addresses, so a 32-bit granule number (a
+ * "handle") names any entry within 256 GiB and a link costs 4 bytes, not 8. Handle 0 is nobody.
  *
  *   0        32     36     40            48            56            64
  *   | key    | refs | size | queue links | wheel links | life        | value ...                    (one piece)
- *   | key    | refs | size | queue links | wheel links | life        | link | value ... (further pieces: | link | value ...)
+ *   | key    | refs | size | queue links | wheel links | life        | link | value ... (further pieces: | link | value
+ * ...)
  *
  * A value that found no hole of its size lies in several pieces; each then carries a `struct piece` link of 8 bytes.
  *
- * Who may touch what: key, size and the expiry never change after the entry became visible. `refs` is changed by anybody. All else changes under the
- * lock of the entry's shard. `life` is one atomic word because a pin reads the expiry from it without the lock.
+ * Who may touch what: key, size and the expiry never change after the entry became visible. `refs` is changed by
+ * anybody. All else changes under the lock of the entry's shard. `life` is one atomic word because a pin reads the
+ * expiry from it without the lock.
  */
 #ifndef STORE_ENTRY_H
 #define STORE_ENTRY_H
@@ -25,17 +27,19 @@ typedef uint32_t handle;
 
 enum { GRANULE_BYTES = 64 };
 
-#define ENTRY_MAX_VALUE ((1u << 31) - 1)      /* bytes; the top bit of `size` says "in pieces" */
-#define ENTRY_MAX_EXPIRES ((1ull << 42) - 1)  /* the year 2109; what would expire later expires then */
+#define ENTRY_MAX_VALUE ((1u << 31) - 1)     /* bytes; the top bit of `size` says "in pieces" */
+#define ENTRY_MAX_EXPIRES ((1ull << 42) - 1) /* the year 2109; what would expire later expires then */
 
 struct entry {
     aic_key key;
-    _Atomic uint32_t refs; /* one for the index while it is there, one per pin. Pins are taken under the shard lock (relaxed);
-                              a release is acq_rel, so that the last holder sees all uses done before it frees. */
-    uint32_t size_bits;    /* value bytes | ENTRY_IN_PIECES */
+    _Atomic uint32_t
+        refs; /* one for the index while it is there, one per pin. Pins are taken under the shard lock (relaxed);
+                 a release is acq_rel, so that the last holder sees all uses done before it frees. */
+    uint32_t size_bits; /* value bytes | ENTRY_IN_PIECES */
     handle queue_prev, queue_next;
     handle wheel_prev, wheel_next;
-    _Atomic uint64_t life; /* see below; relaxed: written under the shard lock, read there or, the expiry alone, by pins */
+    _Atomic uint64_t
+        life; /* see below; relaxed: written under the shard lock, read there or, the expiry alone, by pins */
 };
 static_assert(sizeof(struct entry) == 64, "the entry header is one granule");
 

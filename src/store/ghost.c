@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 14, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
+enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 16, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
 
 struct line {
     uint16_t slots[GHOST_SLOTS];
@@ -117,7 +117,8 @@ void ghost_fit(struct ghost *ghost, uint64_t keys, uint64_t *credit)
 {
     uint32_t lines = deserved(keys);
     if (ghost_count(ghost) < lines) {
-        if (((size_t)ghost_count(ghost) + 1) * GHOST_LINE_BYTES > ghost->lines.committed || *credit < GHOST_LINE_BYTES) return;
+        if (((size_t)ghost_count(ghost) + 1) * GHOST_LINE_BYTES > ghost->lines.committed || *credit < GHOST_LINE_BYTES)
+            return;
         *credit -= GHOST_LINE_BYTES;
         struct line *made = line_at(ghost, ghost_count(ghost));
         if (ghost_count(ghost) == 0) memset(made, 0, sizeof *made);
@@ -138,7 +139,8 @@ uint64_t ghost_bytes(const struct ghost *ghost)
 const char *ghost_verify(const struct ghost *ghost)
 {
     if (ghost->epoch == 0 || ghost->epoch > EPOCHS) return "the ghost's epoch is out of range";
-    if ((size_t)ghost_count(ghost) * GHOST_LINE_BYTES > ghost->lines.committed) return "the ghost is larger than its room";
+    if ((size_t)ghost_count(ghost) * GHOST_LINE_BYTES > ghost->lines.committed)
+        return "the ghost is larger than its room";
     for (uint32_t number = 0; number < ghost_count(ghost); number++) {
         const struct line *line = line_at(ghost, number);
         for (unsigned i = 0; i < GHOST_SLOTS; i++)

@@ -1,15 +1,16 @@
 /*
  * ghost.h - fingerprints of what was evicted not long ago: 2 bytes each, in lines of 16.
  *
- * For S3-FIFO, which admits to the main queue what comes back soon, and for the question "how many misses would a larger cache have hit?", under
- * every policy. A fingerprint lives as long as 0.9 times the bytes that are in the cache have been evicted after it (the size of the main queue, as in the paper),
- * measured in eighths ("epochs"). A line that is full replaces its oldest. One foreign key in 130 is taken for a known one, which costs nothing but
- * an early place in the main queue.
+ * For S3-FIFO, which admits to the main queue what comes back soon, and for the question "how many misses would a
+ * larger cache have hit?", under every policy. A fingerprint lives as long as 0.9 times the bytes that are in the cache
+ * have been evicted after it (the size of the main queue, as in the paper), measured in eighths ("epochs"). A line that
+ * is full replaces its oldest. One foreign key in 130 is taken for a known one, which costs nothing but an early place
+ * in the main queue.
  *
  *   slot:  fingerprint 11 | evicted from the main queue 1 | epoch 4 (1..15; 0: empty)
  *
- * Lines are added and removed with the number of entries, by linear hashing as in the table; a new line is a copy of the one it is split from. Bytes pass
- * through ghost_fit() alone. The shard's lock protects it.
+ * Lines are added and removed with the number of entries, by linear hashing as in the table; a new line is a copy of
+ * the one it is split from. Bytes pass through ghost_fit() alone. The shard's lock protects it.
  */
 #ifndef STORE_GHOST_H
 #define STORE_GHOST_H
@@ -26,9 +27,9 @@ enum ghost_kind { GHOST_NONE = 0, GHOST_EVICTED_EARLY, GHOST_EVICTED_MAIN };
 struct ghost {
     struct region lines;
     _Atomic uint32_t count; /* lines in use; relaxed, as table.count */
-    uint32_t swept;      /* the next line to rid of what is too old */
-    uint32_t epoch;      /* 1..15 */
-    uint64_t epoch_fill; /* bytes evicted in this epoch */
+    uint32_t swept;         /* the next line to rid of what is too old */
+    uint32_t epoch;         /* 1..15 */
+    uint64_t epoch_fill;    /* bytes evicted in this epoch */
 };
 
 static inline uint32_t ghost_count(const struct ghost *ghost)

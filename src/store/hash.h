@@ -29,8 +29,8 @@ static inline uint64_t hash_reverse(uint64_t x)
 }
 
 /*
- * Linear hashing (Litwin, VLDB 1980): with `count` buckets (not 0), 2^level <= count < 2^(level+1), the buckets below count - 2^level are split
- * already and use one bit more.
+ * Linear hashing (Litwin, VLDB 1980): with `count` buckets (not 0), 2^level <= count < 2^(level+1), the buckets below
+ * count - 2^level are split already and use one bit more.
  */
 static inline unsigned linear_level(uint32_t count)
 {

@@ -192,7 +192,6 @@ const char *holes_verify(const struct holes *holes)
             if (++count > holes->count) return "there are more holes than were counted";
         }
     }
-    if (count != holes->count || granules != holes->granules || whole != holes->whole)
-        return "the holes do not add up";
+    if (count != holes->count || granules != holes->granules || whole != holes->whole) return "the holes do not add up";
     return NULL;
 }

@@ -1,9 +1,11 @@
 /*
- * holes.h - the free runs of granules: found by size in constant time, merged with their neighbours when memory comes back.
+ * holes.h - the free runs of granules: found by size in constant time, merged with their neighbours when memory comes
+ * back.
  *
- * The idea is TLSF (Masmano et al., ECRTS 2004): bins by size, eight per doubling, and a bitmap of the bins that are not empty. A hole keeps its links and its
- * length in its own first and last granule. Whether the granule beside a run that comes back belongs to a hole is told by one bit per
- * granule that is set on the first and the last granule of each hole only, so adding or removing a hole costs two bits.
+ * The idea is TLSF (Masmano et al., ECRTS 2004): bins by size, eight per doubling, and a bitmap of the bins that are
+ * not empty. A hole keeps its links and its length in its own first and last granule. Whether the granule beside a run
+ * that comes back belongs to a hole is told by one bit per granule that is set on the first and the last granule of
+ * each hole only, so adding or removing a hole costs two bits.
  *
  *   arena (2 MiB) | entry | hole: [granules prev next ...... granules] | entry | entry | hole | ...
  *   edge bits        0 0 0         1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1       0 0 0 0 0 0    1 1
@@ -22,19 +24,19 @@ enum {
 };
 
 struct holes {
-    char *base;          /* of the reservation; borrowed */
-    uint64_t *edges;     /* one bit per granule; borrowed */
+    char *base;      /* of the reservation; borrowed */
+    uint64_t *edges; /* one bit per granule; borrowed */
     handle bins[HOLE_BINS];
     uint64_t filled[(HOLE_BINS + 63) / 64]; /* bit per bin: not empty */
-    uint64_t granules;   /* in holes that can be found */
+    uint64_t granules;                      /* in holes that can be found */
     uint32_t count;
-    uint32_t whole;      /* holes that are an entire arena */
+    uint32_t whole; /* holes that are an entire arena */
 };
 
 void holes_init(struct holes *holes, char *base, uint64_t *edges);
 /*
- * Makes a run a hole without looking at its neighbours; a hidden one merges but is not found and not counted (its arena is being
- * emptied). The two functions through which every hole comes and goes.
+ * Makes a run a hole without looking at its neighbours; a hidden one merges but is not found and not counted (its arena
+ * is being emptied). The two functions through which every hole comes and goes.
  */
 void holes_add(struct holes *holes, handle at, uint32_t granules, bool hidden);
 void holes_remove(struct holes *holes, handle at);

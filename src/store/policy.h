@@ -1,9 +1,9 @@
 /*
  * policy.h - who goes when room is needed: one seam, four policies behind it, one policy per shard.
  *
- * The seam is three events and a question: an entry came, was used, left; and: who next? Queues are doubly linked through the entries by handle. An entry that is
- * pinned is never named: its bytes would not come back before the release, so naming it frees nothing.
- * The shard's lock protects a policy.
+ * The seam is three events and a question: an entry came, was used, left; and: who next? Queues are doubly linked
+ * through the entries by handle. An entry that is pinned is never named: its bytes would not come back before the
+ * release, so naming it frees nothing. The shard's lock protects a policy.
  */
 #ifndef STORE_POLICY_H
 #define STORE_POLICY_H
@@ -28,7 +28,8 @@ enum { QUEUE_NONE = 0, QUEUE_SMALL = 1, QUEUE_MAIN = 2, QUEUE_COUNT = 3 };
 struct policy;
 struct policy_ops {
     const char *name;
-    bool admits_returning; /* asks the ghost: what leaves the main queue must not shorten the memory of what left early */
+    bool admits_returning; /* asks the ghost: what leaves the main queue must not shorten the memory of what left early
+                            */
     void (*add)(struct policy *policy, struct entry *entry, handle at, const struct policy_hint *hint);
     void (*use)(struct policy *policy, struct entry *entry, handle at);
     void (*remove)(struct policy *policy, struct entry *entry, handle at);

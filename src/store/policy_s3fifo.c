@@ -1,9 +1,10 @@
 /*
  * policy_s3fifo.c - S3-FIFO by bytes (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023).
  *
- * Most entries are asked for once. A small queue of a tenth of the bytes shows who they are before they can push out the others: what was used twice while in
- * it moves to the main queue, the rest goes and leaves a fingerprint in the ghost; what comes back while the fingerprint lives goes to the main queue at
- * once. The main queue gives as many further rounds as an entry was used, three at most.
+ * Most entries are asked for once. A small queue of a tenth of the bytes shows who they are before they can push out
+ * the others: what was used twice while in it moves to the main queue, the rest goes and leaves a fingerprint in the
+ * ghost; what comes back while the fingerprint lives goes to the main queue at once. The main queue gives as many
+ * further rounds as an entry was used, three at most.
  */
 #include "store/policy.h"
 

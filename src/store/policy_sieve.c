@@ -1,6 +1,7 @@
 /*
- * policy_sieve.c - SIEVE (Zhang et al., NSDI 2024): one queue in order of arrival, and a hand that moves from the oldest to the newest. It
- * takes the first entry that was not used since the hand last passed, and what it spares stays where it is.
+ * policy_sieve.c - SIEVE (Zhang et al., NSDI 2024): one queue in order of arrival, and a hand that moves from the
+ * oldest to the newest. It takes the first entry that was not used since the hand last passed, and what it spares stays
+ * where it is.
  */
 #include "store/policy.h"
 

@@ -211,8 +211,8 @@ static uint64_t chain_give(struct pool *pool, handle at)
 }
 
 /*
- * Takes the largest holes one after the other until they hold the value. Pieces of less than 1 KiB on average are refused beyond the first eight: then it
- * is better that something is evicted.
+ * Takes the largest holes one after the other until they hold the value. Pieces of less than 1 KiB on average are
+ * refused beyond the first eight: then it is better that something is evicted.
  */
 static enum pool_result take_pieces(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out,
                                     uint64_t *granules)
@@ -304,13 +304,15 @@ uint64_t pool_granules(const struct pool *pool, const struct entry *entry, handl
     return total;
 }
 
-/* ------------------------------------------------------------------------------------------------------ compaction -- */
+/* ------------------------------------------------------------------------------------------------------ compaction --
+ */
 
 uint32_t pool_drain(struct pool *pool)
 {
     uint32_t draining = 0;
     pthread_mutex_lock(&pool->lock);
-    /* Room outside the draining arenas must hold what they hold, and an eighth of it more for what does not fit exactly. */
+    /* Room outside the draining arenas must hold what they hold, and an eighth of it more for what does not fit
+     * exactly. */
     uint64_t room = 0, moving = 0;
     for (uint32_t arena = 1; arena < pool->arena_count; arena++)
         if (pool->arenas[arena].state == ARENA_MAPPED) room += ARENA_GRANULES - pool->arenas[arena].taken;

@@ -1,16 +1,20 @@
 /*
- * pool.h - memory for entries: one reserved range of addresses, of which arenas of 2 MiB are mapped as they are needed and returned when empty.
+ * pool.h - memory for entries: one reserved range of addresses, of which arenas of 2 MiB are mapped as they are needed
+ * and returned when empty.
  *
- * The problem: values of 0.5 to 50 KB come and go in any order for months. Size classes waste 10 % and let one class starve another; a general allocator
- * keeps what it once had. Here any run of 64-byte granules can become any entry: it is taken in one piece from a hole that is long enough, and in several
- * pieces when there is none, so memory that is free is always usable and an entry wastes 32 bytes on average. The number of arenas is bounded: the limit in bytes,
- * plus 3 % and two arenas for what lies in holes. Freed runs merge; arenas that become empty go back to the kernel at once, but
- * for as many as lie in holes at the limit anyway.
+ * The problem: values of 0.5 to 50 KB come and go in any order for months. Size classes waste 10 % and let one class
+ * starve another; a general allocator keeps what it once had. Here any run of 64-byte granules can become any entry: it
+ * is taken in one piece from a hole that is long enough, and in several pieces when there is none, so memory that is
+ * free is always usable and an entry wastes 32 bytes on average. The number of arenas is bounded: the limit in bytes,
+ * plus 3 % and two arenas for what lies in holes. Freed runs merge; arenas that become empty go back to the kernel at
+ * once, but for as many as lie in holes at the limit anyway.
  *
- * Arenas are aligned and advised as huge pages: random reads over gigabytes of 4 KiB pages miss the TLB on every access.
+ * Arenas are aligned and advised as huge pages: random reads over gigabytes of 4 KiB pages miss the TLB on every
+ * access.
  *
- * Threads: any. `lock` protects everything here; it is taken below a shard's lock, and nothing is taken below it. Mapping and
- * returning are system calls and happen with no lock held, which is why pool_take() does not do them: it says POOL_GROW.
+ * Threads: any. `lock` protects everything here; it is taken below a shard's lock, and nothing is taken below it.
+ * Mapping and returning are system calls and happen with no lock held, which is why pool_take() does not do them: it
+ * says POOL_GROW.
  */
 #ifndef STORE_POOL_H
 #define STORE_POOL_H
@@ -31,13 +35,13 @@ struct pool {
     struct mem *mem;
     char *mapping; /* the reservation as it came from the kernel */
     size_t mapping_bytes;
-    char *base;    /* handle 0; aligned to an arena; the first arena is never mapped, so that no entry has handle 0 */
+    char *base; /* handle 0; aligned to an arena; the first arena is never mapped, so that no entry has handle 0 */
     uint64_t *edges;
     struct arena *arenas;
     uint32_t arena_count; /* reserved, the first one included */
     uint32_t search;      /* no arena below is absent */
     uint32_t mapped, limit;
-    uint64_t taken;       /* granules */
+    uint64_t taken; /* granules */
     struct holes holes;
     pthread_mutex_t lock;
     _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
@@ -58,8 +62,8 @@ enum pool_result {
     POOL_FULL   /* free memory is too scattered: something must go */
 };
 /*
- * Memory for a header and `size` value bytes, using at most max_granules. On POOL_TAKEN the entry's size_bits and, in pieces, the piece links are written;
- * nothing else of it is. *granules is what it occupies.
+ * Memory for a header and `size` value bytes, using at most max_granules. On POOL_TAKEN the entry's size_bits and, in
+ * pieces, the piece links are written; nothing else of it is. *granules is what it occupies.
  */
 AIC_MUST_CHECK enum pool_result pool_take(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out,
                                           uint64_t *granules);
@@ -68,15 +72,16 @@ uint64_t pool_give(struct pool *pool, handle at);
 /* Granules that an entry occupies. */
 uint64_t pool_granules(const struct pool *pool, const struct entry *entry, handle at);
 
-/* Maps one more arena. AIC_OK (also when another thread did it), AIC_FULL at the limit, AIC_NO_MEMORY. No lock may be held. */
+/* Maps one more arena. AIC_OK (also when another thread did it), AIC_FULL at the limit, AIC_NO_MEMORY. No lock may be
+ * held. */
 AIC_MUST_CHECK aic_status pool_grow(struct pool *pool);
 /* Returns empty arenas to the kernel. No lock may be held. */
 bool pool_wants_trim(const struct pool *pool);
 void pool_trim(struct pool *pool);
 
 /*
- * Compaction: marks the emptier arenas as draining, nothing is taken from them until they are empty, as long as what they hold fits elsewhere. Returns how
- * many there are. pool_is_draining() tells whether an entry should move.
+ * Compaction: marks the emptier arenas as draining, nothing is taken from them until they are empty, as long as what
+ * they hold fits elsewhere. Returns how many there are. pool_is_draining() tells whether an entry should move.
  */
 uint32_t pool_drain(struct pool *pool);
 bool pool_is_draining(struct pool *pool, handle at);

@@ -1,9 +1,10 @@
 /*
- * put.c - how a value gets in: bytes from the budget, memory from the pool, the copy, and only then, under the lock, the index.
+ * put.c - how a value gets in: bytes from the budget, memory from the pool, the copy, and only then, under the lock,
+ * the index.
  *
- * The order keeps the promises: the budget is taken before anything is allocated; the copy is made while nobody can see the entry and no lock is held; whoever
- * looks sees the old value or the new one, whole. Only when the budget is used up does the older value of the same key go first, so that an update
- * that fits pushes out no stranger.
+ * The order keeps the promises: the budget is taken before anything is allocated; the copy is made while nobody can see
+ * the entry and no lock is held; whoever looks sees the old value or the new one, whole. Only when the budget is used
+ * up does the older value of the same key go first, so that an update that fits pushes out no stranger.
  */
 #include "store/shard.h"
 
@@ -28,7 +29,8 @@ struct putting {
 static bool guards_hold(const struct store_put *put)
 {
     for (size_t i = 0; i < put->guard_count; i++) {
-        /* acquire: pairs with the release of whoever invalidates; it changes the cell first and removes entries after. */
+        /* acquire: pairs with the release of whoever invalidates; it changes the cell first and removes entries after.
+         */
         if (atomic_load_explicit(put->guards[i].cell, memory_order_acquire) != put->guards[i].expected) return false;
     }
     return true;
@@ -65,8 +67,9 @@ static bool has_credit(struct putting *putting, uint64_t bytes)
 }
 
 /*
- * The budget is used up: room is made in the key's own shard, at the cost of its older value first, of others if it holds its share. An update needs no more
- * of the index than its removal gave back; it must not evict a stranger for a bucket that can wait.
+ * The budget is used up: room is made in the key's own shard, at the cost of its older value first, of others if it
+ * holds its share. An update needs no more of the index than its removal gave back; it must not evict a stranger for a
+ * bucket that can wait.
  */
 static aic_status make_room(struct putting *putting, uint64_t *bytes)
 {
@@ -141,9 +144,7 @@ static aic_status allocate(struct putting *putting)
     for (;;) {
         aic_status status = AIC_OK;
         switch (pool_take(&store->pool, putting->size, max_granules, &putting->at, &granules)) {
-        case POOL_TAKEN:
-            putting->footprint = granules * GRANULE_BYTES;
-            return AIC_OK;
+        case POOL_TAKEN: putting->footprint = granules * GRANULE_BYTES; return AIC_OK;
         case POOL_GROW:
             status = pool_grow(&store->pool);
             if (status == AIC_FULL) status = AIC_OK; /* another thread was faster, or pieces will have to do */
@@ -152,9 +153,7 @@ static aic_status allocate(struct putting *putting)
             max_granules += 2 + max_granules / 64;
             status = fill_credit(putting, max_granules * GRANULE_BYTES);
             break;
-        case POOL_FULL:
-            status = evict_more(putting);
-            break;
+        case POOL_FULL: status = evict_more(putting); break;
         }
         if (status != AIC_OK) return status;
     }
@@ -237,7 +236,8 @@ aic_status store_put(struct store *store, const struct store_put *put)
     for (size_t i = 0; i < put->part_count; i++) size += put->parts[i].iov_len;
     struct putting putting = {.store = store, .put = put, .hash = hash_key(&put->key)};
     putting.shard = shard_of(store, putting.hash);
-    /* Four lines that will be missed, all at once: the key's bucket and ghost, and those of who will probably go for it. */
+    /* Four lines that will be missed, all at once: the key's bucket and ghost, and those of who will probably go for
+     * it. */
     uint64_t victim = atomic_load_explicit(&putting.shard->next_victim, memory_order_relaxed);
     table_prefetch(&putting.shard->table, putting.hash);
     table_prefetch(&putting.shard->table, victim);

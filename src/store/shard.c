@@ -41,7 +41,8 @@ void shard_fini(struct shard *shard, struct store *store)
     pthread_mutex_destroy(&shard->commit_lock);
 }
 
-/* ---------------------------------------------------------------------------------------------- room for the index -- */
+/* ---------------------------------------------------------------------------------------------- room for the index --
+ */
 
 static struct region *region_of(struct shard *shard, unsigned number)
 {
@@ -104,7 +105,8 @@ void shard_return(struct shard *shard)
     pthread_mutex_unlock(&shard->commit_lock);
 }
 
-/* ------------------------------------------------------------------------------------------------ insert and detach -- */
+/* ------------------------------------------------------------------------------------------------ insert and detach --
+ */
 
 /* Adds to, or takes from, what the shard holds. With the detach below the only place where that is counted. */
 static void count_entry(struct shard *shard, const struct entry *entry, uint64_t footprint, int sign)
@@ -302,7 +304,8 @@ unsigned store_evict(struct store *store, uint64_t bytes, uint64_t entries, uint
     /* First round: shards that hold their share. Second: any that holds something. */
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < store->shard_count; i++) {
-            unsigned number = atomic_fetch_add_explicit(&store->hand, 1, memory_order_relaxed) & (store->shard_count - 1);
+            unsigned number = atomic_fetch_add_explicit(&store->hand, 1, memory_order_relaxed) &
+                              (store->shard_count - 1);
             struct shard *shard = &store->shards[number];
             if (atomic_load_explicit(&shard->footprint, memory_order_relaxed) == 0) continue;
             if (round == 0 && !shard_is_heavy(shard, store)) continue;

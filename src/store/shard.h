@@ -1,9 +1,10 @@
 /*
  * shard.h - one of the independent parts of a store: a table, a policy, a ghost and a wheel under one mutex.
  *
- * `lock` protects everything here except the atomics. No thread holds two shards' locks (but store_verify, which takes all in order of number); below
- * it only the pool's lock is taken. It is never held over a copy, a callback or a system call, which is why an insert may answer AIC_BUSY: the caller
- * then calls shard_commit() without the lock and comes again. `commit_lock` orders those; it is taken before `lock`.
+ * `lock` protects everything here except the atomics. No thread holds two shards' locks (but store_verify, which takes
+ * all in order of number); below it only the pool's lock is taken. It is never held over a copy, a callback or a system
+ * call, which is why an insert may answer AIC_BUSY: the caller then calls shard_commit() without the lock and comes
+ * again. `commit_lock` orders those; it is taken before `lock`.
  *
  * Functions with the suffix _locked are called with the lock held.
  */
@@ -32,8 +33,10 @@ struct shard {
     struct table table;
     struct policy policy;
     uint64_t entries, value_bytes;
-    _Atomic uint64_t footprint; /* granules of its entries in bytes; written under the lock, read by others as a hint (relaxed) */
-    _Atomic uint32_t wants;     /* bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint */
+    _Atomic uint64_t
+        footprint; /* granules of its entries in bytes; written under the lock, read by others as a hint (relaxed) */
+    _Atomic uint32_t
+        wants; /* bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint */
     _Atomic uint64_t next_victim; /* hash of who will probably go next, to prefetch for; relaxed: a hint */
     struct shard_counts counts;
     struct ghost ghost;
@@ -41,7 +44,8 @@ struct shard {
     pthread_mutex_t commit_lock;
     /* Pins given back: written by any thread without the lock, so on a line of its own. Relaxed: a count. */
     _Alignas(64) _Atomic uint64_t releases;
-    /* Puts between their first take and their last give (low half: active, high half: started), for store_verify(). seq_cst. */
+    /* Puts between their first take and their last give (low half: active, high half: started), for store_verify().
+     * seq_cst. */
     _Atomic uint64_t activity;
 };
 
@@ -57,8 +61,8 @@ struct store {
     size_t index_bytes;
     struct budget budget;
     struct pool pool;
-    pthread_mutex_t resize_lock; /* one resize or compaction at a time; taken before everything else */
-    _Atomic uint32_t hand;       /* the shard that is asked to evict next; relaxed: any order will do */
+    pthread_mutex_t resize_lock;                 /* one resize or compaction at a time; taken before everything else */
+    _Atomic uint32_t hand;                       /* the shard that is asked to evict next; relaxed: any order will do */
     _Atomic uint64_t refused_size, refused_full; /* relaxed counts */
     /* Entries that were removed while pinned, until the last release. Relaxed counts. */
     _Atomic uint64_t limbo_entries, limbo_value_bytes, limbo_footprint;
@@ -76,25 +80,27 @@ void shard_init(struct shard *shard, struct store *store, aic_policy policy, cha
 /* Releases all entries. */
 void shard_fini(struct shard *shard, struct store *store);
 
-/* The shard's index wants room: makes the next steps of its regions usable. No lock may be held. AIC_NO_MEMORY; AIC_FULL when the reservation ends. */
+/* The shard's index wants room: makes the next steps of its regions usable. No lock may be held. AIC_NO_MEMORY;
+ * AIC_FULL when the reservation ends. */
 AIC_MUST_CHECK aic_status shard_commit(struct shard *shard);
 /* Gives back what the index does not need any more. No lock may be held. */
 void shard_return(struct shard *shard);
 
 /*
- * Makes an entry visible, in the place of what had its key. The credit holds its bytes and its place; what is not used is left in
- * it. AIC_FULL: the index needs more credit; AIC_BUSY: shard_commit() first; the entry is not visible then. *replaced gets the former
- * entry, detached, or 0; give it to entry_drop().
+ * Makes an entry visible, in the place of what had its key. The credit holds its bytes and its place; what is not used
+ * is left in it. AIC_FULL: the index needs more credit; AIC_BUSY: shard_commit() first; the entry is not visible then.
+ * *replaced gets the former entry, detached, or 0; give it to entry_drop().
  */
 AIC_MUST_CHECK aic_status shard_insert_locked(struct shard *shard, struct store *store, uint64_t hash, handle at,
                                               uint64_t footprint, struct credit *credit, handle *replaced);
 /*
- * Takes an entry out of every structure; its place and what the index gives back go into the credit. Afterwards the index's reference
- * is the caller's: entry_drop().
+ * Takes an entry out of every structure; its place and what the index gives back go into the credit. Afterwards the
+ * index's reference is the caller's: entry_drop().
  */
 void shard_detach_locked(struct shard *shard, struct store *store, uint64_t hash, struct entry *entry, handle at,
                          struct credit *credit);
-/* Drops the index's reference after a detach. If nobody holds the entry, it is freed into the credit. With or without the lock. */
+/* Drops the index's reference after a detach. If nobody holds the entry, it is freed into the credit. With or without
+ * the lock. */
 void entry_drop(struct store *store, handle at, struct credit *credit);
 /* Gives what is left to the budget. */
 void credit_settle(struct store *store, struct credit *credit);
@@ -103,11 +109,13 @@ void credit_settle(struct store *store, struct credit *credit);
 void shard_expire_locked(struct shard *shard, struct store *store, uint64_t hash, struct entry *entry, handle at,
                          uint64_t now_ms, struct credit *credit);
 /*
- * Evicts until the credit holds at least `bytes` and `entries`, or nothing more can go, or `max` went. Returns how many went.
+ * Evicts until the credit holds at least `bytes` and `entries`, or nothing more can go, or `max` went. Returns how many
+ * went.
  */
 unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
                             uint64_t now_ms, struct credit *credit);
-/* Puts `to`, a copy, in the exact place of `from` in every structure. `from` is the caller's afterwards: entry_drop(). */
+/* Puts `to`, a copy, in the exact place of `from` in every structure. `from` is the caller's afterwards: entry_drop().
+ */
 void shard_move_locked(struct shard *shard, struct store *store, uint64_t hash, handle from, handle to);
 
 /* Recounts; NULL, or what is wrong. The lock is held. */
@@ -131,7 +139,8 @@ void value_write(struct store *store, struct value_cursor *to, const struct iove
 /* Moves entries out of arenas that are nearly empty when much is mapped and not used. No lock may be held. */
 void store_compact(struct store *store);
 
-/* Brackets what takes from or gives to the budget outside the shard's lock, so that store_verify() knows when the sums must agree. */
+/* Brackets what takes from or gives to the budget outside the shard's lock, so that store_verify() knows when the sums
+ * must agree. */
 static inline void activity_begin(struct shard *shard)
 {
     atomic_fetch_add(&shard->activity, (1ull << 32) + 1);
@@ -149,7 +158,8 @@ static inline bool shard_is_heavy(const struct shard *shard, const struct store 
     return held > 0 && held >= budget_max_bytes(&store->budget) >> store->shard_bits;
 }
 
-/* Evicts anywhere until the credit holds that much or a few went. Returns how many went. No lock may be held; within activity. */
+/* Evicts anywhere until the credit holds that much or a few went. Returns how many went. No lock may be held; within
+ * activity. */
 unsigned store_evict(struct store *store, uint64_t bytes, uint64_t entries, uint64_t now_ms, struct credit *credit);
 
 #endif

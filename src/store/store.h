@@ -1,9 +1,10 @@
 /*
  * store.h - the memory tier: bytes by 32-byte key, sharded, never larger than its budget.
  *
- * A put takes its bytes from the budget before it allocates and evicts first, so the limit is never exceeded, not by one entry.
- * A get returns a pin: the entry's bytes stay as they are until the release, even when it is evicted, replaced or expired
- * meanwhile (its bytes stay in the budget until then). No lock is held over a copy, a callback or a system call.
+ * A put takes its bytes from the budget before it allocates and evicts first, so the limit is never exceeded, not by
+ * one entry. A get returns a pin: the entry's bytes stay as they are until the release, even when it is evicted,
+ * replaced or expired meanwhile (its bytes stay in the budget until then). No lock is held over a copy, a callback or a
+ * system call.
  *
  * Knows nothing of JSON, AI or the network: a value is opaque bytes.
  */
@@ -20,13 +21,14 @@ struct store;
 struct entry;
 
 struct store_options {
-    struct mem *mem;        /* outlives the store */
-    const aic_clock *clock; /* outlives the store; wall time decides expiry */
-    uint64_t max_bytes;     /* everything: keys, headers, values, rounding, index; 0 keeps nothing */
-    uint64_t max_entries;   /* 0: no limit */
+    struct mem *mem;         /* outlives the store */
+    const aic_clock *clock;  /* outlives the store; wall time decides expiry */
+    uint64_t max_bytes;      /* everything: keys, headers, values, rounding, index; 0 keeps nothing */
+    uint64_t max_entries;    /* 0: no limit */
     uint64_t max_item_bytes; /* of one value; larger ones give AIC_NOT_STORED */
     aic_policy policy;
-    unsigned shards; /* 0: next power of two >= 8 x cores, within 64..256 */
+    unsigned
+        shards; /* a power of two <= 256; 0: next one >= 8 x cores, within 64..256, fewer for a budget below 16 MiB */
 };
 
 /* AIC_NO_MEMORY, AIC_INVALID. *out is owned by the caller. */
@@ -48,13 +50,15 @@ struct store_put {
     uint64_t expires_ms;       /* wall time; 0: never */
     const struct iovec *parts; /* the value, gathered; borrowed for the call */
     size_t part_count;
-    bool only_if_absent; /* AIC_EXISTS instead of replacing */
+    bool only_if_absent;              /* AIC_EXISTS instead of replacing */
     const struct store_guard *guards; /* all must hold, or AIC_STALE */
     size_t guard_count;
 };
 
-/* Stores a copy, replacing what was there (never evicting a stranger for an update that fits). AIC_OK; AIC_NOT_STORED (too large, no budget,
- * everything pinned; an older value of the key is removed then); AIC_EXISTS, AIC_STALE, AIC_NO_MEMORY. */
+/* Stores a copy, replacing what was there (never evicting a stranger for an update that fits). AIC_OK; AIC_NOT_STORED
+ * (too large, no budget, everything pinned); AIC_EXISTS, AIC_STALE, AIC_NO_MEMORY. After AIC_NOT_STORED and
+ * AIC_NO_MEMORY an older value of the key is gone, for it would be a wrong answer. An expiry after the year 2109 counts
+ * as 2109. */
 AIC_MUST_CHECK aic_status store_put(struct store *store, const struct store_put *put);
 
 /* A pinned entry. Plain data: may be copied, moved to another thread, and released there; exactly one release. */
@@ -63,13 +67,16 @@ struct pin {
     struct entry *entry; /* NULL: nothing pinned */
 };
 
-/* About what an entry with a value of so many bytes takes of the budget: with its header, its key and its place in the index. */
+/* About what an entry with a value of so many bytes takes of the budget: with its header, its key and its place in the
+ * index. */
 static inline uint64_t store_cost(size_t value_bytes)
 {
-    return (uint64_t)value_bytes + 64 + 12 + 16; /* header with the key, index, half of the rounding to 32 or 64 bytes */
+    return (uint64_t)value_bytes + 64 + 12 +
+           16; /* header with the key, index, half of the rounding to 32 or 64 bytes */
 }
 
-/* AIC_OK with *pin to be released, or AIC_MISS. An expired entry is a miss and is removed. Counts a use for the policy. */
+/* AIC_OK with *pin to be released, or AIC_MISS. An expired entry is a miss and is removed. Counts a use for the policy.
+ */
 AIC_MUST_CHECK aic_status store_get(struct store *store, const aic_key *key, struct pin *pin);
 /* The same without counting a use: for listing and explaining. */
 AIC_MUST_CHECK aic_status store_peek(struct store *store, const aic_key *key, struct pin *pin);
@@ -80,8 +87,8 @@ const aic_key *pin_key(const struct pin *pin);
 uint64_t pin_expires_ms(const struct pin *pin);
 size_t pin_size(const struct pin *pin); /* of the value */
 /*
- * The value's bytes from `offset`, at most `size` of them, as pieces. Returns how many pieces were filled (<= max); *covered gets the
- * bytes that they hold together. Neighbouring pieces are merged.
+ * The value's bytes from `offset`, at most `size` of them, as pieces. Returns how many pieces were filled (<= max);
+ * *covered gets the bytes that they hold together. Neighbouring pieces are merged.
  */
 size_t pin_pieces(const struct pin *pin, size_t offset, size_t size, struct iovec *out, size_t max, size_t *covered);
 /* Copies value bytes out; the range must lie within the value. */
@@ -89,18 +96,21 @@ void pin_copy(const struct pin *pin, size_t offset, void *out, size_t size);
 
 /* AIC_OK, or AIC_MISS. */
 AIC_MUST_CHECK aic_status store_delete(struct store *store, const aic_key *key);
-/* Removes exactly the pinned entry if it is still the current one under its key: AIC_OK, or AIC_STALE. The pin stays. `bytes_freed` may be NULL. */
+/* Removes exactly the pinned entry if it is still the current one under its key: AIC_OK, or AIC_STALE. The pin stays.
+ * `bytes_freed` may be NULL. */
 AIC_MUST_CHECK aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint64_t *bytes_freed);
 
 /*
- * Walks all entries, in batches of pins. *cursor is 0 to begin and 0 again after the last batch. Every entry that is there
- * during the whole walk comes at least once, also while the table grows. Expired ones are left out.
+ * Walks all entries, in batches of pins. *cursor is 0 to begin and 0 again after the last batch. Every entry that is
+ * there during the whole walk comes at least once, also while the table grows. Expired ones are left out.
  */
 size_t store_scan(struct store *store, uint64_t *cursor, struct pin *out, size_t max);
 
-/* Removes what expired, a bounded amount of work; call at least every second. Returns how many were removed. */
+/* Removes what expired, a bounded amount of work, and keeps house: returns unused memory, moves entries together when
+ * much lies idle. Call every second, from a background thread. Returns how many were removed. */
 size_t store_expire(struct store *store);
-/* A new budget, live: evicts down to it at once. AIC_INVALID beyond what was reserved at creation (4 x, at least 1 GiB). */
+/* A new budget, live: evicts down to it at once, moves what is left together and returns the rest to the kernel.
+ * AIC_INVALID beyond what was reserved at creation (4 x, at least 1 GiB, at most 240 GiB). */
 AIC_MUST_CHECK aic_status store_resize(struct store *store, uint64_t max_bytes, uint64_t max_entries);
 
 struct store_stats {
@@ -110,11 +120,12 @@ struct store_stats {
     uint64_t gets, hits, puts, replaced, deleted;
     uint64_t evicted_capacity, evicted_unused /* never hit */, evicted_expired, refused_size, refused_full, pinned;
     uint64_t expiry_lag_ms, ghost_hits;
-    uint64_t oldest_evicted_ms; /* time since the last use of the last victim */
+    uint64_t oldest_evicted_ms; /* time since the last use of the last victim, in steps of 4 s, up to 6 days */
 };
 void store_stats(struct store *store, struct store_stats *out);
 
-/* Where the store lies, for a breakdown of the process's memory: two reservations, and what it asked the allocator for. */
+/* Where the store lies, for a breakdown of the process's memory: two reservations, and what it asked the allocator for.
+ */
 struct store_places {
     uintptr_t values_begin, values_end, index_begin, index_end;
     uint64_t heap_bytes;

@@ -10,8 +10,8 @@
 
 enum { TAG_SHIFT = 8, TAG_BITS = 16 };
 
-void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes, char *spills,
-                size_t spills_bytes)
+void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes,
+                char *spills, size_t spills_bytes)
 {
     memset(table, 0, sizeof *table);
     table->base = base;
@@ -84,7 +84,8 @@ static void give_spill(struct table *table, uint32_t spill, uint64_t *credit)
     give_bucket(table, credit);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ find -- */
+/* ------------------------------------------------------------------------------------------------------------ find --
+ */
 
 /* Bit i: slot i has this tag. */
 static unsigned match_tags(const struct bucket *bucket, uint16_t tag)
@@ -131,7 +132,8 @@ static struct bucket *slot_of(const struct table *table, uint64_t hash, handle a
     return NULL;
 }
 
-/* --------------------------------------------------------------------------------------------------- grow and shrink -- */
+/* --------------------------------------------------------------------------------------------------- grow and shrink
+ * -- */
 
 /* Appends to a chain. AIC_FULL, AIC_BUSY as table_add(). */
 static aic_status append(struct table *table, struct bucket *bucket, handle at, uint16_t tag, uint64_t *credit)
@@ -159,8 +161,8 @@ static bool moves(const struct table *table, handle at, uint16_t tag, unsigned l
 }
 
 /*
- * Splits one bucket into a new last one. The chain's spill buckets are given back one by one while it is dealt out again, and two chains never need
- * more of them together than the one did, so the appends cannot fail.
+ * Splits one bucket into a new last one. The chain's spill buckets are given back one by one while it is dealt out
+ * again, and two chains never need more of them together than the one did, so the appends cannot fail.
  */
 static void split(struct table *table, uint64_t *credit)
 {
@@ -282,7 +284,8 @@ void table_swap(struct table *table, uint64_t hash, handle from, handle to)
     holder->entries[slot] = to;
 }
 
-/* ------------------------------------------------------------------------------------------------- walk and verify -- */
+/* ------------------------------------------------------------------------------------------------- walk and verify --
+ */
 
 uint32_t table_chain_length(const struct table *table, uint32_t bucket)
 {

@@ -3,13 +3,15 @@
  *
  *   bucket, 64 bytes:  | 10 handles, 40 bytes | 10 tags, 20 bytes | spill, 4 bytes |
  *
- * The problem: an index that doubles stops a shard for milliseconds and is half empty afterwards. Linear hashing (Litwin, VLDB 1980) adds one bucket when the
- * load passes 9 keys a bucket and splits one other into it, so a put moves a chain of slots at most and the index costs 9.4 bytes a key at any size (measured),
- * the spill buckets of those not yet split included. It shrinks the same way. The array grows in place, in a reserved range.
- * A tag is 16 bits of the hash: it filters (a key is compared when the tag matches) and tells where a slot goes in a split, so that a split reads no entry.
+ * The problem: an index that doubles stops a shard for milliseconds and is half empty afterwards. Linear hashing
+ * (Litwin, VLDB 1980) adds one bucket when the load passes 9 keys a bucket and splits one other into it, so a put moves
+ * a chain of slots at most and the index costs 9.4 bytes a key at any size (measured), the spill buckets of those not
+ * yet split included. It shrinks the same way. The array grows in place, in a reserved range. A tag is 16 bits of the
+ * hash: it filters (a key is compared when the tag matches) and tells where a slot goes in a split, so that a split
+ * reads no entry.
  *
- * Bytes: every bucket is paid from a credit that the caller took from the budget, and is given back into one: take_bucket() and give_bucket().
- * The shard's lock protects it.
+ * Bytes: every bucket is paid from a credit that the caller took from the budget, and is given back into one:
+ * take_bucket() and give_bucket(). The shard's lock protects it.
  */
 #ifndef STORE_TABLE_H
 #define STORE_TABLE_H
@@ -28,19 +30,19 @@ struct bucket {
 static_assert(sizeof(struct bucket) == BUCKET_BYTES, "a bucket is one cache line");
 
 struct table {
-    const char *base;     /* of the entries; borrowed */
+    const char *base; /* of the entries; borrowed */
     struct region buckets;
     struct region spills;
     _Atomic uint32_t count; /* buckets in use; relaxed: written under the lock, read without it only to prefetch */
-    uint32_t spill_made;  /* spill buckets that were ever used since the table was empty */
-    uint32_t spill_free;  /* list of free ones, linked by `spill` */
+    uint32_t spill_made;    /* spill buckets that were ever used since the table was empty */
+    uint32_t spill_free;    /* list of free ones, linked by `spill` */
     uint64_t keys;
-    uint64_t bytes;       /* of buckets and spill buckets in use */
+    uint64_t bytes; /* of buckets and spill buckets in use */
 };
 
 /* The ranges are borrowed. */
-void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes, char *spills,
-                size_t spills_bytes);
+void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes,
+                char *spills, size_t spills_bytes);
 
 /* The handle under this key, or 0. */
 handle table_find(const struct table *table, uint64_t hash, const aic_key *key);
@@ -57,8 +59,8 @@ static inline void table_prefetch(const struct table *table, uint64_t hash)
 }
 
 /*
- * Adds a key that is not there. Grows by one bucket when that is due and the credit pays for it. AIC_FULL: a bucket is needed and
- * the credit is less than BUCKET_BYTES; AIC_BUSY: a region must be committed first. Nothing is changed then.
+ * Adds a key that is not there. Grows by one bucket when that is due and the credit pays for it. AIC_FULL: a bucket is
+ * needed and the credit is less than BUCKET_BYTES; AIC_BUSY: a region must be committed first. Nothing is changed then.
  */
 AIC_MUST_CHECK aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *credit);
 /* Removes a key that is there; buckets that are not needed any more go into the credit. */

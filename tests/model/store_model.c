@@ -1,7 +1,7 @@
 /*
- * Random operations against a naive reference: an array of what every key should hold. After every step store_verify() recounts
- * everything, and the limits must hold. What is served must be the last value put, whole and not expired; what is missing must be accounted for by
- * an eviction. STORE_SEED and STORE_STEPS in the environment choose another run.
+ * Random operations against a naive reference: an array of what every key should hold. After every step store_verify()
+ * recounts everything, and the limits must hold. What is served must be the last value put, whole and not expired; what
+ * is missing must be accounted for by an eviction. STORE_SEED and STORE_STEPS in the environment choose another run.
  */
 #include "base/check.h"
 #include "store/store.h"
@@ -158,7 +158,8 @@ static void step_put(struct model *model)
         check_value(&pin, number, &value);
         pin_release(&pin);
         /* An update that fits evicts no stranger. */
-        if (was_there && !was_pinned && value.size <= old_size) assert_int_equal(stats_of(model).evicted_capacity, evicted);
+        if (was_there && !was_pinned && value.size <= old_size)
+            assert_int_equal(stats_of(model).evicted_capacity, evicted);
     } else {
         assert_int_equal(status, AIC_NOT_STORED);
         assert_true(!model->never_evicts || value.size > model->max_item);
@@ -239,7 +240,8 @@ static void step_scan(struct model *model)
     for (unsigned number = 0; number < KEYS; number++) {
         struct expected *value = &model->keys[number];
         if (model->never_evicts && value->there && !is_dead(model, value)) assert_true(seen[number]);
-        if (!seen[number] && !is_dead(model, value)) value->there = false; /* a dead one may stay, and live again when time goes back */
+        if (!seen[number] && !is_dead(model, value))
+            value->there = false; /* a dead one may stay, and live again when time goes back */
     }
     assert_true(count <= stats_of(model).entries);
 }
@@ -293,11 +295,24 @@ static void run(uint64_t seed, unsigned steps, struct store_options options, boo
         case 1: step_release(&model); break;
         case 2: model.now_ms += below(1u << below(24)); break;
         case 3: store_expire(model.store); break;
-        case 4: if (below(8) == 0) step_scan(&model); break;
-        case 5: if (below(8) == 0) step_resize(&model); break;
-        case 6: if (below(4) == 0) model.cell++; break;
-        case 7: if (!never_evicts && below(50) == 0) model.now_ms -= below(100000); break;
-        case 8: case 9: case 10: case 11: case 12: case 13: step_get(&model); break;
+        case 4:
+            if (below(8) == 0) step_scan(&model);
+            break;
+        case 5:
+            if (below(8) == 0) step_resize(&model);
+            break;
+        case 6:
+            if (below(4) == 0) model.cell++;
+            break;
+        case 7:
+            if (!never_evicts && below(50) == 0) model.now_ms -= below(100000);
+            break;
+        case 8:
+        case 9:
+        case 10:
+        case 11:
+        case 12:
+        case 13: step_get(&model); break;
         default: step_put(&model); break;
         }
         check_all(&model);
@@ -324,8 +339,11 @@ static void test_model(void **state)
     static const unsigned shards[] = {1, 4, 64};
     for (unsigned policy = 0; policy < 4; policy++) {
         for (size_t i = 0; i < COUNT_OF(budgets); i++) {
-            struct store_options options = {.max_bytes = budgets[i], .max_item_bytes = 4 << 20, .policy = (aic_policy)policy,
-                                            .shards = shards[(policy + i) % 3], .max_entries = i % 3 == 1 ? 17 : 0};
+            struct store_options options = {.max_bytes = budgets[i],
+                                            .max_item_bytes = 4 << 20,
+                                            .policy = (aic_policy)policy,
+                                            .shards = shards[(policy + i) % 3],
+                                            .max_entries = i % 3 == 1 ? 17 : 0};
             print_message("policy %u, %llu bytes, %u shards: STORE_SEED=%u STORE_STEPS=%u\n", policy,
                           (unsigned long long)options.max_bytes, options.shards, seed, steps);
             run(seed + policy * 100 + i, steps / 4, options, false);

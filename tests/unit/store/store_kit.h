@@ -1,5 +1,6 @@
 /*
- * store_kit.h - what the tests of the memory tier share: a store with a clock of its own, and values that tell whose they are.
+ * store_kit.h - what the tests of the memory tier share: a store with a clock of its own, and values that tell whose
+ * they are.
  */
 #ifndef STORE_KIT_H
 #define STORE_KIT_H

@@ -1,5 +1,6 @@
 /*
- * The memory tier through its public functions: what it keeps, for how long, what it refuses, and what goes when it is full.
+ * The memory tier through its public functions: what it keeps, for how long, what it refuses, and what goes when it is
+ * full.
  */
 #include "store_kit.h"
 
@@ -79,7 +80,7 @@ static void test_time_to_live(void **state)
     assert_true(kit_has(&kit, 1));
     kit.now_ms += 1;
     assert_int_equal(kit_get(&kit, 1, &pin), AIC_MISS); /* exactly at its expiry */
-    assert_int_equal(kit_stats(&kit).entries, 1);        /* and it is gone, not only hidden */
+    assert_int_equal(kit_stats(&kit).entries, 1);       /* and it is gone, not only hidden */
     kit.now_ms += 400ull * 86400000;
     assert_int_equal(kit_get(&kit, 2, &pin), AIC_OK);
     assert_int_equal(pin_expires_ms(&pin), 0);
@@ -394,7 +395,8 @@ static void test_compaction_keeps_every_value(void **state)
     struct kit kit;
     struct pin held;
     kit_open(&kit, (struct store_options){.max_bytes = 200 << 20});
-    for (unsigned i = 0; i < 30000; i++) assert_int_equal(kit_put_ttl(&kit, i, 3000 + i % 500, i % 10 == 0 ? 0 : 1000), AIC_OK);
+    for (unsigned i = 0; i < 30000; i++)
+        assert_int_equal(kit_put_ttl(&kit, i, 3000 + i % 500, i % 10 == 0 ? 0 : 1000), AIC_OK);
     assert_int_equal(kit_get(&kit, 20, &held), AIC_OK);
     uint64_t resident = kit_stats(&kit).resident_bytes;
     kit.now_ms += 2000;

@@ -1,6 +1,7 @@
 /*
- * The memory tier when memory is refused: the n-th allocation or mapping fails, for n = 0, 1, 2 ..., once or from then on. Every call must come back with a
- * status, every structure must add up afterwards, nothing may leak, and what was refused must not be served in an older version.
+ * The memory tier when memory is refused: the n-th allocation or mapping fails, for n = 0, 1, 2 ..., once or from then
+ * on. Every call must come back with a status, every structure must add up afterwards, nothing may leak, and what was
+ * refused must not be served in an older version.
  */
 #include "store_kit.h"
 
@@ -51,7 +52,8 @@ static bool run_scenario(struct scarce *scarce)
     aic_allocator allocator = {scarce_acquire, scarce_release, scarce_mapping, scarce};
     mem_init(&kit.mem, &allocator);
     kit.clock = (aic_clock){.wall_ms = kit_wall, .mono_ns = kit_wall, .context = &kit};
-    struct store_options options = {.mem = &kit.mem, .clock = &kit.clock, .max_bytes = 6 << 20, .max_item_bytes = 5 << 20, .shards = 2};
+    struct store_options options = {
+        .mem = &kit.mem, .clock = &kit.clock, .max_bytes = 6 << 20, .max_item_bytes = 5 << 20, .shards = 2};
     aic_status status = store_create(&options, &kit.store);
     if (status != AIC_OK) {
         assert_int_equal(status, AIC_NO_MEMORY);
@@ -114,6 +116,7 @@ static void test_refusals_from_then_on(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_refusal), cmocka_unit_test(test_refusals_from_then_on)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_refusal),
+                                       cmocka_unit_test(test_refusals_from_then_on)};
     return cmocka_run_group_tests_name("store out of memory", tests, NULL, NULL);
 }

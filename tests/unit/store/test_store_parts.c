@@ -1,13 +1,15 @@
 /*
- * The structures of the memory tier one by one: holes and arenas, the table, the wheel, the queues of the policies, the ghost, the budget. Each is
- * driven by its own functions and recounted by its own verify(), which must also notice what is wrong.
+ * The structures of the memory tier one by one: holes and arenas, the table, the wheel, the queues of the policies, the
+ * ghost, the budget. Each is driven by its own functions and recounted by its own verify(), which must also notice what
+ * is wrong.
  */
 #include "store/hash.h"
 #include "store_kit.h"
 
 #include <sys/mman.h>
 
-/* ------------------------------------------------------------------------------------------------------------- pool -- */
+/* ------------------------------------------------------------------------------------------------------------- pool --
+ */
 
 struct pool_kit {
     struct mem mem;
@@ -128,7 +130,8 @@ static void test_pool_drains(void **state)
     pool_close(&kit);
 }
 
-/* ---------------------------------------------------------------------------------------- entries without a store -- */
+/* ---------------------------------------------------------------------------------------- entries without a store --
+ */
 
 struct room {
     struct mem mem;
@@ -152,7 +155,8 @@ static void room_open(struct room *room)
     mem_init(&room->mem, NULL);
     room->base = map(ROOM_ENTRIES * sizeof(struct entry) + 4096);
     room->regions = map(3 * ROOM_REGION);
-    table_init(&room->table, &room->mem, room->base, room->regions, ROOM_REGION, room->regions + ROOM_REGION, ROOM_REGION);
+    table_init(&room->table, &room->mem, room->base, room->regions, ROOM_REGION, room->regions + ROOM_REGION,
+               ROOM_REGION);
     ghost_init(&room->ghost, &room->mem, room->regions + 2 * ROOM_REGION, ROOM_REGION);
     room->table.buckets.committed = room->table.spills.committed = room->ghost.lines.committed = ROOM_REGION;
     for (unsigned i = 1; i < ROOM_ENTRIES; i++) {
@@ -181,7 +185,8 @@ static void test_table_grows_and_shrinks_by_its_bytes(void **state)
     struct room room;
     room_open(&room);
     uint64_t credit = 0;
-    assert_int_equal(table_add(&room.table, hash_of(&room, 1), 1, &credit), AIC_FULL); /* nothing paid, nothing changed */
+    assert_int_equal(table_add(&room.table, hash_of(&room, 1), 1, &credit),
+                     AIC_FULL); /* nothing paid, nothing changed */
     assert_null(table_verify(&room.table));
     credit = 1 << 20;
     for (handle at = 1; at < ROOM_ENTRIES; at++) {
@@ -211,7 +216,8 @@ static void test_table_verify_notices(void **state)
     struct room room;
     uint64_t credit = 1 << 20;
     room_open(&room);
-    for (handle at = 1; at < 500; at++) assert_int_equal(table_add(&room.table, hash_of(&room, at), at, &credit), AIC_OK);
+    for (handle at = 1; at < 500; at++)
+        assert_int_equal(table_add(&room.table, hash_of(&room, at), at, &credit), AIC_OK);
     entry_at(room.base, 77)->key.bytes[9] ^= 1;
     assert_non_null(table_verify(&room.table));
     entry_at(room.base, 77)->key.bytes[9] ^= 1;
@@ -221,7 +227,8 @@ static void test_table_verify_notices(void **state)
     room_close(&room);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ wheel -- */
+/* ------------------------------------------------------------------------------------------------------------ wheel --
+ */
 
 static void test_wheel_finds_each_in_time(void **state)
 {
@@ -241,7 +248,8 @@ static void test_wheel_finds_each_in_time(void **state)
         wheel_add(&wheel, entry, at);
     }
     assert_null(wheel_verify(&wheel));
-    for (handle at = ARENA_GRANULES; at < ARENA_GRANULES + COUNT; at += 10) wheel_remove(&wheel, entry_at(room.base, at));
+    for (handle at = ARENA_GRANULES; at < ARENA_GRANULES + COUNT; at += 10)
+        wheel_remove(&wheel, entry_at(room.base, at));
     assert_null(wheel_verify(&wheel));
     unsigned found = 0;
     for (unsigned step = 0; wheel.count > 0 && step < 60000; step++) {
@@ -292,7 +300,8 @@ static void test_wheel_work_is_bounded_and_resumes(void **state)
     room_close(&room);
 }
 
-/* --------------------------------------------------------------------------------------------------- policies, ghost -- */
+/* --------------------------------------------------------------------------------------------------- policies, ghost
+ * -- */
 
 static handle victim_of(struct policy *policy)
 {

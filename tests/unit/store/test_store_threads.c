@@ -1,6 +1,7 @@
 /*
- * Many threads on one small store: puts, gets, pins held for a while, deletes, scans, expiry, resizes and verifies at once. Every value says whose it is and
- * is checked while it is pinned, so a value that changes under a pin is seen even without a sanitizer. Run under the thread sanitizer as well.
+ * Many threads on one small store: puts, gets, pins held for a while, deletes, scans, expiry, resizes and verifies at
+ * once. Every value says whose it is and is checked while it is pinned, so a value that changes under a pin is seen
+ * even without a sanitizer. Run under the thread sanitizer as well.
  */
 #include "store_kit.h"
 
@@ -34,7 +35,8 @@ static void put_random(struct worker *worker)
     size_t count = 2 + below(worker, 1022);
     for (size_t i = 0; i < count; i++) words[i] = i % 2 == 0 ? number : version;
     struct iovec part = {words, count * sizeof *words};
-    struct store_put put = {.key = kit_key(number), .parts = &part, .part_count = 1, .only_if_absent = below(worker, 8) == 0};
+    struct store_put put = {
+        .key = kit_key(number), .parts = &part, .part_count = 1, .only_if_absent = below(worker, 8) == 0};
     if (below(worker, 3) == 0) put.expires_ms = worker->crowd->kit.now_ms + below(worker, 5);
     aic_status status = store_put(worker->crowd->kit.store, &put);
     CHECK(status == AIC_OK || status == AIC_NOT_STORED || status == AIC_EXISTS);
@@ -64,7 +66,11 @@ static void *work(void *context)
             (void)ignored;
             break;
         }
-        case 1: case 2: case 3: case 4: case 5: put_random(worker); break;
+        case 1:
+        case 2:
+        case 3:
+        case 4:
+        case 5: put_random(worker); break;
         case 6:
             if (slot->entry == NULL) break;
             aic_status ignored = store_remove_pinned(store, slot, NULL);
@@ -116,7 +122,8 @@ static void test_crowd(void **state)
     const char *text = getenv("STORE_STEPS");
     for (unsigned policy = 0; policy < 4; policy++) {
         struct crowd crowd = {.steps = text == NULL ? 15000 : (unsigned)strtoul(text, NULL, 10), .running = WORKERS};
-        kit_open(&crowd.kit, (struct store_options){.max_bytes = 300 << 10, .policy = (aic_policy)policy, .shards = policy == 3 ? 1 : 8});
+        kit_open(&crowd.kit, (struct store_options){
+                                 .max_bytes = 300 << 10, .policy = (aic_policy)policy, .shards = policy == 3 ? 1 : 8});
         crowd.kit.clock = *clock_system();
         crowd.kit.now_ms = clock_wall_ms(clock_system());
         pthread_t threads[WORKERS + 1];
