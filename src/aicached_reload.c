@@ -7,6 +7,7 @@
 #include "aicached.h"
 
 #include "base/check.h"
+#include "monitor/monitor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -77,7 +78,10 @@ static void reload_memory(struct daemon *daemon, struct settings *next)
         next->memory_max_bytes = now->memory_max_bytes;
         next->memory_max_entries = now->memory_max_entries;
     } else if (!same) routes_reload_memory(daemon->routes, next->memory_max_bytes);
-    routes_reload_thresholds(daemon->routes, settings_warning_bytes(next), settings_critical_bytes(next));
+    uint64_t warning = settings_warning_bytes(next), critical = settings_critical_bytes(next);
+    routes_reload_thresholds(daemon->routes, warning, critical);
+    if (daemon->monitor != NULL && warning > 0 && warning < critical)
+        monitor_set_memory_thresholds(daemon->monitor, warning, critical);
 }
 
 static void reload_ttls(struct daemon *daemon, const struct settings *next, const struct buf *changed)

@@ -39,7 +39,7 @@ static void write_memory(const struct aic_monitor *monitor, const struct event *
     put_count(out, "memory_cache_entry_count", event->number[MEMORY_ENTRIES]);
     put_number(out, "process_memory_mb", (double)event->number[MEMORY_PROCESS_BYTES] / 1048576.0);
     put_number(out, "cache_utilization_percent", memory_event_utilization(monitor, event));
-    put_flag(out, "warning_threshold_reached", memory_event_total(event) >= monitor->options.memory_warning_bytes);
+    put_flag(out, "warning_threshold_reached", memory_event_total(event) >= monitor_warning_bytes(monitor));
     put_data(out, event);
 }
 

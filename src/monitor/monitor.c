@@ -61,7 +61,8 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     percentiles_init(&monitor->key_generation_percentiles, retention_ns);
     percentiles_init(&monitor->operation_percentiles, retention_ns);
     percentiles_init(&monitor->compression_percentiles, retention_ns);
-    if (history_init(&monitor->history, &monitor->mem) != AIC_OK || reuse_create(&monitor->mem, &monitor->reuse) != AIC_OK) {
+    if (history_init(&monitor->history, &monitor->mem) != AIC_OK ||
+        reuse_create(&monitor->mem, &monitor->reuse) != AIC_OK) {
         aic_monitor_close(&monitor);
         return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the monitor's history");
     }
@@ -240,17 +241,14 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
 void memory_warn(struct aic_monitor *monitor, const struct event *event)
 {
     uint64_t total = memory_event_total(event);
-    int state = total >= monitor->options.memory_critical_bytes  ? 2
-                : total >= monitor->options.memory_warning_bytes ? 1
-                                                                 : 0;
+    int state = total >= monitor_critical_bytes(monitor) ? 2 : total >= monitor_warning_bytes(monitor) ? 1 : 0;
     uint64_t held;
     bool pass = throttle_pass_state(&monitor->memory_log, state, event->mono_ns, STATE_LOG_INTERVAL_NS, &held);
     if (!pass || state == 0) return;
     char line[192];
-    snprintf(line, sizeof line, "%s cache memory: %.1f MB used, %s threshold %.1f MB",
-             state == 2 ? "Critical" : "High", (double)total / 1048576.0, state == 2 ? "critical" : "warning",
-             (double)(state == 2 ? monitor->options.memory_critical_bytes : monitor->options.memory_warning_bytes) /
-                 1048576.0);
+    snprintf(line, sizeof line, "%s cache memory: %.1f MB used, %s threshold %.1f MB", state == 2 ? "Critical" : "High",
+             (double)total / 1048576.0, state == 2 ? "critical" : "warning",
+             (double)(state == 2 ? monitor_critical_bytes(monitor) : monitor_warning_bytes(monitor)) / 1048576.0);
     say(monitor, state == 2 ? AIC_LOG_ERROR : AIC_LOG_WARNING, line, held);
 }
 
@@ -292,22 +290,22 @@ static aic_status report_finish(aic_report *made, aic_status status, aic_report 
 }
 
 /* The public reports without a parameter: name of the function, its writer. */
-#define REPORT_MAP(X)                                                                                              \
-    X(aic_monitor_statistics, statistics_write)                                                                    \
-    X(aic_monitor_summary, summary_write)                                                                          \
-    X(aic_monitor_memory_usage, memory_usage_write)                                                                \
-    X(aic_monitor_warnings, warnings_write)                                                                        \
-    X(aic_monitor_invalidations, invalidations_write)                                                              \
-    X(aic_monitor_invalidation_advice, invalidation_advice_write)                                                  \
+#define REPORT_MAP(X)                                                                                                  \
+    X(aic_monitor_statistics, statistics_write)                                                                        \
+    X(aic_monitor_summary, summary_write)                                                                              \
+    X(aic_monitor_memory_usage, memory_usage_write)                                                                    \
+    X(aic_monitor_warnings, warnings_write)                                                                            \
+    X(aic_monitor_invalidations, invalidations_write)                                                                  \
+    X(aic_monitor_invalidation_advice, invalidation_advice_write)                                                      \
     X(aic_monitor_export, export_write)
 
-#define REPORT_FUNCTION(name, write)                                                                               \
-    aic_status name(aic_monitor *monitor, aic_report **out)                                                        \
-    {                                                                                                              \
-        aic_report *made;                                                                                          \
-        struct json_writer writer;                                                                                 \
-        TRY(report_begin(monitor, &made, &writer));                                                                \
-        return report_finish(made, write(monitor, &writer), out);                                                  \
+#define REPORT_FUNCTION(name, write)                                                                                   \
+    aic_status name(aic_monitor *monitor, aic_report **out)                                                            \
+    {                                                                                                                  \
+        aic_report *made;                                                                                              \
+        struct json_writer writer;                                                                                     \
+        TRY(report_begin(monitor, &made, &writer));                                                                    \
+        return report_finish(made, write(monitor, &writer), out);                                                      \
     }
 REPORT_MAP(REPORT_FUNCTION)
 
@@ -318,4 +316,10 @@ aic_status aic_monitor_slow(aic_monitor *monitor, double multiplier, aic_report 
     struct json_writer writer;
     TRY(report_begin(monitor, &made, &writer));
     return report_finish(made, slow_write(monitor, multiplier, &writer), out);
+}
+
+void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning_bytes, uint64_t critical_bytes)
+{
+    __atomic_store_n(&monitor->options.memory_warning_bytes, warning_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&monitor->options.memory_critical_bytes, critical_bytes, __ATOMIC_RELAXED);
 }

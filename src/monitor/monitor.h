@@ -1,8 +1,8 @@
 /*
  * monitor.h - the inside of an aic_monitor: five streams, counters, invalidation rates, and who writes which report.
  *
- * Threads: everything that records uses atomics only, except memory snapshots (once a second), which take the history's mutex; everything that reads
- * copies a window first.
+ * Threads: everything that records uses atomics only, except memory snapshots (once a second), which take the history's
+ * mutex; everything that reads copies a window first.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
@@ -32,15 +32,15 @@ enum { KEYGEN_TEXT_LENGTH };                     /* texts: operation, -, -, data
 enum { OPERATION_TEXT_LENGTH, OPERATION_HIT };   /* texts: kind, -, -, data */
 enum { COMPRESSION_ORIGINAL, COMPRESSION_SIZE }; /* texts: operation, -, -, - */
 enum {                                           /* texts: -, -, -, data */
-    MEMORY_BYTES,
-    MEMORY_ENTRIES,
-    MEMORY_STORAGE_BYTES,
-    MEMORY_STORAGE_ENTRIES,
-    MEMORY_PROCESS_BYTES,
-    MEMORY_LIMIT_ENTRIES,
-    MEMORY_LIMIT_BYTES
+       MEMORY_BYTES,
+       MEMORY_ENTRIES,
+       MEMORY_STORAGE_BYTES,
+       MEMORY_STORAGE_ENTRIES,
+       MEMORY_PROCESS_BYTES,
+       MEMORY_LIMIT_ENTRIES,
+       MEMORY_LIMIT_BYTES
 };
-enum { INVALIDATION_KEYS };                      /* texts: pattern, type, context, data */
+enum { INVALIDATION_KEYS }; /* texts: pattern, type, context, data */
 enum { TEXT_NAME = 0, TEXT_TYPE = 1, TEXT_CONTEXT = 2, TEXT_DATA = 3 };
 
 struct aic_monitor {
@@ -58,8 +58,8 @@ struct aic_monitor {
 };
 
 /*
- * For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and a store. Keys are uniformly distributed, so
- * that eight of their bytes are the hash.
+ * For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and
+ * a store. Keys are uniformly distributed, so that eight of their bytes are the hash.
  */
 static inline uint64_t monitor_hash(const aic_key *key)
 {
@@ -81,6 +81,19 @@ struct aic_report {
     struct buf text; /* owned */
 };
 
+/* The thresholds can change while others read them; relaxed: each stands for itself, and a reader that sees one of a
+ * pair early warns a moment early. */
+static inline uint64_t monitor_warning_bytes(const struct aic_monitor *monitor)
+{
+    return __atomic_load_n(&monitor->options.memory_warning_bytes, __ATOMIC_RELAXED);
+}
+static inline uint64_t monitor_critical_bytes(const struct aic_monitor *monitor)
+{
+    return __atomic_load_n(&monitor->options.memory_critical_bytes, __ATOMIC_RELAXED);
+}
+/* Other thresholds from now on, warning below critical, both above 0. Any thread. */
+void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning_bytes, uint64_t critical_bytes);
+
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);
 /* Bytes of a memory tier's entry on average, 0.0 without entries; percent of the warning threshold. */
@@ -97,7 +110,8 @@ AIC_MUST_CHECK aic_status summary_write(struct aic_monitor *monitor, struct json
 AIC_MUST_CHECK aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status slow_write(struct aic_monitor *monitor, double multiplier, struct json_writer *out);
-/* The newest slow operations of all streams, at most `most`: [{timestamp, what, duration, times_slower}], newest first. */
+/* The newest slow operations of all streams, at most `most`: [{timestamp, what, duration, times_slower}], newest first.
+ */
 AIC_MUST_CHECK aic_status slow_recent_write(struct aic_monitor *monitor, double multiplier, size_t most,
                                             struct json_writer *out);
 AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struct json_writer *out);

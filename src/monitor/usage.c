@@ -11,8 +11,8 @@
 
 #define MB 1048576.0
 #define TREND_SNAPSHOTS 10
-#define NEARLY_FULL 0.9 /* of a real limit: worth a word, no warning yet */
-#define WORTH_GROWING 0.03   /* so much more of all lookups must hit with twice the memory */
+#define NEARLY_FULL 0.9       /* of a real limit: worth a word, no warning yet */
+#define WORTH_GROWING 0.03    /* so much more of all lookups must hit with twice the memory */
 #define WORTH_SHRINKING 0.005 /* so little may be lost with half of it */
 
 uint64_t memory_event_total(const struct event *event)
@@ -33,7 +33,7 @@ double memory_event_average(const struct event *event)
 
 double memory_event_utilization(const struct aic_monitor *monitor, const struct event *event)
 {
-    return (double)memory_event_total(event) / (double)monitor->options.memory_warning_bytes * 100;
+    return (double)memory_event_total(event) / (double)monitor_warning_bytes(monitor) * 100;
 }
 
 static void write_current(const struct aic_monitor *monitor, const struct event *event, struct json_writer *out)
@@ -47,7 +47,7 @@ static void write_current(const struct aic_monitor *monitor, const struct event 
     put_number(out, "avg_entry_size_bytes", memory_event_average(event));
     put_mb(out, "process_memory_mb", event->number[MEMORY_PROCESS_BYTES]);
     put_number(out, "cache_utilization_percent", memory_event_utilization(monitor, event));
-    put_flag(out, "warning_threshold_reached", memory_event_total(event) >= monitor->options.memory_warning_bytes);
+    put_flag(out, "warning_threshold_reached", memory_event_total(event) >= monitor_warning_bytes(monitor));
     json_close(out, '}');
 }
 
@@ -56,10 +56,10 @@ static void write_thresholds(const struct aic_monitor *monitor, const struct eve
     uint64_t total = memory_event_total(event);
     json_key(out, "thresholds");
     json_open(out, '{');
-    put_mb(out, "warning_threshold_mb", monitor->options.memory_warning_bytes);
-    put_mb(out, "critical_threshold_mb", monitor->options.memory_critical_bytes);
-    put_flag(out, "warning_threshold_reached", total >= monitor->options.memory_warning_bytes);
-    put_flag(out, "critical_threshold_reached", total >= monitor->options.memory_critical_bytes);
+    put_mb(out, "warning_threshold_mb", monitor_warning_bytes(monitor));
+    put_mb(out, "critical_threshold_mb", monitor_critical_bytes(monitor));
+    put_flag(out, "warning_threshold_reached", total >= monitor_warning_bytes(monitor));
+    put_flag(out, "critical_threshold_reached", total >= monitor_critical_bytes(monitor));
     json_close(out, '}');
 }
 
@@ -126,8 +126,8 @@ aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *o
     json_open(out, '{');
     if (window.count == 0) {
         put_flag(out, "no_measurements", true);
-        put_mb(out, "warning_threshold_mb", monitor->options.memory_warning_bytes);
-        put_mb(out, "critical_threshold_mb", monitor->options.memory_critical_bytes);
+        put_mb(out, "warning_threshold_mb", monitor_warning_bytes(monitor));
+        put_mb(out, "critical_threshold_mb", monitor_critical_bytes(monitor));
     } else {
         const struct event *last = window_at(&window, window.count - 1);
         write_current(monitor, last, out);
@@ -195,15 +195,15 @@ static void write_threshold_warning(struct aic_monitor *monitor, const struct wi
                                     struct json_writer *out)
 {
     uint64_t total = memory_event_total(last);
-    bool critical = total >= monitor->options.memory_critical_bytes;
-    if (!critical && total < monitor->options.memory_warning_bytes) return;
-    uint64_t limit = critical ? monitor->options.memory_critical_bytes : monitor->options.memory_warning_bytes;
+    bool critical = total >= monitor_critical_bytes(monitor);
+    if (!critical && total < monitor_warning_bytes(monitor)) return;
+    uint64_t limit = critical ? monitor_critical_bytes(monitor) : monitor_warning_bytes(monitor);
     char message[192];
     snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
              critical ? "critical" : "warning", (double)limit / MB);
     open_warning(out, critical ? "critical" : "warning", critical ? "memory_critical" : "memory_warning", message,
                  above_since(window, limit));
-    put_advice(out, "memory.max_bytes", monitor->options.memory_warning_bytes,
+    put_advice(out, "memory.max_bytes", monitor_warning_bytes(monitor),
                "Lower it to the warning threshold: the cache then evicts before it passes it.");
     put_advice(out, critical ? "memory.critical_bytes" : "memory.warning_bytes", roomy(total),
                "Raise it when this much memory is meant for the cache.");
@@ -226,7 +226,8 @@ static void write_full_warning(const struct event *last, const char *unit, uint6
 }
 
 /*
- * What the miss-ratio curve says of a full memory tier: more would pay, or less would do. A tier with room left has no question to answer.
+ * What the miss-ratio curve says of a full memory tier: more would pay, or less would do. A tier with room left has no
+ * question to answer.
  */
 static void write_size_advice(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
 {
@@ -239,8 +240,10 @@ static void write_size_advice(struct aic_monitor *monitor, const struct event *l
     if (!grow && !shrink) return;
     char message[256], reason[192];
     double other = grow ? twice : half;
-    snprintf(message, sizeof message, "The memory tier is full and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.",
-             grow ? "too small" : "larger than it needs to be", now * 100, other * 100, grow ? "twice the memory" : "half the memory");
+    snprintf(message, sizeof message,
+             "The memory tier is full and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.",
+             grow ? "too small" : "larger than it needs to be", now * 100, other * 100,
+             grow ? "twice the memory" : "half the memory");
     if (grow) snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.", (twice - now) / (1 - now) * 100);
     else snprintf(reason, sizeof reason, "The hit rate stays the same within half a point.");
     open_warning(out, "info", grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);

@@ -240,7 +240,7 @@ class Signals(unittest.TestCase):
         daemon = Running("log.level: info\n")
         try:
             daemon.reload("log.level: debug\nmemory.max_bytes: 64M\nttl: {operations: {qa: 7s}}\nthreads: 9\nlimits.body_bytes: 2K\n"
-                          "api_keys: [{id: t, sha256: %s}]\n" % digest, r"settings: reloaded")
+                          "api_keys: [{id: t, sha256: %s, admin: true}]\n" % digest, r"settings: reloaded")
             text = "\n".join(line for line in daemon.lines if line)
             for name in ("log.level", "memory.max_bytes", "ttl.operations", "limits.body_bytes", "api_keys"):
                 self.assertIn("changed: " + name, text)
@@ -249,6 +249,8 @@ class Signals(unittest.TestCase):
             status, body = get(daemon.port, "/cache/status", **{"X-API-Key": "secret-key-of-the-test"})
             self.assertEqual(status, 200)
             self.assertEqual(json.loads(body)["memory"]["max_bytes"], 64 << 20)
+            shown = json.loads(daemon.client("memory", "--json", AICACHE_API_KEY="secret-key-of-the-test").out)
+            self.assertAlmostEqual(shown.get("thresholds", shown)["warning_threshold_mb"], 64 * 0.8, 1)
             explained = daemon.client("explain", "qa", "x", AICACHE_API_KEY="secret-key-of-the-test")
             self.assertEqual(json.loads(explained.out)["default_ttl_seconds"], 7)
             large = daemon.client("put", "qa", "x", "y" * 4000, AICACHE_API_KEY="secret-key-of-the-test")
