@@ -4,6 +4,7 @@
 #include "cache/inner.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -231,7 +232,12 @@ aic_status cache_open(const aic_options *options, struct tier *tier, struct aic_
     if (error != NULL) *error = (aic_error){0};
     if (options == NULL) options = &defaults;
     struct aic_cache *cache = cache_alloc(options);
+    /* Threads inherit the mask of who starts them: the application's signals are its own threads' business. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     aic_status status = cache != NULL ? cache_setup(cache, options, &tier, error) : AIC_NO_MEMORY;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status != AIC_OK) {
         if (tier != NULL) tier->ops->close(tier);
         if (cache != NULL) cache_free(cache);

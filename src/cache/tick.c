@@ -5,7 +5,6 @@
 #include "cache/inner.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <time.h>
 
 #define EXPIRE_PER_TICK 10000
@@ -68,12 +67,7 @@ static void *thread_main(void *context)
 
 aic_status tick_start(struct aic_cache *cache)
 {
-    /* The application's signals are its own threads' business. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     cache->thread_started = pthread_create(&cache->thread, NULL, thread_main, cache) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return cache->thread_started ? AIC_OK : AIC_NO_MEMORY;
 }
 
