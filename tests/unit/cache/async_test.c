@@ -3,7 +3,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -157,8 +156,7 @@ static void without_memory(void **state)
     free(response);
 }
 
-/* Storage that hangs for a second and a half costs a lookup the deadline, not more. The bound is wide: it only has to
- * be far from the hang. */
+/* Storage that does not answer at all: the lookup comes back without it, or this test never ends. */
 static void a_hanging_storage_is_a_miss(void **state)
 {
     struct bench_cache *table = *state;
@@ -169,20 +167,15 @@ static void a_hanging_storage_is_a_miss(void **state)
     assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
     forget_memory(table->cache);
-    atomic_store(&fake->delay_us, 1500000);
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
+    atomic_store(&fake->hang, true);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    atomic_store(&fake->delay_us, 0);
-    double seconds = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
-    assert_true(seconds < 1.0);
     aic_stats stats;
     aic_cache_stats(table->cache, &stats);
     assert_int_equal(stats.storage_timeouts, 1);
     assert_int_equal(stats.misses, 1);
     assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
     assert_int_equal(look(table->cache, "qa", "x", "2"), 'm');
+    atomic_store(&fake->hang, false);
 }
 
 int main(void)

@@ -31,6 +31,7 @@ struct fake_tier {
     size_t blob_count;
     _Atomic bool down;                /* every call fails */
     _Atomic bool spoil;               /* reads give damaged bytes */
+    _Atomic bool hang;                /* reads do not come back until it is taken away */
     _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
     _Atomic uint64_t select_delay_us; /* after a selection was made, before it returns */
     _Atomic uint64_t reads, selects, applied;
@@ -72,6 +73,7 @@ static inline aic_status fake_get(struct tier *tier, const aic_key *key, struct 
     if (found && atomic_load(&fake->spoil) && !out->failed) out->data[out->size - 1] ^= 1;
     uint64_t delay = atomic_load(&fake->delay_us);
     if (delay > 0) usleep((useconds_t)delay);
+    while (atomic_load(&fake->hang)) usleep(1000);
     if (!found) return AIC_MISS;
     return buf_status(out);
 }
