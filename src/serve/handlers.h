@@ -11,6 +11,7 @@
 #include "serve/parts.h"
 #include "serve/routes.h"
 #include "serve/snapshot.h"
+#include "serve/tails.h"
 #include "serve/tally.h"
 #include "serve/watch.h"
 
@@ -51,6 +52,7 @@ struct front {
     unsigned auth_generation;
     struct tally tally;
     struct memo memo;
+    struct tails tails;
     struct json json;     /* for what is parsed on this thread; between uses only its memory counts */
     struct buf scratch;   /* the same */
     struct answer *spare; /* for reuse */
@@ -133,8 +135,10 @@ void reply_json(struct http_exchange *exchange, int status, struct buf *body);
 void render_time(uint64_t wall_ms, char out[RENDER_TIME_BYTES]);
 /* A time or null for 0. */
 void render_time_or_null(struct json_writer *writer, uint64_t wall_ms);
-/* The metadata object of an entry as of `now_ms`. */
+/* The metadata object of an entry as of `now_ms`; and all of its members but the time that is left, without brackets.
+ */
 void render_metadata(struct json_writer *writer, const aic_metadata *metadata, uint64_t now_ms);
+void render_metadata_rest(struct json_writer *writer, const aic_metadata *metadata);
 /* Seconds that are left, as a number, or null when it never expires. */
 void render_ttl(struct json_writer *writer, uint64_t expires_ms, uint64_t now_ms);
 void render_tiers(struct json_writer *writer, unsigned tiers);
@@ -192,6 +196,9 @@ void work_reply(struct work *work);
 void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *key);
 /* Answers a lookup: `hit` is moved from when status is AIC_OK. */
 void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit);
+/* Answers a hit, which is moved from (one whose bytes turn out to be damaged is a miss), and a miss. */
+void lookup_answer_hit(struct http_exchange *exchange, struct cache_hit *hit);
+void lookup_answer_miss(struct http_exchange *exchange);
 AIC_MUST_CHECK aic_status pending_init(struct front *front);
 void pending_fini(struct front *front);
 

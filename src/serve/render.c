@@ -109,9 +109,8 @@ static void render_savings(struct json_writer *writer, const aic_metadata *metad
     else json_put_double(writer, metadata->cost_usd);
 }
 
-void render_metadata(struct json_writer *writer, const aic_metadata *metadata, uint64_t now_ms)
+void render_metadata_rest(struct json_writer *writer, const aic_metadata *metadata)
 {
-    json_open(writer, '{');
     json_key(writer, "key");
     render_key(writer, &metadata->key);
     render_labels(writer, metadata);
@@ -121,8 +120,6 @@ void render_metadata(struct json_writer *writer, const aic_metadata *metadata, u
     render_time_or_null(writer, metadata->created_ms);
     json_key(writer, "expires_at");
     render_time_or_null(writer, metadata->expires_ms);
-    json_key(writer, "ttl_seconds");
-    render_ttl(writer, metadata->expires_ms, now_ms);
     json_key(writer, "size_bytes");
     json_put_u64(writer, metadata->size_bytes);
     json_key(writer, "stored_bytes");
@@ -138,6 +135,14 @@ void render_metadata(struct json_writer *writer, const aic_metadata *metadata, u
     render_tiers(writer, metadata->tiers);
     json_key(writer, "cache_hit");
     json_put_bool(writer, true);
+}
+
+void render_metadata(struct json_writer *writer, const aic_metadata *metadata, uint64_t now_ms)
+{
+    json_open(writer, '{');
+    json_key(writer, "ttl_seconds");
+    render_ttl(writer, metadata->expires_ms, now_ms);
+    render_metadata_rest(writer, metadata);
     json_close(writer, '}');
 }
 

@@ -183,6 +183,7 @@ static aic_status thread_start(void *context, struct http_thread *thread, void *
     front->routes = routes;
     front->thread = thread;
     memo_init(&front->memo, mem, routes->seed);
+    tails_init(&front->tails, mem);
     json_init(&front->json, mem, MEM_CACHE);
     buf_init(&front->scratch, mem, MEM_CACHE);
     aic_status status = pending_init(front);
@@ -214,6 +215,7 @@ static void thread_stop(void *context, struct http_thread *thread, void *data)
     pending_fini(front);
     answers_fini(front);
     memo_fini(&front->memo);
+    tails_fini(&front->tails);
     json_fini(&front->json);
     buf_fini(&front->scratch);
     auth_release(&front->auth);

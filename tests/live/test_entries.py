@@ -56,6 +56,18 @@ class Entries(LiveTest):
                 self.daemon.put(text="memo", response=2)
             self.assertEqual(self.daemon.lookup(text="memo").json["response"], expected)
 
+    def test_metadata_follows_the_entry(self):
+        tags = ["tag %d %s" % (index, "\u00fc\"" * 30) for index in range(32)]
+        for round, fields in enumerate(({}, {"tags": ["one"]}, {"tags": tags, "model": "m"}, {"ttl": 0, "cost_usd": 1.5}, {})):
+            put = self.daemon.put(text="followed", response=round, **fields).json
+            for _ in range(3):
+                hit = self.daemon.lookup(text="followed").json
+                self.assertEqual(hit["response"], round)
+                meta = hit["metadata"]
+                self.assertEqual((hit["key"], meta["key"], meta["expires_at"]), (put["key"], put["key"], put["expires_at"]))
+                self.assertEqual((sorted(meta["tags"]), meta["model"], meta["cost_usd"]), (sorted(fields.get("tags", [])), fields.get("model"), fields.get("cost_usd", 0)))
+                self.assertEqual(meta["ttl_seconds"], hit["ttl_seconds"])
+
     def test_same_request_spelled_differently(self):
         self.daemon.put(text="spell", response="one", options={"a": 1, "b": {"c": True}})
         for body in ('{"text":"spell","operation":"qa","options":{"b":{"c":true},"a":1.0}}',

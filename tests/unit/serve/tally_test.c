@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/memo.h"
+#include "serve/tails.h"
 #include "serve/tally.h"
 
 #include <pthread.h>
@@ -221,6 +222,37 @@ static void test_memo_is_bounded(void **state)
     mem_fini(&mem);
 }
 
+static void test_tails_know_an_entry_by_all_of_it(void **state)
+{
+    (void)state;
+    struct mem mem;
+    struct tails *tails = malloc(sizeof *tails);
+    assert_non_null(tails);
+    static char lengthy[TAILS_MAX_BYTES + 1];
+    aic_key one = {.bytes = {1}}, two = {.bytes = {2}};
+    mem_init(&mem, NULL);
+    tails_init(tails, &mem);
+    assert_null(tails_find(tails, &one, 7, 1).data);
+    tails_add(tails, &one, 7, 1, AIC_LITERAL("seven"));
+    assert_memory_equal(tails_find(tails, &one, 7, 1).data, "seven", 5);
+    assert_null(tails_find(tails, &one, 8, 1).data);
+    assert_null(tails_find(tails, &one, 7, 3).data);
+    assert_null(tails_find(tails, &two, 7, 1).data); /* the same slot and checksum */
+    tails_add(tails, &one, 8, 1, AIC_LITERAL("eight"));
+    assert_null(tails_find(tails, &one, 7, 1).data);
+    assert_memory_equal(tails_find(tails, &one, 8, 1).data, "eight", 5);
+    tails_add(tails, &two, 9, 1, (aic_view){lengthy, sizeof lengthy});
+    assert_null(tails_find(tails, &two, 9, 1).data);
+    for (unsigned i = 0; i < 3000; i++) {
+        aic_key key = {.bytes = {[8] = (uint8_t)i, [9] = (uint8_t)(i >> 8)}};
+        tails_add(tails, &key, i, 1, (aic_view){lengthy, TAILS_MAX_BYTES});
+    }
+    assert_true(mem_bytes(&mem, MEM_CACHE) <= TAILS_SLOTS * (sizeof(struct tail) + TAILS_MAX_BYTES));
+    tails_fini(tails);
+    free(tails);
+    mem_fini(&mem);
+}
+
 /* Not a limit, which would depend on the machine: the figure is printed to be looked at. */
 static void test_print_cost(void **state)
 {
@@ -248,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_memo_answers_only_for_the_same_bytes),
         cmocka_unit_test(test_memo_with_colliding_hashes),
         cmocka_unit_test(test_memo_is_bounded),
+        cmocka_unit_test(test_tails_know_an_entry_by_all_of_it),
         cmocka_unit_test(test_print_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
