@@ -6,25 +6,25 @@ aic_status ring_init(struct ring *ring, struct mem *mem, uint64_t capacity, uint
 {
     CHECK(capacity > 0 && slot_words > 0);
     *ring = (struct ring){.mem = mem, .capacity = capacity, .slot_words = slot_words};
-    ring->slots = mem_zalloc(mem, MEM_MONITOR, capacity * (1 + slot_words) * sizeof(uint64_t));
+    ring->slots = mem_zalloc(mem, MEM_MONITOR, capacity * (2 + slot_words) * sizeof(uint64_t));
     return ring->slots != NULL ? AIC_OK : AIC_NO_MEMORY;
 }
 
 void ring_fini(struct ring *ring)
 {
     if (ring->slots == NULL) return;
-    mem_free(ring->mem, MEM_MONITOR, (void *)ring->slots, ring->capacity * (1 + ring->slot_words) * sizeof(uint64_t));
+    mem_free(ring->mem, MEM_MONITOR, (void *)ring->slots, ring->capacity * (2 + ring->slot_words) * sizeof(uint64_t));
     ring->slots = NULL;
 }
 
 static _Atomic uint64_t *slot_of(const struct ring *ring, uint64_t ticket)
 {
-    return ring->slots + ticket % ring->capacity * (1 + ring->slot_words);
+    return ring->slots + ticket % ring->capacity * (2 + ring->slot_words);
 }
 
 void ring_append(struct ring *ring, const uint64_t *words, uint64_t count)
 {
-    CHECK(count <= ring->slot_words);
+    CHECK(count > 0 && count <= ring->slot_words);
     uint64_t ticket = atomic_fetch_add_explicit(&ring->head, 1, memory_order_relaxed);
     _Atomic uint64_t *slot = slot_of(ring, ticket);
     uint64_t seen = atomic_load_explicit(slot, memory_order_relaxed);
@@ -35,7 +35,8 @@ void ring_append(struct ring *ring, const uint64_t *words, uint64_t count)
         atomic_fetch_add_explicit(&ring->lost, 1, memory_order_relaxed);
         return;
     }
-    for (uint64_t i = 0; i < count; i++) atomic_store_explicit(slot + 1 + i, words[i], memory_order_release);
+    atomic_store_explicit(slot + 1, count, memory_order_release);
+    for (uint64_t i = 0; i < count; i++) atomic_store_explicit(slot + 2 + i, words[i], memory_order_release);
     /* Publishes: pairs with the acquire load of the number in ring_read(). */
     atomic_store_explicit(slot, 2 * ticket + 2, memory_order_release);
 }
@@ -54,13 +55,13 @@ void ring_span(const struct ring *ring, uint64_t *from, uint64_t *until)
     *until = head > *from ? head : *from;
 }
 
-bool ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words)
+uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words)
 {
     const _Atomic uint64_t *slot = slot_of(ring, ticket);
     /* Pairs with the publishing store of ring_append(). */
-    if (atomic_load_explicit(slot, memory_order_acquire) != 2 * ticket + 2) return false;
+    if (atomic_load_explicit(slot, memory_order_acquire) != 2 * ticket + 2) return 0;
     /* Acquire: a word of a newer writer brings that writer's odd number with it, so that the last load sees it. */
-    for (uint64_t i = 0; i < ring->slot_words; i++)
-        words[i] = atomic_load_explicit(slot + 1 + i, memory_order_acquire);
-    return atomic_load_explicit(slot, memory_order_relaxed) == 2 * ticket + 2;
+    uint64_t count = atomic_load_explicit(slot + 1, memory_order_acquire);
+    for (uint64_t i = 0; i < count; i++) words[i] = atomic_load_explicit(slot + 2 + i, memory_order_acquire);
+    return atomic_load_explicit(slot, memory_order_relaxed) == 2 * ticket + 2 ? count : 0;
 }

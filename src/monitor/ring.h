@@ -1,11 +1,11 @@
 /*
  * ring.h - the newest N measurements of a stream: any thread appends without a lock, readers never stop a writer.
  *
- * A slot is a sequence number and a fixed number of words. A writer takes a ticket, marks its slot odd, stores the words, marks it even; a
+ * A slot is a sequence number, how many words are in use, and the words. A writer takes a ticket, marks its slot odd, stores the words, marks it even; a
  * reader copies the words and keeps them only if the slot carried the same even number before and after (a sequence lock per slot). When the ring laps a
  * writer that has not finished, the newer measurement is dropped and counted, because waiting would block a request.
  *
- *   head ──► ticket t ──► slot t mod N:  [ seq = 2t+1 while writing, 2t+2 when whole | word 0 | word 1 | … ]
+ *   head ──► ticket t ──► slot t mod N:  [ seq = 2t+1 while writing, 2t+2 when whole | used | word 0 | word 1 | … ]
  */
 #ifndef MONITOR_RING_H
 #define MONITOR_RING_H
@@ -19,21 +19,21 @@ struct ring {
     _Atomic uint64_t head;  /* tickets given; relaxed: a slot's own sequence number orders its words */
     _Atomic uint64_t first; /* tickets below were cleared; relaxed, a reader that misses the change reads once more what was there */
     _Atomic uint64_t lost;
-    _Atomic uint64_t *slots; /* owned; capacity x (1 + slot_words) */
+    _Atomic uint64_t *slots; /* owned; capacity x (2 + slot_words) */
 };
 
 /* AIC_NO_MEMORY. capacity and slot_words > 0. */
 AIC_MUST_CHECK aic_status ring_init(struct ring *ring, struct mem *mem, uint64_t capacity, uint64_t slot_words);
 void ring_fini(struct ring *ring);
 
-/* Appends `count` words (<= slot_words; the rest of the slot keeps older words). Any thread. */
+/* Appends `count` words (<= slot_words). Any thread. */
 void ring_append(struct ring *ring, const uint64_t *words, uint64_t count);
 /* Forgets what is there. Any thread. */
 void ring_clear(struct ring *ring);
 
 /* The tickets that may be read now: [*from, *until), oldest first. */
 void ring_span(const struct ring *ring, uint64_t *from, uint64_t *until);
-/* Copies the slot of a ticket out; false when it is gone or not whole yet. */
-bool ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words);
+/* Copies the slot of a ticket out, room for slot_words; how many words it holds, 0 when it is gone or not whole yet. */
+uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words);
 
 #endif

@@ -164,18 +164,14 @@ static aic_status write_section(struct aic_monitor *monitor, enum stream_kind ki
     return status;
 }
 
-static aic_status write_memory_section(struct aic_monitor *monitor, const struct window *window,
-                                       struct json_writer *out)
+/* A section that has a writer of its own, or null while its stream is empty. */
+static aic_status write_report(struct aic_monitor *monitor, enum stream_kind kind, const char *name,
+                               aic_status (*write)(struct aic_monitor *, struct json_writer *), struct json_writer *out)
 {
-    (void)window;
-    return memory_usage_write(monitor, out);
-}
-
-static aic_status write_invalidation_section(struct aic_monitor *monitor, const struct window *window,
-                                             struct json_writer *out)
-{
-    (void)window;
-    return invalidations_write(monitor, out);
+    json_key(out, name);
+    if (!stream_is_empty(&monitor->streams[kind])) return write(monitor, out);
+    json_put_null(out);
+    return AIC_OK;
 }
 
 static double percent(uint64_t part, uint64_t whole)
@@ -199,8 +195,8 @@ aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out
     TRY(write_section(monitor, STREAM_KEY_GENERATION, "key_generation", write_key_generation, out));
     TRY(write_section(monitor, STREAM_OPERATION, "cache_operations", write_operations, out));
     TRY(write_section(monitor, STREAM_COMPRESSION, "compression", write_compression, out));
-    TRY(write_section(monitor, STREAM_MEMORY, "memory_usage", write_memory_section, out));
-    TRY(write_section(monitor, STREAM_INVALIDATION, "invalidation", write_invalidation_section, out));
+    TRY(write_report(monitor, STREAM_MEMORY, "memory_usage", memory_usage_write, out));
+    TRY(write_report(monitor, STREAM_INVALIDATION, "invalidation", invalidations_write, out));
     json_close(out, '}');
     return AIC_OK;
 }
@@ -225,10 +221,6 @@ aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out)
     double key_generation, operation;
     TRY(recent_mean(monitor, STREAM_KEY_GENERATION, &key_generation));
     TRY(recent_mean(monitor, STREAM_OPERATION, &operation));
-    struct window memory;
-    TRY(window_read(&memory, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
-    bool measured = memory.count > 0;
-    window_fini(&memory);
     json_open(out, '{');
     put_number(out, "hit_ratio", percent(hits, operations));
     put_count(out, "total_operations", operations);
@@ -238,7 +230,7 @@ aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out)
     put_number(out, "recent_avg_cache_operation_time", operation);
     put_count(out, "total_invalidations", atomic_load_explicit(&monitor->invalidations, memory_order_relaxed));
     put_count(out, "total_keys_invalidated", atomic_load_explicit(&monitor->keys_invalidated, memory_order_relaxed));
-    if (measured) {
+    if (!stream_is_empty(&monitor->streams[STREAM_MEMORY])) {
         json_key(out, "memory_usage");
         TRY(memory_usage_write(monitor, out));
     }

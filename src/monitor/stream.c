@@ -58,20 +58,25 @@ void stream_append(struct stream *stream, struct event *event)
     ring_append(&stream->ring, words, FIXED_WORDS + text_words);
 }
 
-static void unpack(const uint64_t words[SLOT_WORDS], struct event_copy *copy)
+static void unpack(const uint64_t words[SLOT_WORDS], uint64_t count, struct event_copy *copy)
 {
     struct event *event = &copy->event;
     event->mono_ns = words[0];
     event->wall_ms = words[1];
     memcpy(&event->seconds, &words[2], sizeof event->seconds);
     memcpy(event->number, &words[3], sizeof event->number);
-    memcpy(copy->bytes, words + FIXED_WORDS, sizeof copy->bytes);
+    memcpy(copy->bytes, words + FIXED_WORDS, (count - FIXED_WORDS) * sizeof words[0]);
     size_t at = 0;
     for (unsigned i = 0; i < EVENT_TEXTS; i++) {
         size_t size = words[FIXED_WORDS - 1] >> (16 * i) & 0xFFFF;
         event->text[i] = (aic_view){(const char *)copy->bytes + at, size};
         at += size;
     }
+}
+
+static bool is_old(const struct stream *stream, uint64_t now_ns, uint64_t event_ns)
+{
+    return now_ns >= event_ns && now_ns - event_ns >= stream->retention_ns;
 }
 
 aic_status window_read(struct window *window, struct mem *mem, const struct stream *stream)
@@ -85,11 +90,21 @@ aic_status window_read(struct window *window, struct mem *mem, const struct stre
     uint64_t now = clock_mono_ns(stream->clock);
     uint64_t words[SLOT_WORDS];
     for (uint64_t ticket = from; ticket < until; ticket++) {
-        if (!ring_read(&stream->ring, ticket, words)) continue;
-        if (now >= words[0] && now - words[0] >= stream->retention_ns) continue;
-        unpack(words, &window->events[window->count++]);
+        uint64_t count = ring_read(&stream->ring, ticket, words);
+        if (count == 0 || is_old(stream, now, words[0])) continue;
+        unpack(words, count, &window->events[window->count++]);
     }
     return AIC_OK;
+}
+
+bool stream_is_empty(const struct stream *stream)
+{
+    uint64_t from, until, words[SLOT_WORDS];
+    ring_span(&stream->ring, &from, &until);
+    uint64_t now = clock_mono_ns(stream->clock);
+    for (; until > from; until--)
+        if (ring_read(&stream->ring, until - 1, words) > 0) return is_old(stream, now, words[0]);
+    return true;
 }
 
 void window_fini(struct window *window)

@@ -38,6 +38,9 @@ void stream_fini(struct stream *stream);
 /* Dates the event and appends it. Texts that do not fit are cut at the end of a code point; the last text (data) is kept whole or left out. */
 void stream_append(struct stream *stream, struct event *event);
 
+/* Is nothing in the window? Looks at the newest event only. */
+bool stream_is_empty(const struct stream *stream);
+
 /* A copy of the window, oldest first: events younger than the retention (one exactly at the cutoff is dropped). */
 struct window {
     struct mem *mem;
