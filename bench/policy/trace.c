@@ -154,6 +154,13 @@ static void make_dense(struct trace *trace, uint32_t bound)
     free(names);
 }
 
+static void set_name(struct trace *trace, const char *name)
+{
+    size_t size = strnlen(name, sizeof trace->name - 1);
+    memcpy(trace->name, name, size);
+    trace->name[size] = '\0';
+}
+
 static void sum_bytes(struct trace *trace)
 {
     for (uint32_t id = 0; id < trace->unique; id++) trace->unique_bytes += weight_of(trace->sizes[id]);
@@ -166,7 +173,7 @@ void trace_generate(struct trace *trace, const char *name, size_t requests, uint
     memset(trace, 0, sizeof *trace);
     random_state = seed;
     zipf_init(&making.zipf, objects, exponent);
-    snprintf(trace->name, sizeof trace->name, "%s", name);
+    set_name(trace, name);
     trace->ids = must_alloc(requests, sizeof *trace->ids);
     trace->count = requests;
     uint32_t bound = 0;
@@ -247,7 +254,7 @@ void trace_read(struct trace *trace, const char *path)
     size_t ids_capacity = 0, sizes_capacity = 0, number = 0;
     memset(trace, 0, sizeof *trace);
     const char *slash = strrchr(path, '/');
-    snprintf(trace->name, sizeof trace->name, "%s", slash == NULL ? path : slash + 1);
+    set_name(trace, slash == NULL ? path : slash + 1);
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
     if (file == NULL) {
         fprintf(stderr, "bench_policy: cannot open %s: %s\n", path, strerror(errno));

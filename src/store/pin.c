@@ -91,6 +91,24 @@ void pin_copy(const struct pin *pin, size_t offset, void *out, size_t size)
     }
 }
 
+#ifdef __SSE2__
+enum { LINE = 64 };
+
+/* One line, to anywhere. */
+static void copy_line(char *to, const char *from)
+{
+    for (unsigned at = 0; at < LINE; at += 16)
+        _mm_storeu_si128((__m128i *)(void *)(to + at), _mm_loadu_si128((const __m128i *)(const void *)(from + at)));
+}
+
+/* One line, to a line, around the caches. */
+static void stream_line(char *to, const char *from)
+{
+    for (unsigned at = 0; at < LINE; at += 16)
+        _mm_stream_si128((__m128i *)(void *)(to + at), _mm_loadu_si128((const __m128i *)(const void *)(from + at)));
+}
+#endif
+
 /*
  * Copies into memory that is cold and will be read later, if ever. Long runs go around the CPU's caches where that is
  * possible: the lines need not be fetched before they are overwritten, and nothing else is pushed out (measured, 5 KB:
@@ -99,23 +117,16 @@ void pin_copy(const struct pin *pin, size_t offset, void *out, size_t size)
 static void copy_cold(char *to, const char *from, size_t size)
 {
 #ifdef __SSE2__
-    enum { LONG = 2048, LINE = 64 };
+    enum { LONG = 2048 };
     if (size >= LONG) {
-        size_t skew = (size_t)(-(uintptr_t)to) % LINE;
-        memcpy(to, from, skew);
-        to += skew, from += skew, size -= skew;
-        for (; size >= LINE; to += LINE, from += LINE, size -= LINE) {
-            const __m128i *source = (const __m128i *)(const void *)from;
-            __m128i *target = (__m128i *)(void *)to;
-            __m128i a = _mm_loadu_si128(source), b = _mm_loadu_si128(source + 1);
-            __m128i c = _mm_loadu_si128(source + 2), d = _mm_loadu_si128(source + 3);
-            _mm_stream_si128(target, a);
-            _mm_stream_si128(target + 1, b);
-            _mm_stream_si128(target + 2, c);
-            _mm_stream_si128(target + 3, d);
-        }
+        /* The ends, which share lines with others, the usual way; they overlap what is streamed. */
+        copy_line(to, from);
+        copy_line(to + size - LINE, from + size - LINE);
+        size_t at = (size_t)(-(uintptr_t)to) % LINE;
+        for (; at + LINE <= size; at += LINE) stream_line(to + at, from + at);
         /* Such stores are not ordered by the lock that publishes the entry; this fence orders them before it. */
         _mm_sfence();
+        return;
     }
 #endif
     memcpy(to, from, size);

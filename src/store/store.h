@@ -11,6 +11,7 @@
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -134,5 +135,11 @@ void store_places(const struct store *store, struct store_places *out);
 
 /* Recounts every structure of every shard. AIC_OK, or AIC_DAMAGED with the first difference in `error`. */
 AIC_MUST_CHECK aic_status store_verify(struct store *store, aic_error *error);
+
+/*
+ * Appends the state of every structure as text: sizes and counts, no key and no value. Takes the shards' locks one by
+ * one, and allocates in `out` under them: a tool for looking at a fault, not for every second.
+ */
+void store_dump(struct store *store, struct buf *out);
 
 #endif

@@ -416,6 +416,24 @@ static void test_compaction_keeps_every_value(void **state)
     kit_close(&kit);
 }
 
+static void test_dump_tells_sizes_and_no_keys(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct buf text;
+    kit_open(&kit, (struct store_options){.max_bytes = 1 << 20, .shards = 1, .policy = AIC_POLICY_SIEVE});
+    for (unsigned i = 0; i < 7; i++) assert_int_equal(kit_put_ttl(&kit, i, 100, 1000), AIC_OK);
+    buf_init(&text, &kit.mem, MEM_OTHER);
+    store_dump(kit.store, &text);
+    buf_append_byte(&text, '\0');
+    assert_int_equal(buf_status(&text), AIC_OK);
+    assert_non_null(strstr(text.data, "shard 0: 7 entries, 700 value bytes"));
+    assert_non_null(strstr(text.data, "policy: sieve, small 0 entries 0 bytes, main 7 entries"));
+    assert_non_null(strstr(text.data, "wheel: 7 entries"));
+    buf_fini(&text);
+    kit_close(&kit);
+}
+
 static void test_options_are_checked(void **state)
 {
     (void)state;
@@ -454,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_ghost_hits_and_idle_time),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_compaction_keeps_every_value),
+        cmocka_unit_test(test_dump_tells_sizes_and_no_keys),
         cmocka_unit_test(test_options_are_checked),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
