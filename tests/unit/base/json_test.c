@@ -246,6 +246,12 @@ static void test_unescape(void **state)
     uint8_t front[4];
     assert_int_equal(json_unescape_front(&json, 0, front, 4), 4);
     assert_memory_equal(front, "a\"\\/", 4);
+    /* A code point whose lower half looks like a surrogate is none. */
+    buf_clear(&out);
+    accept("\"\\ud937\\ude0f\"");
+    json_unescape(&json, 0, &out);
+    assert_int_equal(out.size, 4);
+    assert_memory_equal(out.data, "\xf1\x9d\xb8\x8f", 4);
     buf_fini(&out);
 }
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-WORDS = ["", "a", "b", "role", "content", "ä", "€uro", "😀", "line\nline", "tab\t", '"quoted"', "back\\slash", "\0", "\x7f", "\u2028", "x" * 70]
+WORDS = ["", "a", "b", "role", "content", "ä", "€uro", "😀", "\U0005de0f", "line\nline", "tab\t", '"quoted"', "back\\slash", "\0", "\x7f", "\u2028", "x" * 70]
 NUMBERS = ["0", "-0", "1", "-1", "1.0", "0.5", "1e5", "1E+5", "-1.25e-7", "123456789012345678901234567890", "1e400", "9007199254740993"]
 NEAR_MISSES = ["01", "+1", ".5", "1.", "1e", "- 1", "0x10", "NaN", "Infinity", "-Infinity", "True", "nul", "'a'", '"\\x41"', '"\\u12"', '"\\ud800"',
                '"\\udc00\\ud800"', '"\t"', '"\n"', "[1,]", "[,1]", "{,}", '{"a":1,}', '{"a"}', '{"a":1 "b":2}', "{1:2}", '{"a":1,"a":2}', '{"a":1,"\\u0061":2}',
