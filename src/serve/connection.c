@@ -15,8 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------ open, close --
- */
+/* ------------------------------------------------------------------------------------------------ open, close -- */
 
 static struct conn *conn_take(struct http_thread *thread)
 {
@@ -164,8 +163,7 @@ void conn_close(struct conn *conn)
     else thread_unmark_ready(conn);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- output --
- */
+/* ----------------------------------------------------------------------------------------------------- output -- */
 
 static ssize_t send_some(struct conn *conn)
 {
@@ -219,8 +217,7 @@ static void conn_linger(struct conn *conn)
     conn->deadline_ms = conn_now(conn) + LINGER_MS;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- run --
- */
+/* -------------------------------------------------------------------------------------------------------- run -- */
 
 /* Gathered answers leave when there are many of them, and nothing more is read while a client does not take them. */
 static bool may_answer_more(struct conn *conn)
@@ -341,8 +338,7 @@ void conn_serve_ready(struct conn *conn)
     drain(exchange, exchange->drain_context); /* may complete the exchange: conn is not touched after it */
 }
 
-/* ------------------------------------------------------------------------------------------------------- completion --
- */
+/* ------------------------------------------------------------------------------------------------- completion -- */
 
 bool conn_keeps_alive(struct conn *conn)
 {

@@ -235,6 +235,8 @@ AIC_MUST_CHECK aic_status thread_init(struct http_thread *thread, struct http_se
 void thread_fini(struct http_thread *thread); /* closes handles and descriptors; joined or never started */
 AIC_MUST_CHECK aic_status thread_start(struct http_thread *thread);
 void thread_join(struct http_thread *thread);
+/* CHECKs the lists and every connection; between two turns of the loop, on its thread. */
+void thread_verify(const struct http_thread *thread);
 
 /* ---- conn_input.c ---- */
 /* Reads what is there, as long as conn_wants_input(), and runs the connection. */

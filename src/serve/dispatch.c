@@ -213,8 +213,7 @@ void exchange_tell_gone(struct http_exchange *exchange)
     if (exchange->handed && drain != NULL) drain(exchange, exchange->drain_context);
 }
 
-/* ------------------------------------------------------------------------------------------------- about a request --
- */
+/* -------------------------------------------------------------------------------------------- about a request -- */
 
 enum http_verb http_verb(const struct http_exchange *exchange)
 {
@@ -372,8 +371,7 @@ bool http_is_tls(const struct http_exchange *exchange)
     return exchange->conn->tls != NULL;
 }
 
-/* ---------------------------------------------------------------------------------------------------- surroundings --
- */
+/* ----------------------------------------------------------------------------------------------- surroundings -- */
 
 void *http_context(const struct http_exchange *exchange)
 {

@@ -131,8 +131,7 @@ static enum head_outcome malformed(struct head_refusal *why, const char *message
     return refuse(why, 400, "bad_request", message);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the scan --
- */
+/* --------------------------------------------------------------------------------------------------- the scan -- */
 
 static enum head_outcome scan_limits(const struct head_scan *scan, size_t looked_at, const struct head_limits *limits,
                                      struct head_refusal *why)
@@ -175,8 +174,7 @@ enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t siz
     return HEAD_MORE;
 }
 
-/* --------------------------------------------------------------------------------------------------------- targets --
- */
+/* ---------------------------------------------------------------------------------------------------- targets -- */
 
 /* `host`, `host:port`, `[v6]`, `[v6]:port`; no user, no empty host. */
 static bool is_authority(aic_view text, bool port_required)
@@ -270,8 +268,7 @@ static enum head_outcome parse_target(struct head *head, const char *base, size_
     return parse_absolute(head, base, from, to, why);
 }
 
-/* ---------------------------------------------------------------------------------------------------- request line --
- */
+/* ----------------------------------------------------------------------------------------------- request line -- */
 
 static bool verb_find(aic_view method, enum http_verb *out)
 {
@@ -322,8 +319,7 @@ static enum head_outcome parse_request_line(struct head *head, const char *base,
     return HEAD_COMPLETE;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- fields --
- */
+/* ----------------------------------------------------------------------------------------------------- fields -- */
 
 /* What the fields that decide about framing add up to. */
 struct framing {

@@ -40,7 +40,7 @@ enum http_verb {
 /* "GET". Static. */
 const char *http_verb_name(enum http_verb verb);
 
-/* ------------------------------------------------------------------------------------------------------ routes -- */
+/* ----------------------------------------------------------------------------------------------------- routes -- */
 
 enum http_body_mode {
     HTTP_BODY_NONE,     /* a body that comes nevertheless is read and dropped, within the limit */
@@ -72,7 +72,7 @@ struct http_route {
  */
 typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_route *route, void *context);
 
-/* ----------------------------------------------------------------------------------------------------- request -- */
+/* ---------------------------------------------------------------------------------------------------- request -- */
 
 enum http_verb http_verb(const struct http_exchange *exchange); /* HEAD stays HEAD */
 const struct http_route *http_route(const struct http_exchange *exchange);
@@ -106,7 +106,7 @@ aic_view http_body(const struct http_exchange *exchange);
 void http_peer(const struct http_exchange *exchange, char out[HTTP_PEER_BYTES]);
 bool http_is_tls(const struct http_exchange *exchange);
 
-/* ------------------------------------------------------------------------------------------------- surroundings -- */
+/* ----------------------------------------------------------------------------------------------- surroundings -- */
 
 /* What http_options.context held. */
 void *http_context(const struct http_exchange *exchange);
@@ -129,7 +129,7 @@ void *http_thread_data(const struct http_thread *thread);
 /* The thread's loop, for timers and sockets of later parts; only on the thread itself. */
 struct uv_loop_s *http_thread_loop(struct http_thread *thread);
 
-/* --------------------------------------------------------------------------------------------------- deferring -- */
+/* -------------------------------------------------------------------------------------------------- deferring -- */
 
 /*
  * Says that the reply comes later. When `deadline_ms` (0: the server's limits.reply_ms) passes first, the client is
@@ -154,7 +154,7 @@ struct http_post {
 };
 void http_post(struct http_thread *thread, struct http_post *post);
 
-/* ----------------------------------------------------------------------------------------------- streamed bodies -- */
+/* -------------------------------------------------------------------------------------------- streamed bodies -- */
 
 enum http_body_event {
     HTTP_BODY_DATA,   /* some bytes, borrowed for the call */
@@ -175,7 +175,7 @@ void http_body_start(struct http_exchange *exchange, http_body_fn *fn, void *con
 void http_body_pause(struct http_exchange *exchange);
 void http_body_resume(struct http_exchange *exchange);
 
-/* ----------------------------------------------------------------------------------------------------- replying -- */
+/* --------------------------------------------------------------------------------------------------- replying -- */
 
 /*
  * Adds a field to the reply's head, before the reply or http_stream_open(). Name and value are copied; a value with a
@@ -214,7 +214,7 @@ void http_reply_problem(struct http_exchange *exchange, int status, const char *
 /* Appends {"error":{...}} as in the two above, for replies inside of lists. */
 void http_write_problem(struct buf *out, int status, const char *code, const char *field, const char *message);
 
-/* ---------------------------------------------------------------------------------------------- streamed replies -- */
+/* ------------------------------------------------------------------------------------------- streamed replies -- */
 
 /*
  * Sends the head; the body follows in chunks (to HTTP/1.0: until the connection closes). The exchange stays valid until

@@ -35,8 +35,7 @@ static void close_all(int *sockets, unsigned count)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------- TCP --
- */
+/* -------------------------------------------------------------------------------------------------------- TCP -- */
 
 /* "host:port" or "[v6]:port"; the parts are copied. */
 static bool split_address(const char *text, char *host, size_t host_bytes, char *port, size_t port_bytes)
@@ -135,8 +134,7 @@ static aic_status open_tcp(struct listener *listener, const char *text, int *soc
     return AIC_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- unix sockets --
- */
+/* ----------------------------------------------------------------------------------------------- unix sockets -- */
 
 /* Does a process answer at this path? Anything but a refusal counts as yes. */
 static bool somebody_listens(const struct sockaddr_un *address)

@@ -66,8 +66,7 @@ static bool segment_is(aic_view segment, aic_view literal, bool escaped)
     return size != SIZE_MAX && same((aic_view){plain, size}, literal);
 }
 
-/* ------------------------------------------------------------------------------------------------------- compiling --
- */
+/* -------------------------------------------------------------------------------------------------- compiling -- */
 
 static bool kind_of(aic_view segment, enum node_kind *out)
 {
@@ -167,8 +166,7 @@ void router_destroy(struct router **router)
     *router = NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------------- matching --
- */
+/* --------------------------------------------------------------------------------------------------- matching -- */
 
 /* The whole rest of the path from segment `from` on, slashes included. */
 static aic_view rest_of(const struct path *path, unsigned from)

@@ -23,8 +23,7 @@
 #define ACCEPTS_PER_EVENT 32
 #define ACCEPT_PAUSE_MS 100
 
-/* ---------------------------------------------------------------------------------------------------------- blocks --
- */
+/* ----------------------------------------------------------------------------------------------------- blocks -- */
 
 char *thread_block_take(struct http_thread *thread)
 {
@@ -39,8 +38,7 @@ void thread_block_give(struct http_thread *thread, char *block)
     else mem_free(thread->server->mem, MEM_CONNECTIONS, block, BLOCK_BYTES);
 }
 
-/* ----------------------------------------------------------------------------------------------------- connections --
- */
+/* ------------------------------------------------------------------------------------------------ connections -- */
 
 static void on_sweep(uv_timer_t *timer);
 
@@ -205,8 +203,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     if (status < 0 || !accept_some(acceptor, ACCEPTS_PER_EVENT)) accept_wait(acceptor->thread);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ end --
- */
+/* -------------------------------------------------------------------------------------------------------- end -- */
 
 static void acceptor_close(struct acceptor *acceptor)
 {
@@ -241,8 +238,7 @@ static void on_wake(uv_async_t *wake)
     mailbox_run(&thread->mailbox);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the thread --
- */
+/* ------------------------------------------------------------------------------------------------- the thread -- */
 
 /* Handles that a handler's thread_stop() closed get their callbacks. */
 static void run_dry(struct http_thread *thread)
@@ -359,8 +355,37 @@ void thread_fini(struct http_thread *thread)
     mem_free(mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ date --
- */
+/* ----------------------------------------------------------------------------------------------------- verify -- */
+
+static void conn_verify(const struct conn *conn)
+{
+    CHECK(conn->phase != CONN_CLOSED && conn->fd >= 0 && conn->handle_open && !conn->running);
+    CHECK(conn->in_floor <= conn->in_start && conn->in_start <= conn->in_end && conn->in_end <= conn->in_capacity);
+    CHECK(!conn->in_shared && (conn->in == NULL) == (conn->in_capacity == 0));
+    CHECK(conn->in != NULL || !conn->exchange.called || !conn->exchange.handed);
+    CHECK(!conn->stalled || conn->out.pending > 0);
+    CHECK(conn->phase != CONN_BODY || conn->exchange.handed);
+    output_verify(&conn->out);
+}
+
+void thread_verify(const struct http_thread *thread)
+{
+    const struct conn *conn;
+    unsigned ready = 0;
+    CHECK(thread->conn_count <= thread->live && thread->conn_count <= thread->conn_capacity);
+    CHECK(atomic_load_explicit(&thread->counters.open, memory_order_relaxed) == thread->conn_count);
+    for (uint32_t i = 0; i < thread->conn_count; i++) {
+        CHECK(thread->conns[i]->index == i && thread->conns[i]->thread == thread);
+        conn_verify(thread->conns[i]);
+    }
+    for (conn = TAILQ_FIRST(&thread->ready); conn != NULL; conn = TAILQ_NEXT(conn, ready_link)) {
+        CHECK(conn->ready);
+        ready++;
+    }
+    CHECK(ready == thread->ready_count);
+}
+
+/* ------------------------------------------------------------------------------------------------------- date -- */
 
 /* IMF-fixdate in English, whatever the locale. */
 static void format_date(uint64_t second, char out[48])
@@ -387,8 +412,7 @@ const char *thread_date(struct http_thread *thread)
     return thread->date;
 }
 
-/* ------------------------------------------------------------------------------------------------------- for others --
- */
+/* ------------------------------------------------------------------------------------------------- for others -- */
 
 unsigned http_thread_index(const struct http_thread *thread)
 {

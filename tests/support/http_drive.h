@@ -39,7 +39,10 @@ static inline aic_status drive_init(struct drive *drive, struct mem *mem, const 
 
 static inline void drive_turn(struct drive *drive)
 {
-    for (int i = 0; i < 6; i++) uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < 6; i++) {
+        uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+        thread_verify(drive->thread);
+    }
 }
 
 /* The client's socket, or -1 when there was no memory for the connection. */

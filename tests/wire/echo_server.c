@@ -18,8 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ------------------------------------------------------------------------------------------------------- the worker --
- */
+/* ------------------------------------------------------------------------------------------------- the worker -- */
 
 struct job {
     struct http_post post; /* first: a post is its job */
@@ -65,8 +64,7 @@ static void *worker_main(void *unused)
     return NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------------- handlers --
- */
+/* --------------------------------------------------------------------------------------------------- handlers -- */
 
 static uint64_t query_number(struct http_exchange *exchange, const char *name, uint64_t fallback)
 {
@@ -310,8 +308,7 @@ static bool guard(struct http_exchange *exchange, const struct http_route *route
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ main --
- */
+/* ------------------------------------------------------------------------------------------------------- main -- */
 
 static void usage(void)
 {
