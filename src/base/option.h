@@ -204,6 +204,8 @@ void option_write_markdown(const struct option_table *table, struct buf *out);
 /* Every value with where it came from, as a YAML file that gives the same settings. */
 void option_write_settings(const struct option_table *table, const void *target, const struct option_origin *origins,
                            struct buf *out);
+/* A text as a YAML scalar in double quotes, in one line, that reads back the same (of UTF-8). */
+void option_write_quoted(const char *text, struct buf *out);
 /* "file.yaml:12", "the environment variable X", ... */
 void option_write_origin(struct option_origin origin, struct buf *out);
 /* The variable's and the flag's name of an option ("--" included), appended. */

@@ -6,6 +6,8 @@
  */
 #include "base/option_impl.h"
 
+#include "base/utf8.h"
+
 #include <string.h>
 
 /* Wraps a sentence at some 100 columns, each line indented. */
@@ -168,14 +170,26 @@ void option_write_markdown(const struct option_table *table, struct buf *out)
     }
 }
 
-/* A text as a YAML double-quoted scalar. */
-static void write_quoted(struct buf *out, const char *text)
+/* What YAML takes for a line break or leaves out beside the control characters: next line and other C1, line and
+ * paragraph separators, the byte order mark. */
+static bool is_escaped_point(uint32_t point)
 {
+    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x2028 || point == 0x2029 || point == 0xfeff;
+}
+
+void option_write_quoted(const char *text, struct buf *out)
+{
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
     buf_append_byte(out, '"');
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (*at == '"' || *at == '\\') buf_printf(out, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f) buf_printf(out, "\\x%02x", *at);
-        else buf_append_byte(out, (char)*at);
+    while (at < end) {
+        size_t size = utf8_sequence(at, end);
+        uint32_t point = *at;
+        if (size == 2) point = (at[0] & 0x1fu) << 6 | (at[1] & 0x3fu);
+        if (size == 3) point = (at[0] & 0x0fu) << 12 | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu);
+        if (size == 0 || (size < 4 && is_escaped_point(point))) buf_printf(out, "\\u%04x", point);
+        else if (*at == '"' || *at == '\\') buf_printf(out, "\\%c", *at);
+        else buf_append(out, at, size);
+        at += size > 0 ? size : 1;
     }
     buf_append_byte(out, '"');
 }
@@ -185,13 +199,13 @@ static void write_yaml_value(const struct option_row *row, const void *target, s
     const char *field = (const char *)target + row->offset;
     if (row->type == OPTION_TEXT) {
         const char *text = *(char *const *)(const void *)field;
-        write_quoted(out, text != NULL ? text : "");
+        option_write_quoted(text != NULL ? text : "", out);
     } else if (row->type == OPTION_TEXT_LIST) {
         const struct option_texts *texts = (const struct option_texts *)(const void *)field;
         buf_append_byte(out, '[');
         for (size_t i = 0; i < texts->count; i++) {
             if (i > 0) buf_append_text(out, ", ");
-            write_quoted(out, texts->items[i]);
+            option_write_quoted(texts->items[i], out);
         }
         buf_append_byte(out, ']');
     } else {

@@ -4,6 +4,7 @@
 #include "serve/settings.h"
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,19 @@ static void release_ttls(struct mem *mem, void *field)
         mem_free_string(mem, MEM_CONFIG, (char *)(uintptr_t)ttls->items[i].operation);
     mem_free(mem, MEM_CONFIG, ttls->items, ttls->count * sizeof *ttls->items);
     *ttls = (struct settings_ttls){0};
+}
+
+/* The rule of the cache for names: 1 to 128 bytes of UTF-8 without control characters. */
+static bool is_name(const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+    if (at == end || end - at > MAX_NAME) return false;
+    while (at < end) {
+        size_t size = utf8_sequence(at, end);
+        if (size == 0 || *at < 0x20 || *at == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return false;
+        at += size;
+    }
+    return true;
 }
 
 static aic_status add_ttl(struct mem *mem, struct settings_ttls *ttls, const char *operation, uint64_t seconds)
@@ -49,8 +63,8 @@ static aic_status read_ttls(struct mem *mem, const struct option_node *node, str
     for (const struct option_node *item = node->first; item != NULL; item = item->next) {
         uint64_t seconds = 0;
         if (origin.place == OPTION_FILE) origin.line = item->line;
-        if (strlen(item->name) > MAX_NAME) {
-            option_refuse(report, origin, key, "%s is too long a name; accepted: at most 128 bytes",
+        if (!is_name(item->name)) {
+            option_refuse(report, origin, key, "%s is no name; accepted: 1 to 128 bytes without control characters",
                           option_quote(quoted, item->name));
         } else if (item->kind != OPTION_SCALAR || option_number(OPTION_SECONDS, item->text, &seconds) != AIC_OK ||
                    seconds > TTL_MAX_SECONDS) {
@@ -68,25 +82,13 @@ static aic_status read_ttls(struct mem *mem, const struct option_node *node, str
     return AIC_OK;
 }
 
-/* A name between quotes of YAML. */
-static void write_name(struct buf *out, const char *text)
-{
-    buf_append_byte(out, '"');
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (*at == '"' || *at == '\\') buf_printf(out, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f) buf_printf(out, "\\x%02x", *at);
-        else buf_append_byte(out, (char)*at);
-    }
-    buf_append_byte(out, '"');
-}
-
 static void write_ttls(const void *field, struct buf *out)
 {
     const struct settings_ttls *ttls = field;
     buf_append_byte(out, '{');
     for (size_t i = 0; i < ttls->count; i++) {
         if (i > 0) buf_append_text(out, ", ");
-        write_name(out, ttls->items[i].operation);
+        option_write_quoted(ttls->items[i].operation, out);
         buf_printf(out, ": %llus", (unsigned long long)ttls->items[i].ttl_seconds);
     }
     buf_append_byte(out, '}');
@@ -133,8 +135,9 @@ static aic_status read_key_member(struct mem *mem, const struct option_node *mem
     size_t size = strlen(text);
     if (strcmp(member->name, "id") == 0 || strcmp(member->name, "namespace") == 0) {
         char **target = member->name[0] == 'i' ? &key->id : &key->namespace_;
-        if (size == 0 || size > MAX_NAME) {
-            option_refuse(report, origin, name, "%zu bytes of text; accepted: 1 to 128 bytes", size);
+        if (!is_name(text)) {
+            option_refuse(report, origin, name,
+                          "no name, %zu bytes; accepted: 1 to 128 bytes without control characters", size);
             return AIC_OK;
         }
         *target = mem_copy_string(mem, MEM_CONFIG, (aic_view){text, size});
@@ -238,13 +241,13 @@ static void write_keys(const void *field, struct buf *out)
     for (size_t i = 0; i < keys->count; i++) {
         const struct settings_key *key = &keys->items[i];
         buf_append_text(out, i > 0 ? ", {id: " : "{id: ");
-        write_name(out, key->id);
+        option_write_quoted(key->id, out);
         buf_append_text(out, ", sha256: \"");
         for (size_t byte = 0; byte < sizeof key->sha256; byte++) buf_printf(out, "%02x", key->sha256[byte]);
         buf_append_byte(out, '"');
         if (key->namespace_ != NULL) {
             buf_append_text(out, ", namespace: ");
-            write_name(out, key->namespace_);
+            option_write_quoted(key->namespace_, out);
         }
         buf_printf(out, ", admin: %s}", key->admin ? "true" : "false");
     }

@@ -353,7 +353,7 @@ static void written_settings_read_back(void **state)
     struct load self, again;
     load(
         &self,
-        "text: \"a \\\"b\\\\ #c\"\nlist: [\"x, y\", z]\npart: {wait: 1500ms, max_bytes: 1536}\nlife: 90s\nhours: 0.5\n",
+        "text: \"a \\\"b\\\\ #c\\N\\L\\e\"\nlist: [\"x, y\", z]\npart: {wait: 1500ms, max_bytes: 1536}\nlife: 90s\nhours: 0.5\n",
         NULL, 0, NULL);
     struct buf text;
     buf_init(&text, &self.mem, MEM_CONFIG);
@@ -363,7 +363,7 @@ static void written_settings_read_back(void **state)
     *table_line = '\0';
     load(&again, text.data, NULL, 0, NULL);
     assert_string_equal(again.findings, "");
-    assert_string_equal(again.target.text, "a \"b\\ #c");
+    assert_string_equal(again.target.text, "a \"b\\ #c\xc2\x85\xe2\x80\xa8\x1b");
     assert_int_equal(again.target.list.count, 2);
     assert_string_equal(again.target.list.items[0], "x, y");
     assert_int_equal(again.target.wait, 1500);

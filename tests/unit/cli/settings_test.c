@@ -229,6 +229,9 @@ static void options_must_agree(void **state)
         {"memory: {critical_bytes: 1M}\n", "a.yaml:1: memory.critical_bytes"},
         {"pressure: {warning: 90, critical: 80}\n", "a.yaml:1: pressure.warning: warning is at 90 percent"},
         {"alerts: {webhook: ftp://x}\n", "alerts.webhook: 'ftp://x' is not accepted"},
+        {"ttl.operations: {\"a\\nb\": 1}\n", "'a\\x0ab' is no name"},
+        {"ttl.operations: {\"\\N\": 1}\n", "is no name"},
+        {"api_keys: [{id: \"\\e[1m\", sha256: " DIGEST "}]\n", "api_keys[0].id: no name"},
         {"listen: []\n", "0 addresses; accepted: 1 to 16"},
         {"upstream: {url: x}\n", "unknown option 'upstream'"},
     };
