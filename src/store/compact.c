@@ -102,18 +102,19 @@ static void move_all(struct store *store)
     } while (cursor != 0 && has_room);
 }
 
-/* Worth it when more than an eighth and 16 MiB of what is mapped is not in use. */
-static bool is_sparse(struct store *store)
+/* What compaction leaves idle is an eighth; so that it does not run again at once, more must have gathered. */
+static bool is_sparse(struct store *store, enum compact_when when)
 {
-    uint64_t resident = pool_resident_bytes(&store->pool), used = budget_bytes(&store->budget);
-    return resident > used + used / 8 + (16 << 20);
+    uint64_t used = budget_bytes(&store->budget);
+    uint64_t allowed = when == COMPACT_NOW ? used / 7 + (4 << 20) : used / 4 + (16 << 20);
+    return pool_idle_bytes(&store->pool) > allowed;
 }
 
-void store_compact(struct store *store)
+void store_compact(struct store *store, enum compact_when when)
 {
-    if (!is_sparse(store)) return;
+    if (!is_sparse(store, when)) return;
     pthread_mutex_lock(&store->resize_lock);
-    if (is_sparse(store) && pool_drain(&store->pool) > 0) {
+    if (is_sparse(store, when) && pool_drain(&store->pool) > 0) {
         move_all(store);
         pool_undrain(&store->pool);
     }

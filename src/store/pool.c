@@ -361,6 +361,14 @@ uint64_t pool_resident_bytes(struct pool *pool)
     return mapped * (ARENA_BYTES + EDGE_BYTES);
 }
 
+uint64_t pool_idle_bytes(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint64_t granules = (uint64_t)(pool->mapped - pool->holes.whole) * ARENA_GRANULES - pool->taken;
+    pthread_mutex_unlock(&pool->lock);
+    return granules * GRANULE_BYTES;
+}
+
 const char *pool_verify(struct pool *pool)
 {
     pthread_mutex_lock(&pool->lock);

@@ -89,6 +89,8 @@ bool pool_is_draining(struct pool *pool, handle at);
 void pool_undrain(struct pool *pool);
 
 uint64_t pool_resident_bytes(struct pool *pool);
+/* Bytes that lie idle in arenas that hold something: what compaction could return. */
+uint64_t pool_idle_bytes(struct pool *pool);
 /* Recounts holes and arenas; NULL, or what is wrong. */
 const char *pool_verify(struct pool *pool);
 

@@ -137,7 +137,8 @@ struct value_cursor value_begin(struct entry *entry);
 void value_write(struct store *store, struct value_cursor *to, const struct iovec *parts, size_t part_count);
 
 /* Moves entries out of arenas that are nearly empty when much is mapped and not used. No lock may be held. */
-void store_compact(struct store *store);
+enum compact_when { COMPACT_NOW, COMPACT_IF_MUCH };
+void store_compact(struct store *store, enum compact_when when);
 
 /* Brackets what takes from or gives to the budget outside the shard's lock, so that store_verify() knows when the sums
  * must agree. */

@@ -115,3 +115,8 @@ void store_places(const struct store *store, struct store_places *out)
     out->index_end = out->index_begin + store->index_bytes;
     out->heap_bytes = sizeof *store + store->shard_block_bytes + store->pool.arena_count * sizeof *store->pool.arenas;
 }
+
+uint64_t store_bytes(const struct store *store)
+{
+    return budget_bytes(&store->budget);
+}

@@ -337,7 +337,7 @@ size_t store_expire(struct store *store)
         shard_return(&store->shards[i]);
     }
     trim(store);
-    store_compact(store);
+    store_compact(store, COMPACT_IF_MUCH);
     return removed;
 }
 
@@ -361,6 +361,6 @@ aic_status store_resize(struct store *store, uint64_t max_bytes, uint64_t max_en
     for (unsigned i = 0; i < store->shard_count; i++) shard_return(&store->shards[i]);
     pthread_mutex_unlock(&store->resize_lock);
     trim(store);
-    store_compact(store);
+    store_compact(store, COMPACT_NOW);
     return AIC_OK;
 }

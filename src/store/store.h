@@ -114,6 +114,9 @@ size_t store_expire(struct store *store);
  * AIC_INVALID beyond what was reserved at creation (4 x, at least 1 GiB, at most 240 GiB). */
 AIC_MUST_CHECK aic_status store_resize(struct store *store, uint64_t max_bytes, uint64_t max_entries);
 
+/* Bytes taken of the budget now: one relaxed load. Any thread. */
+uint64_t store_bytes(const struct store *store);
+
 struct store_stats {
     uint64_t entries, bytes, max_bytes, max_entries; /* bytes = keys + values + index + overhead, exactly */
     uint64_t key_bytes, value_bytes, index_bytes, overhead_bytes;

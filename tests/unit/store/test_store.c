@@ -416,6 +416,33 @@ static void test_compaction_keeps_every_value(void **state)
     kit_close(&kit);
 }
 
+/* Where the value of this number lies. */
+static const void *place_of_value(struct kit *kit, unsigned number)
+{
+    struct pin pin;
+    struct iovec piece;
+    size_t covered;
+    assert_int_equal(kit_get(kit, number, &pin), AIC_OK);
+    assert_int_equal(pin_pieces(&pin, 0, 1, &piece, 1, &covered), 1);
+    pin_release(&pin);
+    return piece.iov_base;
+}
+
+static void test_empty_arenas_that_are_kept_move_nobody(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_open(&kit, (struct store_options){.max_bytes = 2ull << 30});
+    for (unsigned i = 0; i < 20000; i++) assert_int_equal(kit_put_ttl(&kit, i, 3000, i < 20 ? 0 : 1000), AIC_OK);
+    const void *before = place_of_value(&kit, 7);
+    kit.now_ms += 2000;
+    for (unsigned i = 0; i < 5; i++) store_expire(kit.store);
+    assert_int_equal(kit_stats(&kit).entries, 20);
+    assert_true(kit_stats(&kit).resident_bytes > 40 << 20); /* within what is kept */
+    assert_ptr_equal(place_of_value(&kit, 7), before);
+    kit_close(&kit);
+}
+
 static void test_dump_tells_sizes_and_no_keys(void **state)
 {
     (void)state;
@@ -472,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_ghost_hits_and_idle_time),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_compaction_keeps_every_value),
+        cmocka_unit_test(test_empty_arenas_that_are_kept_move_nobody),
         cmocka_unit_test(test_dump_tells_sizes_and_no_keys),
         cmocka_unit_test(test_options_are_checked),
     };
