@@ -118,7 +118,10 @@ static int setup_cache(struct daemon *daemon)
         if (failed != 0) return failed;
     }
     aic_status status = aic_cache_open(&options, &daemon->cache, &error);
-    return status == AIC_OK ? 0 : refuse(daemon, "cache", status, &error);
+    if (status != AIC_OK) return refuse(daemon, "cache", status, &error);
+    oplog_init(&daemon->oplog, daemon->log, daemon->cache);
+    oplog_set(&daemon->oplog, daemon->cache, daemon->settings.log_sample);
+    return 0;
 }
 
 static void teardown_cache(struct daemon *daemon)

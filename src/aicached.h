@@ -9,6 +9,7 @@
 #define AICACHED_H
 
 #include "cache/cache.h"
+#include "serve/oplog.h"
 #include "serve/routes.h"
 #include "serve/settings.h"
 
@@ -25,6 +26,7 @@ struct daemon {
     struct log *log;
     aic_monitor *monitor; /* NULL: off */
     aic_cache *cache;
+    struct oplog oplog;
     struct auth *auth;
     struct routes *routes;
     struct http_server *server;

@@ -110,6 +110,7 @@ static void apply(struct daemon *daemon, struct settings *next, const struct buf
 {
     struct http_limits limits = daemon_limits(next);
     log_set(daemon->log, (aic_log_level)next->log_level, (enum log_format)next->log_format);
+    oplog_set(&daemon->oplog, daemon->cache, next->log_sample);
     reload_memory(daemon, next);
     reload_ttls(daemon, next, changed);
     reload_auth(daemon, next);

@@ -10,6 +10,7 @@
 #define CACHE_CACHE_H
 
 #include "cache/key.h"
+#include "cache/observe.h"
 #include "cache/record.h"
 #include "store/store.h"
 #include "tier/gate.h"
@@ -136,9 +137,10 @@ AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *pl
 /* Views live as long as the hit. */
 void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 
-/* Tells the monitor of one get: `started_ns` is the monotonic time of its begin. aic_cache_lookup() and aic_cache_get()
+/* Tells the monitor and the listener of one get: `started_ns` is the monotonic time of its begin; of `event` key, operation and memory_before are read. aic_cache_lookup() and aic_cache_get()
  * do it by themselves. */
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length);
+void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length,
+                      struct cache_event event);
 
 /* ---- the rest ---- */
 

@@ -122,8 +122,14 @@ struct aic_hit {
     aic_metadata metadata;
 };
 
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length)
+void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length,
+                      struct cache_event event)
 {
+    event.kind = "get";
+    event.hit = hit;
+    event.tiers = hit ? tier : 0;
+    if (cache_is_observed(cache)) event.seconds = seconds_since(cache, started_ns);
+    cache_observe_end(cache, event);
     if (cache->monitor == NULL) return;
     aic_view data = {NULL, 0};
     if (hit)
@@ -134,13 +140,16 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
 static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key *key, uint64_t text_length,
                             aic_hit **out)
 {
-    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     aic_hit *found = mem_alloc(&cache->mem, MEM_CACHE, sizeof *found);
     if (found == NULL) return AIC_NO_MEMORY;
     aic_status status = cache_find(cache, ns, key, &found->hit);
     if (status >= 0)
         cache_record_get(cache, started, status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
-                         status == AIC_OK ? found->hit.record.text_length : text_length);
+                         status == AIC_OK ? found->hit.record.text_length : text_length,
+                         (struct cache_event){.key = key,
+                                              .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},
+                                              .memory_before = before});
     if (status != AIC_OK) {
         mem_free(&cache->mem, MEM_CACHE, found, sizeof *found);
         return status;

@@ -31,6 +31,7 @@
 #include "cache/cache.h"
 #include "cache/filter.h"
 #include "cache/hot.h"
+#include "cache/observe.h"
 
 #include <pthread.h>
 
@@ -91,6 +92,7 @@ struct aic_cache {
     struct store *store;
     struct gate *gate; /* NULL: no storage tier */
     struct aic_monitor *monitor;
+    struct observer observer;
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
 

@@ -158,11 +158,18 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     aic_key key;
     if (put.key != NULL) key = *put.key;
     else TRY(cache_key(cache, &put.request, &key, &put.text_length, error));
-    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     aic_put_result done = {0};
     aic_status status = put_keyed(cache, &put, &key, &done);
     if (status >= 0) count_add(cache, COUNT_PUTS, 1);
     record_set(cache, &put, started, status, done.tiers);
+    if (cache_is_observed(cache))
+        cache_observe_end(cache, (struct cache_event){.kind = "set",
+                                                      .key = &key,
+                                                      .operation = put.request.operation,
+                                                      .tiers = done.tiers,
+                                                      .seconds = seconds_since(cache, started),
+                                                      .memory_before = before});
     if (status >= 0 && result != NULL) *result = done;
     if (status < 0) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
     return status;

@@ -62,7 +62,7 @@ aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key)
 
 aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key)
 {
-    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     aic_status status = is_there(cache, ns, key);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
         TRY(delete_both(cache, key));
@@ -72,6 +72,8 @@ aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key
     if (status != AIC_OK) return status;
     TRY(delete_both(cache, key));
     count_add(cache, COUNT_DELETES, 1);
+    if (cache_is_observed(cache))
+        cache_observe_end(cache, (struct cache_event){.kind = "delete", .key = key, .seconds = seconds_since(cache, started), .memory_before = before});
     if (cache->monitor != NULL)
         aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0,
                               (aic_view){NULL, 0});
@@ -317,7 +319,7 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
     if (!names_something(filter))
         return error_set(error, AIC_INVALID, NULL,
                          "nothing is named: give a namespace, operation, model, tag, pattern or age, or say 'all'");
-    uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
+    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
     aic_status status = pass != NULL ? invalidate(cache, filter, dry_run, pass, error) : AIC_NO_MEMORY;
     bool ran = pass != NULL && pass->cache != NULL;
@@ -325,6 +327,10 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
         count_add(cache, COUNT_INVALIDATIONS, 1);
         count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
         record_event(cache, filter, started, status, &pass->sums);
+        cache_observe_end(cache, (struct cache_event){.kind = "invalidate",
+                                                      .operation = filter->operation,
+                                                      .seconds = seconds_since(cache, started),
+                                                      .memory_before = before});
     }
     if (ran && out != NULL) *out = pass->sums;
     if (ran && status != AIC_OK)

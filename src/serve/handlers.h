@@ -72,6 +72,7 @@ struct call {
     bool metadata_only;
     aic_key key;
     uint64_t text_length;
+    uint64_t memory_before; /* bytes of the memory tier, when operations are logged */
     struct tally_cell *cell;
 };
 _Static_assert(sizeof(struct call) <= HTTP_STATE_BYTES, "a call fits into the exchange");

@@ -54,7 +54,10 @@ static void count_and_answer(struct http_exchange *exchange, struct cache_hit *h
     front_count_lookup(front, exchange, call->cell, outcome, hit);
     cache_record_get(front->routes->options.cache, http_received_ns(exchange), hit != NULL,
                      outcome == TALLY_HIT_MEMORY ? AIC_IN_MEMORY : AIC_IN_STORAGE,
-                     hit != NULL ? hit->record.text_length : call->text_length);
+                     hit != NULL ? hit->record.text_length : call->text_length,
+                     (struct cache_event){.key = &call->key,
+                                          .operation = hit != NULL ? hit->record.operation : (aic_view){NULL, 0},
+                                          .memory_before = call->memory_before});
     if (hit != NULL) lookup_answer_hit(exchange, hit);
     else lookup_answer_miss(exchange);
 }
@@ -72,6 +75,7 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
     aic_cache *cache = front->routes->options.cache;
+    call->memory_before = cache_observe_begin(cache);
     struct cache_hit hit = {0};
     aic_status status = cache_lookup_memory(cache, ns, &call->key, &hit);
     if (status == AIC_OK) count_and_answer(exchange, &hit, TALLY_HIT_MEMORY);
