@@ -120,9 +120,11 @@ static void write_health(struct buf *out, const struct view *view)
         json_key(&writer, part_name(part));
         write_part(&writer, view, part);
     }
+    uint64_t open = alerts_open_count(watch_alerts(view->routes->watch));
     json_key(&writer, "alerts");
     json_open(&writer, '{');
-    put_text(&writer, "status", "disabled");
+    put_text(&writer, "status", open > 0 ? "active" : "none");
+    put_count(&writer, "active", open);
     json_close(&writer, '}');
     snprintf(summary, sizeof summary, "%s%u/%u services healthy", view->draining ? "stopping; " : "", view->up,
              view->counted);
