@@ -21,9 +21,9 @@
     X(STORAGE, "storage", "the storage tier's own structures")                                                     \
     X(QUEUE, "queue", "writes waiting for the storage tier")                                                       \
     X(CACHE, "cache", "hits in flight, pages, requests being keyed")                                               \
-    X(CONNECTIONS, "connections", "connections and their buffers")                                                 \
+    X(CONNECTIONS, "connections", "what connections hold beside pooled objects: buffers, tables, what waits")                                                 \
     X(MONITOR, "monitor", "measurements and snapshots")                                                            \
-    X(POOLS, "pools", "object pools")                                                                              \
+    X(POOLS, "pools", "objects that are used again: connections, read blocks, answers")                                                                              \
     X(CONFIG, "config", "configuration")                                                                           \
     X(OTHER, "other", "everything else")
 

@@ -9,7 +9,8 @@
 
 /* In front of every object, padded so that the object keeps the alignment of an allocation. */
 struct pool_object {
-    _Alignas(16) uint64_t mark;
+    /* Who gives it back changes the mark from active to free, acq_rel; of two at once one wins. Taking stores it relaxed: the list's mutex orders it. */
+    _Alignas(16) _Atomic uint64_t mark;
     struct object_pool *pool;
     struct pool_object *next; /* on the free list */
 };
@@ -20,7 +21,7 @@ static size_t whole_bytes(const struct object_pool *pool)
 }
 
 void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
-               size_t max_free)
+                      size_t max_free)
 {
     memset(pool, 0, sizeof *pool);
     pool->name = name;
@@ -31,11 +32,18 @@ void object_pool_init(struct object_pool *pool, const char *name, struct mem *me
     CHECK(pthread_mutex_init(&pool->mutex, NULL) == 0);
 }
 
+void object_pool_set_hooks(struct object_pool *pool, const struct object_pool_hooks *hooks)
+{
+    CHECK(pool->active == 0 && pool->free_count == 0);
+    pool->hooks = hooks;
+}
+
 static void release_list(struct object_pool *pool, struct pool_object *object)
 {
     while (object != NULL) {
         struct pool_object *next = object->next;
-        object->mark = 0;
+        if (pool->hooks != NULL && pool->hooks->fini != NULL) pool->hooks->fini(object + 1);
+        atomic_store_explicit(&object->mark, 0, memory_order_relaxed);
         mem_free(pool->mem, pool->owner, object, whole_bytes(pool));
         object = next;
     }
@@ -80,27 +88,36 @@ static struct pool_object *create(struct object_pool *pool)
 void *object_pool_take(struct object_pool *pool)
 {
     struct pool_object *object = take_free(pool);
-    if (object == NULL) object = create(pool);
+    bool is_new = object == NULL;
+    if (is_new) object = create(pool);
     if (object == NULL) return NULL;
-    object->mark = MARK_ACTIVE;
+    atomic_store_explicit(&object->mark, MARK_ACTIVE, memory_order_relaxed);
     object->pool = pool;
     object->next = NULL;
-    return memset(object + 1, 0, pool->object_bytes);
+    return is_new || pool->hooks == NULL ? memset(object + 1, 0, pool->object_bytes) : object + 1;
+}
+
+static bool refuse(struct object_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->refused++;
+    pthread_mutex_unlock(&pool->mutex);
+    return false;
 }
 
 bool object_pool_give(struct object_pool *pool, void **given)
 {
     if (*given == NULL) return true;
     struct pool_object *object = (struct pool_object *)*given - 1;
+    uint64_t expected = MARK_ACTIVE;
+    if (object->pool != pool || !atomic_compare_exchange_strong_explicit(&object->mark, &expected, MARK_FREE, memory_order_acq_rel,
+                                                                         memory_order_relaxed))
+        return refuse(pool);
+    *given = NULL;
+    if (pool->hooks != NULL && pool->hooks->clear != NULL) pool->hooks->clear(object + 1);
     pthread_mutex_lock(&pool->mutex);
-    bool ours = object->mark == MARK_ACTIVE && object->pool == pool;
-    bool keep = ours && pool->free_count < pool->max_free;
-    if (!ours) {
-        pool->refused++;
-    } else {
-        pool->active--;
-        object->mark = MARK_FREE;
-    }
+    bool keep = pool->free_count < pool->max_free;
+    pool->active--;
     if (keep) {
         object->next = pool->free_list;
         pool->free_list = object;
@@ -108,9 +125,8 @@ bool object_pool_give(struct object_pool *pool, void **given)
         pool->released++;
     }
     pthread_mutex_unlock(&pool->mutex);
-    if (ours && !keep) release_list(pool, object);
-    if (ours) *given = NULL;
-    return ours;
+    if (!keep) release_list(pool, object);
+    return true;
 }
 
 size_t object_pool_shrink(struct object_pool *pool, bool all)
@@ -147,4 +163,75 @@ void object_pool_stats(struct object_pool *pool, struct object_pool_stats *out)
                                .refused = pool->refused,
                                .high_water = pool->high_water};
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* ------------------------------------------------------------------------------------------------------- many -- */
+
+void object_pools_init(struct object_pools *pools)
+{
+    pools->first = NULL;
+    CHECK(pthread_mutex_init(&pools->mutex, NULL) == 0);
+}
+
+void object_pools_fini(struct object_pools *pools)
+{
+    CHECK(pools->first == NULL);
+    pthread_mutex_destroy(&pools->mutex);
+}
+
+void object_pools_add(struct object_pools *pools, struct object_pool *pool)
+{
+    if (pools == NULL) return;
+    pthread_mutex_lock(&pools->mutex);
+    struct object_pool **link = &pools->first;
+    while (*link != NULL && strcmp((*link)->name, pool->name) < 0) link = &(*link)->next;
+    pool->next = *link;
+    *link = pool;
+    pthread_mutex_unlock(&pools->mutex);
+}
+
+void object_pools_remove(struct object_pools *pools, struct object_pool *pool)
+{
+    if (pools == NULL) return;
+    pthread_mutex_lock(&pools->mutex);
+    struct object_pool **link = &pools->first;
+    while (*link != NULL && *link != pool) link = &(*link)->next;
+    if (*link != NULL) *link = pool->next;
+    pthread_mutex_unlock(&pools->mutex);
+}
+
+size_t object_pools_shrink(struct object_pools *pools, bool all)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&pools->mutex);
+    for (struct object_pool *pool = pools->first; pool != NULL; pool = pool->next) bytes += object_pool_shrink(pool, all);
+    pthread_mutex_unlock(&pools->mutex);
+    return bytes;
+}
+
+static void add_up(struct object_pool_stats *sum, const struct object_pool_stats *more)
+{
+    sum->size += more->size;
+    sum->active += more->active;
+    sum->bytes += more->bytes;
+    sum->hits += more->hits;
+    sum->misses += more->misses;
+    sum->created += more->created;
+    sum->released += more->released;
+    sum->refused += more->refused;
+    sum->high_water += more->high_water;
+}
+
+size_t object_pools_stats(struct object_pools *pools, struct object_pool_stats *out, size_t max)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&pools->mutex);
+    for (struct object_pool *pool = pools->first; pool != NULL; pool = pool->next) {
+        struct object_pool_stats one;
+        object_pool_stats(pool, &one);
+        if (count > 0 && strcmp(out[count - 1].name, one.name) == 0) add_up(&out[count - 1], &one);
+        else if (count < max) out[count++] = one;
+    }
+    pthread_mutex_unlock(&pools->mutex);
+    return count;
 }

@@ -1,31 +1,9 @@
 #include "serve/handlers.h"
 
+#include "base/check.h"
+
 /* What a spare answer may keep of its buffers. */
 #define SPARE_BYTES 8192
-
-struct answer *answer_take(struct front *front)
-{
-    struct answer *answer = front->spare;
-    if (answer != NULL) {
-        front->spare = answer->next;
-        front->spare_count--;
-        return answer;
-    }
-    struct mem *mem = front->routes->options.mem;
-    answer = mem_zalloc(mem, MEM_CACHE, sizeof *answer);
-    if (answer == NULL) return NULL;
-    answer->front = front;
-    buf_init(&answer->text, mem, MEM_CACHE);
-    buf_init(&answer->plain, mem, MEM_CACHE);
-    return answer;
-}
-
-static void destroy(struct answer *answer)
-{
-    buf_fini(&answer->text);
-    buf_fini(&answer->plain);
-    mem_free(answer->front->routes->options.mem, MEM_CACHE, answer, sizeof *answer);
-}
 
 static void recycle(struct buf *buf)
 {
@@ -33,30 +11,52 @@ static void recycle(struct buf *buf)
     else buf_clear(buf);
 }
 
+static void clear(void *object)
+{
+    struct answer *answer = object;
+    recycle(&answer->text);
+    recycle(&answer->plain);
+}
+
+static void fini(void *object)
+{
+    struct answer *answer = object;
+    buf_fini(&answer->text);
+    buf_fini(&answer->plain);
+}
+
+static const struct object_pool_hooks hooks = {.clear = clear, .fini = fini};
+
+void answers_init(struct front *front)
+{
+    struct routes *routes = front->routes;
+    object_pool_init(&front->answers, "answers", routes->options.mem, MEM_POOLS, sizeof(struct answer), FRONT_SPARE_ANSWERS);
+    object_pool_set_hooks(&front->answers, &hooks);
+    object_pools_add(&routes->pools, &front->answers);
+}
+
+struct answer *answer_take(struct front *front)
+{
+    struct answer *answer = object_pool_take(&front->answers);
+    if (answer == NULL || answer->front != NULL) return answer;
+    struct mem *mem = front->routes->options.mem;
+    answer->front = front;
+    buf_init(&answer->text, mem, MEM_CACHE);
+    buf_init(&answer->plain, mem, MEM_CACHE);
+    return answer;
+}
+
 void answer_give(void *context)
 {
     struct answer *answer = context;
-    struct front *front = answer->front;
     cache_hit_release(&answer->hit);
-    if (front->spare_count >= FRONT_SPARE_ANSWERS) {
-        destroy(answer);
-        return;
-    }
-    recycle(&answer->text);
-    recycle(&answer->plain);
-    answer->next = front->spare;
-    front->spare = answer;
-    front->spare_count++;
+    CHECK(object_pool_give(&answer->front->answers, &context));
 }
 
 void answers_fini(struct front *front)
 {
-    while (front->spare != NULL) {
-        struct answer *answer = front->spare;
-        front->spare = answer->next;
-        destroy(answer);
-    }
-    front->spare_count = 0;
+    object_pools_remove(&front->routes->pools, &front->answers);
+    object_pool_fini(&front->answers);
 }
 
 void reply_status(struct http_exchange *exchange, aic_status status, const aic_error *error)

@@ -29,6 +29,13 @@ void conn_block_release(struct conn *conn)
     conn->in_capacity = conn->in_start = conn->in_end = conn->in_floor = 0;
 }
 
+/* Room of its own for a connection; conn_block_release() knows by the size where it came from. */
+static char *take_room(struct conn *conn, size_t capacity)
+{
+    if (capacity == BLOCK_BYTES) return thread_block_take(conn->thread);
+    return mem_alloc(conn->thread->server->mem, MEM_CONNECTIONS, capacity);
+}
+
 /* A head that came in parts lies in a block of its own that fits it; its body gets the room of a full one, before
  * anything points into it. */
 void conn_widen_block(struct conn *conn)
@@ -61,7 +68,7 @@ void conn_settle_input(struct conn *conn)
     }
     size_t rest = conn->in_end - conn->in_start;
     size_t capacity = rest < 512 ? 1024 : rest * 2;
-    char *own = mem_alloc(conn->thread->server->mem, MEM_CONNECTIONS, capacity);
+    char *own = take_room(conn, capacity);
     if (own == NULL) {
         THREAD_COUNT(conn->thread, memory_failures, 1);
         conn_block_release(conn);
@@ -88,7 +95,7 @@ static bool make_room(struct conn *conn)
         conn->in_end = rest;
         return true;
     }
-    char *grown = mem_alloc(conn->thread->server->mem, MEM_CONNECTIONS, conn->in_capacity * 2);
+    char *grown = take_room(conn, conn->in_capacity * 2);
     if (grown == NULL) {
         THREAD_COUNT(conn->thread, memory_failures, 1);
         conn_close(conn);

@@ -19,15 +19,9 @@
 
 static struct conn *conn_take(struct http_thread *thread)
 {
-    struct conn *conn = thread->pool;
-    if (conn != NULL) {
-        thread->pool = conn->pool_next;
-        thread->pooled--;
-        return conn;
-    }
+    struct conn *conn = object_pool_take(&thread->conn_pool);
+    if (conn == NULL || conn->thread != NULL) return conn;
     struct mem *mem = thread->server->mem;
-    conn = mem_zalloc(mem, MEM_CONNECTIONS, sizeof *conn);
-    if (conn == NULL) return NULL;
     conn->thread = thread;
     conn->exchange.conn = conn;
     buf_init(&conn->body, mem, MEM_CONNECTIONS);
@@ -37,36 +31,21 @@ static struct conn *conn_take(struct http_thread *thread)
     return conn;
 }
 
-static void conn_destroy(struct conn *conn)
+static void conn_fini(void *object)
 {
-    struct mem *mem = conn->thread->server->mem;
+    struct conn *conn = object;
     buf_fini(&conn->body);
     buf_fini(&conn->exchange.fields);
     buf_fini(&conn->exchange.decoded);
     output_fini(&conn->out);
-    mem_free(mem, MEM_CONNECTIONS, conn, sizeof *conn);
 }
+
+const struct object_pool_hooks conn_hooks = {.fini = conn_fini};
 
 static void conn_give(struct conn *conn)
 {
-    struct http_thread *thread = conn->thread;
-    if (thread->pooled >= POOL_CONNECTIONS) {
-        conn_destroy(conn);
-        return;
-    }
-    conn->pool_next = thread->pool;
-    thread->pool = conn;
-    thread->pooled++;
-}
-
-void conn_pool_drain(struct http_thread *thread)
-{
-    while (thread->pool != NULL) {
-        struct conn *conn = thread->pool;
-        thread->pool = conn->pool_next;
-        conn_destroy(conn);
-    }
-    thread->pooled = 0;
+    void *given = conn;
+    CHECK(object_pool_give(&conn->thread->conn_pool, &given));
 }
 
 /* Everything that belongs to one socket, and not to the memory that is kept from socket to socket. */

@@ -21,6 +21,7 @@
 #ifndef SERVE_CONNECTION_H
 #define SERVE_CONNECTION_H
 
+#include "base/object_pool.h"
 #include "serve/chunk.h"
 #include "serve/listen.h"
 #include "serve/mailbox.h"
@@ -107,7 +108,7 @@ struct conn {
     bool body_copied;  /* a buffered body is gathered in `body`, because it does not fit into the block */
     bool tls_read_wants_write, tls_write_wants_read;
 
-    char *in; /* [in_start, in_end) is unread; [0, in_floor) belongs to the exchange */
+    char *in; /* [in_start, in_end) is unread; [0, in_floor) belongs to the exchange; of BLOCK_BYTES: from the pool */
     size_t in_capacity, in_start, in_end, in_floor;
     struct head_scan scan;
 
@@ -124,7 +125,6 @@ struct conn {
     size_t write_progress;
 
     TAILQ_ENTRY(conn) ready_link;
-    struct conn *pool_next;
     struct http_exchange exchange;
 };
 
@@ -165,12 +165,9 @@ struct http_thread {
     uint32_t live; /* connections whose memory is in use, sockets or not */
     TAILQ_HEAD(conn_list, conn) ready;
     unsigned ready_count;
-    struct conn *pool;
-    unsigned pooled;
+    struct object_pool conn_pool, block_pool;
 
     char *block; /* the shared block; NULL after it was taken over, until the next read */
-    char *spare_blocks[POOL_BLOCKS];
-    unsigned spare_count;
     char *record; /* TLS_RECORD_BYTES, only with TLS */
 
     uint64_t date_second;
@@ -202,6 +199,7 @@ struct http_server {
     const aic_clock *clock;
     struct router *router;
     struct tls *tls;
+    struct object_pools *pools; /* borrowed; may be NULL */
     http_guard_fn *guard;
     void *guard_context;
     void *context;
@@ -279,8 +277,8 @@ bool conn_keeps_alive(struct conn *conn);
 void conn_completed(struct conn *conn);
 /* Counts an answer and calls the options' `finished`. */
 void conn_report(struct conn *conn, int status);
-/* Gives pooled memory of the thread back. */
-void conn_pool_drain(struct http_thread *thread);
+/* What a connection keeps from socket to socket. */
+extern const struct object_pool_hooks conn_hooks;
 
 /* ---- dispatch.c ---- */
 /* Begins the exchange for a head that was read; sets the phase; may run the handler. */

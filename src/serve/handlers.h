@@ -6,6 +6,7 @@
 #ifndef SERVE_HANDLERS_H
 #define SERVE_HANDLERS_H
 
+#include "base/object_pool.h"
 #include "cache/cache.h"
 #include "serve/memo.h"
 #include "serve/parts.h"
@@ -24,6 +25,7 @@ struct routes {
     struct tally_names namespaces, operations; /* label values */
     struct parts *parts;
     struct watch *watch;
+    struct object_pools pools; /* of all front threads */
     struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;
     uint64_t started_ns; /* monotonic */
@@ -41,7 +43,7 @@ struct routes {
     struct tally_sum *past;
 };
 
-#define FRONT_SPARE_ANSWERS 64
+#define FRONT_SPARE_ANSWERS 64 /* kept for reuse by each thread */
 
 /* One front thread. */
 struct front {
@@ -55,8 +57,7 @@ struct front {
     struct tails tails;
     struct json json;     /* for what is parsed on this thread; between uses only its memory counts */
     struct buf scratch;   /* the same */
-    struct answer *spare; /* for reuse */
-    unsigned spare_count;
+    struct object_pool answers;
     struct pending *first, *last;      /* lookups that wait for storage, oldest first */
     uv_timer_t *timer;                 /* goes off at the first one's deadline; owned, closed with the thread */
     struct subscriber *subscribers;    /* of /monitoring/stream */
@@ -110,10 +111,9 @@ struct tally_cell *front_cell(struct front *front, aic_view ns, aic_view operati
 
 /* ---- answers ---- */
 
-/* A hit on its way out: the pinned entry and the bytes around it. From a front's spare list. */
+/* A hit on its way out: the pinned entry and the bytes around it. From a front's pool. */
 struct answer {
     struct front *front;
-    struct answer *next;
     struct cache_hit hit;
     struct buf text;  /* head and tail of the body */
     struct buf plain; /* a response that had to be decoded or gathered */
@@ -122,6 +122,7 @@ struct answer {
 struct answer *answer_take(struct front *front);
 /* An http_release_fn: releases the hit and gives the answer back. */
 void answer_give(void *answer);
+void answers_init(struct front *front);
 void answers_fini(struct front *front);
 
 /* Sends a status and error; counts as the reply. */

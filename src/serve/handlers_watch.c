@@ -1,10 +1,11 @@
 /*
- * handlers_watch.c - what the watch knows, by route: memory, history, pressure, alerts. All are workers' jobs.
+ * handlers_watch.c - what the watch knows, by route: memory, history, pressure, pools, alerts. All are workers' jobs.
  */
 #include "base/check.h"
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
 #include "serve/handlers.h"
+#include "serve/pools.h"
 
 /* Starts a job that writes one JSON value. */
 static void start(struct http_exchange *exchange, void (*run)(struct work *work))
@@ -69,6 +70,20 @@ static void run_pressure(struct work *work)
 void handle_pressure(struct http_exchange *exchange)
 {
     start(exchange, run_pressure);
+}
+
+static void run_pools(struct work *work)
+{
+    struct routes *routes = work->front->routes;
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    pools_write(&routes->pools, routes->options.cache, &writer);
+    work->status = buf_status(&work->body);
+}
+
+void handle_pools(struct http_exchange *exchange)
+{
+    start(exchange, run_pools);
 }
 
 static void run_alerts(struct work *work)

@@ -53,6 +53,7 @@ static aic_status create_parts(struct routes *routes)
     watch.log = options->log;
     watch.cache = options->cache;
     watch.monitor = options->monitor;
+    watch.pools = &routes->pools;
     return watch_create(&watch, &routes->watch, NULL);
 }
 
@@ -63,6 +64,7 @@ aic_status routes_create(const struct routes_options *options, struct routes **o
     routes->options = *options;
     set_defaults(&routes->options);
     pthread_mutex_init(&routes->mutex, NULL);
+    object_pools_init(&routes->pools);
     tally_names_init(&routes->namespaces, options->mem, 0);
     tally_names_init(&routes->operations, options->mem, 0);
     routes->auth = auth_pin(options->auth);
@@ -94,6 +96,7 @@ void routes_destroy(struct routes **routes)
     auth_release(&self->auth);
     tally_names_fini(&self->namespaces);
     tally_names_fini(&self->operations);
+    object_pools_fini(&self->pools);
     pthread_mutex_destroy(&self->mutex);
     mem_free(mem, MEM_OTHER, self, sizeof *self);
 }
@@ -191,6 +194,7 @@ static aic_status thread_start(void *context, struct http_thread *thread, void *
         mem_free(mem, MEM_OTHER, front, sizeof *front);
         return status;
     }
+    answers_init(front);
     refresh_auth(front);
     pthread_mutex_lock(&routes->mutex);
     front->next = routes->fronts;
@@ -279,6 +283,7 @@ void routes_serve(struct routes *routes, struct http_options *options)
     options->guard = guard;
     options->guard_context = routes;
     options->context = routes;
+    options->pools = &routes->pools;
     options->thread_start = thread_start;
     options->thread_stop = thread_stop;
     options->finished = finished;

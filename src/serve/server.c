@@ -26,6 +26,7 @@ static void copy_options(struct http_server *server, const struct http_options *
     server->guard = options->guard;
     server->guard_context = options->guard_context;
     server->context = options->context;
+    server->pools = options->pools;
     server->thread_start = options->thread_start;
     server->thread_stop = options->thread_stop;
     server->finished = options->finished;

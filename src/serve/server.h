@@ -73,6 +73,7 @@ struct http_options {
     http_guard_fn *guard; /* NULL: everyone may do everything */
     void *guard_context;
     void *context;               /* http_context() */
+    struct object_pools *pools;  /* told of the threads' pools; outlives the server; may be NULL */
     const char *tls_certificate; /* PEM files, both or neither; borrowed for the call */
     const char *tls_key;
     /* Run on each front thread before its first connection and after its last; both may be NULL. *data is

@@ -25,17 +25,41 @@
 
 /* ----------------------------------------------------------------------------------------------------- blocks -- */
 
+/* A block is as its last user left it: nobody reads what he has not written. */
+static const struct object_pool_hooks block_hooks = {.clear = NULL};
+
 char *thread_block_take(struct http_thread *thread)
 {
-    if (thread->spare_count > 0) return thread->spare_blocks[--thread->spare_count];
-    return mem_alloc(thread->server->mem, MEM_CONNECTIONS, BLOCK_BYTES);
+    return object_pool_take(&thread->block_pool);
 }
 
 void thread_block_give(struct http_thread *thread, char *block)
 {
+    void *given = block;
     if (thread->block == NULL) thread->block = block;
-    else if (thread->spare_count < POOL_BLOCKS) thread->spare_blocks[thread->spare_count++] = block;
-    else mem_free(thread->server->mem, MEM_CONNECTIONS, block, BLOCK_BYTES);
+    else CHECK(object_pool_give(&thread->block_pool, &given));
+}
+
+static void init_pools(struct http_thread *thread)
+{
+    struct http_server *server = thread->server;
+    object_pool_init(&thread->conn_pool, "connections", server->mem, MEM_POOLS, sizeof(struct conn), POOL_CONNECTIONS);
+    object_pool_set_hooks(&thread->conn_pool, &conn_hooks);
+    object_pool_init(&thread->block_pool, "read_blocks", server->mem, MEM_POOLS, BLOCK_BYTES, POOL_BLOCKS);
+    object_pool_set_hooks(&thread->block_pool, &block_hooks);
+    object_pools_add(server->pools, &thread->conn_pool);
+    object_pools_add(server->pools, &thread->block_pool);
+}
+
+static void fini_pools(struct http_thread *thread)
+{
+    void *block = thread->block;
+    thread->block = NULL;
+    CHECK(object_pool_give(&thread->block_pool, &block));
+    object_pools_remove(thread->server->pools, &thread->conn_pool);
+    object_pools_remove(thread->server->pools, &thread->block_pool);
+    object_pool_fini(&thread->conn_pool);
+    object_pool_fini(&thread->block_pool);
 }
 
 /* ------------------------------------------------------------------------------------------------ connections -- */
@@ -330,6 +354,7 @@ aic_status thread_init(struct http_thread *thread, struct http_server *server, u
         mem_free(server->mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
         return result == UV_ENOMEM ? AIC_NO_MEMORY : AIC_IO;
     }
+    init_pools(thread);
     aic_status status = init_handles(thread);
     if (status != AIC_OK) thread_fini(thread);
     return status;
@@ -347,11 +372,8 @@ void thread_fini(struct http_thread *thread)
     uv_walk(&thread->loop, close_handle, NULL);
     uv_run(&thread->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&thread->loop) == 0);
-    conn_pool_drain(thread);
+    fini_pools(thread);
     mem_free(mem, MEM_CONNECTIONS, thread->conns, thread->conn_capacity * sizeof(struct conn *));
-    mem_free(mem, MEM_CONNECTIONS, thread->block, BLOCK_BYTES);
-    while (thread->spare_count > 0)
-        mem_free(mem, MEM_CONNECTIONS, thread->spare_blocks[--thread->spare_count], BLOCK_BYTES);
     mem_free(mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
 }
 

@@ -54,6 +54,12 @@ static void resize_cache(void *context, uint64_t max_bytes)
         log_line(watch->options.log, AIC_LOG_WARNING, "pressure", "the memory tier cannot be resized: %s", aic_status_text(status));
 }
 
+static size_t empty_pools(void *context)
+{
+    struct watch *watch = context;
+    return watch->options.pools != NULL ? object_pools_shrink(watch->options.pools, true) : 0;
+}
+
 static void purge(void *context)
 {
     (void)context;
@@ -167,7 +173,7 @@ static aic_status create_parts(struct watch *watch, aic_error *error)
         .warning_percent = options->warning_percent,
         .critical_percent = options->critical_percent,
         .cache_max_bytes = stats.max_bytes,
-        .actions = {.cache_bytes = cache_bytes, .resize_cache = resize_cache, .purge_allocator = purge, .log = say, .context = watch},
+        .actions = {.cache_bytes = cache_bytes, .resize_cache = resize_cache, .empty_pools = empty_pools, .purge_allocator = purge, .log = say, .context = watch},
     };
     TRY(pressure_create(&pressure, &watch->pressure, error));
     TRY(alerts_create(options->mem, options->clock, on_alert, watch, &watch->alerts));
@@ -248,6 +254,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
     alerts_watch_pressure(watch->alerts, host_pressure(&facts->host));
     alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
     probes_each(parts_probes(parts), watch_part, watch);
+    if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);
     if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
     if (watch->ticks % SAVE_TICKS == SAVE_TICKS - 1) save_history(watch);
     watch->ticks++;

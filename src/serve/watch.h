@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/object_pool.h"
 #include "monitor/alerts.h"
 #include "monitor/footprint.h"
 #include "monitor/pressure.h"
@@ -25,6 +26,7 @@ struct watch_options {
     struct log *log;
     aic_cache *cache;
     aic_monitor *monitor; /* NULL: no snapshots are kept */
+    struct object_pools *pools; /* emptied under pressure, shrunk every second; NULL: none */
     const char *root;     /* where /proc and /sys are; NULL: this machine's */
     const char *history_file; /* kept over restarts; NULL: not */
     const char *webhook;      /* an address told of alerts; NULL: none */

@@ -118,6 +118,8 @@ aic_status pool_grow(struct pool *pool)
     if (usable) {
         pool->arenas[arena].state = ARENA_MAPPED;
         holes_add(&pool->holes, arena * ARENA_GRANULES, ARENA_GRANULES, false);
+        pool->grows++;
+        if (pool->mapped > pool->most_mapped) pool->most_mapped = pool->mapped;
         note_whole(pool);
     } else {
         unclaim(pool, arena);
@@ -274,6 +276,7 @@ enum pool_result pool_take(struct pool *pool, uint32_t size, uint64_t max_granul
     } else {
         result = take_pieces(pool, size, max_granules, out, granules);
     }
+    pool->takes += result == POOL_TAKEN;
     note_whole(pool);
     pthread_mutex_unlock(&pool->lock);
     return result;
@@ -287,6 +290,7 @@ uint64_t pool_give(struct pool *pool, handle at)
     pthread_mutex_lock(&pool->lock);
     if (in_pieces) granules = chain_give(pool, at);
     else run_give(pool, at, (uint32_t)granules);
+    pool->gives++;
     note_whole(pool);
     pthread_mutex_unlock(&pool->lock);
     return granules;

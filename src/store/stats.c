@@ -116,6 +116,18 @@ void store_places(const struct store *store, struct store_places *out)
     out->heap_bytes = sizeof *store + store->shard_block_bytes + store->pool.arena_count * sizeof *store->pool.arenas;
 }
 
+void store_arenas(struct store *store, struct store_arenas *out)
+{
+    struct pool *pool = &store->pool;
+    uint64_t bytes = pool_resident_bytes(pool);
+    pthread_mutex_lock(&pool->lock);
+    uint64_t mapped = pool->mapped, empty = pool->holes.whole;
+    *out = (struct store_arenas){.empty = empty, .used = mapped > empty ? mapped - empty : 0,
+                                 .most = pool->most_mapped, .takes = pool->takes,
+                                 .gives = pool->gives, .grows = pool->grows, .arena_bytes = ARENA_BYTES, .bytes = bytes};
+    pthread_mutex_unlock(&pool->lock);
+}
+
 uint64_t store_bytes(const struct store *store)
 {
     return budget_bytes(&store->budget);

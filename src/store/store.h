@@ -136,6 +136,15 @@ struct store_places {
 };
 void store_places(const struct store *store, struct store_places *out);
 
+/* The arenas that entries lie in, as a pool: what is mapped and empty, what holds something, and how often which was
+ * needed. */
+struct store_arenas {
+    uint64_t empty, used, most /* both, at once */, arena_bytes, bytes;
+    uint64_t takes, gives; /* entries that got memory and gave it back */
+    uint64_t grows;        /* arenas that were mapped */
+};
+void store_arenas(struct store *store, struct store_arenas *out);
+
 /* Recounts every structure of every shard. AIC_OK, or AIC_DAMAGED with the first difference in `error`. */
 AIC_MUST_CHECK aic_status store_verify(struct store *store, aic_error *error);
 
