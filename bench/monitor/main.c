@@ -1,6 +1,6 @@
 /*
- * monitor - what watching costs: CPU time of a recording from one and two threads, of a reference for the miss-ratio curve, of the reports over full streams,
- * and the bytes of the history. Prints a table, or JSON with --json.
+ * monitor - what watching costs: CPU time of a recording from one and two threads, of a reference for the miss-ratio
+ * curve, of the reports over full streams, and the bytes of the history. Prints a table, or JSON with --json.
  */
 #include <aicache/monitor.h>
 
@@ -31,7 +31,8 @@ struct job {
 
 static void record_operation(aic_monitor *monitor, unsigned i)
 {
-    aic_monitor_operation(monitor, AIC_LITERAL("get"), 1e-5, i % 3 != 0, i % 4096, AIC_LITERAL("{\"tier\":\"memory\"}"));
+    aic_monitor_operation(monitor, AIC_LITERAL("get"), 1e-5, i % 3 != 0, i % 4096,
+                          AIC_LITERAL("{\"tier\":\"memory\"}"));
 }
 
 static void record_key(aic_monitor *monitor, unsigned i)
@@ -87,7 +88,8 @@ static void fill(aic_monitor *monitor)
         record_operation(monitor, i);
         record_key(monitor, i);
         aic_monitor_compression(monitor, 3000 + i, 1200, 2e-5, AIC_LITERAL("qa"));
-        aic_monitor_invalidation(monitor, i % 2 ? AIC_LITERAL("op:qa") : AIC_LITERAL("tag:docs"), 3, 1e-3, NO_DATA, NO_DATA, NO_DATA);
+        aic_monitor_invalidation(monitor, i % 2 ? AIC_LITERAL("op:qa") : AIC_LITERAL("tag:docs"), 3, 1e-3, NO_DATA,
+                                 NO_DATA, NO_DATA);
         aic_monitor_memory(monitor, &(aic_memory_sample){.memory_bytes = i << 10, .memory_entries = i}, NO_DATA);
     }
 }
@@ -125,7 +127,9 @@ int main(int count, char **arguments)
     };
     if (json) printf("{");
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (json) printf("%s\"%s\":{\"value\":%.4g,\"unit\":\"%s\",\"limit\":%.4g}", i ? "," : "", rows[i].name, rows[i].value, rows[i].unit, rows[i].limit);
+        if (json)
+            printf("%s\"%s\":{\"value\":%.4g,\"unit\":\"%s\",\"limit\":%.4g}", i ? "," : "", rows[i].name,
+                   rows[i].value, rows[i].unit, rows[i].limit);
         else printf("%-28s %10.4g %-5s (limit %g)\n", rows[i].name, rows[i].value, rows[i].unit, rows[i].limit);
     }
     if (json) printf("}\n");

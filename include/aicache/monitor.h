@@ -1,11 +1,12 @@
 /*
  * monitor.h - counted measurements of a cache: five streams, their statistics, warnings and advice.
  *
- * The daemon records everything by itself. An application that embeds the library, or one with a cache of its own, can record its
- * operations here and gets the same statistics. Conventions are those of aicache.h.
+ * The daemon records everything by itself. An application that embeds the library, or one with a cache of its own, can
+ * record its operations here and gets the same statistics. Conventions are those of aicache.h.
  *
- * Streams keep the newest `max_measurements` within `retention_hours`; counters run until aic_monitor_reset(). Recording is O(1), takes no
- * lock and may be done by any thread; reading never stops a writer. Durations are seconds, measured with a monotonic clock by the caller.
+ * Streams keep the newest `max_measurements` within `retention_hours`; counters run until aic_monitor_reset().
+ * Recording is O(1), takes no lock and may be done by any thread; reading never stops a writer. Durations are seconds,
+ * measured with a monotonic clock by the caller.
  */
 #ifndef AICACHE_MONITOR_H
 #define AICACHE_MONITOR_H
@@ -20,17 +21,18 @@ typedef struct aic_monitor aic_monitor;
 
 /* Zero everywhere means the defaults that are named here. Negative numbers are refused. */
 typedef struct aic_monitor_options {
-    double retention_hours;                   /* 1 */
-    int64_t max_measurements;                 /* 1000 per stream; at most 100 000 */
-    uint64_t memory_warning_bytes;            /* 50 MiB */
-    uint64_t memory_critical_bytes;           /* 100 MiB; above the warning */
-    double slow_key_generation_seconds;       /* 0.1 */
-    double slow_operation_seconds;            /* 0.05 */
-    int64_t invalidations_warning_per_hour;   /* 50 */
-    int64_t invalidations_critical_per_hour;  /* 100 */
+    double retention_hours;                  /* 1 */
+    int64_t max_measurements;                /* 1000 per stream; at most 100 000 */
+    uint64_t memory_warning_bytes;           /* 50 MiB */
+    uint64_t memory_critical_bytes;          /* 100 MiB; above the warning */
+    double slow_key_generation_seconds;      /* 0.1 */
+    double slow_operation_seconds;           /* 0.05 */
+    int64_t invalidations_warning_per_hour;  /* 50 */
+    int64_t invalidations_critical_per_hour; /* 100 */
     const aic_allocator *allocator;
     const aic_clock *clock;
-    void (*log)(void *context, aic_log_level level, const char *line); /* may be NULL; called by the thread that records */
+    void (*log)(void *context, aic_log_level level,
+                const char *line); /* may be NULL; called by the thread that records */
     void *log_context;
 } aic_monitor_options;
 
@@ -43,8 +45,8 @@ AIC_API void aic_monitor_close(aic_monitor **monitor);
 #define AIC_MONITOR_MAX_DATA_BYTES 256 /* of additional data, the text of a JSON object */
 
 /*
- * Records. Texts are copied; names beyond 128 bytes are cut, `data` (absent: {}) is the text of a JSON object of at most 256 bytes
- * and is left out when larger. `text_length` counts code points. Never fails, never blocks.
+ * Records. Texts are copied; names beyond 128 bytes are cut, `data` (absent: {}) is the text of a JSON object of at
+ * most 256 bytes and is left out when larger. `text_length` counts code points. Never fails, never blocks.
  */
 AIC_API void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
                                         aic_view data);
@@ -60,12 +62,12 @@ AIC_API void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, ui
 
 /* One snapshot of memory. */
 typedef struct aic_memory_sample {
-    uint64_t memory_bytes;    /* of the memory tier: counted */
+    uint64_t memory_bytes; /* of the memory tier: counted */
     uint64_t memory_entries;
-    uint64_t storage_bytes;   /* what this cache holds in the storage tier's memory */
+    uint64_t storage_bytes; /* what this cache holds in the storage tier's memory */
     uint64_t storage_entries;
-    uint64_t process_bytes;   /* RSS; 0 when unreadable */
-    uint64_t limit_entries;   /* the memory tier's real limits; 0: none */
+    uint64_t process_bytes; /* RSS; 0 when unreadable */
+    uint64_t limit_entries; /* the memory tier's real limits; 0: none */
     uint64_t limit_bytes;
 } aic_memory_sample;
 AIC_API void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data);

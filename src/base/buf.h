@@ -1,8 +1,8 @@
 /*
  * buf.h - a growing byte buffer whose first failed allocation sticks.
  *
- * The idea: appends return nothing; a buffer that ran out of memory ignores what follows, and buf_status() tells once, at the
- * end. Writing JSON or HTTP headers needs one check, not fifty. One thread at a time.
+ * The idea: appends return nothing; a buffer that ran out of memory ignores what follows, and buf_status() tells once,
+ * at the end. Writing JSON or HTTP headers needs one check, not fifty. One thread at a time.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H

@@ -1,5 +1,6 @@
 /*
- * clock.h - time that tests can replace. Wall time dates entries, monotonic time measures durations; never the other way round.
+ * clock.h - time that tests can replace. Wall time dates entries, monotonic time measures durations; never the other
+ * way round.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H

@@ -1,11 +1,12 @@
 /*
  * mem.h - accounted memory: every byte that this code asks for has an owner and is counted, exactly.
  *
- * The idea: blocks are released with their size, so no header is needed to count them, and each owner's figure is a sum of
- * what was asked for. One `struct mem` belongs to one cache or daemon; there is no global one. Tests give a failing
+ * The idea: blocks are released with their size, so no header is needed to count them, and each owner's figure is a sum
+ * of what was asked for. One `struct mem` belongs to one cache or daemon; there is no global one. Tests give a failing
  * allocator through `aic_allocator` to run the out-of-memory sweep. No other folder calls malloc.
  *
- * Any thread may call any function. Counters are relaxed atomics: each is exact, a set of them read together is not a snapshot.
+ * Any thread may call any function. Counters are relaxed atomics: each is exact, a set of them read together is not a
+ * snapshot.
  */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
@@ -14,17 +15,17 @@
 #include <stdatomic.h>
 
 /* Every owner: enum name, name in statistics, what it holds. */
-#define MEM_OWNER_MAP(X)                                                                                           \
-    X(STORE_VALUES, "store_values", "arenas of the memory tier: keys, headers, values, rounding")                  \
-    X(STORE_INDEX, "store_index", "tables, ghosts and wheels of the memory tier")                                  \
-    X(CODEC, "codec", "compression contexts and dictionaries")                                                     \
-    X(STORAGE, "storage", "the storage tier's own structures")                                                     \
-    X(QUEUE, "queue", "writes waiting for the storage tier")                                                       \
-    X(CACHE, "cache", "hits in flight, pages, requests being keyed")                                               \
-    X(CONNECTIONS, "connections", "what connections hold beside pooled objects: buffers, tables, what waits")                                                 \
-    X(MONITOR, "monitor", "measurements and snapshots")                                                            \
-    X(POOLS, "pools", "objects that are used again: connections, read blocks, answers")                                                                              \
-    X(CONFIG, "config", "configuration")                                                                           \
+#define MEM_OWNER_MAP(X)                                                                                               \
+    X(STORE_VALUES, "store_values", "arenas of the memory tier: keys, headers, values, rounding")                      \
+    X(STORE_INDEX, "store_index", "tables, ghosts and wheels of the memory tier")                                      \
+    X(CODEC, "codec", "compression contexts and dictionaries")                                                         \
+    X(STORAGE, "storage", "the storage tier's own structures")                                                         \
+    X(QUEUE, "queue", "writes waiting for the storage tier")                                                           \
+    X(CACHE, "cache", "hits in flight, pages, requests being keyed")                                                   \
+    X(CONNECTIONS, "connections", "what connections hold beside pooled objects: buffers, tables, what waits")          \
+    X(MONITOR, "monitor", "measurements and snapshots")                                                                \
+    X(POOLS, "pools", "objects that are used again: connections, read blocks, answers")                                \
+    X(CONFIG, "config", "configuration")                                                                               \
     X(OTHER, "other", "everything else")
 
 enum mem_owner {

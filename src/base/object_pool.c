@@ -9,7 +9,8 @@
 
 /* In front of every object, padded so that the object keeps the alignment of an allocation. */
 struct pool_object {
-    /* Who gives it back changes the mark from active to free, acq_rel; of two at once one wins. Taking stores it relaxed: the list's mutex orders it. */
+    /* Who gives it back changes the mark from active to free, acq_rel; of two at once one wins. Taking stores it
+     * relaxed: the list's mutex orders it. */
     _Alignas(16) _Atomic uint64_t mark;
     struct object_pool *pool;
     struct pool_object *next; /* on the free list */
@@ -20,8 +21,8 @@ static size_t whole_bytes(const struct object_pool *pool)
     return sizeof(struct pool_object) + pool->object_bytes;
 }
 
-void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner, size_t object_bytes,
-                      size_t max_free)
+void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner,
+                      size_t object_bytes, size_t max_free)
 {
     memset(pool, 0, sizeof *pool);
     pool->name = name;
@@ -110,8 +111,8 @@ bool object_pool_give(struct object_pool *pool, void **given)
     if (*given == NULL) return true;
     struct pool_object *object = (struct pool_object *)*given - 1;
     uint64_t expected = MARK_ACTIVE;
-    if (object->pool != pool || !atomic_compare_exchange_strong_explicit(&object->mark, &expected, MARK_FREE, memory_order_acq_rel,
-                                                                         memory_order_relaxed))
+    if (object->pool != pool || !atomic_compare_exchange_strong_explicit(&object->mark, &expected, MARK_FREE,
+                                                                         memory_order_acq_rel, memory_order_relaxed))
         return refuse(pool);
     *given = NULL;
     if (pool->hooks != NULL && pool->hooks->clear != NULL) pool->hooks->clear(object + 1);
@@ -152,16 +153,16 @@ void object_pool_stats(struct object_pool *pool, struct object_pool_stats *out)
 {
     pthread_mutex_lock(&pool->mutex);
     *out = (struct object_pool_stats){.name = pool->name,
-                               .size = pool->free_count,
-                               .active = pool->active,
-                               .object_bytes = pool->object_bytes,
-                               .bytes = (pool->free_count + pool->active) * whole_bytes(pool),
-                               .hits = pool->hits,
-                               .misses = pool->misses,
-                               .created = pool->created,
-                               .released = pool->released,
-                               .refused = pool->refused,
-                               .high_water = pool->high_water};
+                                      .size = pool->free_count,
+                                      .active = pool->active,
+                                      .object_bytes = pool->object_bytes,
+                                      .bytes = (pool->free_count + pool->active) * whole_bytes(pool),
+                                      .hits = pool->hits,
+                                      .misses = pool->misses,
+                                      .created = pool->created,
+                                      .released = pool->released,
+                                      .refused = pool->refused,
+                                      .high_water = pool->high_water};
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -204,7 +205,8 @@ size_t object_pools_shrink(struct object_pools *pools, bool all)
 {
     size_t bytes = 0;
     pthread_mutex_lock(&pools->mutex);
-    for (struct object_pool *pool = pools->first; pool != NULL; pool = pool->next) bytes += object_pool_shrink(pool, all);
+    for (struct object_pool *pool = pools->first; pool != NULL; pool = pool->next)
+        bytes += object_pool_shrink(pool, all);
     pthread_mutex_unlock(&pools->mutex);
     return bytes;
 }

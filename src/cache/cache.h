@@ -31,8 +31,8 @@ struct mem *cache_mem(struct aic_cache *cache);
 struct store *cache_store(struct aic_cache *cache);
 /* The way to storage; NULL without storage. */
 struct gate *cache_gate(struct aic_cache *cache);
+/* What compresses and decompresses values. NULL never. */
 struct codec *cache_codec(struct aic_cache *cache);
-const aic_clock *cache_clock(const struct aic_cache *cache);
 
 /* ---- what a request may look like ---- */
 
@@ -116,10 +116,6 @@ void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *k
 /* What became of one cache_lookup_storage(), exactly once for each, by whoever answers the client: AIC_OK a hit of the
  * storage tier, AIC_TIMEOUT a miss after the deadline, anything else a miss. */
 void cache_count_storage(struct aic_cache *cache, aic_status outcome);
-static inline void cache_count_timeout(struct aic_cache *cache)
-{
-    cache_count_storage(cache, AIC_TIMEOUT);
-}
 /* Moves a hit into memory of the caller's; `from` is empty afterwards. */
 void cache_hit_move(struct cache_hit *to, struct cache_hit *from);
 /* Accepts an empty (zeroed) hit; empties it. */
@@ -137,8 +133,8 @@ AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *pl
 /* Views live as long as the hit. */
 void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 
-/* Tells the monitor and the listener of one get: `started_ns` is the monotonic time of its begin; of `event` key, operation and memory_before are read. aic_cache_lookup() and aic_cache_get()
- * do it by themselves. */
+/* Tells the monitor and the listener of one get: `started_ns` is the monotonic time of its begin; of `event` key,
+ * operation and memory_before are read. aic_cache_lookup() and aic_cache_get() do it by themselves. */
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length,
                       struct cache_event event);
 

@@ -4,7 +4,7 @@
  */
 #include "cache/inner.h"
 
-#include <aicache/monitor.h>
+#include "monitor/monitor.h"
 #include <string.h>
 
 /* The stored payload in one piece: where it lies, or gathered into `room`. */
@@ -134,7 +134,7 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
     aic_view data = {NULL, 0};
     if (hit)
         data = tier == AIC_IN_MEMORY ? AIC_LITERAL("{\"tier\":\"memory\"}") : AIC_LITERAL("{\"tier\":\"storage\"}");
-    aic_monitor_operation(cache->monitor, AIC_LITERAL("get"), seconds_since(cache, started_ns), hit, text_length, data);
+    monitor_operation_since(cache->monitor, AIC_LITERAL("get"), started_ns, hit, text_length, data);
 }
 
 static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key *key, uint64_t text_length,
@@ -145,11 +145,12 @@ static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key 
     if (found == NULL) return AIC_NO_MEMORY;
     aic_status status = cache_find(cache, ns, key, &found->hit);
     if (status >= 0)
-        cache_record_get(cache, started, status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
-                         status == AIC_OK ? found->hit.record.text_length : text_length,
-                         (struct cache_event){.key = key,
-                                              .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},
-                                              .memory_before = before});
+        cache_record_get(
+            cache, started, status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
+            status == AIC_OK ? found->hit.record.text_length : text_length,
+            (struct cache_event){.key = key,
+                                 .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},
+                                 .memory_before = before});
     if (status != AIC_OK) {
         mem_free(&cache->mem, MEM_CACHE, found, sizeof *found);
         return status;

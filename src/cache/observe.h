@@ -1,7 +1,9 @@
 /*
- * observe.h - tells one listener of every operation of a cache, with what it did to memory: the source of the operation log.
+ * observe.h - tells one listener of every operation of a cache, with what it did to memory: the source of the operation
+ * log.
  *
- * Without a listener an operation pays one relaxed load. The listener runs on the thread of the operation, under no lock, and must not wait.
+ * Without a listener an operation pays one relaxed load. The listener runs on the thread of the operation, under no
+ * lock, and must not wait.
  */
 #ifndef CACHE_OBSERVE_H
 #define CACHE_OBSERVE_H

@@ -73,7 +73,10 @@ aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key
     TRY(delete_both(cache, key));
     count_add(cache, COUNT_DELETES, 1);
     if (cache_is_observed(cache))
-        cache_observe_end(cache, (struct cache_event){.kind = "delete", .key = key, .seconds = seconds_since(cache, started), .memory_before = before});
+        cache_observe_end(cache, (struct cache_event){.kind = "delete",
+                                                      .key = key,
+                                                      .seconds = seconds_since(cache, started),
+                                                      .memory_before = before});
     if (cache->monitor != NULL)
         aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0,
                               (aic_view){NULL, 0});

@@ -16,7 +16,7 @@ struct alerts {
     const aic_clock *clock;
     alert_notify_fn *notify;
     void *context;
-    pthread_mutex_t mutex; /* guards all below */
+    pthread_mutex_t mutex;          /* guards all below */
     struct alert kept[ALERTS_KEPT]; /* in the order of their opening */
     size_t count;
     uint64_t total, resolved;
@@ -63,8 +63,7 @@ static void make_room(struct alerts *alerts)
     size_t victim = 0;
     while (victim < alerts->count && alerts->kept[victim].resolved_ms == 0) victim++;
     if (victim == alerts->count) victim = 0;
-    memmove(&alerts->kept[victim], &alerts->kept[victim + 1],
-            (alerts->count - victim - 1) * sizeof alerts->kept[0]);
+    memmove(&alerts->kept[victim], &alerts->kept[victim + 1], (alerts->count - victim - 1) * sizeof alerts->kept[0]);
     alerts->count--;
 }
 
@@ -117,13 +116,21 @@ bool alerts_resolve(struct alerts *alerts, const char *id)
     return known;
 }
 
+void alerts_count_open(struct alerts *alerts, uint64_t counts[ALERT_SEVERITIES])
+{
+    memset(counts, 0, ALERT_SEVERITIES * sizeof counts[0]);
+    pthread_mutex_lock(&alerts->mutex);
+    for (size_t i = 0; i < alerts->count; i++)
+        if (alerts->kept[i].resolved_ms == 0) counts[alerts->kept[i].severity]++;
+    pthread_mutex_unlock(&alerts->mutex);
+}
+
 uint64_t alerts_open_count(struct alerts *alerts)
 {
-    pthread_mutex_lock(&alerts->mutex);
-    uint64_t count = 0;
-    for (size_t i = 0; i < alerts->count; i++) count += alerts->kept[i].resolved_ms == 0;
-    pthread_mutex_unlock(&alerts->mutex);
-    return count;
+    uint64_t counts[ALERT_SEVERITIES], sum = 0;
+    alerts_count_open(alerts, counts);
+    for (unsigned severity = 0; severity < ALERT_SEVERITIES; severity++) sum += counts[severity];
+    return sum;
 }
 
 static void write_alert(const struct alert *alert, struct json_writer *out)

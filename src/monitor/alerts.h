@@ -1,8 +1,9 @@
 /*
  * alerts.h - what somebody should look at: opened once, escalated while it lasts, resolved by itself.
  *
- * An alert is known by its id. Triggering an open one changes its severity or message, never makes a second; only an opening and an escalation are told to
- * `notify`. The history is bounded: the oldest resolved alert makes room. Any thread; a mutex guards the table, `notify` runs outside it.
+ * An alert is known by its id. Triggering an open one changes its severity or message, never makes a second; only an
+ * opening and an escalation are told to `notify`. The history is bounded: the oldest resolved alert makes room. Any
+ * thread; a mutex guards the table, `notify` runs outside it.
  */
 #ifndef MONITOR_ALERTS_H
 #define MONITOR_ALERTS_H
@@ -12,7 +13,7 @@
 
 #include <pthread.h>
 
-enum alert_severity { ALERT_MEDIUM, ALERT_HIGH, ALERT_CRITICAL };
+enum alert_severity { ALERT_MEDIUM, ALERT_HIGH, ALERT_CRITICAL, ALERT_SEVERITIES };
 const char *alert_severity_name(enum alert_severity severity);
 
 /* A copy of one alert, as `notify` gets it. */
@@ -31,18 +32,22 @@ AIC_MUST_CHECK aic_status alerts_create(struct mem *mem, const aic_clock *clock,
                                         struct alerts **out);
 void alerts_destroy(struct alerts **alerts);
 
-/* Opens the alert, or escalates the open one. `quiet_ms`: an alert resolved less than so long ago is not opened again yet (false then). */
+/* Opens the alert, or escalates the open one. `quiet_ms`: an alert resolved less than so long ago is not opened again
+ * yet (false then). */
 bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
                     const char *message);
 /* true when the id is known: open ones are resolved by it, resolved ones stay as they are. */
 bool alerts_resolve(struct alerts *alerts, const char *id);
 uint64_t alerts_open_count(struct alerts *alerts);
+/* How many are open of each severity. */
+void alerts_count_open(struct alerts *alerts, uint64_t counts[ALERT_SEVERITIES]);
 /* {"active":[…],"past":[…],"total_alerts","resolved_alerts"} */
 void alerts_write(struct alerts *alerts, struct json_writer *out);
 
 /* ---- the rules ---- */
 
-/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical; at most one notice in 300 s. */
+/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical; at
+ * most one notice in 300 s. */
 void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses);
 /* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical. */
 void alerts_watch_pressure(struct alerts *alerts, double percent);

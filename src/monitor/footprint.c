@@ -16,8 +16,9 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /*
- * The owner of a mapping from its line "begin-end perms offset device inode   path". A thread's stack is an anonymous mapping that grows from a guard page: the
- * C library makes it private, readable and writable right behind a mapping without any permission.
+ * The owner of a mapping from its line "begin-end perms offset device inode   path". A thread's stack is an anonymous
+ * mapping that grows from a guard page: the C library makes it private, readable and writable right behind a mapping
+ * without any permission.
  */
 static enum owner owner_of(const struct footprint_options *options, uintptr_t begin, const char *path, bool after_guard)
 {
@@ -31,12 +32,9 @@ static enum owner owner_of(const struct footprint_options *options, uintptr_t be
 
 static void count(struct footprint *out, enum owner owner, uint64_t bytes)
 {
-    uint64_t *const parts[] = {[OWNER_VALUES] = &out->memory_values,
-                               [OWNER_INDEX] = &out->memory_index,
-                               [OWNER_STORAGE] = &out->storage_map,
-                               [OWNER_HEAP] = &out->heap,
-                               [OWNER_STACK] = &out->stacks,
-                               [OWNER_PROGRAM] = &out->program};
+    uint64_t *const parts[] = {[OWNER_VALUES] = &out->memory_values, [OWNER_INDEX] = &out->memory_index,
+                               [OWNER_STORAGE] = &out->storage_map,  [OWNER_HEAP] = &out->heap,
+                               [OWNER_STACK] = &out->stacks,         [OWNER_PROGRAM] = &out->program};
     *parts[owner] += bytes;
     out->rss += bytes;
 }

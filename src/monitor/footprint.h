@@ -1,9 +1,11 @@
 /*
- * footprint.h - where this process's resident memory lies: its mappings, each counted to one owner, so that the parts add up to RSS.
+ * footprint.h - where this process's resident memory lies: its mappings, each counted to one owner, so that the parts
+ * add up to RSS.
  *
- * /proc/self/smaps lists every mapping with its resident bytes. A mapping belongs to the memory tier (its address range is known), to the storage tier (its file is
- * known), to a stack, to the program and its libraries (any other file), or to the allocator (what is left). Reading it walks page tables: some
- * milliseconds per GiB, so it is done at most every few seconds, in the background.
+ * /proc/self/smaps lists every mapping with its resident bytes. A mapping belongs to the memory tier (its address range
+ * is known), to the storage tier (its file is known), to a stack, to the program and its libraries (any other file), or
+ * to the allocator (what is left). Reading it walks page tables: some milliseconds per GiB, so it is done at most every
+ * few seconds, in the background.
  */
 #ifndef MONITOR_FOOTPRINT_H
 #define MONITOR_FOOTPRINT_H
@@ -11,12 +13,12 @@
 #include <aicache/aicache.h>
 
 /* Every part: member, name in reports, what it is. */
-#define FOOTPRINT_MAP(X)                                                                                           \
-    X(memory_values, "arenas of the memory tier")                                                                  \
-    X(memory_index, "tables and ghosts of the memory tier")                                                        \
-    X(storage_map, "pages of the storage tier's file, which the kernel can drop")                                  \
-    X(heap, "what the allocator holds, in use or not")                                                             \
-    X(stacks, "stacks of the threads")                                                                             \
+#define FOOTPRINT_MAP(X)                                                                                               \
+    X(memory_values, "arenas of the memory tier")                                                                      \
+    X(memory_index, "tables and ghosts of the memory tier")                                                            \
+    X(storage_map, "pages of the storage tier's file, which the kernel can drop")                                      \
+    X(heap, "what the allocator holds, in use or not")                                                                 \
+    X(stacks, "stacks of the threads")                                                                                 \
     X(program, "the program and its libraries")
 
 struct footprint {

@@ -13,7 +13,7 @@ static const struct {
     uint64_t period_ms;
     size_t capacity;
 } level_table[] = {
-#define HISTORY_LEVEL_ROW(name, label, seconds, count) {label, (seconds) * 1000ULL, count},
+#define HISTORY_LEVEL_ROW(name, label, seconds, count) {label, (seconds)*1000ULL, count},
     HISTORY_LEVEL_MAP(HISTORY_LEVEL_ROW)
 #undef HISTORY_LEVEL_ROW
 };
@@ -135,8 +135,8 @@ void history_write(struct history *history, struct json_writer *out)
 /* ------------------------------------------------------------------------------------------------- save, load -- */
 
 /*
- * Magic, figures in a sample, then per level a count and its samples; last the XXH3 of all before. Words of this machine: the file never
- * leaves it, and a foreign one fails the magic number.
+ * Magic, figures in a sample, then per level a count and its samples; last the XXH3 of all before. Words of this
+ * machine: the file never leaves it, and a foreign one fails the magic number.
  */
 static void append_word(struct buf *out, uint64_t word)
 {

@@ -1,8 +1,9 @@
 /*
  * history.h - memory over time in three resolutions: a second for ten minutes, a minute for a day, an hour for a month.
  *
- * Each level is a ring of samples; a sample enters a level when that level's period has passed since its last one. It costs 220 KB for a month and can be saved and
- * loaded, so that the curves survive a restart. A mutex guards it: there is one writer, once a second. It is taken last, under no other lock of the monitor.
+ * Each level is a ring of samples; a sample enters a level when that level's period has passed since its last one. It
+ * costs 220 KB for a month and can be saved and loaded, so that the curves survive a restart. A mutex guards it: there
+ * is one writer, once a second. It is taken last, under no other lock of the monitor.
  */
 #ifndef MONITOR_HISTORY_H
 #define MONITOR_HISTORY_H
@@ -13,9 +14,9 @@
 #include <pthread.h>
 
 /* Every level: name, seconds between samples, samples kept. */
-#define HISTORY_LEVEL_MAP(X)                                                                                       \
-    X(SECONDS, "seconds", 1, 600)                                                                                  \
-    X(MINUTES, "minutes", 60, 1440)                                                                                \
+#define HISTORY_LEVEL_MAP(X)                                                                                           \
+    X(SECONDS, "seconds", 1, 600)                                                                                      \
+    X(MINUTES, "minutes", 60, 1440)                                                                                    \
     X(HOURS, "hours", 3600, 720)
 
 enum history_level {
@@ -26,14 +27,14 @@ enum history_level {
 };
 
 /* Every figure of a sample: member, name. All are bytes or counts. */
-#define HISTORY_FIGURE_MAP(X)                                                                                      \
-    X(time_ms)                                                                                                     \
-    X(total_bytes)                                                                                                 \
-    X(memory_bytes)                                                                                                \
-    X(memory_entries)                                                                                              \
-    X(process_bytes)                                                                                               \
-    X(hits)                                                                                                        \
-    X(misses)                                                                                                      \
+#define HISTORY_FIGURE_MAP(X)                                                                                          \
+    X(time_ms)                                                                                                         \
+    X(total_bytes)                                                                                                     \
+    X(memory_bytes)                                                                                                    \
+    X(memory_entries)                                                                                                  \
+    X(process_bytes)                                                                                                   \
+    X(hits)                                                                                                            \
+    X(misses)                                                                                                          \
     X(operations)
 
 struct history_sample {

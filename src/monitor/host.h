@@ -1,8 +1,9 @@
 /*
  * host.h - what the machine and the cgroup say about memory: limit, working set, own RSS, stalls.
  *
- * Every path is read below a root, so that tests give a tree of their own in place of / . cgroup v2, v1 and both together are understood; the working set is usage
- * without the inactive page cache (a mapped store's pages are charged to us and can be dropped). What cannot be read is 0, never an error.
+ * Every path is read below a root, so that tests give a tree of their own in place of / . cgroup v2, v1 and both
+ * together are understood; the working set is usage without the inactive page cache (a mapped store's pages are charged
+ * to us and can be dropped). What cannot be read is 0, never an error.
  */
 #ifndef MONITOR_HOST_H
 #define MONITOR_HOST_H
@@ -36,9 +37,10 @@ uint64_t host_limit(const struct host_memory *memory);
 uint64_t host_used(const struct host_memory *memory);
 
 /*
- * Opens a trigger for stalls of 100 ms within 2 s (the shortest window that the kernel allows without privileges): poll the descriptor for POLLPRI; POLLERR means
- * that the source is gone. The cgroup's own file first, then the machine's; a path in $MEMORY_PRESSURE_WATCH (systemd) before both. -1: not available here,
- * then the averages are all there is. The caller closes.
+ * Opens a trigger for stalls of 100 ms within 2 s (the shortest window that the kernel allows without privileges): poll
+ * the descriptor for POLLPRI; POLLERR means that the source is gone. The cgroup's own file first, then the machine's; a
+ * path in $MEMORY_PRESSURE_WATCH (systemd) before both. -1: not available here, then the averages are all there is. The
+ * caller closes.
  */
 int host_psi_trigger(const char *root);
 

@@ -47,8 +47,7 @@ static aic_status tally_init(struct tally *tally, struct mem *mem, const struct 
     *tally = (struct tally){.mem = mem, .capacity = window->count};
     tally->rows = mem_alloc(mem, MEM_MONITOR, window->count * sizeof *tally->rows);
     if (tally->rows == NULL) return AIC_NO_MEMORY;
-    for (size_t i = 0; i < window->count; i++)
-        tally->rows[i] = (struct tally_row){window_at(window, i)->text[text], 1};
+    for (size_t i = 0; i < window->count; i++) tally->rows[i] = (struct tally_row){window_at(window, i)->text[text], 1};
     qsort(tally->rows, window->count, sizeof *tally->rows, by_text);
     for (size_t i = 0; i < window->count; i++) {
         bool again = tally->count > 0 && by_text(&tally->rows[tally->count - 1], &tally->rows[i]) == 0;
@@ -198,8 +197,9 @@ static void advise_on_frequency(const struct aic_monitor *monitor, struct json_w
     const char *level = invalidation_level(monitor, last_hour);
     if (level[0] == 'n') return;
     char message[160];
-    snprintf(message, sizeof message, "Entries are invalidated %" PRIu64 " times per hour; from %" PRIi64
-             " on that is too often.", last_hour, monitor->options.invalidations_warning_per_hour);
+    snprintf(message, sizeof message,
+             "Entries are invalidated %" PRIu64 " times per hour; from %" PRIi64 " on that is too often.", last_hour,
+             monitor->options.invalidations_warning_per_hour);
     static const char *const suggestions[] = {
         "Give entries a shorter ttl (ttl.operations) instead of invalidating them by hand.",
         "Tag entries by what they depend on and invalidate by tag, so that less is thrown away."};
@@ -234,7 +234,8 @@ static void advise_on_impact(const struct window *window, struct json_writer *ou
                                           "Use dry_run to see what a pattern matches."};
         put_recommendation(out, "info", "Low invalidation efficiency", message, few, 2);
     } else if (keys > HIGH_IMPACT_KEYS) {
-        snprintf(message, sizeof message, "On average %.0f keys invalidated at a time; more than 100 empties much of the cache.", keys);
+        snprintf(message, sizeof message,
+                 "On average %.0f keys invalidated at a time; more than 100 empties much of the cache.", keys);
         static const char *const many[] = {"Narrow the invalidation: by tag, model or age.",
                                            "Warm what is needed again (POST /cache/warm)."};
         put_recommendation(out, "warning", "High invalidation impact", message, many, 2);

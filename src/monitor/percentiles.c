@@ -16,8 +16,9 @@ void percentiles_init(struct percentiles *percentiles, uint64_t period_ns)
 }
 
 /*
- * Moves on to the period of `now_ns`. The thread that wins the exchange clears the half that the new period fills; a duration that another thread
- * records in between may be cleared with it, which costs one count at most per thread and period.
+ * Moves on to the period of `now_ns`. The thread that wins the exchange clears the half that the new period fills; a
+ * duration that another thread records in between may be cleared with it, which costs one count at most per thread and
+ * period.
  */
 static uint64_t turn(struct percentiles *percentiles, uint64_t now_ns)
 {
@@ -40,8 +41,8 @@ void percentiles_add(struct percentiles *percentiles, uint64_t now_ns, double se
     uint64_t ns = seconds > 0 ? (uint64_t)(seconds * 1e9) : 0;
     atomic_fetch_add_explicit(&hist->counts[hist_bucket(ns)], 1, memory_order_relaxed);
     uint64_t max = atomic_load_explicit(&hist->max, memory_order_relaxed);
-    while (ns > max && !atomic_compare_exchange_weak_explicit(&hist->max, &max, ns, memory_order_relaxed,
-                                                              memory_order_relaxed)) {
+    while (ns > max &&
+           !atomic_compare_exchange_weak_explicit(&hist->max, &max, ns, memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * percentiles.h - percentiles of durations over the retention window, from two log-linear histograms that take turns.
  *
- * A stream keeps at most max_measurements samples; under load these cover seconds. The histograms count every duration: one is filled during a retention
- * period, the one of the period before is kept, so a percentile covers between one and two periods. Any thread records; a percentile is never
- * off by more than 1/16 of its value.
+ * A stream keeps at most max_measurements samples; under load these cover seconds. The histograms count every duration:
+ * one is filled during a retention period, the one of the period before is kept, so a percentile covers between one and
+ * two periods. Any thread records; a percentile is never off by more than 1/16 of its value.
  */
 #ifndef MONITOR_PERCENTILES_H
 #define MONITOR_PERCENTILES_H

@@ -11,10 +11,10 @@
 #define WINDOW_MS 1800000ULL /* figures over half an hour */
 #define SAMPLES 1800
 #define ACTIONS_KEPT 20
-#define LEAVE_POINTS 5.0      /* a state is left so far below its threshold */
+#define LEAVE_POINTS 5.0       /* a state is left so far below its threshold */
 #define CALM_NS 30000000000ULL /* normal for so long before the tier grows back */
-#define FLOOR_DIVISOR 5       /* never below a fifth of the configured size */
-#define GROW_DIVISOR 20       /* a twentieth back per tick */
+#define FLOOR_DIVISOR 5        /* never below a fifth of the configured size */
+#define GROW_DIVISOR 20        /* a twentieth back per tick */
 #define TREND_SAMPLES 10
 #define STABLE_POINTS 1.0
 
@@ -57,7 +57,8 @@ aic_status pressure_create(const struct pressure_options *options, struct pressu
     if (filled.critical_percent == 0) filled.critical_percent = 90;
     if (!(filled.warning_percent > 0 && filled.warning_percent < filled.critical_percent &&
           filled.critical_percent <= 100))
-        return error_set(error, AIC_INVALID, "pressure", "warning and critical are percent: 0 < warning < critical <= 100");
+        return error_set(error, AIC_INVALID, "pressure",
+                         "warning and critical are percent: 0 < warning < critical <= 100");
     struct pressure *made = mem_zalloc(options->mem, MEM_MONITOR, sizeof *made);
     if (made == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the pressure monitor");
     made->options = filled;
@@ -99,7 +100,7 @@ static void remember(struct pressure *p, double percent)
 
 /* What was decided under the lock and is done outside it. */
 struct plan {
-    bool entered; /* a state was entered upwards */
+    bool entered;       /* a state was entered upwards */
     uint64_t resize_to; /* 0: leave it */
 };
 
@@ -203,6 +204,14 @@ enum pressure_state pressure_state(struct pressure *p)
     enum pressure_state state = p->state;
     pthread_mutex_unlock(&p->mutex);
     return state;
+}
+
+void pressure_read(struct pressure *p, struct pressure_figures *out)
+{
+    pthread_mutex_lock(&p->mutex);
+    *out = (struct pressure_figures){.state = p->state, .psi = p->psi};
+    if (p->count > 0) out->percent = p->samples[(p->first + p->count - 1) % SAMPLES].percent;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 void pressure_set_cache_limit(struct pressure *p, uint64_t cache_max_bytes)

@@ -1,12 +1,15 @@
 /*
- * pressure.h - memory pressure of the machine or the cgroup: a state with hysteresis, its history, and what is done about it.
+ * pressure.h - memory pressure of the machine or the cgroup: a state with hysteresis, its history, and what is done
+ * about it.
  *
- * A state is entered at its threshold and left 5 points below. Entering a state upwards runs the actions: the memory tier shrinks to a target computed from the
- * excess (never below a fifth of its configured size), free lists are emptied, the allocator gives its pages back. When pressure has been normal for half a minute, the
- * tier grows back by a twentieth of its configured size per tick. (Bounds as in CacheLib's memory monitor: at most so much given away, slow return.)
+ * A state is entered at its threshold and left 5 points below. Entering a state upwards runs the actions: the memory
+ * tier shrinks to a target computed from the excess (never below a fifth of its configured size), free lists are
+ * emptied, the allocator gives its pages back. When pressure has been normal for half a minute, the tier grows back by
+ * a twentieth of its configured size per tick. (Bounds as in CacheLib's memory monitor: at most so much given away,
+ * slow return.)
  *
- * pressure_tick() is called by one thread, once a second or when a stall trigger fires; the rest by any thread. A mutex guards the state; actions run
- * outside it.
+ * pressure_tick() is called by one thread, once a second or when a stall trigger fires; the rest by any thread. A mutex
+ * guards the state; actions run outside it.
  */
 #ifndef MONITOR_PRESSURE_H
 #define MONITOR_PRESSURE_H
@@ -22,9 +25,9 @@ const char *pressure_state_name(enum pressure_state state);
 
 /* What the owner of the memory can do. Each may be NULL. Called by the thread that ticks. */
 struct pressure_actions {
-    uint64_t (*cache_bytes)(void *context);                /* what the memory tier uses now */
+    uint64_t (*cache_bytes)(void *context); /* what the memory tier uses now */
     void (*resize_cache)(void *context, uint64_t max_bytes);
-    size_t (*empty_pools)(void *context);                  /* bytes released */
+    size_t (*empty_pools)(void *context); /* bytes released */
     void (*purge_allocator)(void *context);
     void (*log)(void *context, aic_log_level level, const char *line);
     void *context;
@@ -33,10 +36,10 @@ struct pressure_actions {
 struct pressure_options {
     struct mem *mem;
     const aic_clock *clock;
-    const char *root;          /* "" for this machine; borrowed as long as the monitor lives */
-    double warning_percent;    /* 0: 75 */
-    double critical_percent;   /* 0: 90 */
-    uint64_t cache_max_bytes;  /* the memory tier's configured limit */
+    const char *root;         /* "" for this machine; borrowed as long as the monitor lives */
+    double warning_percent;   /* 0: 75 */
+    double critical_percent;  /* 0: 90 */
+    uint64_t cache_max_bytes; /* the memory tier's configured limit */
     struct pressure_actions actions;
 };
 
@@ -52,6 +55,14 @@ void pressure_tick(struct pressure *pressure, bool stalled);
 enum pressure_state pressure_observe(struct pressure *pressure, double percent, uint64_t limit_bytes, bool stalled);
 
 enum pressure_state pressure_state(struct pressure *pressure);
+
+/* As of the last tick. */
+struct pressure_figures {
+    enum pressure_state state;
+    double percent; /* of the limit */
+    struct host_psi psi;
+};
+void pressure_read(struct pressure *pressure, struct pressure_figures *out);
 /* The configured limit of the memory tier changed. */
 void pressure_set_cache_limit(struct pressure *pressure, uint64_t cache_max_bytes);
 /* {current_state, current_pressure, avg_pressure_30m, peak_pressure_30m, pressure_trends, psi, cgroup, actions[], …} */

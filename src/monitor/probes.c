@@ -26,8 +26,8 @@ struct part {
     void *context;
     pthread_t thread;
     bool started;
-    uint64_t running_since_ns; /* 0: no run under way */
-    uint64_t healthy_ns;       /* when it was last seen healthy, or registered */
+    uint64_t running_since_ns;      /* 0: no run under way */
+    uint64_t healthy_ns;            /* when it was last seen healthy, or registered */
     struct past past[HISTORY_KEPT]; /* a ring */
     size_t runs;
 };

@@ -1,8 +1,8 @@
 /*
  * rate.h - how often something happened in the last hour and the last day, whatever number of events is kept.
  *
- * A day in buckets of ten seconds; a bucket packs its period's number and a count in one word, so that adding is one compare-and-swap. Error of a figure: what
- * happened in at most one bucket. 69 KB.
+ * A day in buckets of ten seconds; a bucket packs its period's number and a count in one word, so that adding is one
+ * compare-and-swap. Error of a figure: what happened in at most one bucket. 69 KB.
  */
 #ifndef MONITOR_RATE_H
 #define MONITOR_RATE_H
@@ -14,7 +14,8 @@
 #define RATE_BUCKETS (86400 / RATE_BUCKET_SECONDS)
 
 struct rate {
-    _Atomic uint64_t buckets[RATE_BUCKETS]; /* period number << 32 | count; relaxed: a bucket depends on no other memory */
+    _Atomic uint64_t
+        buckets[RATE_BUCKETS]; /* period number << 32 | count; relaxed: a bucket depends on no other memory */
 };
 
 /* mono_ns: now, on the monotonic clock. Any thread. */

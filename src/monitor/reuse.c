@@ -27,9 +27,9 @@ struct reuse {
     struct mem *mem;
     _Atomic uint64_t threshold; /* hashes below are followed. Relaxed: an old value only samples one reference more */
     _Atomic uint64_t references, skipped; /* relaxed counters */
-    pthread_mutex_t mutex; /* guards all below; nothing else is taken under it */
-    struct followed table[TABLE_SLOTS]; /* open addressing, linear probing */
-    struct followed scratch[MAX_KEYS]; /* for the rebuilding */
+    pthread_mutex_t mutex;                /* guards all below; nothing else is taken under it */
+    struct followed table[TABLE_SLOTS];   /* open addressing, linear probing */
+    struct followed scratch[MAX_KEYS];    /* for the rebuilding */
     size_t keys;
     uint64_t tree[ORDER_SLOTS + 1]; /* Fenwick tree of units by order of reference */
     uint32_t next_order;
@@ -175,13 +175,16 @@ static void count_reference(struct reuse *reuse, uint64_t hash, uint64_t bytes)
         *key = (struct followed){.hash = hash, .units = units_of(bytes)};
         reuse->keys++;
         reuse->cold += weight;
+    } else if (key->order + 1 == reuse->next_order) {
+        /* Asked for twice in a row: nothing came between, and it is the newest already. */
+        reuse->distances[hist_bucket(key->units)] += weight;
     } else {
         if (bytes > 0 && units_of(bytes) != key->units) set_units(reuse, key, units_of(bytes));
         uint64_t newer = tree_sum(reuse, ORDER_SLOTS) - tree_sum(reuse, key->order);
         double distance = (double)newer / rate + key->units;
         reuse->distances[hist_bucket((uint64_t)distance)] += weight;
     }
-    touch(reuse, key);
+    if (key->order == 0 || key->order + 1 != reuse->next_order) touch(reuse, key);
     reuse->weight += weight;
     reuse->counted++;
     if (++reuse->since_fade >= FADE_AFTER) fade(reuse);
@@ -230,7 +233,8 @@ static double ratio_at(const struct reuse *reuse, uint64_t capacity)
     uint64_t units = capacity / UNIT;
     double hits = 0;
     for (unsigned i = 0; i < HIST_BUCKETS && hist_bucket_high(i) <= units; i++) hits += reuse->distances[i];
-    /* The sample holds more or fewer of the hot keys than their share: what is missing or too much are references at the shortest distance. */
+    /* The sample holds more or fewer of the hot keys than their share: what is missing or too much are references at
+     * the shortest distance. */
     double total = reuse->seen > 0 ? reuse->seen : reuse->weight;
     hits += total - reuse->weight;
     return hits < 0 ? 0 : hits > total ? 1 : hits / total;

@@ -1,9 +1,10 @@
 /*
  * ring.h - the newest N measurements of a stream: any thread appends without a lock, readers never stop a writer.
  *
- * A slot is a sequence number, how many words are in use, and the words. A writer takes a ticket, marks its slot odd, stores the words, marks it even; a
- * reader copies the words and keeps them only if the slot carried the same even number before and after (a sequence lock per slot). When the ring laps a
- * writer that has not finished, the newer measurement is dropped and counted, because waiting would block a request.
+ * A slot is a sequence number, how many words are in use, and the words. A writer takes a ticket, marks its slot odd,
+ * stores the words, marks it even; a reader copies the words and keeps them only if the slot carried the same even
+ * number before and after (a sequence lock per slot). When the ring laps a writer that has not finished, the newer
+ * measurement is dropped and counted, because waiting would block a request.
  *
  *   head ──► ticket t ──► slot t mod N:  [ seq = 2t+1 while writing, 2t+2 when whole | used | word 0 | word 1 | … ]
  */
@@ -14,10 +15,11 @@
 
 struct ring {
     struct mem *mem;
-    uint64_t capacity;   /* slots */
-    uint64_t slot_words; /* payload words in a slot */
-    _Atomic uint64_t head;  /* tickets given; relaxed: a slot's own sequence number orders its words */
-    _Atomic uint64_t first; /* tickets below were cleared; relaxed, a reader that misses the change reads once more what was there */
+    uint64_t capacity;     /* slots */
+    uint64_t slot_words;   /* payload words in a slot */
+    _Atomic uint64_t head; /* tickets given; relaxed: a slot's own sequence number orders its words */
+    _Atomic uint64_t
+        first; /* tickets below were cleared; relaxed, a reader that misses the change reads once more what was there */
     _Atomic uint64_t lost;
     _Atomic uint64_t *slots; /* owned; capacity x (2 + slot_words) */
 };

@@ -1,5 +1,6 @@
 /*
- * statistics.c - the performance statistics: hit rates, durations, compression, and the sections of memory and invalidations.
+ * statistics.c - the performance statistics: hit rates, durations, compression, and the sections of memory and
+ * invalidations.
  */
 #include "base/check.h"
 #include "monitor/fields.h"

@@ -1,5 +1,6 @@
 /*
- * allocator.h - what the allocator behind malloc says of itself, and giving its free pages back: jemalloc where it is linked, the C library elsewhere.
+ * allocator.h - what the allocator behind malloc says of itself, and giving its free pages back: jemalloc where it is
+ * linked, the C library elsewhere.
  */
 #ifndef SERVE_ALLOCATOR_H
 #define SERVE_ALLOCATOR_H

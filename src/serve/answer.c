@@ -30,7 +30,8 @@ static const struct object_pool_hooks hooks = {.clear = clear, .fini = fini};
 void answers_init(struct front *front)
 {
     struct routes *routes = front->routes;
-    object_pool_init(&front->answers, "answers", routes->options.mem, MEM_POOLS, sizeof(struct answer), FRONT_SPARE_ANSWERS);
+    object_pool_init(&front->answers, "answers", routes->options.mem, MEM_POOLS, sizeof(struct answer),
+                     FRONT_SPARE_ANSWERS);
     object_pool_set_hooks(&front->answers, &hooks);
     object_pools_add(&routes->pools, &front->answers);
 }

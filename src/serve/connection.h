@@ -167,7 +167,7 @@ struct http_thread {
     unsigned ready_count;
     struct object_pool conn_pool, block_pool;
 
-    char *block; /* the shared block; NULL after it was taken over, until the next read */
+    char *block;  /* the shared block; NULL after it was taken over, until the next read */
     char *record; /* TLS_RECORD_BYTES, only with TLS */
 
     uint64_t date_second;

@@ -25,7 +25,7 @@ struct routes {
     struct tally_names namespaces, operations; /* label values */
     struct parts *parts;
     struct watch *watch;
-    struct object_pools pools; /* of all front threads */
+    struct object_pools pools;          /* of all front threads */
     struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;
     uint64_t started_ns; /* monotonic */
@@ -55,10 +55,11 @@ struct front {
     struct tally tally;
     struct memo memo;
     struct tails tails;
-    struct json json;     /* for what is parsed on this thread; between uses only its memory counts */
-    struct buf scratch;   /* the same */
+    struct json json;   /* for what is parsed on this thread; between uses only its memory counts */
+    struct buf scratch; /* the same */
     struct object_pool answers;
     struct pending *first, *last;      /* lookups that wait for storage, oldest first */
+    _Atomic unsigned waiting;          /* how many; relaxed: /metrics reads it at some time */
     uv_timer_t *timer;                 /* goes off at the first one's deadline; owned, closed with the thread */
     struct subscriber *subscribers;    /* of /monitoring/stream */
     _Atomic unsigned subscriber_count; /* relaxed: the tick reads how many there are */

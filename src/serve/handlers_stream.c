@@ -1,8 +1,9 @@
 /*
  * handlers_stream.c - GET /monitoring/stream: one snapshot a second to everybody who looks, as server-sent events.
  *
- * The tick makes a snapshot only while somebody looks, and posts it to each front thread with subscribers; there it is written to each of them without a copy. A
- * subscriber that does not read gets no more until what is queued for it has left, so a page left open on a sleeping laptop costs nothing.
+ * The tick makes a snapshot only while somebody looks, and posts it to each front thread with subscribers; there it is
+ * written to each of them without a copy. A subscriber that does not read gets no more until what is queued for it has
+ * left, so a page left open on a sleeping laptop costs nothing.
  */
 #include "base/check.h"
 #include "serve/handlers.h"
@@ -68,7 +69,8 @@ static void deliver(struct http_post *post)
     mem_free(front->routes->options.mem, MEM_CONNECTIONS, delivery, sizeof *delivery);
 }
 
-/* Posts to every front thread that has subscribers. Called by the thread that also stops the server, so that no thread ends meanwhile. */
+/* Posts to every front thread that has subscribers. Called by the thread that also stops the server, so that no thread
+ * ends meanwhile. */
 static void post_to_all(struct routes *routes, struct snapshot *snapshot)
 {
     pthread_mutex_lock(&routes->mutex);

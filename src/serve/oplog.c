@@ -7,7 +7,10 @@ static void write_event(struct oplog *oplog, aic_log_level level, const struct c
     bool memory = (event->tiers & AIC_IN_MEMORY) != 0, storage = (event->tiers & AIC_IN_STORAGE) != 0;
     const char *tier = memory && storage ? "memory,storage" : memory ? "memory" : storage ? "storage" : "none";
     bool get = event->kind[0] == 'g';
-    log_fields(oplog->log, level, "cache", event->kind, LOG_F_TEXT("result", !get ? "done" : event->hit ? "hit" : "miss"),
+    log_fields(oplog->log, level, "cache", event->kind,
+               LOG_F_TEXT("result", !get         ? "done"
+                                    : event->hit ? "hit"
+                                                 : "miss"),
                LOG_F_TEXT("tier", tier), LOG_F_TEXT("key", key), LOG_F_VIEW("operation", event->operation),
                LOG_F_DOUBLE("duration_seconds", event->seconds), LOG_F_U64("memory_before", event->memory_before),
                LOG_F_U64("memory_after", event->memory_after));

@@ -1,8 +1,9 @@
 /*
- * snapshot.h - one picture of everything, as the web page and `aicache top` show it: built once a second, shared by everybody who looks.
+ * snapshot.h - one picture of everything, as the web page and `aicache top` show it: built once a second, shared by
+ * everybody who looks.
  *
- * A snapshot is a server-sent event, whole ("data: {…}\n\n"), counted by its holders. snapshot_make() is called by one background thread; pin and release
- * by any.
+ * A snapshot is a server-sent event, whole ("data: {…}\n\n"), counted by its holders. snapshot_make() is called by one
+ * background thread; pin and release by any.
  */
 #ifndef SERVE_SNAPSHOT_H
 #define SERVE_SNAPSHOT_H

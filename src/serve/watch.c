@@ -6,7 +6,6 @@
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
 #include "serve/allocator.h"
-#include "serve/webhook.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +50,8 @@ static void resize_cache(void *context, uint64_t max_bytes)
     /* A refusal leaves the tier as large as it was; the next tick decides anew. */
     aic_status status = store_resize(store, max_bytes, stats.max_entries);
     if (status != AIC_OK && watch->options.log != NULL)
-        log_line(watch->options.log, AIC_LOG_WARNING, "pressure", "the memory tier cannot be resized: %s", aic_status_text(status));
+        log_line(watch->options.log, AIC_LOG_WARNING, "pressure", "the memory tier cannot be resized: %s",
+                 aic_status_text(status));
 }
 
 static size_t empty_pools(void *context)
@@ -97,9 +97,7 @@ static void on_alert(void *context, const struct alert *alert)
 {
     struct watch *watch = context;
     bool resolved = alert->resolved_ms > 0;
-    aic_log_level level = resolved                              ? AIC_LOG_INFO
-                          : alert->severity == ALERT_CRITICAL ? AIC_LOG_ERROR
-                                                              : AIC_LOG_WARNING;
+    aic_log_level level = resolved ? AIC_LOG_INFO : alert->severity == ALERT_CRITICAL ? AIC_LOG_ERROR : AIC_LOG_WARNING;
     if (watch->options.log != NULL)
         log_line(watch->options.log, level, "alert", "%s %s: %s", alert->id,
                  resolved ? "resolved" : alert_severity_name(alert->severity), alert->message);
@@ -129,8 +127,10 @@ static void load_history(struct watch *watch)
         if (got > 0) buf_commit(&text, (size_t)got);
     }
     close(fd);
-    if (text.size > 0 && history_load(&watch->options.monitor->history, buf_view(&text)) != AIC_OK && watch->options.log != NULL)
-        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the kept history is damaged and was left out; it begins anew");
+    if (text.size > 0 && history_load(&watch->options.monitor->history, buf_view(&text)) != AIC_OK &&
+        watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "monitor",
+                 "the kept history is damaged and was left out; it begins anew");
     buf_fini(&text);
 }
 
@@ -173,12 +173,18 @@ static aic_status create_parts(struct watch *watch, aic_error *error)
         .warning_percent = options->warning_percent,
         .critical_percent = options->critical_percent,
         .cache_max_bytes = stats.max_bytes,
-        .actions = {.cache_bytes = cache_bytes, .resize_cache = resize_cache, .empty_pools = empty_pools, .purge_allocator = purge, .log = say, .context = watch},
+        .actions = {.cache_bytes = cache_bytes,
+                    .resize_cache = resize_cache,
+                    .empty_pools = empty_pools,
+                    .purge_allocator = purge,
+                    .log = say,
+                    .context = watch},
     };
     TRY(pressure_create(&pressure, &watch->pressure, error));
     TRY(alerts_create(options->mem, options->clock, on_alert, watch, &watch->alerts));
-    return options->webhook != NULL ? webhook_create(options->mem, options->webhook, options->log, &watch->webhook, error)
-                                    : AIC_OK;
+    return options->webhook != NULL
+               ? webhook_create(options->mem, options->webhook, options->log, &watch->webhook, error)
+               : AIC_OK;
 }
 
 aic_status watch_create(const struct watch_options *options, struct watch **out, aic_error *error)
@@ -280,6 +286,13 @@ struct alerts *watch_alerts(struct watch *watch)
     return watch->alerts;
 }
 
+bool watch_webhook(struct watch *watch, struct webhook_stats *out)
+{
+    if (watch->webhook == NULL) return false;
+    webhook_stats(watch->webhook, out);
+    return true;
+}
+
 /* --------------------------------------------------------------------------------------------------- breakdown -- */
 
 static void put_owner(struct json_writer *out, const char *owner, uint64_t bytes, const char *help)
@@ -303,7 +316,8 @@ static void put_tier(struct json_writer *out, const struct footprint *footprint,
     put_owner(out, "memory_tier_keys", stats->memory_key_bytes, "keys of the memory tier");
     put_owner(out, "memory_tier_values", stats->memory_value_bytes, "values of the memory tier");
     put_owner(out, "memory_tier_overhead", stats->memory_overhead_bytes, "headers, links and rounding");
-    put_owner(out, "memory_tier_free", minus(footprint->memory_values, entries), "pages of the memory tier that hold no entry now");
+    put_owner(out, "memory_tier_free", minus(footprint->memory_values, entries),
+              "pages of the memory tier that hold no entry now");
     put_owner(out, "memory_tier_index", footprint->memory_index, "tables and ghosts of the memory tier");
 }
 
@@ -340,11 +354,13 @@ void watch_write_breakdown(struct watch *watch, struct json_writer *out)
     json_open(out, '[');
     if (measured) {
         put_tier(out, &footprint, &stats);
-        put_owner(out, "storage_map", footprint.storage_map, "pages of the storage tier's file, which the kernel can drop");
+        put_owner(out, "storage_map", footprint.storage_map,
+                  "pages of the storage tier's file, which the kernel can drop");
         uint64_t counted = put_counted(watch, out);
         uint64_t libraries = minus(allocator.allocated, counted);
         put_owner(out, "libraries", libraries, "what libraries allocated for themselves");
-        put_owner(out, "allocator_slack", minus(footprint.heap, counted + libraries), "held by the allocator, but not in use");
+        put_owner(out, "allocator_slack", minus(footprint.heap, counted + libraries),
+                  "held by the allocator, but not in use");
         put_owner(out, "stacks", footprint.stacks, "stacks of the threads");
         put_owner(out, "program", footprint.program, "the program and its libraries");
     }

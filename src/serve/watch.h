@@ -1,8 +1,10 @@
 /*
- * watch.h - what looks after the daemon once a second: memory snapshots, pressure and its actions, alerts, the footprint, the kept history.
+ * watch.h - what looks after the daemon once a second: memory snapshots, pressure and its actions, alerts, the
+ * footprint, the kept history.
  *
- * watch_tick() is called by one background thread; everything else by any. What takes milliseconds (walking the mappings, saving the history) is done every few
- * ticks. A mutex guards the last footprint and facts; it is a leaf and held only to copy them.
+ * watch_tick() is called by one background thread; everything else by any. What takes milliseconds (walking the
+ * mappings, saving the history) is done every few ticks. A mutex guards the last footprint and facts; it is a leaf and
+ * held only to copy them.
  */
 #ifndef SERVE_WATCH_H
 #define SERVE_WATCH_H
@@ -14,6 +16,7 @@
 #include "monitor/footprint.h"
 #include "monitor/pressure.h"
 #include "serve/parts.h"
+#include "serve/webhook.h"
 
 #include <aicache/monitor.h>
 
@@ -25,11 +28,11 @@ struct watch_options {
     const aic_clock *clock;
     struct log *log;
     aic_cache *cache;
-    aic_monitor *monitor; /* NULL: no snapshots are kept */
-    struct object_pools *pools; /* emptied under pressure, shrunk every second; NULL: none */
-    const char *root;     /* where /proc and /sys are; NULL: this machine's */
-    const char *history_file; /* kept over restarts; NULL: not */
-    const char *webhook;      /* an address told of alerts; NULL: none */
+    aic_monitor *monitor;                       /* NULL: no snapshots are kept */
+    struct object_pools *pools;                 /* emptied under pressure, shrunk every second; NULL: none */
+    const char *root;                           /* where /proc and /sys are; NULL: this machine's */
+    const char *history_file;                   /* kept over restarts; NULL: not */
+    const char *webhook;                        /* an address told of alerts; NULL: none */
     unsigned warning_percent, critical_percent; /* of the memory limit; 0: 75, 90 */
 };
 
@@ -46,8 +49,11 @@ void watch_set_memory_limit(struct watch *watch, uint64_t max_bytes);
 
 struct pressure *watch_pressure(struct watch *watch);
 struct alerts *watch_alerts(struct watch *watch);
+/* What became of notices of alerts; false without a webhook. */
+bool watch_webhook(struct watch *watch, struct webhook_stats *out);
 
-/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look. */
+/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look.
+ */
 void watch_write_breakdown(struct watch *watch, struct json_writer *out);
 /* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. */
 void watch_record_memory(aic_monitor *monitor, const aic_stats *stats, uint64_t process_bytes);

@@ -16,9 +16,10 @@ struct webhook {
     char *url;
     pthread_t thread;
     bool started;
-    _Atomic bool stopping;  /* set under the mutex; read by the transfer's progress callback, relaxed: it is only ever set */
-    pthread_mutex_t mutex;  /* guards the queue and the figures */
-    pthread_cond_t changed; /* the queue got a message, or it is time to stop */
+    _Atomic bool
+        stopping; /* set under the mutex; read by the transfer's progress callback, relaxed: it is only ever set */
+    pthread_mutex_t mutex;    /* guards the queue and the figures */
+    pthread_cond_t changed;   /* the queue got a message, or it is time to stop */
     char *queue[QUEUE_SLOTS]; /* owned; a ring */
     size_t first, count;
     struct webhook_stats figures;
@@ -106,8 +107,10 @@ static void *deliver_all(void *context)
 aic_status webhook_create(struct mem *mem, const char *url, struct log *log, struct webhook **out, aic_error *error)
 {
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-        return error_set(error, AIC_INVALID, "alerts.webhook", "an address that begins with http:// or https:// is accepted");
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for libcurl");
+        return error_set(error, AIC_INVALID, "alerts.webhook",
+                         "an address that begins with http:// or https:// is accepted");
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return error_set(error, AIC_NO_MEMORY, NULL, "no memory for libcurl");
     struct webhook *made = mem_zalloc(mem, MEM_MONITOR, sizeof *made);
     if (made == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the webhook");
     made->mem = mem;

@@ -1,8 +1,9 @@
 /*
  * webhook.h - tells an address of the operator's about alerts, as one JSON POST each, from a thread of its own.
  *
- * Sending waits in a bounded queue (the oldest makes room) and has ten seconds per message, so that a dead address delays nothing but its own messages; what was
- * dropped or failed is counted. Redirects are not followed. Any thread may send; a mutex guards the queue and is never held while the network is waited for.
+ * Sending waits in a bounded queue (the oldest makes room) and has ten seconds per message, so that a dead address
+ * delays nothing but its own messages; what was dropped or failed is counted. Redirects are not followed. Any thread
+ * may send; a mutex guards the queue and is never held while the network is waited for.
  */
 #ifndef SERVE_WEBHOOK_H
 #define SERVE_WEBHOOK_H
@@ -19,6 +20,7 @@ void webhook_destroy(struct webhook **webhook);
 /* Queues one JSON text (copied). Never blocks. */
 void webhook_send(struct webhook *webhook, aic_view json);
 
+/* sent: answered 2xx; failed: by any other end; dropped: for want of room or memory. */
 struct webhook_stats {
     uint64_t sent, failed, dropped, waiting;
 };

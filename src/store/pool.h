@@ -41,9 +41,9 @@ struct pool {
     uint32_t arena_count; /* reserved, the first one included */
     uint32_t search;      /* no arena below is absent */
     uint32_t mapped, limit;
-    uint64_t taken; /* granules */
+    uint64_t taken;               /* granules */
     uint64_t takes, gives, grows; /* entries that got memory and gave it back, arenas mapped: since the start */
-    uint32_t most_mapped; /* at once */
+    uint32_t most_mapped;         /* at once */
     struct holes holes;
     pthread_mutex_t lock;
     _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */

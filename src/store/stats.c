@@ -122,9 +122,14 @@ void store_arenas(struct store *store, struct store_arenas *out)
     uint64_t bytes = pool_resident_bytes(pool);
     pthread_mutex_lock(&pool->lock);
     uint64_t mapped = pool->mapped, empty = pool->holes.whole;
-    *out = (struct store_arenas){.empty = empty, .used = mapped > empty ? mapped - empty : 0,
-                                 .most = pool->most_mapped, .takes = pool->takes,
-                                 .gives = pool->gives, .grows = pool->grows, .arena_bytes = ARENA_BYTES, .bytes = bytes};
+    *out = (struct store_arenas){.empty = empty,
+                                 .used = mapped > empty ? mapped - empty : 0,
+                                 .most = pool->most_mapped,
+                                 .takes = pool->takes,
+                                 .gives = pool->gives,
+                                 .grows = pool->grows,
+                                 .arena_bytes = ARENA_BYTES,
+                                 .bytes = bytes};
     pthread_mutex_unlock(&pool->lock);
 }
 

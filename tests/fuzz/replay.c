@@ -1,7 +1,8 @@
 /*
  * replay.c - runs a fuzzer's function over every file of a corpus folder, so that each finding of the past is a test.
  *
- * An empty input and every prefix of a few short files are tried as well: cheap, and truncation is the most common damage. Writes TAP, one case per file.
+ * An empty input and every prefix of a few short files are tried as well: cheap, and truncation is the most common
+ * damage. Writes TAP, one case per file.
  */
 #include <dirent.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* A pool counts what it does, clears what it hands out, and refuses to take the same object twice. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "base/object_pool.h"
 
@@ -283,14 +283,10 @@ static void serves_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_beyond_its_maximum),
-        cmocka_unit_test(clears_what_it_hands_out_again),
-        cmocka_unit_test(refuses_an_object_given_twice),
-        cmocka_unit_test(shrinks_by_half_of_its_low_water),
-        cmocka_unit_test(keeps_what_an_object_owns),
-        cmocka_unit_test(adds_up_pools_of_one_name),
-        cmocka_unit_test(lets_one_of_two_threads_give),
-        cmocka_unit_test(serves_many_threads),
+        cmocka_unit_test(counts_beyond_its_maximum),     cmocka_unit_test(clears_what_it_hands_out_again),
+        cmocka_unit_test(refuses_an_object_given_twice), cmocka_unit_test(shrinks_by_half_of_its_low_water),
+        cmocka_unit_test(keeps_what_an_object_owns),     cmocka_unit_test(adds_up_pools_of_one_name),
+        cmocka_unit_test(lets_one_of_two_threads_give),  cmocka_unit_test(serves_many_threads),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

@@ -162,7 +162,7 @@ static void watches_pressure_and_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_one_alert_per_id),       cmocka_unit_test(bounds_its_history),
+        cmocka_unit_test(opens_one_alert_per_id),        cmocka_unit_test(bounds_its_history),
         cmocka_unit_test(grades_downtime_and_hit_rates), cmocka_unit_test(watches_the_hit_rate),
         cmocka_unit_test(watches_pressure_and_parts),
     };

@@ -84,7 +84,8 @@ uint32_t reading_find(const struct reading *reading, const char *path)
     snprintf(copy, sizeof copy, "%s", path);
     uint32_t token = 0;
     char *rest = NULL;
-    for (char *part = strtok_r(copy, ".", &rest); part != NULL && token != UINT32_MAX; part = strtok_r(NULL, ".", &rest)) {
+    for (char *part = strtok_r(copy, ".", &rest); part != NULL && token != UINT32_MAX;
+         part = strtok_r(NULL, ".", &rest)) {
         uint8_t type = reading->json.tokens[token].type;
         if (type == JSON_ARRAY) token = element(&reading->json, token, strtoul(part, NULL, 10));
         else if (type == JSON_OBJECT) token = json_member(&reading->json, token, part);
@@ -136,8 +137,7 @@ void reading_expect(const struct reading *reading, const char *path, double expe
 {
     double number = reading_number(reading, path);
     double scale = fabs(expected) > 1 ? fabs(expected) : 1;
-    if (fabs(number - expected) > 1e-9 * scale)
-        fail_msg("%s is %.17g, expected %.17g", path, number, expected);
+    if (fabs(number - expected) > 1e-9 * scale) fail_msg("%s is %.17g, expected %.17g", path, number, expected);
 }
 
 bool reading_contains(const struct reading *reading, const char *path, const char *part)

@@ -4,11 +4,11 @@
 #ifndef TEST_MONITOR_FIXTURE_H
 #define TEST_MONITOR_FIXTURE_H
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <aicache/monitor.h>
 
@@ -28,7 +28,8 @@ void fixture_open(struct fixture *fixture, aic_monitor_options options);
 void fixture_close(struct fixture *fixture);
 void fixture_advance(struct fixture *fixture, double seconds);
 
-/* A report read back. Paths are members and indexes joined by dots: "cache_operations.by_operation_type.get.count", "0.severity". */
+/* A report read back. Paths are members and indexes joined by dots: "cache_operations.by_operation_type.get.count",
+ * "0.severity". */
 struct reading {
     struct mem mem;
     struct json json;

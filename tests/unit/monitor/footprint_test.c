@@ -16,11 +16,14 @@
 
 static struct footprint measure(const char *file, void *tier)
 {
-    struct footprint_options options = {
-        .root = "", .storage_file = file, .values_begin = (uintptr_t)tier, .values_end = (uintptr_t)tier + (tier ? FILL : 0)};
+    struct footprint_options options = {.root = "",
+                                        .storage_file = file,
+                                        .values_begin = (uintptr_t)tier,
+                                        .values_end = (uintptr_t)tier + (tier ? FILL : 0)};
     struct footprint out;
     assert_int_equal(footprint_read(&options, &out), AIC_OK);
-    assert_int_equal(out.rss, out.memory_values + out.memory_index + out.storage_map + out.heap + out.stacks + out.program);
+    assert_int_equal(out.rss,
+                     out.memory_values + out.memory_index + out.storage_map + out.heap + out.stacks + out.program);
     return out;
 }
 

@@ -1,4 +1,5 @@
-/* Pressure: states and hysteresis, what is done, trends, and reading cgroups and stalls from a tree made for the test. */
+/* Pressure: states and hysteresis, what is done, trends, and reading cgroups and stalls from a tree made for the test.
+ */
 #include "fixture.h"
 
 #include "monitor/pressure.h"
@@ -225,8 +226,9 @@ static void reads_a_v2_cgroup_with_a_tighter_ancestor(void **state)
     put_file(&w, "/sys/fs/cgroup/a/b/memory.current", "950\n");
     put_file(&w, "/sys/fs/cgroup/a/b/memory.stat", "anon 1\ninactive_file 150\nactive_file 7\n");
     put_file(&w, "/sys/fs/cgroup/a/memory.max", "1000\n");
-    put_file(&w, "/proc/pressure/memory", "some avg10=1.50 avg60=0.75 avg300=0.25 total=4242\n"
-                                          "full avg10=0.50 avg60=0.00 avg300=0.00 total=42\n");
+    put_file(&w, "/proc/pressure/memory",
+             "some avg10=1.50 avg60=0.75 avg300=0.25 total=4242\n"
+             "full avg10=0.50 avg60=0.00 avg300=0.00 total=42\n");
     pressure_tick(w.pressure, false);
     assert_int_equal(pressure_state(w.pressure), PRESSURE_WARNING);
     world_read(&w, &r);

@@ -42,11 +42,11 @@ static void world_open(struct world *w, unsigned retries, double backoff)
     atomic_store(&w->now_ms, 1700000000000);
     w->clock = (aic_clock){wall, mono, w};
     struct probe_options options = {.mem = &w->mem,
-                                     .clock = &w->clock,
-                                     .retries = retries,
-                                     .backoff_seconds = backoff,
-                                     .pause = keep_pause,
-                                     .pause_context = w};
+                                    .clock = &w->clock,
+                                    .retries = retries,
+                                    .backoff_seconds = backoff,
+                                    .pause = keep_pause,
+                                    .pause_context = w};
     assert_int_equal(probes_create(&options, &w->probes), AIC_OK);
 }
 

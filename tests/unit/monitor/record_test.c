@@ -40,7 +40,8 @@ static void warns_of_slow_operations_and_counts_what_it_holds_back(void **state)
     fixture_advance(&f, 1.001);
     aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.08, true, 500, NO_DATA);
     assert_int_equal(f.log_count, 2);
-    assert_string_equal(f.log[1], "Slow cache get: 0.080s (hit: true, text_length: 500) (and 3 more since the last line)");
+    assert_string_equal(f.log[1],
+                        "Slow cache get: 0.080s (hit: true, text_length: 500) (and 3 more since the last line)");
     fixture_close(&f);
 }
 
@@ -188,7 +189,8 @@ static void *write_many(void *context)
     return NULL;
 }
 
-/* A reader must never see half of one event and half of another: the name, the duration and the length agree in each. */
+/* A reader must never see half of one event and half of another: the name, the duration and the length agree in each.
+ */
 static void never_tears_an_event(void **state)
 {
     (void)state;

@@ -63,9 +63,8 @@ static void release(void *context, void *block, size_t bytes)
     free(block);
 }
 
-static report_fn *const reports[] = {aic_monitor_statistics,    aic_monitor_summary,
-                                     aic_monitor_memory_usage,  aic_monitor_warnings,
-                                     aic_monitor_invalidations, aic_monitor_invalidation_advice,
+static report_fn *const reports[] = {aic_monitor_statistics, aic_monitor_summary,       aic_monitor_memory_usage,
+                                     aic_monitor_warnings,   aic_monitor_invalidations, aic_monitor_invalidation_advice,
                                      aic_monitor_export};
 
 static void fill(aic_monitor *monitor)
@@ -75,7 +74,8 @@ static void fill(aic_monitor *monitor)
         aic_monitor_operation(monitor, AIC_LITERAL("get"), .2, true, 10, (aic_view){0});
         aic_monitor_compression(monitor, 1000, 400, .01, AIC_LITERAL("qa"));
         aic_monitor_invalidation(monitor, AIC_LITERAL("p"), 1000, .2, (aic_view){0}, (aic_view){0}, (aic_view){0});
-        aic_monitor_memory(monitor, &(aic_memory_sample){.memory_bytes = 200 << 20, .memory_entries = 5}, (aic_view){0});
+        aic_monitor_memory(monitor, &(aic_memory_sample){.memory_bytes = 200 << 20, .memory_entries = 5},
+                           (aic_view){0});
     }
 }
 

@@ -154,7 +154,8 @@ static void tells_ratios_of_odd_sizes(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
-    for (unsigned i = 0; i < 6; i++) aic_monitor_compression(f.monitor, rows[i].original, rows[i].compressed, .001, NO_DATA);
+    for (unsigned i = 0; i < 6; i++)
+        aic_monitor_compression(f.monitor, rows[i].original, rows[i].compressed, .001, NO_DATA);
     reading_open(&r, &f, aic_monitor_export);
     for (unsigned i = 0; i < 6; i++) {
         char path[64];
@@ -337,8 +338,9 @@ static void tells_growth_between_samples_a_day_apart(void **state)
     fixture_open(&f, (aic_monitor_options){0});
     snapshot(&f, 10 << 20, 1);
     fixture_advance(&f, 86400);
-    aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 34 << 20, .memory_entries = 1,
-                                                       .limit_bytes = 44 << 20}, NO_DATA);
+    aic_monitor_memory(f.monitor,
+                       &(aic_memory_sample){.memory_bytes = 34 << 20, .memory_entries = 1, .limit_bytes = 44 << 20},
+                       NO_DATA);
     reading_open(&r, &f, aic_monitor_memory_usage);
     reading_expect(&r, "trends.total_measurements", 1);
     reading_expect(&r, "trends.growth_rate_mb_per_hour", 1);
@@ -358,8 +360,9 @@ static void loop_over(struct fixture *f, struct reading *r, uint64_t bytes)
         memcpy(key.bytes + 8, &(uint64_t){hash * 0xBF58476D1CE4E5B9ULL}, 8);
         monitor_reference(f->monitor, &key, bytes);
     }
-    aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = 128 << 20, .memory_entries = 128,
-                                                        .limit_bytes = 128 << 20}, NO_DATA);
+    aic_monitor_memory(f->monitor,
+                       &(aic_memory_sample){.memory_bytes = 128 << 20, .memory_entries = 128, .limit_bytes = 128 << 20},
+                       NO_DATA);
     reading_open(r, f, aic_monitor_warnings);
 }
 
@@ -434,7 +437,8 @@ static void alarms_at_the_limits(void **state)
     (void)state;
     struct fixture f;
     struct reading r;
-    fixture_open(&f, (aic_monitor_options){.invalidations_warning_per_hour = 10, .invalidations_critical_per_hour = 25});
+    fixture_open(&f,
+                 (aic_monitor_options){.invalidations_warning_per_hour = 10, .invalidations_critical_per_hour = 25});
     static const char *const levels[] = {"normal", "warning", "warning", "critical"};
     static const unsigned counts[] = {9, 10, 24, 25};
     unsigned done = 0;
