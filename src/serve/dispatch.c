@@ -6,11 +6,7 @@
 
 #include "base/check.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 const char *http_verb_name(enum http_verb verb)
 {
@@ -236,7 +232,7 @@ aic_view http_path(const struct http_exchange *exchange)
     return head_view(exchange->base, exchange->head.path);
 }
 
-aic_view http_query_raw(const struct http_exchange *exchange)
+static aic_view query_raw(const struct http_exchange *exchange)
 {
     if (!exchange->head.has_query) return (aic_view){NULL, 0};
     return head_view(exchange->base, exchange->head.query);
@@ -273,7 +269,7 @@ static bool read_pair(struct http_exchange *exchange, const char *at, size_t siz
  * longer than the target. */
 static aic_status read_query(struct http_exchange *exchange)
 {
-    aic_view query = http_query_raw(exchange);
+    aic_view query = query_raw(exchange);
     exchange->query_count = 0;
     exchange->query_status = AIC_INVALID;
     struct buf *decoded = &exchange->decoded;
@@ -329,46 +325,9 @@ aic_view http_header(const struct http_exchange *exchange, const char *name)
     return field != NULL ? head_view(exchange->base, field->value) : (aic_view){NULL, 0};
 }
 
-size_t http_header_count(const struct http_exchange *exchange)
-{
-    return exchange->head.field_count;
-}
-
-void http_header_at(const struct http_exchange *exchange, size_t index, aic_view *name, aic_view *value)
-{
-    CHECK(index < exchange->head.field_count);
-    *name = head_view(exchange->base, exchange->head.fields[index].name);
-    *value = head_view(exchange->base, exchange->head.fields[index].value);
-}
-
 aic_view http_body(const struct http_exchange *exchange)
 {
     return exchange->body;
-}
-
-void http_peer(const struct http_exchange *exchange, char out[HTTP_PEER_BYTES])
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "";
-    snprintf(out, HTTP_PEER_BYTES, "unknown");
-    if (exchange->conn->fd < 0 || getpeername(exchange->conn->fd, (struct sockaddr *)&address, &size) != 0) return;
-    if (address.ss_family == AF_UNIX) {
-        snprintf(out, HTTP_PEER_BYTES, "unix");
-    } else if (address.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *six = (const void *)&address;
-        inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
-        snprintf(out, HTTP_PEER_BYTES, "[%s]:%u", host, ntohs(six->sin6_port));
-    } else {
-        const struct sockaddr_in *four = (const void *)&address;
-        inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
-        snprintf(out, HTTP_PEER_BYTES, "%s:%u", host, ntohs(four->sin_port));
-    }
-}
-
-bool http_is_tls(const struct http_exchange *exchange)
-{
-    return exchange->conn->tls != NULL;
 }
 
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
@@ -408,11 +367,6 @@ void http_defer(struct http_exchange *exchange, uint64_t deadline_ms)
 bool http_is_gone(const struct http_exchange *exchange)
 {
     return reply_is_lost(exchange);
-}
-
-bool http_is_stopping(const struct http_exchange *exchange)
-{
-    return exchange->conn->thread->stopping;
 }
 
 void http_on_gone(struct http_exchange *exchange, http_drain_fn *fn, void *context)

@@ -76,11 +76,9 @@ typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_rou
 
 enum http_verb http_verb(const struct http_exchange *exchange); /* HEAD stays HEAD */
 const struct http_route *http_route(const struct http_exchange *exchange);
-/* The request target as received ("/a/b?c=d"), its path and its raw query (without the '?'; absent view when there is
- * none). */
+/* The request target as received ("/a/b?c=d"), and its path. */
 aic_view http_target(const struct http_exchange *exchange);
 aic_view http_path(const struct http_exchange *exchange);
-aic_view http_query_raw(const struct http_exchange *exchange);
 /* The index-th `{name}` of the route, percent-decoded (a `%2F` in it is a slash); absent view beyond the last. */
 aic_view http_parameter(const struct http_exchange *exchange, size_t index);
 
@@ -95,16 +93,9 @@ AIC_MUST_CHECK aic_status http_query(struct http_exchange *exchange, const char 
 
 /* The first field of this name (any case), without surrounding blanks; the absent view when there is none. */
 aic_view http_header(const struct http_exchange *exchange, const char *name);
-size_t http_header_count(const struct http_exchange *exchange);
-void http_header_at(const struct http_exchange *exchange, size_t index, aic_view *name, aic_view *value);
 
 /* The whole body of a HTTP_BODY_BUFFERED route; an empty, not absent, view when there is none. */
 aic_view http_body(const struct http_exchange *exchange);
-
-/* The address of the client ("127.0.0.1:4711", "unix"), NUL-terminated into out. */
-#define HTTP_PEER_BYTES 64
-void http_peer(const struct http_exchange *exchange, char out[HTTP_PEER_BYTES]);
-bool http_is_tls(const struct http_exchange *exchange);
 
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
 
@@ -138,10 +129,6 @@ struct uv_loop_s *http_thread_loop(struct http_thread *thread);
 void http_defer(struct http_exchange *exchange, uint64_t deadline_ms);
 /* Has the client gone, or has the deadline passed? A reply goes nowhere then. */
 bool http_is_gone(const struct http_exchange *exchange);
-
-/* Is the server stopping? A stream without an end of its own should end then; what is still open at the deadline is
- * cut. */
-bool http_is_stopping(const struct http_exchange *exchange);
 
 /*
  * A message to a front thread, part of the sender's own struct so that sending never fails. `run` is called once on the
