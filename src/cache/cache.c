@@ -284,8 +284,3 @@ struct codec *cache_codec(struct aic_cache *cache)
 {
     return cache->codec;
 }
-
-const aic_clock *cache_clock(const struct aic_cache *cache)
-{
-    return &cache->clock;
-}
