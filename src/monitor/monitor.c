@@ -147,13 +147,14 @@ void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t t
     say(monitor, AIC_LOG_WARNING, line, held);
 }
 
-void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, bool hit, uint64_t text_length,
-                           aic_view data)
+static void record_operation(aic_monitor *monitor, aic_view kind, uint64_t now_ns, double seconds, bool hit,
+                             uint64_t text_length, aic_view data)
 {
     bool get = kind.size == 3 && memcmp(kind.data, "get", 3) == 0;
     atomic_fetch_add_explicit(&monitor->operations, 1, memory_order_relaxed);
     if (get) atomic_fetch_add_explicit(hit ? &monitor->hits : &monitor->misses, 1, memory_order_relaxed);
-    struct event event = {.seconds = seconds,
+    struct event event = {.mono_ns = now_ns,
+                          .seconds = seconds,
                           .number = {[OPERATION_TEXT_LENGTH] = text_length, [OPERATION_HIT] = hit},
                           .text = {[TEXT_NAME] = name_of(kind), [TEXT_DATA] = data_of(data)}};
     stream_append(&monitor->streams[STREAM_OPERATION], &event);
@@ -165,6 +166,19 @@ void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, 
     snprintf(line, sizeof line, "Slow cache %.*s: %.3fs (hit: %s, text_length: %llu)", (int)event.text[TEXT_NAME].size,
              event.text[TEXT_NAME].data, seconds, hit ? "true" : "false", (unsigned long long)text_length);
     say(monitor, AIC_LOG_WARNING, line, held);
+}
+
+void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, bool hit, uint64_t text_length,
+                           aic_view data)
+{
+    record_operation(monitor, kind, clock_mono_ns(monitor->clock), seconds, hit, text_length, data);
+}
+
+void monitor_operation_since(aic_monitor *monitor, aic_view kind, uint64_t started_ns, bool hit, uint64_t text_length,
+                             aic_view data)
+{
+    uint64_t now_ns = clock_mono_ns(monitor->clock);
+    record_operation(monitor, kind, now_ns, (double)(now_ns - started_ns) / 1e9, hit, text_length, data);
 }
 
 void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,
@@ -226,7 +240,7 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                      [MEMORY_LIMIT_BYTES] = sample->limit_bytes},
                           .text = {[TEXT_DATA] = data_of(data)}};
     stream_append(&monitor->streams[STREAM_MEMORY], &event);
-    struct history_sample kept = {.time_ms = event.wall_ms,
+    struct history_sample kept = {.time_ms = clock_wall_ms(monitor->clock),
                                   .total_bytes = memory_event_total(&event),
                                   .memory_bytes = sample->memory_bytes,
                                   .memory_entries = sample->memory_entries,
@@ -322,4 +336,17 @@ void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning
 {
     __atomic_store_n(&monitor->options.memory_warning_bytes, warning_bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&monitor->options.memory_critical_bytes, critical_bytes, __ATOMIC_RELAXED);
+}
+
+const char *monitor_stream_name(enum stream_kind kind)
+{
+    static const char *const names[] = {"key_generation", "cache_operations", "compression", "memory_usage", "invalidation"};
+    _Static_assert(COUNT_OF(names) == STREAM_COUNT, "every stream has its name");
+    return names[kind];
+}
+
+uint64_t monitor_lost(const struct aic_monitor *monitor, enum stream_kind kind)
+{
+    /* Relaxed: a figure by itself. */
+    return atomic_load_explicit(&monitor->streams[kind].ring.lost, memory_order_relaxed);
 }

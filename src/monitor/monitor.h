@@ -57,6 +57,10 @@ struct aic_monitor {
     struct throttle slow_log, rate_log, memory_log;
 };
 
+/* As aic_monitor_operation() for what began at `started_ns` of the monotonic clock and ends now: one look at the clock. */
+void monitor_operation_since(aic_monitor *monitor, aic_view kind, uint64_t started_ns, bool hit, uint64_t text_length,
+                             aic_view data);
+
 /*
  * For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and
  * a store. Keys are uniformly distributed, so that eight of their bytes are the hash.
@@ -93,6 +97,10 @@ static inline uint64_t monitor_critical_bytes(const struct aic_monitor *monitor)
 }
 /* Other thresholds from now on, warning below critical, both above 0. Any thread. */
 void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning_bytes, uint64_t critical_bytes);
+
+/* A stream's name in reports; how many of its measurements were dropped because another writer was in the way. */
+const char *monitor_stream_name(enum stream_kind kind);
+uint64_t monitor_lost(const struct aic_monitor *monitor, enum stream_kind kind);
 
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);

@@ -1,7 +1,9 @@
 #include "serve/metrics.h"
 
 #include "base/check.h"
+#include "monitor/monitor.h"
 #include "serve/handlers.h"
+#include "serve/pools.h"
 
 #include <string.h>
 
@@ -26,6 +28,7 @@ struct page {
     struct process_figures process;
     struct http_counters http;
     bool has_http;
+    uint64_t waiters;
 };
 
 static void begin(struct page *page, enum metric metric)
@@ -51,6 +54,12 @@ static void labelled(struct page *page, const char *first, const char *value, co
 {
     struct prom_label labels[2] = {{first, aic_view_of(value)}, {second, aic_view_of(other)}};
     prom_sample_u64(&page->prom, labels, second != NULL ? 2 : 1, number);
+}
+
+static void valued(struct page *page, const char *name, const char *value, double number)
+{
+    struct prom_label label = {name, aic_view_of(value)};
+    prom_sample(&page->prom, &label, 1, number);
 }
 
 /* --------------------------------------------------------------------------------------------------- lookups -- */
@@ -184,10 +193,80 @@ static void write_storage(struct page *page)
         count(page, METRIC_QUEUE_BYTES, stats->queue_bytes);
     }
     count(page, METRIC_DAMAGED, stats->damaged);
-    uint64_t critical = atomic_load_explicit(&page->routes->critical_bytes, memory_order_relaxed);
-    if (critical == 0) critical = stats->memory_max_bytes / 100 * 95;
-    bool warned = stats_pressure(stats, atomic_load_explicit(&page->routes->warning_bytes, memory_order_relaxed));
-    count(page, METRIC_MEMORY_PRESSURE, critical > 0 && stats->memory_bytes >= critical ? 2 : warned ? 1 : 0);
+    count(page, METRIC_INFLIGHT_WAITERS, page->waiters);
+}
+
+/* -------------------------------------------------------------------------------------------------- the watch -- */
+
+static void write_pressure(struct page *page)
+{
+    struct routes *routes = page->routes;
+    const aic_stats *stats = &page->stats;
+    struct pressure_figures figures;
+    pressure_read(watch_pressure(routes->watch), &figures);
+    count(page, METRIC_MEMORY_PRESSURE, figures.state);
+    single(page, METRIC_PRESSURE_RATIO, figures.percent / 100);
+    if (figures.psi.available) {
+        begin(page, METRIC_STALL_SECONDS);
+        valued(page, "tasks", "some", (double)figures.psi.some_total_us * 1e-6);
+        valued(page, "tasks", "all", (double)figures.psi.full_total_us * 1e-6);
+    }
+    uint64_t warning = atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed);
+    uint64_t critical = atomic_load_explicit(&routes->critical_bytes, memory_order_relaxed);
+    begin(page, METRIC_THRESHOLD_BYTES);
+    labelled(page, "level", "warning", NULL, NULL, warning > 0 ? warning : stats->memory_max_bytes / 100 * 80);
+    labelled(page, "level", "critical", NULL, NULL, critical > 0 ? critical : stats->memory_max_bytes / 100 * 95);
+}
+
+static void write_expected(struct page *page)
+{
+    static const struct {
+        const char *text;
+        double factor;
+    } sizes[] = {{"0.5", 0.5}, {"1", 1}, {"2", 2}, {"4", 4}};
+    aic_monitor *monitor = page->routes->options.monitor;
+    if (monitor == NULL || !reuse_is_known(monitor->reuse)) return;
+    begin(page, METRIC_EXPECTED_HIT_RATIO);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        uint64_t bytes = (uint64_t)((double)page->stats.memory_max_bytes * sizes[i].factor);
+        valued(page, "factor", sizes[i].text, reuse_hit_ratio(monitor->reuse, bytes));
+    }
+}
+
+static void write_alerts(struct page *page)
+{
+    uint64_t open[ALERT_SEVERITIES];
+    struct webhook_stats notices;
+    alerts_count_open(watch_alerts(page->routes->watch), open);
+    begin(page, METRIC_ALERTS);
+    for (enum alert_severity severity = 0; severity < ALERT_SEVERITIES; severity++)
+        labelled(page, "severity", alert_severity_name(severity), NULL, NULL, open[severity]);
+    if (watch_webhook(page->routes->watch, &notices)) {
+        begin(page, METRIC_ALERT_NOTICES);
+        labelled(page, "result", "sent", NULL, NULL, notices.sent);
+        labelled(page, "result", "failed", NULL, NULL, notices.failed);
+        labelled(page, "result", "dropped", NULL, NULL, notices.dropped);
+    }
+    const aic_monitor *monitor = page->routes->options.monitor;
+    if (monitor == NULL) return;
+    begin(page, METRIC_MONITOR_LOST);
+    for (enum stream_kind kind = 0; kind < STREAM_COUNT; kind++)
+        labelled(page, "stream", monitor_stream_name(kind), NULL, NULL, monitor_lost(monitor, kind));
+}
+
+static void write_pools(struct page *page)
+{
+    struct object_pool_stats pools[POOLS_MAX];
+    size_t found = pools_read(&page->routes->pools, page->routes->options.cache, pools);
+    begin(page, METRIC_POOL_OBJECTS);
+    for (size_t i = 0; i < found; i++) {
+        labelled(page, "pool", pools[i].name, "state", "active", pools[i].active);
+        labelled(page, "pool", pools[i].name, "state", "free", pools[i].size);
+    }
+    begin(page, METRIC_POOL_BYTES);
+    for (size_t i = 0; i < found; i++) labelled(page, "pool", pools[i].name, NULL, NULL, pools[i].bytes);
+    begin(page, METRIC_POOL_REFUSED);
+    for (size_t i = 0; i < found; i++) labelled(page, "pool", pools[i].name, NULL, NULL, pools[i].refused);
 }
 
 /* ------------------------------------------------------------------------------------------ server and process -- */
@@ -253,6 +332,8 @@ static void gather(struct page *page)
     pthread_mutex_lock(&routes->mutex);
     page->has_http = routes->server != NULL;
     if (page->has_http) http_server_counters(routes->server, &page->http);
+    for (const struct front *front = routes->fronts; front != NULL; front = front->next)
+        page->waiters += atomic_load_explicit(&front->waiting, memory_order_relaxed);
     pthread_mutex_unlock(&routes->mutex);
     aic_cache_stats(routes->options.cache, &page->stats);
     process_read(&page->process);
@@ -271,6 +352,10 @@ static void write_all(struct page *page)
     write_compression(page);
     write_changes(page);
     write_storage(page);
+    write_pressure(page);
+    write_expected(page);
+    write_alerts(page);
+    write_pools(page);
     write_savings(page);
     write_routes(page);
     write_server(page);
