@@ -183,8 +183,3 @@ bool tls_is_ready(const struct tls_session *session)
 {
     return SSL_is_init_finished(ssl_of(session)) == 1;
 }
-
-bool tls_has_pending(const struct tls_session *session)
-{
-    return SSL_has_pending(ssl_of(session)) == 1;
-}

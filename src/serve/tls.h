@@ -43,7 +43,5 @@ ssize_t tls_write(struct tls_session *session, const struct iovec *pieces, unsig
 void tls_close_notify(struct tls_session *session);
 /* Is the handshake done? */
 bool tls_is_ready(const struct tls_session *session);
-/* Decrypted bytes that wait inside the session: the socket will not report them. */
-bool tls_has_pending(const struct tls_session *session);
 
 #endif
