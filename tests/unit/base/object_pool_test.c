@@ -1,9 +1,10 @@
 /* A pool counts what it does, clears what it hands out, and refuses to take the same object twice. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "base/object_pool.h"
 
