@@ -3,8 +3,8 @@
  * library.
  */
 #include "cache/inner.h"
-
 #include "monitor/monitor.h"
+
 #include <string.h>
 
 /* The stored payload in one piece: where it lies, or gathered into `room`. */

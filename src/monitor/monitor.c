@@ -340,7 +340,8 @@ void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning
 
 const char *monitor_stream_name(enum stream_kind kind)
 {
-    static const char *const names[] = {"key_generation", "cache_operations", "compression", "memory_usage", "invalidation"};
+    static const char *const names[] = {"key_generation", "cache_operations", "compression", "memory_usage",
+                                        "invalidation"};
     _Static_assert(COUNT_OF(names) == STREAM_COUNT, "every stream has its name");
     return names[kind];
 }

@@ -57,7 +57,8 @@ struct aic_monitor {
     struct throttle slow_log, rate_log, memory_log;
 };
 
-/* As aic_monitor_operation() for what began at `started_ns` of the monotonic clock and ends now: one look at the clock. */
+/* As aic_monitor_operation() for what began at `started_ns` of the monotonic clock and ends now: one look at the clock.
+ */
 void monitor_operation_since(aic_monitor *monitor, aic_view kind, uint64_t started_ns, bool hit, uint64_t text_length,
                              aic_view data);
 

@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* A slot: mono, wall, seconds, numbers, the lengths of the texts (16 bits each), the texts. */
-#define FIXED_WORDS (4 + EVENT_NUMBERS)
+/* A slot: mono, seconds, numbers, the lengths of the texts (16 bits each), the texts. */
+#define FIXED_WORDS (3 + EVENT_NUMBERS)
 #define SLOT_WORDS (FIXED_WORDS + EVENT_TEXT_WORDS)
 
 static_assert(EVENT_TEXTS * 16 <= 64, "the lengths of all texts share one word");
@@ -46,12 +46,10 @@ void stream_append(struct stream *stream, struct event *event)
         lengths |= (uint64_t)size << (16 * i);
         used += size;
     }
-    event->mono_ns = clock_mono_ns(stream->clock);
-    event->wall_ms = clock_wall_ms(stream->clock);
+    if (event->mono_ns == 0) event->mono_ns = clock_mono_ns(stream->clock);
     words[0] = event->mono_ns;
-    words[1] = event->wall_ms;
-    memcpy(&words[2], &event->seconds, sizeof words[2]);
-    memcpy(&words[3], event->number, sizeof event->number);
+    memcpy(&words[1], &event->seconds, sizeof words[1]);
+    memcpy(&words[2], event->number, sizeof event->number);
     words[FIXED_WORDS - 1] = lengths;
     size_t text_words = (used + 7) / 8;
     memset(bytes + used, 0, text_words * 8 - used);
@@ -62,9 +60,8 @@ static void unpack(const uint64_t words[SLOT_WORDS], uint64_t count, struct even
 {
     struct event *event = &copy->event;
     event->mono_ns = words[0];
-    event->wall_ms = words[1];
-    memcpy(&event->seconds, &words[2], sizeof event->seconds);
-    memcpy(event->number, &words[3], sizeof event->number);
+    memcpy(&event->seconds, &words[1], sizeof event->seconds);
+    memcpy(event->number, &words[2], sizeof event->number);
     memcpy(copy->bytes, words + FIXED_WORDS, (count - FIXED_WORDS) * sizeof words[0]);
     size_t at = 0;
     for (unsigned i = 0; i < EVENT_TEXTS; i++) {
@@ -87,12 +84,14 @@ aic_status window_read(struct window *window, struct mem *mem, const struct stre
     if (until == from) return AIC_OK;
     window->events = mem_alloc(mem, MEM_MONITOR, window->capacity * sizeof *window->events);
     if (window->events == NULL) return AIC_NO_MEMORY;
-    uint64_t now = clock_mono_ns(stream->clock);
+    uint64_t now = clock_mono_ns(stream->clock), wall_ms = clock_wall_ms(stream->clock);
     uint64_t words[SLOT_WORDS];
     for (uint64_t ticket = from; ticket < until; ticket++) {
         uint64_t count = ring_read(&stream->ring, ticket, words);
         if (count == 0 || is_old(stream, now, words[0])) continue;
-        unpack(words, count, &window->events[window->count++]);
+        struct event_copy *copy = &window->events[window->count++];
+        unpack(words, count, copy);
+        copy->event.wall_ms = wall_ms - (now > words[0] ? (now - words[0]) / 1000000 : 0);
     }
     return AIC_OK;
 }

@@ -14,7 +14,8 @@
 /* One measurement. What the numbers and texts mean is the stream's (monitor/monitor.h). */
 struct event {
     uint64_t mono_ns; /* decides retention */
-    uint64_t wall_ms; /* shown; of a read event, told from mono_ns and the clocks of now, so that recording reads one clock */
+    uint64_t wall_ms; /* shown; of a read event, told from mono_ns and the clocks of now, so that recording reads one
+                         clock */
     double seconds;
     uint64_t number[EVENT_NUMBERS];
     aic_view text[EVENT_TEXTS]; /* of a written event: borrowed; of a read one: into `bytes` of its event_copy */
@@ -35,8 +36,8 @@ AIC_MUST_CHECK aic_status stream_init(struct stream *stream, struct mem *mem, co
                                       uint64_t retention_ns);
 void stream_fini(struct stream *stream);
 
-/* Dates the event (unless mono_ns is set) and appends it. Texts that do not fit are cut at the end of a code point; the last text (data) is
- * kept whole or left out. */
+/* Dates the event (unless mono_ns is set) and appends it. Texts that do not fit are cut at the end of a code point; the
+ * last text (data) is kept whole or left out. */
 void stream_append(struct stream *stream, struct event *event);
 
 /* Is nothing in the window? Looks at the newest event only. */
