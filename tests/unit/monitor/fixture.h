@@ -4,11 +4,12 @@
 #ifndef TEST_MONITOR_FIXTURE_H
 #define TEST_MONITOR_FIXTURE_H
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <aicache/monitor.h>
 
