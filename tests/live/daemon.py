@@ -37,8 +37,9 @@ class Answer:
 
 
 class Daemon:
-    def __init__(self, flags=(), keys=(), directory=None, config=""):
-        """keys: (id, key, namespace, admin)."""
+    def __init__(self, flags=(), keys=(), directory=None, config="", enter=None):
+        """keys: (id, key, namespace, admin). enter: called in the new process before the program is."""
+        self.enter = enter
         self.own_directory = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="aicache-live-")
         self.flags = list(flags)
@@ -64,7 +65,8 @@ class Daemon:
         self.log = open(self.log_path, "a+b")
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
         environment = {"TSAN_OPTIONS": "detect_deadlocks=0", **os.environ}
-        self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment)
+        self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment,
+                                        preexec_fn=self.enter)
         first = self.process.stderr.readline().decode()
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
         if not match:

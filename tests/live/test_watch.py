@@ -1,0 +1,281 @@
+"""What watches over the daemon: the stream, alerts and their webhook, memory pressure in a cgroup."""
+import http.server
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+import unittest
+
+from daemon import Daemon
+from test_monitor import MB, noise, resident, until
+
+
+class Stream:
+    """A reader of /monitoring/stream."""
+
+    def __init__(self, daemon, receive=None):
+        self.socket = socket.socket()
+        if receive is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        self.socket.settimeout(60)
+        self.socket.connect(("127.0.0.1", daemon.port))
+        self.socket.sendall(b"GET /monitoring/stream HTTP/1.0\r\nHost: a\r\n\r\n")
+        self.bytes = b""
+        self.ended = False
+
+    def event(self):
+        """The next event and when it came; None at the end of the stream."""
+        while True:
+            text, separator, rest = self.bytes.partition(b"\n\n")
+            if separator:
+                self.bytes = rest
+                if text.startswith(b"data: "):
+                    return json.loads(text[6:]), time.monotonic()
+                continue
+            received = self.socket.recv(65536)
+            if not received:
+                self.ended = True
+                return None
+            if not self.bytes and received.startswith(b"HTTP/"):
+                received = received.partition(b"\r\n\r\n")[2]
+            self.bytes += received
+
+    def close(self):
+        self.socket.close()
+
+
+class Streams(unittest.TestCase):
+    def start(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.close)
+        return daemon
+
+    def test_an_event_a_second_until_the_end(self):
+        daemon = self.start()
+        stream = Stream(daemon)
+        self.addCleanup(stream.close)
+        events = [stream.event() for _ in range(5)]
+        times = [event["time_ms"] for event, _ in events]
+        for earlier, later in zip(times, times[1:]):
+            self.assertGreater(later - earlier, 500)  # never twice in a second
+        self.assertLess((times[-1] - times[0]) / 4, 3000)  # a second each, but for a busy machine
+        event = events[0][0]
+        for name in ("version", "uptime_seconds", "tiers", "memory", "breakdown", "curve", "warnings", "slow", "pressure", "alerts", "health"):
+            self.assertIn(name, event)
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        while stream.event() is not None:
+            pass
+        self.assertEqual(daemon.process.wait(timeout=60), 0)
+        self.assertLess(time.monotonic() - began, 20)
+
+    def test_who_does_not_read_harms_nobody(self):
+        daemon = self.start()
+        sleepers = [Stream(daemon, receive=2048) for _ in range(20)]
+        for sleeper in sleepers:
+            self.addCleanup(sleeper.close)
+        reader = Stream(daemon)
+        self.addCleanup(reader.close)
+        reader.event()
+        before = resident(daemon)
+        for index in range(6):
+            self.assertIsNotNone(reader.event())
+            self.assertEqual(daemon.put(text="while they sleep %d" % index).status, 201)
+            self.assertEqual(daemon.lookup(text="while they sleep %d" % index).status, 200)
+        self.assertLess(resident(daemon) - before, 32 * MB)
+        # Two of them wake up, and one hangs up: each is served, or forgotten.
+        sleepers[0].close()
+        self.assertIsNotNone(sleepers[1].event())
+        self.assertIsNotNone(reader.event())
+
+
+class Hook:
+    """A webhook's other end."""
+
+    def __init__(self):
+        received = self.received = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                received.append((self.headers["Content-Type"], json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+        self.url = "http://127.0.0.1:%d/alerts" % self.server.server_port
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def look_up(daemon, hits, misses, name):
+    """So many of each, evenly mixed: whatever part of them the rule looks at has nearly their rate."""
+    done = 0
+    for index in range(hits + misses):
+        if (index + 1) * hits // (hits + misses) > done:
+            done += 1
+            daemon.lookup(text="known")
+        else:
+            daemon.lookup(text="%s %d" % (name, index))
+
+
+class Alerts(unittest.TestCase):
+    def setUp(self):
+        self.hook = Hook()
+        self.addCleanup(self.hook.close)
+        self.daemon = Daemon(("--alerts-webhook", self.hook.url))
+        self.addCleanup(self.daemon.close)
+        self.assertEqual(self.daemon.put(text="known").status, 201)
+
+    def alert(self, where="active"):
+        found = [alert for alert in self.daemon.get("/monitoring/alerts").json[where] if alert["id"] == "low_hit_rate"]
+        self.assertLessEqual(len(found), 1)
+        return found[0] if found else None
+
+    def told(self, state):
+        return [body for kind, body in self.hook.received if body["state"] == state and kind == "application/json"]
+
+    def severity(self, wanted):
+        return until(lambda: (self.alert() or {}).get("severity") == wanted)
+
+    def test_opens_escalates_resolves_and_is_told(self):
+        look_up(self.daemon, 40, 60, "some")
+        self.assertTrue(self.severity("medium"), self.daemon.get("/monitoring/alerts").body)
+        look_up(self.daemon, 0, 200, "all")
+        self.assertTrue(self.severity("critical"), self.daemon.get("/monitoring/alerts").body)
+        self.assertGreaterEqual(self.alert()["escalations"], 1)
+        self.assertIn('aicache_alerts{severity="critical"} 1', self.daemon.get("/metrics").body.decode())
+        look_up(self.daemon, 300, 0, "none")
+        self.assertTrue(until(lambda: self.alert("past")))
+        self.assertIsNone(self.alert())
+        report = self.daemon.get("/monitoring/alerts").json
+        self.assertEqual((report["total_alerts"], report["resolved_alerts"]), (1, 1))
+        self.assertTrue(until(lambda: self.told("open") and self.told("escalated") and self.told("resolved")), self.hook.received)
+        self.assertEqual(len(self.told("open")), 1)
+        for body in (self.told("open")[0], self.told("resolved")[0]):
+            self.assertEqual((body["source"], body["id"]), ("aicached", "low_hit_rate"))
+            self.assertIn("lookups were hits", body["message"])
+        sent = len(self.hook.received)
+        self.assertTrue(until(lambda: 'aicache_alert_notices_total{result="sent"} %d' % sent in self.daemon.get("/metrics").body.decode()))
+
+
+class DeadWebhook(unittest.TestCase):
+    """A port that takes connections and never answers."""
+
+    def test_delays_nothing(self):
+        dead = socket.socket()
+        self.addCleanup(dead.close)
+        dead.bind(("127.0.0.1", 0))
+        dead.listen(16)
+        daemon = Daemon(("--alerts-webhook", "http://127.0.0.1:%d/" % dead.getsockname()[1]))
+        self.addCleanup(daemon.close)
+        daemon.put(text="known")
+        look_up(daemon, 0, 120, "miss")
+        self.assertTrue(select.select([dead], [], [], 60)[0], "nobody called the webhook")
+        slowest = 0
+        for index in range(50):
+            began = time.monotonic()
+            self.assertEqual(daemon.lookup(text="known").status, 200)
+            self.assertEqual(daemon.get("/health").status, 200)
+            slowest = max(slowest, time.monotonic() - began)
+        self.assertLess(slowest, 5)  # the webhook's own deadline is ten
+        look_up(daemon, 300, 0, "none")
+        self.assertTrue(until(lambda: daemon.get("/monitoring/alerts").json["resolved_alerts"] == 1))
+        began = time.monotonic()
+        self.assertEqual(daemon.stop(), 0)
+        self.assertLess(time.monotonic() - began, 8)
+
+
+def memory_group():
+    """A directory for cgroups of this process's memory controller, and the names of the limit, or None and why."""
+    with open("/proc/self/cgroup") as file:
+        for line in file:
+            number, controllers, path = line.rstrip("\n").split(":", 2)
+            if "memory" in controllers.split(","):
+                base = "/sys/fs/cgroup/memory" + path.rstrip("/")
+                return (base if os.path.isdir(base) else "/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+            if number == "0" and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+                return "/sys/fs/cgroup" + path.rstrip("/"), "memory.max"
+    return None, "no cgroup controls memory here"
+
+
+class Pressure(unittest.TestCase):
+    """A real cgroup with a limit of 160 MiB around a memory tier of 128 MiB: it fills, the tier shrinks, the daemon lives."""
+
+    LIMIT = 160 * MB
+
+    def group(self):
+        base, limit = memory_group()
+        if base is None:
+            self.skipTest(limit)
+        group = os.path.join(base, "aicache-test-%d" % os.getpid())
+        try:
+            os.mkdir(group)
+        except OSError as error:
+            self.skipTest("no cgroup can be made here: %s" % error)
+        self.addCleanup(self.remove, group)
+        try:
+            with open(os.path.join(group, limit), "w") as file:
+                file.write(str(self.LIMIT))
+        except OSError as error:
+            self.skipTest("a cgroup's memory cannot be limited here: %s" % error)
+        return group
+
+    def remove(self, group):
+        until(lambda: self.removed(group), 20)
+
+    @staticmethod
+    def removed(group):
+        try:
+            os.rmdir(group)
+        except OSError:
+            return False
+        return True
+
+    def test_shrinks_under_pressure(self):
+        group = self.group()
+
+        def enter():
+            with open(os.path.join(group, "cgroup.procs"), "w") as file:
+                file.write(str(os.getpid()))
+        daemon = Daemon(("--storage-kind", "none", "--memory-max-bytes", "128M"), enter=enter)
+        self.addCleanup(daemon.close)
+
+        def pressure():
+            return daemon.get("/monitoring/pressure").json
+        seen = until(lambda: (lambda said: said if said["cgroup"]["usage_bytes"] > 0 else None)(pressure()))
+        if not seen["cgroup"]["limited"]:
+            self.skipTest("the limit of the new cgroup is not seen from inside")
+        self.assertEqual((seen["cgroup"]["limit_bytes"], seen["current_state"]), (self.LIMIT, "normal"))
+        entered = None
+        for index in range(400):
+            self.assertEqual(daemon.put(text="fill %d" % index, response=noise(MB // 2)).status, 201)
+            if index % 8 == 7:
+                time.sleep(0.1)  # the tick looks once a second: fill slowly enough for it to be seen
+                entered = pressure()
+                if entered["entered_warning"] + entered["entered_critical"] > 0:
+                    break
+        self.assertGreater(entered["entered_warning"] + entered["entered_critical"], 0, entered)
+        said = until(lambda: (lambda now: now if len(now["actions"]) >= 4 else None)(pressure()))
+        actions = " · ".join(action["action"] for action in said["actions"])
+        for part in ("memory pressure", "memory tier limited to", "free lists emptied", "allocator purged"):
+            self.assertIn(part, actions)
+        self.assertLess(said["memory_tier_limit_bytes"], said["memory_tier_configured_bytes"])
+        self.assertLessEqual(daemon.get("/cache/status").json["memory"]["bytes"], said["memory_tier_limit_bytes"])
+        self.assertIn("aicache_memory_pressure_ratio", daemon.get("/metrics").body.decode())
+        daemon.post("/cache/flushall")
+        self.assertTrue(until(lambda: pressure()["current_state"] == "normal"), pressure())
+        self.assertIn("aicache_memory_pressure_state 0", daemon.get("/metrics").body.decode())
+
+
+if __name__ == "__main__":
+    unittest.main()
