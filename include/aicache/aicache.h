@@ -291,7 +291,10 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_r
 /* The same by key. An entry of another namespace than `ns` is a miss. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
 
-/* The response, contiguous and decompressed; valid until the release. AIC_NO_MEMORY, AIC_DAMAGED. One thread. */
+/*
+ * The response, contiguous and decompressed; valid until the release. AIC_NO_MEMORY; AIC_DAMAGED removes the entry and
+ * counts it, and the lookup stays counted as a hit. One thread.
+ */
 AIC_API AIC_MUST_CHECK aic_status aic_hit_response(aic_hit *hit, aic_view *out);
 /* Its metadata; valid until the release. */
 AIC_API const aic_metadata *aic_hit_metadata(const aic_hit *hit);

@@ -97,9 +97,8 @@ struct cache_hit {
 
 /*
  * `ns`: an entry of another namespace is a miss; empty lets any do (a caller who may see all of them).
- * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. A hit is counted here. A miss
- * is counted here only without storage; with storage the caller goes on to cache_lookup_storage() and then
- * cache_count_storage().
+ * Memory tier only; never blocks. AIC_OK with a hit to release, AIC_MISS, AIC_NO_MEMORY. Counts nothing: after a miss
+ * the caller goes on to cache_lookup_storage() if there is storage, and in the end calls cache_count_lookup().
  */
 AIC_MUST_CHECK aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key,
                                               struct cache_hit *hit);
@@ -113,9 +112,10 @@ bool cache_has_storage(const struct aic_cache *cache);
  */
 typedef void cache_done_fn(void *context, aic_status status, struct cache_hit *hit);
 void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *key, cache_done_fn *done, void *context);
-/* What became of one cache_lookup_storage(), exactly once for each, by whoever answers the client: AIC_OK a hit of the
- * storage tier, AIC_TIMEOUT a miss after the deadline, anything else a miss. */
-void cache_count_storage(struct aic_cache *cache, aic_status outcome);
+/* What a lookup was answered with, exactly once for each answer, by whoever answers: AIC_OK a hit of `tier` whose
+ * pieces were at hand, AIC_TIMEOUT a miss after the deadline, anything else a miss. A lookup that ends in an error is
+ * not counted. */
+void cache_count_lookup(struct aic_cache *cache, aic_status outcome, unsigned tier);
 /* Moves a hit into memory of the caller's; `from` is empty afterwards. */
 void cache_hit_move(struct cache_hit *to, struct cache_hit *from);
 /* Accepts an empty (zeroed) hit; empties it. */

@@ -111,7 +111,7 @@ static void tell_reference(struct aic_cache *cache, const aic_key *key, const st
         monitor_reference(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
 }
 
-static aic_status find_in_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
+aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
 {
     hit->cache = NULL;
     if (!cache->memory_on) return AIC_MISS;
@@ -127,14 +127,6 @@ static aic_status find_in_memory(struct aic_cache *cache, aic_view ns, const aic
     tell_reference(cache, key, hit);
     aic_status status = hit_from_pin(hit, ns);
     if (status != AIC_OK) cache_hit_release(hit);
-    return status;
-}
-
-aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
-{
-    aic_status status = find_in_memory(cache, ns, key, hit);
-    if (status == AIC_OK) count_add(cache, COUNT_HITS_MEMORY, 1);
-    else if (cache->gate == NULL) count_add(cache, COUNT_MISSES, 1);
     return status;
 }
 
@@ -244,9 +236,10 @@ void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *k
     gate_read(cache->gate, key, storage_done, job);
 }
 
-void cache_count_storage(struct aic_cache *cache, aic_status outcome)
+void cache_count_lookup(struct aic_cache *cache, aic_status outcome, unsigned tier)
 {
-    count_add(cache, outcome == AIC_OK ? COUNT_HITS_STORAGE : COUNT_MISSES, 1);
+    enum count hit = tier == AIC_IN_MEMORY ? COUNT_HITS_MEMORY : COUNT_HITS_STORAGE;
+    count_add(cache, outcome == AIC_OK ? hit : COUNT_MISSES, 1);
     if (outcome == AIC_TIMEOUT) count_add(cache, COUNT_TIMEOUTS, 1);
 }
 
@@ -268,13 +261,14 @@ static aic_status find_in_storage(struct aic_cache *cache, aic_view ns, const ai
     aic_status status = gate_get(cache->gate, key, cache->deadline_ms, &bytes);
     if (status == AIC_OK) status = hit_from_storage(hit, cache, ns, key, moment, buf_view(&bytes));
     buf_fini(&bytes);
-    cache_count_storage(cache, status);
-    return status == AIC_NO_MEMORY ? status : status == AIC_OK ? AIC_OK : AIC_MISS;
+    return status;
 }
 
 aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
 {
     aic_status status = cache_lookup_memory(cache, ns, key, hit);
-    if (status != AIC_MISS || cache->gate == NULL) return status;
-    return find_in_storage(cache, ns, key, hit);
+    if (status == AIC_MISS && cache->gate != NULL) status = find_in_storage(cache, ns, key, hit);
+    if (status == AIC_NO_MEMORY) return status;
+    cache_count_lookup(cache, status, status == AIC_OK ? hit->tier : 0);
+    return status == AIC_OK ? AIC_OK : AIC_MISS;
 }

@@ -107,8 +107,6 @@ void routes_sum(struct routes *routes, struct tally_sum *out);
  * server. */
 void stream_tick(struct routes *routes);
 void stream_end(struct routes *routes);
-/* The cell in which lookups of this namespace and operation are counted. */
-struct tally_cell *front_cell(struct front *front, aic_view ns, aic_view operation);
 
 /* ---- answers ---- */
 
@@ -199,9 +197,14 @@ void work_reply(struct work *work);
 void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *key);
 /* Answers a lookup: `hit` is moved from when status is AIC_OK. */
 void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit);
-/* Answers a hit, which is moved from (one whose bytes turn out to be damaged is a miss), and a miss. */
+/* Answers a hit, which is moved from (one whose bytes turn out to be damaged is a miss), or a miss for the reason
+ * `status` (AIC_MISS, AIC_TIMEOUT, ...), and counts it. */
 void lookup_answer_hit(struct http_exchange *exchange, struct cache_hit *hit);
-void lookup_answer_miss(struct http_exchange *exchange);
+void lookup_answer_miss(struct http_exchange *exchange, aic_status status);
+/* Counts a lookup that is answered now, everywhere: `hit` (of status AIC_OK) or NULL. Before the reply, which ends
+ * both.
+ */
+void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit);
 AIC_MUST_CHECK aic_status pending_init(struct front *front);
 void pending_fini(struct front *front);
 
@@ -225,10 +228,6 @@ AIC_MUST_CHECK aic_status request_read(struct json *json, struct buf *scratch, c
         "namespace", FIELD_STRING, false, false, "a string of 1 to 128 bytes"                                          \
     }
 enum { REQUEST_OPERATION, REQUEST_TEXT, REQUEST_OPTIONS, REQUEST_QUESTION, REQUEST_NAMESPACE, REQUEST_FIELDS };
-
-/* Counts one answered lookup: outcome, duration, age and savings. `hit` may be NULL. */
-void front_count_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
-                        enum tally_outcome outcome, const struct cache_hit *hit);
 
 /* ---- every handler of routes.def ---- */
 

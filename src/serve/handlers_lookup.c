@@ -19,14 +19,16 @@ static void add_cost(_Atomic double *total, double amount)
         atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + amount, memory_order_relaxed);
 }
 
-struct tally_cell *front_cell(struct front *front, aic_view ns, aic_view operation)
+/* The cell in which lookups of this namespace and operation are counted. */
+static struct tally_cell *cell_of(struct front *front, aic_view ns, aic_view operation)
 {
     unsigned ns_number = tally_names_number(&front->routes->namespaces, ns);
     return tally_find(&front->tally, ns_number, tally_names_number(&front->routes->operations, operation));
 }
 
-void front_count_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
-                        enum tally_outcome outcome, const struct cache_hit *hit)
+/* Outcome, duration, age and savings. */
+static void tally_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
+                         enum tally_outcome outcome, const struct cache_hit *hit)
 {
     struct tally *tally = &front->tally;
     const struct routes_options *options = &front->routes->options;
@@ -40,33 +42,35 @@ void front_count_lookup(struct front *front, const struct http_exchange *exchang
     add_cost(&tally->cost_saved_usd, hit->record.cost_usd);
 }
 
-/* ---------------------------------------------------------------------------------------------- looking up -- */
-
-static void count_and_answer(struct http_exchange *exchange, struct cache_hit *hit, enum tally_outcome outcome)
+void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit)
 {
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
+    aic_cache *cache = front->routes->options.cache;
+    unsigned tier = hit != NULL ? hit->tier : 0;
+    enum tally_outcome outcome = hit == NULL             ? TALLY_MISS
+                                 : tier == AIC_IN_MEMORY ? TALLY_HIT_MEMORY
+                                                         : TALLY_HIT_STORAGE;
     if (call->cell == NULL) {
         /* By key the operation shows only in what was found. */
-        call->cell = hit != NULL ? front_cell(front, hit->record.ns, hit->record.operation)
-                                 : front_cell(front, call_ns(call), AIC_LITERAL("unknown"));
+        call->cell = hit != NULL ? cell_of(front, hit->record.ns, hit->record.operation)
+                                 : cell_of(front, call_ns(call), AIC_LITERAL("unknown"));
     }
-    front_count_lookup(front, exchange, call->cell, outcome, hit);
-    cache_record_get(front->routes->options.cache, http_received_ns(exchange), hit != NULL,
-                     outcome == TALLY_HIT_MEMORY ? AIC_IN_MEMORY : AIC_IN_STORAGE,
+    cache_count_lookup(cache, status, tier);
+    tally_lookup(front, exchange, call->cell, outcome, hit);
+    cache_record_get(cache, http_received_ns(exchange), hit != NULL, tier,
                      hit != NULL ? hit->record.text_length : call->text_length,
                      (struct cache_event){.key = &call->key,
                                           .operation = hit != NULL ? hit->record.operation : (aic_view){NULL, 0},
                                           .memory_before = call->memory_before});
-    if (hit != NULL) lookup_answer_hit(exchange, hit);
-    else lookup_answer_miss(exchange);
 }
+
+/* ---------------------------------------------------------------------------------------------- looking up -- */
 
 void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit)
 {
-    cache_count_storage(front_of(exchange)->routes->options.cache, status);
-    if (status == AIC_OK) count_and_answer(exchange, hit, TALLY_HIT_STORAGE);
-    else count_and_answer(exchange, NULL, TALLY_MISS);
+    if (status == AIC_OK) lookup_answer_hit(exchange, hit);
+    else lookup_answer_miss(exchange, status);
 }
 
 /* call->key is known: memory now, or storage later. */
@@ -78,10 +82,9 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
     call->memory_before = cache_observe_begin(cache);
     struct cache_hit hit = {0};
     aic_status status = cache_lookup_memory(cache, ns, &call->key, &hit);
-    if (status == AIC_OK) count_and_answer(exchange, &hit, TALLY_HIT_MEMORY);
-    else if (status != AIC_MISS) reply_status(exchange, status, NULL);
-    else if (cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
-    else count_and_answer(exchange, NULL, TALLY_MISS);
+    if (status == AIC_MISS && cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
+    else if (status == AIC_OK || status == AIC_MISS) lookup_finish(exchange, status, &hit);
+    else reply_status(exchange, status, NULL);
 }
 
 static const struct field_rule lookup_rules[] = {REQUEST_RULES};
@@ -113,7 +116,7 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
         return;
     }
     hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
-    call->cell = front_cell(front, request.key.ns, request.operation);
+    call->cell = cell_of(front, request.key.ns, request.operation);
     struct memo_entry entry = {
         .hash = hash, .key = call->key, .text_length = call->text_length, .cell = call->cell, .admin = call->admin};
     memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
@@ -146,7 +149,7 @@ static void finish_key(struct work *work)
     struct front *front = work->front;
     if (work->status == AIC_OK) {
         hist_record(&front->tally.key_ns, job->key_ns);
-        work->call->cell = front_cell(front, job->request.key.ns, job->request.operation);
+        work->call->cell = cell_of(front, job->request.key.ns, job->request.operation);
         look_up(work->exchange, job->request.key.ns);
     } else {
         reply_status(work->exchange, work->status, &work->error);

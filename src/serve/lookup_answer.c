@@ -135,6 +135,7 @@ static aic_status answer_lookup(struct found *found)
     buf_append(text, after.text, after.size);
     TRY(buf_status(text));
     TRY(gather_pieces(found, 1));
+    lookup_count(found->exchange, AIC_OK, &answer->hit);
     size_t head = text->size - rest - after.size;
     found->pieces[0] = (aic_view){text->data + rest, head};
     found->pieces[found->count++] = (aic_view){text->data + rest + head, after.size};
@@ -187,12 +188,14 @@ static aic_status answer_entry(struct found *found)
     char tag[19];
     write_tag(record_checksum(&found->answer->hit), tag);
     if (names_tag(http_header(found->exchange, "If-None-Match"), tag)) {
+        lookup_count(found->exchange, AIC_OK, &found->answer->hit);
         entry_headers(found, tag);
         http_reply_empty(found->exchange, 304);
         answer_give(found->answer);
         return AIC_OK;
     }
     TRY(gather_pieces(found, 0));
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit);
     entry_headers(found, tag);
     http_reply_pieces(found->exchange, 200, HTTP_JSON, found->pieces, found->count, answer_give, found->answer);
     return AIC_OK;
@@ -204,14 +207,16 @@ static aic_status answer_metadata(struct found *found)
     json_writer_init(&writer, &found->answer->text);
     render_metadata(&writer, &found->metadata, found->now_ms);
     TRY(buf_status(&found->answer->text));
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit);
     http_reply_bytes(found->exchange, 200, HTTP_JSON, buf_view(&found->answer->text));
     answer_give(found->answer);
     return AIC_OK;
 }
 
-void lookup_answer_miss(struct http_exchange *exchange)
+void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
 {
     const struct call *call = call_of(exchange);
+    lookup_count(exchange, status, NULL);
     if (call->by_key) {
         http_reply_header(exchange, "x-cache", AIC_LITERAL("MISS"));
         http_reply_problem(exchange, 404, "not_found", "key", "no entry has this key");
@@ -246,6 +251,6 @@ void lookup_answer_hit(struct http_exchange *exchange, struct cache_hit *hit)
                                             : answer_lookup(&found);
     if (status == AIC_OK) return;
     answer_give(found.answer);
-    if (status == AIC_DAMAGED) lookup_answer_miss(exchange);
+    if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
     else reply_status(exchange, status, NULL);
 }

@@ -114,7 +114,6 @@ void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *k
     struct mem *mem = http_mem(exchange);
     struct pending *pending = mem_zalloc(mem, MEM_CONNECTIONS, sizeof *pending);
     if (pending == NULL) {
-        cache_count_storage(front->routes->options.cache, AIC_NO_MEMORY);
         reply_status(exchange, AIC_NO_MEMORY, NULL);
         return;
     }

@@ -49,7 +49,7 @@ static aic_status ask(struct arrival *arrival, aic_cache *cache, const char *ns,
     pthread_mutex_lock(&arrival->lock);
     while (arrival->calls == 0) pthread_cond_wait(&arrival->wake, &arrival->lock);
     pthread_mutex_unlock(&arrival->lock);
-    cache_count_storage(cache, arrival->status);
+    cache_count_lookup(cache, arrival->status, arrival->hit.tier);
     return arrival->status;
 }
 

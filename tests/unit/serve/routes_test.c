@@ -170,6 +170,40 @@ static void test_a_hit_of_storage(void **state)
     stop_cache(&world);
 }
 
+/* Found, but what it holds cannot be decoded: a miss, and counted as nothing else. */
+static void test_a_damaged_entry_is_counted_as_a_miss(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, 0, NULL, 0);
+    char *response = make_response(3000, 1), body[4096];
+    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":%s}", response);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", body), 201);
+    aic_request request = request_of("qa", "slow");
+    aic_key key;
+    assert_int_equal(aic_cache_key(world.cache, &request, &key, NULL), AIC_OK);
+    struct pin pin;
+    assert_int_equal(store_peek(cache_store(world.cache), &key, &pin), AIC_OK);
+    struct iovec piece;
+    size_t covered;
+    assert_int_equal(pin_pieces(&pin, pin_size(&pin) - 64, 64, &piece, 1, &covered), 1);
+    memset(piece.iov_base, 0xFF, covered);
+    pin_release(&pin);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+    aic_stats stats;
+    aic_cache_stats(world.cache, &stats);
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(stats.misses, 1);
+    assert_int_equal(stats.lookups, 1);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("result=\"miss\""));
+    assert_false(says("result=\"hit\",kind=\"exact\",tier=\"memory\",namespace=\"default\",operation=\"qa\"} 1"));
+    free(response);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 static void test_slow_storage_is_a_miss_in_time(void **state)
 {
     (void)state;
@@ -365,6 +399,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hit_of_storage),
+        cmocka_unit_test(test_a_damaged_entry_is_counted_as_a_miss),
         cmocka_unit_test(test_slow_storage_is_a_miss_in_time),
         cmocka_unit_test(test_what_comes_after_the_end_is_released),
         cmocka_unit_test(test_storage_down),
