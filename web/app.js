@@ -91,6 +91,7 @@ function showMemory(s) {
   const m = s.memory;
   text("memory-used", format.bytes(m.bytes));
   text("memory-limit", format.bytes(m.max_bytes));
+  text("process", format.bytes(m.process_bytes));
   text("growth", m.growth_bytes_per_hour === null ? "unknown" : `${format.bytes(m.growth_bytes_per_hour)}/h`);
   text("projection", m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`);
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
@@ -147,7 +148,8 @@ function drawSeries() {
   if (samples.length < 2 || !state.last) return;
   const m = state.last.memory;
   const level = (value) => samples.map((s) => ({ x: s.time_ms, y: value }));
-  state.charts.memory.set([samples.map((s) => ({ x: s.time_ms, y: s.memory_bytes })), samples.map((s) => ({ x: s.time_ms, y: s.process_bytes })), level(m.warning_bytes), level(m.critical_bytes)]);
+  state.charts.memory.set([samples.map((s) => ({ x: s.time_ms, y: s.memory_bytes })), level(m.warning_bytes), level(m.critical_bytes)]);
+  state.charts.resident.set(["tier", "storage", "heap", "program"].map((part) => samples.map((s) => ({ x: s.time_ms, y: s[`resident_${part}_bytes`] || 0 }))));
   state.charts.hit.set([between(samples, (a, b) => {
     const hits = b.hits - a.hits, all = hits + b.misses - a.misses;
     return all > 0 ? Math.round(hits / all * 1000) / 10 : null;
@@ -159,7 +161,7 @@ function drawSeries() {
 
 function show(s) {
   state.last = s;
-  state.live.push({ time_ms: s.time_ms, memory_bytes: s.memory.bytes, process_bytes: s.memory.process_bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency_recent });
+  state.live.push({ ...s.memory, time_ms: s.time_ms, memory_bytes: s.memory.bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency_recent });
   if (state.live.length > LIVE_KEPT) state.live.shift();
   if (state.paused || document.hidden) return;
   pill(el("overall"), s.health.status);

@@ -50,11 +50,16 @@ function makeCharts() {
     rate: lineChart("chart-rate", [{ label: "lookups/s", colour: "--series-1", fill: true }], { yFormat: format.count }),
     latency: lineChart("chart-latency", [{ label: "p50", colour: "--series-1" }, { label: "p99", colour: "--series-3" }], { yFormat: format.seconds }),
     memory: lineChart("chart-memory", [
-      { label: "cache", colour: "--series-1", fill: "origin" },
-      { label: "process", colour: "--series-6" },
+      { label: "memory tier", colour: "--series-1", fill: "origin" },
       { label: "warning", colour: "--series-3", dash: [5, 4] },
       { label: "critical", colour: "--series-5", dash: [5, 4] },
     ], { yFormat: format.bytes, legend: true }),
+    resident: lineChart("chart-resident", [
+      { label: "memory tier", colour: "--series-1", fill: true },
+      { label: "storage map", colour: "--series-2", fill: true },
+      { label: "heap", colour: "--series-3", fill: true },
+      { label: "program", colour: "--series-6", fill: true },
+    ], { yFormat: format.bytes, legend: true, stacked: true }),
     curve: lineChart("chart-curve", [
       { label: "expected hit rate", colour: "--series-4", fill: true },
       { label: "now", colour: "--series-2", dash: [3, 3] },

@@ -67,6 +67,11 @@ typedef struct aic_memory_sample {
     uint64_t storage_bytes; /* what this cache holds in the storage tier's memory */
     uint64_t storage_entries;
     uint64_t process_bytes; /* RSS; 0 when unreadable */
+    /* Where process_bytes lies, as of a few seconds ago; 0: not known. Kept in the history. */
+    uint64_t resident_tier_bytes;    /* arenas and index of the memory tier */
+    uint64_t resident_storage_bytes; /* pages of the storage tier's file */
+    uint64_t resident_heap_bytes;    /* the allocator's */
+    uint64_t resident_program_bytes; /* the program, its libraries, stacks */
     uint64_t limit_entries; /* the memory tier's real limits; 0: none */
     uint64_t limit_bytes;
 } aic_memory_sample;

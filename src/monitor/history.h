@@ -2,7 +2,7 @@
  * history.h - memory over time in three resolutions: a second for ten minutes, a minute for a day, an hour for a month.
  *
  * Each level is a ring of samples; a sample enters a level when that level's period has passed since its last one. It
- * costs 220 KB for a month and can be saved and loaded, so that the curves survive a restart. A mutex guards it: there
+ * costs 350 KB for a month and can be saved and loaded, so that the curves survive a restart. A mutex guards it: there
  * is one writer, once a second. It is taken last, under no other lock of the monitor.
  */
 #ifndef MONITOR_HISTORY_H
@@ -33,6 +33,10 @@ enum history_level {
     X(memory_bytes)                                                                                                    \
     X(memory_entries)                                                                                                  \
     X(process_bytes)                                                                                                   \
+    X(resident_tier_bytes)                                                                                             \
+    X(resident_storage_bytes)                                                                                          \
+    X(resident_heap_bytes)                                                                                             \
+    X(resident_program_bytes)                                                                                          \
     X(hits)                                                                                                            \
     X(misses)                                                                                                          \
     X(operations)

@@ -245,6 +245,10 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                   .memory_bytes = sample->memory_bytes,
                                   .memory_entries = sample->memory_entries,
                                   .process_bytes = sample->process_bytes,
+                                  .resident_tier_bytes = sample->resident_tier_bytes,
+                                  .resident_storage_bytes = sample->resident_storage_bytes,
+                                  .resident_heap_bytes = sample->resident_heap_bytes,
+                                  .resident_program_bytes = sample->resident_program_bytes,
                                   .hits = atomic_load_explicit(&monitor->hits, memory_order_relaxed),
                                   .misses = atomic_load_explicit(&monitor->misses, memory_order_relaxed),
                                   .operations = atomic_load_explicit(&monitor->operations, memory_order_relaxed)};

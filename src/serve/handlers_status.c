@@ -100,11 +100,11 @@ static void write_totals(struct json_writer *writer, const aic_stats *stats, boo
 }
 
 /* One memory snapshot, as every look at the status leaves one. */
-static void record_memory(const struct routes_options *options, const aic_stats *stats)
+static void record_memory(struct routes *routes, const aic_stats *stats)
 {
     struct host_memory host;
     host_memory_read("", &host);
-    watch_record_memory(options->monitor, stats, host.rss_bytes);
+    watch_record_memory(routes->watch, stats, host.rss_bytes);
 }
 
 /* The report names patterns of every namespace: it is for who may see them all. */
@@ -124,7 +124,7 @@ static void run_status(struct work *work)
     struct json_writer writer;
     aic_stats stats;
     aic_cache_stats(routes->options.cache, &stats);
-    record_memory(&routes->options, &stats);
+    record_memory(routes, &stats);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
     write_redis(&writer, &stats);

@@ -198,6 +198,18 @@ static bool growth_of(aic_monitor *monitor, double *out)
     return true;
 }
 
+/* The parts of process_bytes as the history keeps them, so that the page draws past and present alike. */
+static void write_resident(const struct view *view, struct json_writer *out)
+{
+    struct history_sample first, last = {0};
+    aic_monitor *monitor = view->routes->options.monitor;
+    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, 1, &first, &last)) return;
+    put_count(out, "resident_tier_bytes", last.resident_tier_bytes);
+    put_count(out, "resident_storage_bytes", last.resident_storage_bytes);
+    put_count(out, "resident_heap_bytes", last.resident_heap_bytes);
+    put_count(out, "resident_program_bytes", last.resident_program_bytes);
+}
+
 static void write_memory(const struct view *view, struct json_writer *out)
 {
     const aic_stats *stats = &view->facts.stats;
@@ -212,6 +224,7 @@ static void write_memory(const struct view *view, struct json_writer *out)
     put_count(out, "warning_bytes", atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed));
     put_count(out, "critical_bytes", atomic_load_explicit(&routes->critical_bytes, memory_order_relaxed));
     put_count(out, "process_bytes", view->facts.host.rss_bytes);
+    write_resident(view, out);
     json_key(out, "growth_bytes_per_hour");
     if (known) json_put_double(out, growth);
     else json_put_null(out);

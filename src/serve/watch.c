@@ -240,28 +240,35 @@ static void measure_footprint(struct watch *watch, const aic_stats *stats)
     pthread_mutex_unlock(&watch->mutex);
 }
 
-void watch_record_memory(aic_monitor *monitor, const aic_stats *stats, uint64_t process_bytes)
+void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t process_bytes)
 {
-    if (monitor == NULL) return;
+    if (watch->options.monitor == NULL) return;
+    pthread_mutex_lock(&watch->mutex);
+    struct footprint footprint = watch->footprint;
+    pthread_mutex_unlock(&watch->mutex);
     /* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
     aic_memory_sample sample = {.memory_bytes = stats->memory_bytes,
                                 .memory_entries = stats->memory_entries,
                                 .storage_entries = stats->storage_entries,
                                 .process_bytes = process_bytes,
+                                .resident_tier_bytes = footprint.memory_values + footprint.memory_index,
+                                .resident_storage_bytes = footprint.storage_map,
+                                .resident_heap_bytes = footprint.heap,
+                                .resident_program_bytes = footprint.program + footprint.stacks,
                                 .limit_entries = stats->memory_max_entries,
                                 .limit_bytes = stats->memory_max_bytes};
-    aic_monitor_memory(monitor, &sample, (aic_view){0});
+    aic_monitor_memory(watch->options.monitor, &sample, (aic_view){0});
 }
 
 void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts)
 {
-    watch_record_memory(watch->options.monitor, &facts->stats, facts->host.rss_bytes);
+    if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
+    watch_record_memory(watch, &facts->stats, facts->host.rss_bytes);
     pressure_tick(watch->pressure, false);
     alerts_watch_pressure(watch->alerts, host_pressure(&facts->host));
     alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
     probes_each(parts_probes(parts), watch_part, watch);
     if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);
-    if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
     if (watch->ticks % SAVE_TICKS == SAVE_TICKS - 1) save_history(watch);
     watch->ticks++;
 }

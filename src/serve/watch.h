@@ -55,7 +55,7 @@ bool watch_webhook(struct watch *watch, struct webhook_stats *out);
 /* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look.
  */
 void watch_write_breakdown(struct watch *watch, struct json_writer *out);
-/* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. */
-void watch_record_memory(aic_monitor *monitor, const aic_stats *stats, uint64_t process_bytes);
+/* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. Nothing without a monitor. */
+void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t process_bytes);
 
 #endif
