@@ -181,7 +181,9 @@ function show(s) {
 async function loadHistory() {
   const answer = await request("monitoring/history");
   if (answer.status === 401 || answer.status === 403) throw new Error("key");
-  state.history = await answer.json();
+  /* Without the monitor there is no history: the page begins with what the stream brings. */
+  const nothing = { figures: [], samples: [] };
+  state.history = answer.ok ? await answer.json() : { seconds: nothing, minutes: nothing, hours: nothing };
   state.live = samplesOf(state.history.seconds).slice(-LIVE_KEPT);
 }
 
@@ -232,7 +234,7 @@ async function run() {
 function setSpan(span) {
   state.span = span;
   el("span").value = span;
-  request("monitoring/history").then((answer) => answer.json()).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
+  request("monitoring/history").then((answer) => answer.ok ? answer.json() : state.history).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
 }
 
 function setPaused(paused) {

@@ -131,5 +131,18 @@ class PageBehindAKey(unittest.TestCase):
         self.assertTrue(browser.run("return document.getElementById('login').hidden"))
 
 
+@unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
+class PageWithoutMonitor(unittest.TestCase):
+    def test_shows_what_there_is(self):
+        daemon = Daemon(flags=("--monitor-enabled", "false"))
+        self.addCleanup(daemon.close)
+        fill(daemon)
+        browser = Browser()
+        self.addCleanup(browser.close)
+        browser.open("http://127.0.0.1:%d/" % daemon.port)
+        browser.wait(lambda: browser.text("overall") == "healthy")
+        self.assertEqual(browser.text("misses"), str(daemon.get("/cache/status").json["total_misses"]))
+
+
 if __name__ == "__main__":
     unittest.main()
