@@ -262,10 +262,12 @@ void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t p
 
 void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts)
 {
+    struct pressure_figures pressure;
     if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
     watch_record_memory(watch, &facts->stats, facts->host.rss_bytes);
     pressure_tick(watch->pressure, false);
-    alerts_watch_pressure(watch->alerts, host_pressure(&facts->host));
+    pressure_read(watch->pressure, &pressure);
+    alerts_watch_pressure(watch->alerts, pressure.percent);
     alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
     probes_each(parts_probes(parts), watch_part, watch);
     if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -262,6 +263,41 @@ static void test_storage_down(void **state)
     stop_cache(&world);
 }
 
+static double seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* A read that does not come back costs its check its deadline, and /health nothing: it answers from what is known. */
+static void test_health_answers_while_storage_hangs(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, 0, NULL, 0);
+    atomic_store(&world.storage->hang, true);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+    double quickest = 1e9;
+    bool noticed = false;
+    for (int i = 0; i < 600 && !noticed; i++) {
+        double began = seconds();
+        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+        double took = seconds() - began;
+        assert_true(took < 1.5); /* the check's deadline is two seconds: nobody waited for it */
+        if (took < quickest) quickest = took;
+        noticed = !says("\"storage\":{\"status\":\"healthy\"");
+        usleep(50000);
+    }
+    assert_true(noticed);
+    assert_true(says("{\"status\":\"degraded\""));
+    assert_true(quickest < 0.05);
+    atomic_store(&world.storage->hang, false);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 /* --------------------------------------------------------------------------------------------- keys, stopping -- */
 
 static void test_keys_change_live(void **state)
@@ -347,6 +383,9 @@ static void test_no_allocation_ends_more_than_its_request(void **state)
         {"GET", "/metrics", ""},
         {"GET", "/health", ""},
         {"GET", "/health/history/storage", ""},
+        {"GET", "/monitoring/pools", ""},
+        {"GET", "/monitoring/pressure", ""},
+        {"GET", "/monitoring/alerts", ""},
     };
     struct world world;
     start(&world, 0, NULL, 0);
@@ -403,6 +442,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_slow_storage_is_a_miss_in_time),
         cmocka_unit_test(test_what_comes_after_the_end_is_released),
         cmocka_unit_test(test_storage_down),
+        cmocka_unit_test(test_health_answers_while_storage_hangs),
         cmocka_unit_test(test_keys_change_live),
         cmocka_unit_test(test_draining_is_not_ready),
         cmocka_unit_test(test_no_allocation_ends_more_than_its_request),
