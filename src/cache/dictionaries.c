@@ -17,7 +17,6 @@
 #define NAME_SIZE (sizeof PREFIX + 8 + 1 + AIC_MAX_NAME_BYTES)
 #define WAIT_NS (UINT64_C(60) * 1000000000)
 #define REST_NS (UINT64_C(600) * 1000000000)
-#define SCAN_PINS 64
 
 static aic_view name_of(char out[NAME_SIZE], uint32_t id, aic_view group)
 {
@@ -106,24 +105,14 @@ static bool walk_one(void *context, const aic_key *key, aic_view bytes)
     return --walk->left > 0;
 }
 
-static aic_status walk_memory(struct aic_cache *cache)
+/* Stops where there is no memory to read a record: what it needs is not known then. *context is true until then. */
+static bool walk_pinned(void *context, struct cache_hit *hit)
 {
-    aic_status worst = AIC_OK;
-    uint64_t cursor = 0;
-    do {
-        struct pin pins[SCAN_PINS];
-        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
-        for (size_t i = 0; i < count; i++) {
-            struct cache_hit hit = {.cache = cache, .key = *pin_key(&pins[i]), .pin = pins[i]};
-            buf_init(&hit.copy, &cache->mem, MEM_CACHE);
-            buf_init(&hit.head, &cache->mem, MEM_CACHE);
-            aic_status status = hit_read_pin(&hit);
-            if (status == AIC_NO_MEMORY) worst = status;
-            if (status == AIC_OK && hit.record.form.compressed) strike(&cache->sweep, hit.record.form.dictionary_id);
-            cache_hit_release(&hit);
-        }
-    } while (cursor != 0);
-    return worst;
+    bool *all_read = context;
+    aic_status status = hit_read_pin(hit);
+    if (status == AIC_OK && hit->record.form.compressed) strike(&hit->cache->sweep, hit->record.form.dictionary_id);
+    *all_read = status != AIC_NO_MEMORY;
+    return *all_read;
 }
 
 struct finding {
@@ -195,5 +184,7 @@ void dictionaries_sweep(struct aic_cache *cache, size_t max_records)
     sweep->due_ns = now + REST_NS;
     if (cache->gate != NULL && !walk_storage(cache, max_records)) return;
     sweep->state = SWEEP_IDLE;
-    if (walk_memory(cache) == AIC_OK) retire_rest(cache);
+    bool all_read = true;
+    cache_walk_memory(cache, walk_pinned, &all_read);
+    if (all_read) retire_rest(cache);
 }

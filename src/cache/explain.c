@@ -14,7 +14,6 @@
 
 #define SEARCH_MEMORY 200000
 #define SEARCH_STORAGE 20000
-#define SCAN_PINS 64
 #define FLUSH_DEADLINE_MS 1000
 #define SHOWN_BYTES 256 /* of a long string in the form */
 #define LONG_BYTES 512
@@ -58,22 +57,12 @@ static void consider(struct nearest *nearest, const aic_key *key, const struct r
     memcpy(nearest->operation, record->operation.data, record->operation.size);
 }
 
-static void search_memory(struct nearest *nearest)
+static bool search_pinned(void *context, struct cache_hit *hit)
 {
-    struct aic_cache *cache = nearest->cache;
-    uint64_t cursor = 0;
-    do {
-        struct pin pins[SCAN_PINS];
-        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
-        for (size_t i = 0; i < count; i++) {
-            struct cache_hit hit = {.cache = cache, .key = *pin_key(&pins[i]), .pin = pins[i]};
-            buf_init(&hit.copy, &cache->mem, MEM_CACHE);
-            buf_init(&hit.head, &cache->mem, MEM_CACHE);
-            if (hit_read_pin(&hit) == AIC_OK) consider(nearest, &hit.key, &hit.record);
-            cache_hit_release(&hit);
-        }
-        nearest->looked_memory += count;
-    } while (cursor != 0 && nearest->looked_memory < SEARCH_MEMORY);
+    struct nearest *nearest = context;
+    nearest->looked_memory++;
+    if (hit_read_pin(hit) == AIC_OK) consider(nearest, &hit->key, &hit->record);
+    return nearest->looked_memory < SEARCH_MEMORY;
 }
 
 static bool search_stored(void *context, const aic_key *key, aic_view bytes)
@@ -205,7 +194,7 @@ static aic_status write_nearest(struct aic_cache *cache, const struct key_reques
     aic_status status = key_shape(cache->digest, &cache->mem, request, &shape);
     struct nearest nearest = {.cache = cache, .ns = request->ns, .shape = buf_view(&shape)};
     if (status == AIC_OK) {
-        search_memory(&nearest);
+        cache_walk_memory(cache, search_pinned, &nearest);
         if (cache->gate != NULL) search_storage(&nearest);
         json_key(writer, "nearest");
         if (nearest.found) {
@@ -230,24 +219,6 @@ static aic_status write_nearest(struct aic_cache *cache, const struct key_reques
     return status;
 }
 
-/* A look that neither counts nor promotes. AIC_OK with the hit to be released and its tier in it. */
-static aic_status look(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
-{
-    *hit = (struct cache_hit){.cache = cache, .key = *key, .tier = AIC_IN_MEMORY};
-    buf_init(&hit->copy, &cache->mem, MEM_CACHE);
-    buf_init(&hit->head, &cache->mem, MEM_CACHE);
-    aic_status status = store_peek(cache->store, key, &hit->pin);
-    if (status == AIC_OK) status = hit_read_pin(hit);
-    if (status == AIC_MISS) {
-        hit->tier = AIC_IN_STORAGE;
-        status = cache_read_storage(cache, key, cache->deadline_ms, &hit->copy, &hit->record);
-    }
-    if (status == AIC_OK && (hit->record.ns.size != ns.size || memcmp(hit->record.ns.data, ns.data, ns.size) != 0))
-        status = AIC_MISS;
-    if (status != AIC_OK) cache_hit_release(hit);
-    return status;
-}
-
 aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json, aic_error *error)
 {
     aic_key key;
@@ -267,7 +238,7 @@ aic_status cache_explain(struct aic_cache *cache, const struct key_request *requ
     TRY(write_form(cache, request, &writer, error));
     write_left_out(&writer, request);
     struct cache_hit hit;
-    aic_status found = look(cache, request->ns, &key, &hit);
+    aic_status found = cache_look(cache, request->ns, &key, &hit);
     json_key(&writer, "hit"), json_put_bool(&writer, found == AIC_OK);
     if (found == AIC_OK) {
         write_hit(&writer, cache, &hit.record, hit.tier);

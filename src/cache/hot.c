@@ -210,20 +210,6 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     (void)rewrite(cache, &hit->key, moment, &record);
 }
 
-/* A pinned look at an entry without counting a use. */
-static bool peek(struct aic_cache *cache, const aic_key *key, struct cache_hit *hit)
-{
-    *hit = (struct cache_hit){.cache = cache, .key = *key, .tier = AIC_IN_MEMORY};
-    buf_init(&hit->copy, &cache->mem, MEM_CACHE);
-    buf_init(&hit->head, &cache->mem, MEM_CACHE);
-    struct moment moment = moment_sample(cache, key);
-    hit->epoch = moment.epoch;
-    hit->writes = moment.writes;
-    if (store_peek(cache->store, key, &hit->pin) == AIC_OK && hit_read_pin(hit) == AIC_OK) return true;
-    cache_hit_release(hit);
-    return false;
-}
-
 static void compress_again(struct cache_hit *hit)
 {
     struct aic_cache *cache = hit->cache;
@@ -251,9 +237,9 @@ static void compress_again(struct cache_hit *hit)
 static bool turn(struct aic_cache *cache, const struct ledger_row *row, bool make_room)
 {
     struct cache_hit hit;
-    if (!peek(cache, &row->key, &hit)) return false; /* it left by itself */
     bool worked = false;
-    if (!hit.record.form.compressed && pin_size(&hit.pin) == row->bytes) {
+    /* What is not there left by itself. */
+    if (hit_peek(cache, &row->key, &hit) == AIC_OK && !hit.record.form.compressed && pin_size(&hit.pin) == row->bytes) {
         if (!make_room || slot_take(cache->hot, &row->key)) ledger_return(cache->hot, row);
         else {
             compress_again(&hit);

@@ -169,8 +169,23 @@ static inline void drop_from_memory(struct aic_cache *cache, const aic_key *key)
     (void)gone;
 }
 
-/* Reads the head of a pinned record into `hit` (record views, head). AIC_DAMAGED, AIC_NO_MEMORY. */
+/* Reads the head of a pinned record into `hit` (record views, head). AIC_DAMAGED, AIC_NEWER, AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status hit_read_pin(struct cache_hit *hit);
+/* Looks at memory's entry of a key without counting a use: AIC_OK, AIC_MISS, AIC_DAMAGED, AIC_NEWER, AIC_NO_MEMORY. The
+ * hit is to be released in any case. */
+AIC_MUST_CHECK aic_status hit_peek(struct aic_cache *cache, const aic_key *key, struct cache_hit *hit);
+/*
+ * Looks at an entry of a namespace (empty: of any) in memory, else in storage within the deadline; neither counts nor
+ * promotes. AIC_OK with the hit to be released and its tier in it; AIC_MISS, AIC_NO_MEMORY, or why storage could not
+ * tell.
+ */
+AIC_MUST_CHECK aic_status cache_look(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit);
+/*
+ * Shows every entry of the memory tier, pinned, until `visit` returns false; one may come twice while the tables grow.
+ * The visitor calls hit_read_pin() where it needs the record; the hit is released after it. No lock is held.
+ */
+typedef bool hit_visit_fn(void *context, struct cache_hit *hit);
+void cache_walk_memory(struct aic_cache *cache, hit_visit_fn *visit, void *context);
 /* Removes a damaged entry from both tiers unless it was written anew since, and counts it. */
 void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment);
 /*

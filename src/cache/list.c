@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define MAX_LIMIT 1000
-#define SCAN_PINS 64
 #define FLUSH_DEADLINE_MS 2000
 
 /* One entry of a run: a copy of its record's head. */
@@ -119,38 +118,29 @@ static aic_status row_make(struct aic_cache *cache, const aic_key *key, aic_view
     return AIC_OK;
 }
 
-/* Takes the pin over. */
-static void take_pinned(struct run *run, struct pin *pin)
+static bool take_pinned(void *context, struct cache_hit *hit)
 {
-    struct cache_hit hit = {.cache = run->cache, .key = *pin_key(pin), .pin = *pin};
-    buf_init(&hit.copy, &run->cache->mem, MEM_CACHE);
-    buf_init(&hit.head, &run->cache->mem, MEM_CACHE);
+    struct run *run = context;
     /* A walk of the store may show an entry twice while its tables grow. */
-    if (heap_wants(run, &hit.key) && !heap_holds(run, &hit.key)) {
-        aic_status status = hit_read_pin(&hit);
-        if (status == AIC_OK && filter_matches(run->filter, &hit.record)) {
-            struct iovec first;
-            size_t covered;
-            aic_view head = buf_view(&hit.head);
-            if (head.size == 0 && pin_pieces(&hit.pin, 0, hit.head_bytes, &first, 1, &covered) == 1)
-                head = (aic_view){first.iov_base, hit.head_bytes};
-            struct row row;
-            status = row_make(run->cache, &hit.key, head, pin_size(&hit.pin) - hit.head_bytes, AIC_IN_MEMORY, &row);
-            if (status == AIC_OK) heap_add(run, &row);
-        }
-        if (status == AIC_NO_MEMORY) run->status = status;
+    if (!heap_wants(run, &hit->key) || heap_holds(run, &hit->key)) return true;
+    aic_status status = hit_read_pin(hit);
+    if (status == AIC_OK && filter_matches(run->filter, &hit->record)) {
+        struct iovec first;
+        size_t covered;
+        aic_view head = buf_view(&hit->head);
+        if (head.size == 0 && pin_pieces(&hit->pin, 0, hit->head_bytes, &first, 1, &covered) == 1)
+            head = (aic_view){first.iov_base, hit->head_bytes};
+        struct row row;
+        status = row_make(run->cache, &hit->key, head, pin_size(&hit->pin) - hit->head_bytes, AIC_IN_MEMORY, &row);
+        if (status == AIC_OK) heap_add(run, &row);
     }
-    cache_hit_release(&hit);
+    if (status == AIC_NO_MEMORY) run->status = status;
+    return run->status == AIC_OK;
 }
 
 static void run_memory(struct run *run)
 {
-    uint64_t cursor = 0;
-    do {
-        struct pin pins[SCAN_PINS];
-        size_t count = store_scan(run->cache->store, &cursor, pins, COUNT_OF(pins));
-        for (size_t i = 0; i < count; i++) take_pinned(run, &pins[i]);
-    } while (cursor != 0);
+    cache_walk_memory(run->cache, take_pinned, run);
     qsort(run->rows, run->count, sizeof *run->rows, compare_rows);
 }
 

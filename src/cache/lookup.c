@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define WALK_PINS 64 /* entries of memory looked at in one go */
+
 static bool same_text(aic_view a, aic_view b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
@@ -251,6 +253,47 @@ aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsig
     TRY(gate_get(cache->gate, key, deadline_ms, out));
     return cache_accept(cache, moment, buf_view(out), record);
 }
+
+/* ---- looking without counting ---- */
+
+aic_status hit_peek(struct aic_cache *cache, const aic_key *key, struct cache_hit *hit)
+{
+    hit_init(hit, cache, key, moment_sample(cache, key), AIC_IN_MEMORY);
+    TRY(store_peek(cache->store, key, &hit->pin));
+    return hit_read_pin(hit);
+}
+
+aic_status cache_look(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
+{
+    aic_status status = hit_peek(cache, key, hit);
+    if (status != AIC_OK && status != AIC_NO_MEMORY) {
+        pin_release(&hit->pin);
+        hit->tier = AIC_IN_STORAGE;
+        status = cache_read_storage(cache, key, cache->deadline_ms, &hit->copy, &hit->record);
+    }
+    if (status == AIC_OK && !is_in(hit->record.ns, ns)) status = AIC_MISS;
+    if (status != AIC_OK) cache_hit_release(hit);
+    return status;
+}
+
+void cache_walk_memory(struct aic_cache *cache, hit_visit_fn *visit, void *context)
+{
+    uint64_t cursor = 0;
+    bool more = true;
+    do {
+        struct pin pins[WALK_PINS];
+        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
+        for (size_t i = 0; i < count; i++) {
+            struct cache_hit hit;
+            hit_init(&hit, cache, pin_key(&pins[i]), (struct moment){0}, AIC_IN_MEMORY);
+            hit.pin = pins[i];
+            if (more) more = visit(context, &hit);
+            cache_hit_release(&hit);
+        }
+    } while (cursor != 0 && more);
+}
+
+/* ---- both ---- */
 
 /* The library's way to storage: the calling thread waits, at most until the deadline. */
 static aic_status find_in_storage(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)

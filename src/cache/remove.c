@@ -17,8 +17,7 @@
 #include <string.h>
 
 #define FLUSH_DEADLINE_MS 10000
-#define BATCH 512    /* records per look into storage, and deletes per transaction */
-#define SCAN_PINS 64 /* entries of memory looked at in one go */
+#define BATCH 512 /* records per look into storage, and deletes per transaction */
 
 bool cache_storage_up(struct aic_cache *cache)
 {
@@ -28,23 +27,6 @@ bool cache_storage_up(struct aic_cache *cache)
 }
 
 /* ---- delete ---- */
-
-/* Is there such an entry of this namespace (empty: of any)? AIC_OK, AIC_MISS, or why storage could not tell. */
-static aic_status is_there(struct aic_cache *cache, aic_view ns, const aic_key *key)
-{
-    struct cache_hit hit = {.cache = cache, .key = *key};
-    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
-    buf_init(&hit.head, &cache->mem, MEM_CACHE);
-    aic_status status = store_peek(cache->store, key, &hit.pin);
-    if (status == AIC_OK) status = hit_read_pin(&hit);
-    if (status != AIC_OK && status != AIC_NO_MEMORY)
-        status = cache_read_storage(cache, key, cache->deadline_ms, &hit.copy, &hit.record);
-    if (status == AIC_OK && ns.size > 0 &&
-        (hit.record.ns.size != ns.size || memcmp(hit.record.ns.data, ns.data, ns.size) != 0))
-        status = AIC_MISS;
-    cache_hit_release(&hit);
-    return status;
-}
 
 static aic_status delete_both(struct aic_cache *cache, const aic_key *key)
 {
@@ -63,13 +45,15 @@ aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key)
 aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key)
 {
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
-    aic_status status = is_there(cache, ns, key);
+    struct cache_hit hit;
+    aic_status status = cache_look(cache, ns, key, &hit);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
         TRY(delete_both(cache, key));
         count_add(cache, COUNT_DAMAGED, 1);
         return AIC_MISS;
     }
     if (status != AIC_OK) return status;
+    cache_hit_release(&hit);
     TRY(delete_both(cache, key));
     count_add(cache, COUNT_DELETES, 1);
     if (cache_is_observed(cache))
@@ -121,11 +105,8 @@ static bool counted_in_memory(struct pass *pass, const aic_key *key)
 {
     struct aic_cache *cache = pass->cache;
     if ((pass->filter->tiers & AIC_IN_MEMORY) == 0) return false;
-    struct cache_hit hit = {.cache = cache, .key = *key};
-    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
-    buf_init(&hit.head, &cache->mem, MEM_CACHE);
-    bool found = store_peek(cache->store, key, &hit.pin) == AIC_OK && hit_read_pin(&hit) == AIC_OK &&
-                 filter_matches(pass->filter, &hit.record);
+    struct cache_hit hit;
+    bool found = hit_peek(cache, key, &hit) == AIC_OK && filter_matches(pass->filter, &hit.record);
     cache_hit_release(&hit);
     return found;
 }
@@ -191,35 +172,27 @@ aic_status cache_settle(struct aic_cache *cache)
 
 /* ---- invalidation in memory ---- */
 
-static void clean_entry(struct pass *pass, struct pin *pin, bool dry_run)
+static bool count_entry(void *context, struct cache_hit *hit)
 {
-    struct aic_cache *cache = pass->cache;
-    struct cache_hit hit = {.cache = cache, .pin = *pin};
-    *pin = (struct pin){NULL, NULL};
-    buf_init(&hit.copy, &cache->mem, MEM_CACHE);
-    buf_init(&hit.head, &cache->mem, MEM_CACHE);
-    aic_status status = hit_read_pin(&hit);
+    struct pass *pass = context;
+    if (hit_read_pin(hit) == AIC_OK && filter_matches(pass->filter, &hit->record)) pass->sums.matched++;
+    return true;
+}
+
+static bool clean_entry(void *context, struct cache_hit *hit)
+{
+    struct pass *pass = context;
+    aic_status status = hit_read_pin(hit);
     /* What cannot be read, for want of memory or because it is damaged, is removed with the rest: a cache may forget.
      */
-    bool matches = status == AIC_OK ? filter_matches(pass->filter, &hit.record) : !dry_run;
+    bool matches = status != AIC_OK || filter_matches(pass->filter, &hit->record);
     uint64_t freed = 0;
-    if (matches && dry_run) pass->sums.matched++;
-    if (matches && !dry_run && store_remove_pinned(cache->store, &hit.pin, &freed) == AIC_OK) {
+    if (matches && store_remove_pinned(pass->cache->store, &hit->pin, &freed) == AIC_OK) {
         pass->sums.matched++;
         pass->sums.removed++;
         pass->sums.bytes_freed += freed;
     }
-    cache_hit_release(&hit);
-}
-
-static void clean_memory(struct pass *pass, bool dry_run)
-{
-    uint64_t cursor = 0;
-    do {
-        struct pin pins[SCAN_PINS];
-        size_t count = store_scan(pass->cache->store, &cursor, pins, COUNT_OF(pins));
-        for (size_t i = 0; i < count; i++) clean_entry(pass, &pins[i], dry_run);
-    } while (cursor != 0);
+    return true;
 }
 
 /* No writer that was at work when this began still is when it ends. */
@@ -243,7 +216,7 @@ static aic_status run_dry(struct pass *pass)
 {
     aic_status status = AIC_OK;
     if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, true);
-    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) clean_memory(pass, true);
+    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(pass->cache, count_entry, pass);
     return status;
 }
 
@@ -256,7 +229,7 @@ static aic_status run(struct pass *pass, struct filter_node **node)
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
     if (cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, false);
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
-    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) clean_memory(pass, false);
+    if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(cache, clean_entry, pass);
     pass_writers(cache);
     if (status == AIC_OK) filter_list_remove(&cache->filters, node);
     else filter_list_owe(&cache->filters, node);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define FLUSH_DEADLINE_MS 10000
-#define SCAN_PINS 64
 
 uint64_t count_sum(const struct aic_cache *cache, enum count which)
 {
@@ -104,7 +103,12 @@ static aic_status differs(aic_error *error, const char *where, const aic_key *ke
     return error_set(error, AIC_DAMAGED, NULL, "%s, entry %s: %s", where, hex, what);
 }
 
-static aic_status verify_pinned(struct aic_cache *cache, struct pin *pin, aic_error *error)
+struct check {
+    aic_error *error;
+    aic_status status;
+};
+
+static aic_status verify_bytes(struct aic_cache *cache, const struct pin *pin, aic_error *error)
 {
     struct buf bytes;
     buf_init(&bytes, &cache->mem, MEM_CACHE);
@@ -126,26 +130,12 @@ static aic_status verify_pinned(struct aic_cache *cache, struct pin *pin, aic_er
     return status;
 }
 
-static aic_status verify_memory(struct aic_cache *cache, aic_error *error)
+static bool verify_pinned(void *context, struct cache_hit *hit)
 {
-    TRY(store_verify(cache->store, error));
-    aic_status status = AIC_OK;
-    uint64_t cursor = 0;
-    do {
-        struct pin pins[SCAN_PINS];
-        size_t count = store_scan(cache->store, &cursor, pins, COUNT_OF(pins));
-        for (size_t i = 0; i < count; i++) {
-            if (status == AIC_OK) status = verify_pinned(cache, &pins[i], error);
-            pin_release(&pins[i]);
-        }
-    } while (cursor != 0 && status == AIC_OK);
-    return status;
+    struct check *check = context;
+    check->status = verify_bytes(hit->cache, &hit->pin, check->error);
+    return check->status == AIC_OK;
 }
-
-struct check {
-    aic_error *error;
-    aic_status status;
-};
 
 static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
 {
@@ -158,13 +148,14 @@ static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
 aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
-    TRY(verify_memory(cache, error));
-    if (cache->gate == NULL) return AIC_OK;
+    struct check check = {error, AIC_OK};
+    TRY(store_verify(cache->store, error));
+    cache_walk_memory(cache, verify_pinned, &check);
+    if (check.status != AIC_OK || cache->gate == NULL) return check.status;
     aic_status status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
     if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
     struct tier *tier = gate_tier(cache->gate);
     TRY(tier->ops->verify(tier, error));
-    struct check check = {error, AIC_OK};
     TRY(tier->ops->select(tier, &(struct tier_filter){0}, NULL, verify_stored, &check));
     return check.status;
 }
