@@ -9,21 +9,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
 static void wait_until_up(aic_cache *cache)
 {
     for (int i = 0; i < 5000; i++) {
@@ -474,17 +459,17 @@ static void E16_three_workers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(promotion_loses_to_invalidation, setup, teardown),
-        cmocka_unit_test_setup_teardown(promotion_loses_to_delete, setup, teardown),
-        cmocka_unit_test_setup_teardown(promotion_loses_to_put, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_put_in_the_middle_is_in_both_or_none, setup, teardown),
-        cmocka_unit_test_setup_teardown(removed_while_storage_was_down, setup, teardown),
-        cmocka_unit_test_setup_teardown(settling_hides_what_was_read_before, setup, teardown),
-        cmocka_unit_test_setup_teardown(writers_of_one_key_take_turns, setup, teardown),
-        cmocka_unit_test_setup_teardown(owed_invalidations_are_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(races_over_a_slow_tier, setup, teardown),
-        cmocka_unit_test_setup_teardown(races_over_lmdb, setup, teardown),
-        cmocka_unit_test_setup_teardown(E16_three_workers, setup, teardown),
+        cmocka_unit_test_setup_teardown(promotion_loses_to_invalidation, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(promotion_loses_to_delete, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(promotion_loses_to_put, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_put_in_the_middle_is_in_both_or_none, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(removed_while_storage_was_down, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(settling_hides_what_was_read_before, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(writers_of_one_key_take_turns, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(owed_invalidations_are_bounded, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(races_over_a_slow_tier, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(races_over_lmdb, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(E16_three_workers, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,21 +6,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
 struct arrival {
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -181,10 +166,10 @@ static void a_hanging_storage_is_a_miss(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(asks_storage_without_waiting, setup, teardown),
-        cmocka_unit_test_setup_teardown(other_namespaces_and_no_storage, setup, teardown),
-        cmocka_unit_test_setup_teardown(without_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_hanging_storage_is_a_miss, setup, teardown),
+        cmocka_unit_test_setup_teardown(asks_storage_without_waiting, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(other_namespaces_and_no_storage, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(without_memory, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_hanging_storage_is_a_miss, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,39 +8,6 @@
 
 #include <cmocka.h>
 
-static int setup_memory(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int setup_storage(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table->options.data_dir = table->dir.path;
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static aic_stats stats_of(aic_cache *cache)
-{
-    aic_stats stats;
-    aic_cache_stats(cache, &stats);
-    return stats;
-}
-
 static void B01_text_tiers(void **state)
 {
     (void)state;
@@ -475,8 +442,8 @@ static void namespaces_are_walls(void **state)
     aic_hit_release(&hit);
 }
 
-#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, setup_memory, teardown)
-#define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, setup_storage, teardown)
+#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, table_setup_memory, table_teardown)
+#define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, table_setup_storage, table_teardown)
 
 int main(void)
 {

@@ -10,28 +10,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static aic_stats stats_of(aic_cache *cache)
-{
-    aic_stats stats;
-    aic_cache_stats(cache, &stats);
-    return stats;
-}
-
 static void a_damaged_record_is_a_miss(void **state)
 {
     struct bench_cache *table = *state;
@@ -327,14 +305,14 @@ static void directories_that_do_not_do(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_damaged_record_is_a_miss, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_changed_byte_gets_through, setup, teardown),
-        cmocka_unit_test_setup_teardown(verify_finds_it, setup, teardown),
-        cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, setup, teardown),
-        cmocka_unit_test_setup_teardown(old_dictionaries_leave_with_their_last_entry, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_secret, setup, teardown),
-        cmocka_unit_test_setup_teardown(directories_that_do_not_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_record_is_a_miss, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(no_changed_byte_gets_through, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(verify_finds_it, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(old_dictionaries_leave_with_their_last_entry, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(the_secret, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(directories_that_do_not_do, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,26 +10,11 @@
 
 static int setup(void **state)
 {
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
+    (void)table_setup(state);
+    struct bench_cache *table = *state;
     table->options.memory_max_bytes = 32 << 20;
     table->options.ttl_default_seconds = 1000;
-    *state = table;
     return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static aic_stats stats_of(aic_cache *cache)
-{
-    aic_stats stats;
-    aic_cache_stats(cache, &stats);
-    return stats;
 }
 
 static bool is_compressed(aic_cache *cache, const char *text)
@@ -151,9 +136,9 @@ static void an_old_hit_moves_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(becomes_plain_and_stays_the_same, setup, teardown),
-        cmocka_unit_test_setup_teardown(stays_within_its_share_and_moves_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_old_hit_moves_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(becomes_plain_and_stays_the_same, setup, table_teardown),
+        cmocka_unit_test_setup_teardown(stays_within_its_share_and_moves_on, setup, table_teardown),
+        cmocka_unit_test_setup_teardown(an_old_hit_moves_nothing, setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,39 +7,6 @@
 
 #include <cmocka.h>
 
-static int setup_memory(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int setup_storage(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table->options.data_dir = table->dir.path;
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static aic_stats stats_of(aic_cache *cache)
-{
-    aic_stats stats;
-    aic_cache_stats(cache, &stats);
-    return stats;
-}
-
 static void fill(aic_cache *cache)
 {
     static const char *const operations[] = {"qa", "qa_v2", "summarize"};
@@ -197,8 +164,8 @@ static void G01_G04_G05_G07_G08_events(void **state)
     aic_monitor_close(&monitor);
 }
 
-#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, setup_memory, teardown)
-#define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, setup_storage, teardown)
+#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, table_setup_memory, table_teardown)
+#define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, table_setup_storage, table_teardown)
 
 int main(void)
 {

@@ -161,6 +161,47 @@ static inline void forget_memory(aic_cache *cache)
     CHECK(aic_cache_invalidate(cache, &filter, false, NULL, NULL) == AIC_OK);
 }
 
+static inline aic_stats stats_of(aic_cache *cache)
+{
+    aic_stats stats;
+    aic_cache_stats(cache, &stats);
+    return stats;
+}
+
+/* ---- cmocka's fixtures: a table, closed; open with memory only; open with storage in its directory ---- */
+
+static inline int table_setup(void **state)
+{
+    struct bench_cache *table = malloc(sizeof *table);
+    CHECK(table != NULL);
+    table_init(table);
+    *state = table;
+    return 0;
+}
+
+static inline int table_setup_memory(void **state)
+{
+    (void)table_setup(state);
+    table_open(*state);
+    return 0;
+}
+
+static inline int table_setup_storage(void **state)
+{
+    (void)table_setup(state);
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    table_open(table);
+    return 0;
+}
+
+static inline int table_teardown(void **state)
+{
+    table_fini(*state);
+    free(*state);
+    return 0;
+}
+
 /* A JSON string of `size` bytes that compresses well but is no constant. */
 static inline char *make_response(size_t size, unsigned seed)
 {

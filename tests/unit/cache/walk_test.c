@@ -8,32 +8,6 @@
 
 #include <cmocka.h>
 
-static int setup_memory(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int setup_storage(void **state)
-{
-    struct bench_cache *table = malloc(sizeof *table);
-    table_init(table);
-    table->options.data_dir = table->dir.path;
-    table_open(table);
-    *state = table;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    table_fini(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- list ---- */
 
 static void put_many(aic_cache *cache, unsigned from, unsigned until)
@@ -442,16 +416,16 @@ static void explains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(lists_in_memory, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(lists_in_both, setup_storage, teardown),
-        cmocka_unit_test_setup_teardown(lists_refuse, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(moves_house, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(moves_house, setup_storage, teardown),
-        cmocka_unit_test_setup_teardown(imports_what_it_can, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(imports_what_it_can, setup_storage, teardown),
-        cmocka_unit_test_setup_teardown(imports_within_limits, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(imports_wait_for_storage, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(explains, setup_storage, teardown),
+        cmocka_unit_test_setup_teardown(lists_in_memory, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(lists_in_both, table_setup_storage, table_teardown),
+        cmocka_unit_test_setup_teardown(lists_refuse, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(moves_house, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(moves_house, table_setup_storage, table_teardown),
+        cmocka_unit_test_setup_teardown(imports_what_it_can, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(imports_what_it_can, table_setup_storage, table_teardown),
+        cmocka_unit_test_setup_teardown(imports_within_limits, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(imports_wait_for_storage, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(explains, table_setup_storage, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
