@@ -6,8 +6,7 @@
 
 #include <stdlib.h>
 
-/* ------------------------------------------------------------------------------------------------------------ S3-FIFO
- * -- */
+/* ------------------------------------------------------------------------------------------------------- S3-FIFO -- */
 
 enum place { NOWHERE, SMALL, MAIN };
 
@@ -130,8 +129,7 @@ struct outcome replay_reference(const struct trace *trace, uint64_t capacity)
                             .byte_hit_rate = bytes == 0 ? 0 : 100.0 * (double)hit_bytes / (double)bytes};
 }
 
-/* ------------------------------------------------------------------------------------------------------------- Belady
- * -- */
+/* -------------------------------------------------------------------------------------------------------- Belady -- */
 
 /* A heap of (next use, id), furthest first. Entries that are out of date stay and are skipped when they come up. */
 struct use {

@@ -121,8 +121,8 @@ struct option_table {
     size_t row_count;
     const struct option_action *actions;
     size_t action_count;
-    const struct option_preset
-        *presets; /* chosen by the OPTION_ENUM row "preset", whose choices are "none" and these, in order */
+    /* Chosen by the OPTION_ENUM row "preset", whose choices are "none" and these, in order. */
+    const struct option_preset *presets;
     size_t preset_count;
     size_t target_bytes;
     const char *prefix;               /* "AICACHE_" */

@@ -1,12 +1,12 @@
 /*
  * inner.h - the inside of a cache, shared by the files of this folder and by nobody else.
  *
- * Two tiers have to agree although neither waits for the other. Three numbers keep them honest:
+ * Two tiers have to agree although neither waits for the other. Three things keep them honest:
  *
- *   epoch           one per cache; odd while an invalidation runs, so it changes at its begin and at its end.
- *   stripe.writes   one per stripe of keys; odd while a put or delete of a key of that stripe is at work. The stripe's
- * mutex makes writers of one key take turns, so that memory and storage see them in the same order. active filters  the
- * invalidations that run now, and those that storage still owes.
+ * - epoch, one per cache: odd while an invalidation cleans storage, so it changes at the begin and at the end of that.
+ * - stripe.writes, one per stripe of keys: odd while a put or delete of a key of that stripe is at work. The stripe's
+ *   mutex makes writers of one key take turns, so that memory and storage see them in the same order.
+ * - the list of active filters: the invalidations that run now, and those that storage still owes.
  *
  * Whoever moves an entry that it has read (promotion from storage, the plain form of what is hot) samples epoch and
  * writes before it reads, gives up at once when one of them is odd, and hands both to the store as guards, which are
@@ -102,8 +102,8 @@ struct aic_cache {
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
     struct stripe *stripes;
-    _Atomic uint64_t
-        epoch; /* partner: the guards of promotions and the check at the end of a put (sequentially consistent) */
+    /* Changed sequentially consistent; partners: moment_sample() and the guards of promotions in the store (acquire). */
+    _Atomic uint64_t epoch;
     _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
     struct filter_list filters;

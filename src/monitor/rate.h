@@ -14,8 +14,8 @@
 #define RATE_BUCKETS (86400 / RATE_BUCKET_SECONDS)
 
 struct rate {
-    _Atomic uint64_t
-        buckets[RATE_BUCKETS]; /* period number << 32 | count; relaxed: a bucket depends on no other memory */
+    /* Period number << 32 | count; relaxed: a bucket depends on no other memory. */
+    _Atomic uint64_t buckets[RATE_BUCKETS];
 };
 
 /* mono_ns: now, on the monotonic clock. Any thread. */

@@ -18,8 +18,8 @@ struct ring {
     uint64_t capacity;     /* slots */
     uint64_t slot_words;   /* payload words in a slot */
     _Atomic uint64_t head; /* tickets given; relaxed: a slot's own sequence number orders its words */
-    _Atomic uint64_t
-        first; /* tickets below were cleared; relaxed, a reader that misses the change reads once more what was there */
+    /* Tickets below were cleared; relaxed, a reader that misses the change reads once more what was there. */
+    _Atomic uint64_t first;
     _Atomic uint64_t lost;
     _Atomic uint64_t *slots; /* owned; capacity x (2 + slot_words) */
 };

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 struct throttle {
-    _Atomic uint64_t
-        last_ns; /* when the last line was said, plus one; 0: never. Relaxed: only this word decides who speaks */
+    /* When the last line was said, plus one; 0: never. Relaxed: only this word decides who speaks. */
+    _Atomic uint64_t last_ns;
     _Atomic uint64_t held; /* lines held back since */
     _Atomic int state;
 };

@@ -19,8 +19,7 @@ const char *http_verb_name(enum http_verb verb)
     return names[verb];
 }
 
-/* ------------------------------------------------------------------------------------------------ begin, run, refuse
- * -- */
+/* -------------------------------------------------------------------------------------------- begin, run, refuse -- */
 
 void exchange_reset(struct http_exchange *exchange)
 {

@@ -170,8 +170,7 @@ void http_reply_headerf(struct http_exchange *exchange, const char *name, const 
     if (size >= 0 && (size_t)size < sizeof value) http_reply_header(exchange, name, (aic_view){value, (size_t)size});
 }
 
-/* ------------------------------------------------------------------------------------------------------ whole replies
- * -- */
+/* ------------------------------------------------------------------------------------------------- whole replies -- */
 
 /* CHECKs the rule of one completion, and says whether anything is to be written. */
 static bool may_reply(const struct http_exchange *exchange)
@@ -227,8 +226,7 @@ void http_reply_pieces(struct http_exchange *exchange, int status, const char *t
     conn_completed(exchange->conn);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ errors
- * -- */
+/* -------------------------------------------------------------------------------------------------------- errors -- */
 
 static const char *problem_type(int status)
 {
@@ -296,8 +294,7 @@ void http_reply_error(struct http_exchange *exchange, aic_status status, const a
                        explained ? error->message : aic_status_text(status));
 }
 
-/* ----------------------------------------------------------------------------------------------------------- streams
- * -- */
+/* ------------------------------------------------------------------------------------------------------- streams -- */
 
 void http_stream_open(struct http_exchange *exchange, int status, const char *type)
 {

@@ -32,14 +32,14 @@ enum { GRANULE_BYTES = 64 };
 
 struct entry {
     aic_key key;
-    _Atomic uint32_t
-        refs; /* one for the index while it is there, one per pin. Pins are taken under the shard lock (relaxed);
-                 a release is acq_rel, so that the last holder sees all uses done before it frees. */
+    /* One for the index while it is there, one per pin. Pins are taken under the shard lock (relaxed); a release is
+     * acq_rel, so that the last holder sees all uses done before it frees. */
+    _Atomic uint32_t refs;
     uint32_t size_bits; /* value bytes | ENTRY_IN_PIECES */
     handle queue_prev, queue_next;
     handle wheel_prev, wheel_next;
-    _Atomic uint64_t
-        life; /* see below; relaxed: written under the shard lock, read there or, the expiry alone, by pins */
+    /* See below; relaxed: written under the shard lock, read there or, the expiry alone, by pins. */
+    _Atomic uint64_t life;
 };
 static_assert(sizeof(struct entry) == 64, "the entry header is one granule");
 

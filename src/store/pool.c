@@ -308,8 +308,7 @@ uint64_t pool_granules(const struct pool *pool, const struct entry *entry, handl
     return total;
 }
 
-/* ------------------------------------------------------------------------------------------------------ compaction --
- */
+/* ---------------------------------------------------------------------------------------------------- compaction -- */
 
 uint32_t pool_drain(struct pool *pool)
 {

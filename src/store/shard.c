@@ -41,8 +41,7 @@ void shard_fini(struct shard *shard, struct store *store)
     pthread_mutex_destroy(&shard->commit_lock);
 }
 
-/* ---------------------------------------------------------------------------------------------- room for the index --
- */
+/* -------------------------------------------------------------------------------------------- room for the index -- */
 
 static struct region *region_of(struct shard *shard, unsigned number)
 {
@@ -105,8 +104,7 @@ void shard_return(struct shard *shard)
     pthread_mutex_unlock(&shard->commit_lock);
 }
 
-/* ------------------------------------------------------------------------------------------------ insert and detach --
- */
+/* --------------------------------------------------------------------------------------------- insert and detach -- */
 
 /* Adds to, or takes from, what the shard holds. With the detach below the only place where that is counted. */
 static void count_entry(struct shard *shard, const struct entry *entry, uint64_t footprint, int sign)

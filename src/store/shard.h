@@ -33,10 +33,10 @@ struct shard {
     struct table table;
     struct policy policy;
     uint64_t entries, value_bytes;
-    _Atomic uint64_t
-        footprint; /* granules of its entries in bytes; written under the lock, read by others as a hint (relaxed) */
-    _Atomic uint32_t
-        wants; /* bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint */
+    /* Granules of its entries in bytes; written under the lock, read by others as a hint (relaxed). */
+    _Atomic uint64_t footprint;
+    /* Bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint. */
+    _Atomic uint32_t wants;
     _Atomic uint64_t next_victim; /* hash of who will probably go next, to prefetch for; relaxed: a hint */
     struct shard_counts counts;
     struct ghost ghost;

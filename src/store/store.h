@@ -28,8 +28,8 @@ struct store_options {
     uint64_t max_entries;    /* 0: no limit */
     uint64_t max_item_bytes; /* of one value; larger ones give AIC_NOT_STORED */
     aic_policy policy;
-    unsigned
-        shards; /* a power of two <= 256; 0: next one >= 8 x cores, within 64..256, fewer for a budget below 16 MiB */
+    /* A power of two <= 256; 0: next one >= 8 x cores, within 64..256, but no more than one per 256 KiB (at least 8). */
+    unsigned shards;
 };
 
 /* AIC_NO_MEMORY, AIC_INVALID. *out is owned by the caller. */
@@ -72,8 +72,8 @@ struct pin {
  * index. */
 static inline uint64_t store_cost(size_t value_bytes)
 {
-    return (uint64_t)value_bytes + 64 + 12 +
-           16; /* header with the key, index, half of the rounding to 32 or 64 bytes */
+    enum { HEADER = 64, INDEX = 12, ROUNDING = 16 }; /* the key lies in the header; half of the rounding to 32 or 64 */
+    return (uint64_t)value_bytes + HEADER + INDEX + ROUNDING;
 }
 
 /* AIC_OK with *pin to be released, or AIC_MISS. An expired entry is a miss and is removed. Counts a use for the policy.

@@ -84,8 +84,7 @@ static void give_spill(struct table *table, uint32_t spill, uint64_t *credit)
     give_bucket(table, credit);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ find --
- */
+/* ---------------------------------------------------------------------------------------------------------- find -- */
 
 /* Bit i: slot i has this tag. */
 static unsigned match_tags(const struct bucket *bucket, uint16_t tag)
@@ -132,8 +131,7 @@ static struct bucket *slot_of(const struct table *table, uint64_t hash, handle a
     return NULL;
 }
 
-/* --------------------------------------------------------------------------------------------------- grow and shrink
- * -- */
+/* ----------------------------------------------------------------------------------------------- grow and shrink -- */
 
 /* Appends to a chain. AIC_FULL, AIC_BUSY as table_add(). */
 static aic_status append(struct table *table, struct bucket *bucket, handle at, uint16_t tag, uint64_t *credit)
@@ -284,8 +282,7 @@ void table_swap(struct table *table, uint64_t hash, handle from, handle to)
     holder->entries[slot] = to;
 }
 
-/* ------------------------------------------------------------------------------------------------- walk and verify --
- */
+/* ----------------------------------------------------------------------------------------------- walk and verify -- */
 
 uint32_t table_chain_length(const struct table *table, uint32_t bucket)
 {

@@ -10,8 +10,7 @@
 
 static const aic_view nothing = {NULL, 0};
 
-/* ------------------------------------------------------------------------------------------------------------ jobs --
- */
+/* ---------------------------------------------------------------------------------------------------------- jobs -- */
 
 struct job *gate_take_jobs(struct gate *gate)
 {
@@ -51,8 +50,7 @@ static struct job *next_job(struct gate *gate)
     return job;
 }
 
-/* ------------------------------------------------------------------------------------------------------- admission --
- */
+/* ----------------------------------------------------------------------------------------------------- admission -- */
 
 /* Opens the breaker when a read hangs. The jobs behind it would wait for nothing: they are handed out to be answered.
  */
@@ -117,8 +115,7 @@ void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *
     read_for(gate, key, done, context, NULL);
 }
 
-/* -------------------------------------------------------------------------------------------------- waiting for one --
- */
+/* ----------------------------------------------------------------------------------------------- waiting for one -- */
 
 static struct waiter *create_waiter(struct gate *gate)
 {
@@ -201,8 +198,7 @@ aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms,
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- readers --
- */
+/* ------------------------------------------------------------------------------------------------------- readers -- */
 
 /* What the read says of the tier. Returns the jobs to be answered when the breaker opens now. */
 static struct job *learn(struct gate *gate, aic_status status, bool probe)

@@ -6,8 +6,7 @@
 
 #include "base/check.h"
 
-/* -------------------------------------------------------------------------------------------------------- entrance --
- */
+/* ------------------------------------------------------------------------------------------------------ entrance -- */
 
 void gate_begin_distrust(struct gate *gate)
 {
@@ -89,8 +88,7 @@ void gate_distrust(struct gate *gate)
     gate_unlock(gate);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- flush --
- */
+/* --------------------------------------------------------------------------------------------------------- flush -- */
 
 /* Until everything up to `sequence` is applied. */
 static aic_status await_applied(struct gate *gate, uint64_t sequence, uint64_t until_ns)
@@ -132,8 +130,7 @@ aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- writer --
- */
+/* -------------------------------------------------------------------------------------------------------- writer -- */
 
 enum step { STEP_WAIT, STEP_APPLY, STEP_SYNC, STEP_CLEAR, STEP_END };
 

@@ -22,8 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------------ sync --
- */
+/* ---------------------------------------------------------------------------------------------------------- sync -- */
 
 /* A descriptor of its own, so that neither a commit nor a moving map waits for the disk. */
 static int borrow_data_fd(struct lmdb_tier *lmdb)
@@ -77,8 +76,7 @@ static aic_status lmdb_sync(struct tier *tier)
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- clear --
- */
+/* --------------------------------------------------------------------------------------------------------- clear -- */
 
 struct kept_blobs {
     struct buf bytes; /* name size u64 | value size u64 | name | value */
@@ -114,7 +112,7 @@ static aic_status start_new_file(struct lmdb_tier *lmdb)
 {
     pthread_mutex_lock(&lmdb->write_lock);
     pthread_rwlock_wrlock(&lmdb->map_lock);
-    aic_status status = lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+    aic_status status = lmdb_home_mark_open(&lmdb->home);
     if (status == AIC_OK) {
         lmdb_env_stop(lmdb);
         status = lmdb_home_drop(&lmdb->home);
@@ -140,8 +138,7 @@ static aic_status lmdb_clear(struct tier *tier)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------ statistics --
- */
+/* ---------------------------------------------------------------------------------------------------- statistics -- */
 
 static void lmdb_stats(struct tier *tier, struct tier_stats *out)
 {
@@ -164,8 +161,7 @@ static void lmdb_stats(struct tier *tier, struct tier_stats *out)
 #undef RELAXED
 }
 
-/* --------------------------------------------------------------------------------------------------- open and close --
- */
+/* ------------------------------------------------------------------------------------------------ open and close -- */
 
 static void lmdb_close(struct tier *tier)
 {

@@ -227,8 +227,7 @@ aic_status lmdb_env_restart(struct lmdb_tier *lmdb)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the map's size
- * -- */
+/* ------------------------------------------------------------------------------------------------ the map's size -- */
 
 static int remap(struct lmdb_tier *lmdb, uint64_t bytes)
 {
@@ -271,7 +270,7 @@ static aic_status copy_live(struct lmdb_tier *lmdb)
 
 aic_status lmdb_env_compact(struct lmdb_tier *lmdb)
 {
-    aic_status status = lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+    aic_status status = lmdb_home_mark_open(&lmdb->home);
     if (status == AIC_OK) status = copy_live(lmdb);
     if (status != AIC_OK) {
         lmdb_home_drop_new(&lmdb->home);
@@ -297,8 +296,7 @@ int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------- read transactions
- * -- */
+/* --------------------------------------------------------------------------------------------- read transactions -- */
 
 static MDB_txn *take_idle(struct lmdb_tier *lmdb)
 {

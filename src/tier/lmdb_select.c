@@ -52,8 +52,7 @@ static void selection_init(struct selection *selection, struct lmdb_tier *lmdb, 
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- matching --
- */
+/* ------------------------------------------------------------------------------------------------------ matching -- */
 
 static bool has_label(const struct tier_description *description, const struct tier_label *label)
 {
@@ -116,8 +115,7 @@ static bool batch_is_full(const struct selection *selection)
     return selection->batch_records >= BATCH_RECORDS || selection->batch.size >= BATCH_BYTES;
 }
 
-/* ------------------------------------------------------------------------------------------------ walking the entries
- * -- */
+/* ------------------------------------------------------------------------------------------- walking the entries -- */
 
 static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
 {
@@ -141,8 +139,7 @@ static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
     return status != AIC_OK || code == MDB_NOTFOUND ? status : lmdb_status(code);
 }
 
-/* ------------------------------------------------------------------------------------------------- merging the lists
- * -- */
+/* --------------------------------------------------------------------------------------------- merging the lists -- */
 
 /* Moves *key to the list's first key at or after it. MDB_NOTFOUND at the list's end. */
 static int seek_list(MDB_cursor *cursor, uint64_t list, aic_key *key)
@@ -204,8 +201,7 @@ static aic_status walk_lists(struct selection *selection, MDB_txn *txn)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the walk --
- */
+/* ------------------------------------------------------------------------------------------------------ the walk -- */
 
 static aic_status fill_batch(struct selection *selection)
 {

@@ -113,8 +113,7 @@ static inline MDB_val lmdb_val(const void *bytes, size_t size)
     return (MDB_val){.mv_size = size, .mv_data = (void *)(uintptr_t)bytes};
 }
 
-/* ------------------------------------------------------------------------------------------------------- the tier --
- */
+/* ------------------------------------------------------------------------------------------------------ the tier -- */
 
 /* Counters of operations since the open. Relaxed: each is exact, together they are no snapshot. */
 struct lmdb_counts {
@@ -172,8 +171,7 @@ static inline struct lmdb_tier *lmdb_of(struct tier *tier)
 aic_status lmdb_status(int code);
 void lmdb_count(_Atomic uint64_t *counter, uint64_t amount);
 
-/* ----------------------------------------------------------------------------------------- environment (lmdb_env.c) --
- */
+/* -------------------------------------------------------------------------------------- environment (lmdb_env.c) -- */
 
 /* Opens the environment and its databases; the caller holds map_lock exclusively or is alone. AIC_NEWER, AIC_DAMAGED,
  * AIC_NO_MEMORY, AIC_IO. */
@@ -197,8 +195,7 @@ AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_
 AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
 
-/* -------------------------------------------------------------------------------------------- writing (lmdb_write.c)
- * -- */
+/* ---------------------------------------------------------------------------------------- writing (lmdb_write.c) -- */
 
 /* One write transaction under way. Lives on the writer's stack. */
 struct lmdb_write {
@@ -250,8 +247,7 @@ aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);
 aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
                           bool (*visit)(void *context, aic_view name, aic_view value), void *context);
 
-/* ------------------------------------------------------------------------------------------- checking (lmdb_verify.c)
- * -- */
+/* -------------------------------------------------------------------------------------- checking (lmdb_verify.c) -- */
 
 aic_status lmdb_verify(struct tier *tier, aic_error *error);
 /* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For

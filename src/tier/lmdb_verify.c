@@ -130,8 +130,7 @@ static aic_status check_chunk(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_
     return memcmp(row.mv_data, last.bytes, sizeof last.bytes) < 0 ? AIC_OK : damaged(walk, key, "a chunk is left over");
 }
 
-/* ---------------------------------------------------------------------------------------------------------- walking --
- */
+/* ------------------------------------------------------------------------------------------------------- walking -- */
 
 static int seek(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
 {
@@ -244,8 +243,7 @@ aic_status lmdb_verify(struct tier *tier, aic_error *error)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- dump --
- */
+/* ---------------------------------------------------------------------------------------------------------- dump -- */
 
 enum { DUMP_BYTES = 512 };
 

@@ -22,8 +22,7 @@ void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
     atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------------------------------------ the transaction --
- */
+/* ----------------------------------------------------------------------------------------------- the transaction -- */
 
 static int store_counters(struct lmdb_write *write)
 {
@@ -79,8 +78,7 @@ static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context, s
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------------------ making room --
- */
+/* --------------------------------------------------------------------------------------------------- making room -- */
 
 static int evict_some(struct lmdb_write *write, void *context)
 {
@@ -148,7 +146,7 @@ static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_w
 static aic_status prepare(struct lmdb_tier *lmdb)
 {
     if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
-    return lmdb->home.clean ? lmdb_home_write(&lmdb->home, false) : AIC_OK;
+    return lmdb_home_mark_open(&lmdb->home);
 }
 
 static void tell_departures(struct lmdb_tier *lmdb, const struct buf *departures)
@@ -208,8 +206,7 @@ aic_status lmdb_shrink(struct lmdb_tier *lmdb)
     return AIC_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- apply --
- */
+/* --------------------------------------------------------------------------------------------------------- apply -- */
 
 struct batch {
     const struct tier_write *writes;
@@ -318,8 +315,7 @@ aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------------- expire --
- */
+/* -------------------------------------------------------------------------------------------------------- expire -- */
 
 struct expiry {
     uint64_t until; /* rank: what expires at this millisecond is expired */

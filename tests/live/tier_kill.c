@@ -69,8 +69,7 @@ static void open_store(struct mem *mem, struct tier **tier)
     _exit(1);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the victim
- * -- */
+/* ---------------------------------------------------------------------------------------------------- the victim -- */
 
 static void write_for_ever(int report_fd, uint64_t number)
 {
@@ -104,8 +103,7 @@ static void write_for_ever(int report_fd, uint64_t number)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- the checker
- * -- */
+/* --------------------------------------------------------------------------------------------------- the checker -- */
 
 static bool check_record(void *context, const aic_key *key, aic_view record)
 {
@@ -152,8 +150,7 @@ static void check_store(bool closes)
     _exit(shared->complaint[0] == '\0' ? 0 : 1);
 }
 
-/* --------------------------------------------------------------------------------------------------------- the parent
- * -- */
+/* ---------------------------------------------------------------------------------------------------- the parent -- */
 
 /* Which states of each key are possible, given what was issued and flushed? `before` is what was there when the round
  * began. */

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------------------------- a tier that hangs
- * -- */
+/* --------------------------------------------------------------------------------------------- a tier that hangs -- */
 
 static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
 {
@@ -59,8 +58,7 @@ static void test_a_destroy_with_a_hung_tier_ends(void **state)
     AWAIT(atomic_load(&world->allocator.live) == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------------ many threads
- * -- */
+/* -------------------------------------------------------------------------------------------------- many threads -- */
 
 enum { THREADS = 4, ROUNDS = 3000, OWN_KEYS = 16 };
 
@@ -123,8 +121,7 @@ static void test_threads_read_their_own_writes(void **state)
     assert_int_equal(stats_of(world).errors, 0);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- memory --
- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 static void test_allocations_may_fail(void **state)
 {

@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------- a tier that works
- * -- */
+/* --------------------------------------------------------------------------------------------- a tier that works -- */
 
 static void test_reads_see_what_was_written(void **state)
 {
@@ -85,8 +84,7 @@ static void test_every_read_is_answered_once(void **state)
     assert_true(world->closed);
 }
 
-/* -------------------------------------------------------------------------------------------------- a tier that fails
- * -- */
+/* --------------------------------------------------------------------------------------------- a tier that fails -- */
 
 static void test_failing_reads_open_the_breaker_with_one_line(void **state)
 {
@@ -163,8 +161,7 @@ static void test_a_refused_record_does_not_stop_the_others(void **state)
     assert_true(stats_of(world).up);
 }
 
-/* --------------------------------------------------------------------------------------------------- a full queue --
- */
+/* -------------------------------------------------------------------------------------------------- a full queue -- */
 
 static void test_a_full_queue_never_serves_an_older_value(void **state)
 {

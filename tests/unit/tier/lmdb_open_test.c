@@ -12,8 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ----------------------------------------------------------------------------------------------- opening, refused --
- */
+/* ---------------------------------------------------------------------------------------------- opening, refused -- */
 
 static aic_status try_open(struct world *world, aic_error *error)
 {
@@ -159,8 +158,7 @@ static void test_a_directory_without_rights(void **state)
     world->options.directory = world->scratch.path;
 }
 
-/* ------------------------------------------------------------------------------------------------------ power loss --
- */
+/* ---------------------------------------------------------------------------------------------------- power loss -- */
 
 /* Ends as a killed process does: nothing is synced or marked. */
 static void die(struct world *world)
@@ -230,8 +228,7 @@ static void test_an_unknown_boot_trusts_only_clean_stores(void **state)
     assert_missing(world, 1);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- damage --
- */
+/* -------------------------------------------------------------------------------------------------------- damage -- */
 
 static void overwrite_entry(struct world *world, uint64_t number, size_t offset)
 {
@@ -294,8 +291,7 @@ static void test_a_missing_row_is_found(void **state)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- memory --
- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 static aic_status whole_life(struct world *world)
 {
