@@ -206,8 +206,8 @@ static void write_pressure(struct page *page)
     pressure_read(watch_pressure(routes->watch), &figures);
     count(page, METRIC_MEMORY_PRESSURE, figures.state);
     single(page, METRIC_PRESSURE_RATIO, figures.percent / 100);
+    begin(page, METRIC_STALL_SECONDS);
     if (figures.psi.available) {
-        begin(page, METRIC_STALL_SECONDS);
         valued(page, "tasks", "some", (double)figures.psi.some_total_us * 1e-6);
         valued(page, "tasks", "all", (double)figures.psi.full_total_us * 1e-6);
     }
@@ -225,8 +225,8 @@ static void write_expected(struct page *page)
         double factor;
     } sizes[] = {{"0.5", 0.5}, {"1", 1}, {"2", 2}, {"4", 4}};
     aic_monitor *monitor = page->routes->options.monitor;
-    if (monitor == NULL || !reuse_is_known(monitor->reuse)) return;
     begin(page, METRIC_EXPECTED_HIT_RATIO);
+    if (monitor == NULL || !reuse_is_known(monitor->reuse)) return;
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         uint64_t bytes = (uint64_t)((double)page->stats.memory_max_bytes * sizes[i].factor);
         valued(page, "factor", sizes[i].text, reuse_hit_ratio(monitor->reuse, bytes));

@@ -2,14 +2,17 @@
 import http.server
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
 
-from daemon import Daemon
+from daemon import Daemon, LiveTest
 from test_monitor import MB, noise, resident, until
 
 
@@ -147,6 +150,14 @@ class Alerts(unittest.TestCase):
     def severity(self, wanted):
         return until(lambda: (self.alert() or {}).get("severity") == wanted)
 
+    def check_metrics(self):
+        """A page with alerts and notices on it is one that Prometheus takes without a word."""
+        if shutil.which("promtool") is None:
+            return
+        done = subprocess.run(["promtool", "check", "metrics"], input=self.daemon.get("/metrics").body, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (0, b""))
+
     def test_opens_escalates_resolves_and_is_told(self):
         look_up(self.daemon, 40, 60, "some")
         self.assertTrue(self.severity("medium"), self.daemon.get("/monitoring/alerts").body)
@@ -154,6 +165,7 @@ class Alerts(unittest.TestCase):
         self.assertTrue(self.severity("critical"), self.daemon.get("/monitoring/alerts").body)
         self.assertGreaterEqual(self.alert()["escalations"], 1)
         self.assertIn('aicache_alerts{severity="critical"} 1', self.daemon.get("/metrics").body.decode())
+        self.check_metrics()
         look_up(self.daemon, 300, 0, "none")
         self.assertTrue(until(lambda: self.alert("past")))
         self.assertIsNone(self.alert())
@@ -206,6 +218,36 @@ def memory_group():
             if number == "0" and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
                 return "/sys/fs/cgroup" + path.rstrip("/"), "memory.max"
     return None, "no cgroup controls memory here"
+
+
+class Curve(LiveTest):
+    """The miss-ratio curve as metrics: once enough was seen, and never falling with more memory."""
+    flags = ("--storage-kind", "none")
+
+    def ratios(self):
+        page = self.daemon.get("/metrics").body.decode()
+        return [float(value) for value in re.findall(r'^aicache_expected_hit_ratio\{factor="[0-9.]+"\} (\S+)$', page, re.M)]
+
+    def test_is_told_when_it_is_known(self):
+        self.assertEqual(self.ratios(), [])
+        connection = self.daemon.connect()
+        self.addCleanup(connection.close)
+
+        def look(index):
+            connection.request("POST", "/cache/lookup", '{"operation":"qa","text":"curve %d"}' % index)
+            return connection.getresponse().read()
+
+        for index in range(1000):
+            self.assertEqual(self.daemon.put(text="curve %d" % index).status, 201)
+        for _ in range(30):
+            for index in range(1000):
+                self.assertIn(b'"hit":true', look(index))
+            if self.ratios():
+                break
+        ratios = self.ratios()
+        self.assertEqual(len(ratios), 4)
+        self.assertEqual(ratios, sorted(ratios))
+        self.assertGreater(ratios[1], 0.5)  # everything fits
 
 
 class Pressure(unittest.TestCase):
