@@ -56,6 +56,10 @@ static aic_status open_directory(struct lmdb_home *home, aic_error *error)
     }
     home->directory_fd = open(home->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (home->directory_fd < 0) return refuse(home, error, errno, "cannot open the storage directory");
+    /* Files that are there already may be open to this user, but marks are written beside them. */
+    if (faccessat(home->directory_fd, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+        return refuse(home, error, errno, "cannot write in the storage directory");
+    }
     return AIC_OK;
 }
 
@@ -143,6 +147,7 @@ aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error
     }
     *out = parse_mark(home, text);
     home->clean = *out == LMDB_MARK_CLEAN;
+    home->open = *out == LMDB_MARK_CRASHED;
     return AIC_OK;
 }
 
@@ -163,11 +168,17 @@ aic_status lmdb_home_write(struct lmdb_home *home, bool clean)
     char text[160];
     int size = snprintf(text, sizeof text, STATE_MAGIC "%d %s%s\n", STATE_VERSION, clean ? "clean" : "open ",
                         clean ? "" : home->boot_id);
-    /* A failed write leaves it unknown which mark stands; "not clean" makes the next commit write it again. */
-    home->clean = false;
+    /* A failed write leaves it unknown which mark stands; the next commit and the next settling write theirs again. */
+    home->clean = home->open = false;
     if (!write_durably(home, text, (size_t)size)) return AIC_IO;
     home->clean = clean;
+    home->open = !clean;
     return AIC_OK;
+}
+
+aic_status lmdb_home_mark_open(struct lmdb_home *home)
+{
+    return home->open ? AIC_OK : lmdb_home_write(home, false);
 }
 
 bool lmdb_home_has_data(const struct lmdb_home *home)

@@ -31,7 +31,8 @@ struct lmdb_home {
     int directory_fd; /* -1: not open */
     int lock_fd;      /* -1: not held */
     char boot_id[64]; /* empty: unknown, which makes every unclean end a lost one */
-    bool clean;       /* what cache.state says now */
+    /* What cache.state is known to say. Neither: it was not read, or a write of it failed, and either may stand. */
+    bool clean, open;
 };
 
 /* Makes the directory if needed (0700), takes the lock. AIC_LOCKED with the holder named, AIC_IO, AIC_NO_MEMORY. On
@@ -42,8 +43,11 @@ void lmdb_home_close(struct lmdb_home *home);
 
 /* What the mark says. AIC_IO when it cannot be read. */
 AIC_MUST_CHECK aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error *error);
-/* Writes the mark durably. AIC_IO: the old one stands. */
+/* Writes the mark durably. AIC_IO: nobody knows which one stands. */
 AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
+/* To be called before whatever changes the data: nothing may change while the mark says "clean", or may say so. AIC_IO.
+ */
+AIC_MUST_CHECK aic_status lmdb_home_mark_open(struct lmdb_home *home);
 /* Is there a data file? */
 bool lmdb_home_has_data(const struct lmdb_home *home);
 /* Removes the data file and LMDB's lock file. AIC_IO. */

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -30,6 +31,7 @@ static _Atomic int writes_left = -1;
 static _Atomic int write_error;
 static _Atomic bool write_half; /* fail by writing half of what was asked */
 static _Atomic int sync_error;
+static _Atomic int directory_error; /* of fsync() of a directory */
 static _Atomic unsigned faults;
 
 static bool is_faulty(void)
@@ -74,6 +76,11 @@ int fdatasync(int fd)
 
 int fsync(int fd)
 {
+    struct stat facts;
+    if (atomic_load(&directory_error) != 0 && fstat(fd, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        errno = atomic_load(&directory_error);
+        return -1;
+    }
     if (atomic_load(&sync_error) == 0) return (int)syscall(SYS_fsync, fd);
     errno = atomic_load(&sync_error);
     return -1;
@@ -83,6 +90,7 @@ static void mend(void)
 {
     atomic_store(&writes_left, -1);
     atomic_store(&sync_error, 0);
+    atomic_store(&directory_error, 0);
     atomic_store(&write_half, false);
 }
 
@@ -157,6 +165,18 @@ static void test_a_sync_that_failed_is_never_trusted_again(void **state)
     assert_int_equal(world->log_lines, 0);
 }
 
+/* Does cache.state say `word`? */
+static bool is_marked(const struct world *world, const char *word)
+{
+    char path[512], text[160] = "";
+    scratch_name(&world->scratch, "cache.state", path, sizeof path);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    return strstr(text, word) != NULL;
+}
+
 static void test_without_its_mark_nothing_is_written(void **state)
 {
     struct world *world = *state;
@@ -164,12 +184,39 @@ static void test_without_its_mark_nothing_is_written(void **state)
     assert_int_equal(world->tier->ops->sync(world->tier), AIC_OK);
     assert_int_equal(world->tier->ops->sync(world->tier), AIC_OK); /* settled */
     atomic_store(&sync_error, ENOSPC);
-    assert_int_equal(put(world, 2, &plain), AIC_IO);
+    /* Not at the second attempt either. */
+    for (int i = 0; i < 3; i++) assert_int_equal(put(world, 2, &plain), AIC_IO);
     assert_missing(world, 2);
     mend();
     assert_int_equal(put(world, 2, &plain), AIC_OK);
+    assert_true(is_marked(world, " open "));
     assert_there(world, 1, &plain);
     assert_verified(world);
+}
+
+static void test_a_mark_of_unknown_fate_is_written_again(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
+    assert_int_equal(world->tier->ops->sync(world->tier), AIC_OK);
+    atomic_store(&directory_error, EIO); /* the rename took place: what stands says "clean" */
+    assert_int_equal(world->tier->ops->sync(world->tier), AIC_IO);
+    assert_true(is_marked(world, " clean"));
+    mend();
+    assert_int_equal(put(world, 2, &plain), AIC_OK);
+    assert_true(is_marked(world, " open "));
+}
+
+static void test_what_could_not_be_marked_is_marked_later(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
+    assert_int_equal(world->tier->ops->sync(world->tier), AIC_OK);
+    atomic_store(&sync_error, ENOSPC);
+    assert_int_equal(world->tier->ops->sync(world->tier), AIC_IO);
+    mend();
+    assert_int_equal(world->tier->ops->sync(world->tier), AIC_OK);
+    assert_true(is_marked(world, " clean"));
 }
 
 static bool is_up(struct gate *gate)
@@ -222,6 +269,8 @@ int main(void)
         TEST(short_writes),
         TEST(a_sync_that_failed_is_never_trusted_again),
         TEST(without_its_mark_nothing_is_written),
+        TEST(a_mark_of_unknown_fate_is_written_again),
+        TEST(what_could_not_be_marked_is_marked_later),
         TEST(writes_wait_for_space_behind_the_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
