@@ -1,0 +1,272 @@
+"""aicached where things are not as they should be: directories that cannot be written, stores that cannot be read, full disks, senders
+that are slow, cut off or overtaken by a stop. Each is told clearly, and nothing that was stored is lost."""
+import ctypes
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from programs import AICACHED, Running, clean_environment, run
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x00020000, 0x10000000, 0x4000, 0x40000
+
+
+def obey_permissions():
+    """For root: what follows is refused what the modes of files refuse."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+def put_request(text, response, more=""):
+    body = json.dumps({"operation": "qa", "text": text, "response": response}).encode()
+    return b"PUT /cache/entries HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (more.encode(), len(body)), body
+
+
+def read_all(connection):
+    got = b""
+    while True:
+        piece = connection.recv(65536)
+        if not piece:
+            return got
+        got += piece
+
+
+def read_head(connection):
+    got = b""
+    while b"\r\n\r\n" not in got:
+        piece = connection.recv(1)
+        if not piece:
+            break
+        got += piece
+    return got
+
+
+class Refused(unittest.TestCase):
+    """The daemon does not start, says why, and leaves what is there as it was."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="aicache-live-")
+        daemon = Running(directory=self.directory)
+        self.data = daemon.data
+        try:
+            self.assertEqual(daemon.client("put", "qa", "a question", "an answer").status, 0)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def tearDown(self):
+        for folder, _, _ in os.walk(self.directory):
+            os.chmod(folder, 0o700)
+        shutil.rmtree(self.directory)
+
+    def contents(self):
+        found = {}
+        for folder, _, names in os.walk(self.data):
+            for name in names:
+                if not name.endswith("lock"):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        found[name] = file.read()
+        return found
+
+    def refused(self, says):
+        before = self.contents()
+        done = subprocess.run([AICACHED, "--data-dir", self.data, "--listen", "127.0.0.1:0"], capture_output=True, timeout=60, preexec_fn=obey_permissions,
+                              env=clean_environment())
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr.decode(), says)
+        self.assertNotIn(b"listening on", done.stderr)
+        self.assertEqual(self.contents(), before)
+
+    def still_there(self):
+        daemon = Running(directory=self.directory)
+        try:
+            self.assertEqual(daemon.client("lookup", "qa", "a question").out, '"an answer"\n')
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_a_store_of_a_newer_version(self):
+        path = os.path.join(self.data, "cache", "cache.state")
+        with open(path) as file:
+            state = file.read()
+        newer = re.sub(r"^(aicache-store) \d+", r"\1 99", state)
+        self.assertNotEqual(newer, state)
+        with open(path, "w") as file:
+            file.write(newer)
+        self.refused(r"the store in .*cache was written by a newer version of this program")
+        verified = run(os.environ["AICACHE"], "verify", "--data-dir", self.data)
+        self.assertEqual(verified.status, 2)
+        self.assertIn("newer version", verified.err)
+        with open(path, "w") as file:
+            file.write(state)
+        self.still_there()
+
+    def test_a_directory_that_cannot_be_written(self):
+        store = os.path.join(self.data, "cache")
+        os.chmod(store, 0o500)
+        self.refused(r"cannot write in the storage directory .*cache: Permission denied; make it writable")
+        os.chmod(store, 0o700)
+        self.still_there()
+
+    def test_a_directory_in_which_nothing_can_be_made(self):
+        shutil.rmtree(os.path.join(self.data, "cache"))
+        os.chmod(self.data, 0o500)
+        self.refused(r"cannot make the storage directory .*cache: Permission denied; make it writable")
+
+    def test_a_secret_that_is_cut_short(self):
+        path = os.path.join(self.data, "secret")
+        with open(path) as file:
+            secret = file.read()
+        with open(path, "w") as file:
+            file.write(secret[:5])
+        self.refused(r"secret' holds 5 bytes: at least 16 are needed")
+        with open(path, "w") as file:
+            file.write(secret)
+        self.still_there()
+
+
+class Stops(unittest.TestCase):
+    def test_a_request_in_flight_is_answered(self):
+        """The stop comes in the middle of a body: the rest is read, stored, answered, and found again."""
+        daemon = Running()
+        directory, daemon.owned = daemon.directory, False
+        try:
+            head, body = put_request("in flight", {"landed": True})
+            busy, idle = (socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=30) for _ in range(2))
+            with busy, idle:
+                idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertIn(b" 200 ", read_head(idle))
+                # 100 says that the daemon is in the middle of this request.
+                head = head[:-2] + b"Expect: 100-continue\r\n\r\n"
+                busy.sendall(head)
+                self.assertTrue(read_head(busy).startswith(b"HTTP/1.1 100 "))
+                busy.sendall(body[:20])
+                daemon.process.terminate()
+                daemon.wait_for("stopping on SIGTERM")
+                read_all(idle)
+                with self.assertRaises(OSError):
+                    socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=30).close()
+                self.assertIsNone(daemon.process.poll())
+                busy.sendall(body[20:])
+                answer = read_all(busy)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
+            self.assertRegex(answer, rb"(?i)connection: close")
+            self.assertEqual(daemon.stop(), 0)
+            daemon = Running(directory=directory)
+            self.assertEqual(daemon.client("lookup", "qa", "in flight").out, '{"landed": true}\n')
+        finally:
+            daemon.stop()
+            shutil.rmtree(directory)
+
+
+class Senders(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Running("limits: {header_bytes: 4K}\ntimeouts: {header: 300ms, body: 300ms, idle: 600ms}\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", int(self.daemon.port)), timeout=30)
+
+    def nothing_was_stored(self):
+        self.assertEqual(json.loads(self.daemon.client("list", "--json").out)["count"], 0)
+
+    def test_a_body_cut_short(self):
+        with self.connect() as connection:
+            head, body = put_request("cut", "x" * 100)
+            connection.sendall(head + body[:-1])
+            connection.shutdown(socket.SHUT_WR)
+            answer = read_all(connection)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+        self.assertIn(b"before the end of the body", answer)
+        self.nothing_was_stored()
+
+    def test_a_slow_head(self):
+        with self.connect() as connection:
+            connection.sendall(b"PUT /cache/entries HTTP/1.1\r\nHo")
+            answer = read_all(connection)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 408 "), answer)
+
+    def test_a_slow_body(self):
+        with self.connect() as connection:
+            head, body = put_request("slow", "x" * 100)
+            connection.sendall(head + body[:20])
+            answer = read_all(connection)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 408 "), answer)
+        self.nothing_was_stored()
+
+    def test_a_flood_of_header_fields(self):
+        for fields in (b"".join(b"x-%d: y\r\n" % number for number in range(100000)), b"x: " + b"y" * 1000000 + b"\r\n"):
+            with self.connect() as connection:
+                try:
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + fields)
+                except OSError:
+                    pass  # it was refused before all of it was sent
+                answer = connection.recv(100)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 431 "), answer)
+
+
+# In a process of its own: a disk of one megabyte that nobody else sees, and the daemon's directory on it.
+def become_alone_on_a_small_disk(directory):
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.geteuid(), os.getegid()
+    if libc.unshare(CLONE_NEWNS | (0 if uid == 0 else CLONE_NEWUSER)) != 0:
+        return False
+    if uid != 0:
+        for name, text in (("setgroups", "deny"), ("uid_map", "0 %d 1" % uid), ("gid_map", "0 %d 1" % gid)):
+            with open("/proc/self/" + name, "w") as file:
+                file.write(text)
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    return libc.mount(b"none", directory.encode(), b"tmpfs", 0, b"size=1m") == 0
+
+
+class FullDisk(unittest.TestCase):
+    def test_full_disk(self):
+        with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+            done = subprocess.run([sys.executable, "-B", os.path.abspath(__file__), "full-disk", directory], capture_output=True, timeout=120)
+        if done.returncode == 77:
+            self.skipTest("this machine lets nobody make a small disk")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+
+    def fill(self, directory):
+        """Puts are taken and answered from memory; the log says once what is wrong; when there is room again, everything is stored."""
+        data = os.path.join(directory, "data")
+        os.mkdir(data)
+        ballast = os.path.join(directory, "ballast")
+        with open(ballast, "wb") as file:
+            file.write(bytes(512 << 10))
+        daemon = Running(directory=directory)
+        answers = {"t%d" % number: os.urandom(15000).hex() for number in range(40)}
+        for text, answer in answers.items():
+            self.assertEqual(daemon.client("put", "qa", text, answer).status, 0)
+        daemon.wait_for("storage: writes fail")
+        for text, answer in answers.items():
+            self.assertEqual(daemon.client("lookup", "qa", text).out, json.dumps(answer) + "\n")
+        status = json.loads(daemon.client("stats", "--json").out)["storage"]
+        self.assertEqual((status["status"], status["dropped_writes"]), ("down", 0))
+        self.assertGreater(status["errors"], 0)
+        self.assertEqual(sum("storage: writes fail" in line for line in daemon.lines), 1)
+        os.unlink(ballast)
+        daemon.wait_for("storage: writes are taken again", seconds=60)
+        self.assertEqual(daemon.stop(), 0)
+        daemon = Running(directory=directory)
+        for text, answer in answers.items():
+            self.assertEqual(daemon.client("lookup", "qa", text).out, json.dumps(answer) + "\n")
+        self.assertEqual(daemon.client("verify").status, 0)
+        self.assertEqual(daemon.stop(), 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["full-disk"]:
+        if not become_alone_on_a_small_disk(sys.argv[2]):
+            sys.exit(77)
+        FullDisk().fill(sys.argv[2])
+    else:
+        unittest.main()
