@@ -366,7 +366,8 @@ void watch_write_breakdown(struct watch *watch, struct json_writer *out)
         put_owner(out, "storage_map", footprint.storage_map,
                   "pages of the storage tier's file, which the kernel can drop");
         uint64_t counted = put_counted(watch, out);
-        /* What was allocated and never touched is not resident: LMDB keeps megabytes of such lists, this code hardly any. */
+        /* What was allocated and never touched is not resident: LMDB keeps megabytes of such lists, this code hardly
+         * any. */
         uint64_t touched = allocator.allocated < footprint.heap ? allocator.allocated : footprint.heap;
         uint64_t libraries = minus(touched, counted);
         put_owner(out, "libraries", libraries, "what libraries allocated for themselves and have touched");

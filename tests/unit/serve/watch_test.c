@@ -1,4 +1,5 @@
-/* The watch over a tree of /proc and /sys made for the test: pressure and what is done about it, alerts, kept history. */
+/* The watch over a tree of /proc and /sys made for the test: pressure and what is done about it, alerts, kept history.
+ */
 #include "../cache/fake_tier.h"
 #include "base/check.h"
 #include "monitor/monitor.h"
@@ -87,7 +88,8 @@ static void world_open(struct world *world)
     assert_int_equal(aic_cache_open(&cache, &world->cache, NULL), AIC_OK);
     aic_monitor_options monitor = {.clock = &world->hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world->monitor, NULL), AIC_OK);
-    struct parts_options parts = {.mem = &world->test.mem, .clock = clock_system(), .cache = world->cache, .storage_kind = "none"};
+    struct parts_options parts = {
+        .mem = &world->test.mem, .clock = clock_system(), .cache = world->cache, .storage_kind = "none"};
     assert_int_equal(parts_create(&parts, &world->parts), AIC_OK);
     struct watch_options options = options_of(world);
     assert_int_equal(watch_create(&options, &world->watch, NULL), AIC_OK);

@@ -1,4 +1,5 @@
-/* The webhook against a listener in this process: what is told arrives in order, what fails is counted, a dead end delays nothing. */
+/* The webhook against a listener in this process: what is told arrives in order, what fails is counted, a dead end
+ * delays nothing. */
 #include "serve/webhook.h"
 
 #include "../../support/test_mem.h"
@@ -44,7 +45,8 @@ static bool serve_one(struct listener *listener)
         pthread_mutex_lock(&listener->mutex);
         snprintf(listener->bodies[listener->count++ % 64], 256, "%.255s", body + 4);
         pthread_mutex_unlock(&listener->mutex);
-        int size = snprintf(answer, sizeof answer, "HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", listener->status);
+        int size = snprintf(answer, sizeof answer, "HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                            listener->status);
         (void)!send(fd, answer, (size_t)size, MSG_NOSIGNAL);
     }
     close(fd);
@@ -238,12 +240,9 @@ static void survives_every_failed_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tells_in_order),
-        cmocka_unit_test(counts_refusals_and_follows_no_redirect),
-        cmocka_unit_test(counts_who_is_not_there),
-        cmocka_unit_test(a_dead_end_delays_nothing),
-        cmocka_unit_test(takes_web_addresses_only),
-        cmocka_unit_test(survives_every_failed_allocation),
+        cmocka_unit_test(tells_in_order),           cmocka_unit_test(counts_refusals_and_follows_no_redirect),
+        cmocka_unit_test(counts_who_is_not_there),  cmocka_unit_test(a_dead_end_delays_nothing),
+        cmocka_unit_test(takes_web_addresses_only), cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("webhook", tests, NULL, NULL);
 }
