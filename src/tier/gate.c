@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,7 +19,7 @@ void gate_lock(struct gate *gate)
     pthread_mutex_lock(&gate->lock);
 }
 
-static void tell(void (*log)(void *, aic_log_level, const char *), void *context, unsigned notes)
+static void tell(void (*log)(void *, aic_log_level, const char *), void *context, unsigned notes, const char *why)
 {
     static const struct {
         aic_log_level level;
@@ -30,7 +31,11 @@ static void tell(void (*log)(void *, aic_log_level, const char *), void *context
     };
     if (log == NULL) return;
     for (unsigned i = 0; i < COUNT_OF(lines); i++) {
-        if ((notes >> i & 1) != 0) log(context, lines[i].level, lines[i].text);
+        if ((notes >> i & 1) == 0) continue;
+        char line[256];
+        bool because = i == GATE_NOTE_WRITES_DOWN && why != NULL;
+        snprintf(line, sizeof line, "%s%s%s", lines[i].text, because ? ": " : "", because ? why : "");
+        log(context, lines[i].level, line);
     }
 }
 
@@ -40,8 +45,10 @@ void gate_unlock(struct gate *gate)
     gate->notes = 0;
     void (*log)(void *, aic_log_level, const char *) = gate->log;
     void *context = gate->log_context;
+    bool ask = (notes >> GATE_NOTE_WRITES_DOWN & 1) != 0 && gate->tier->ops->trouble != NULL;
+    const char *why = ask ? gate->tier->ops->trouble(gate->tier) : NULL;
     pthread_mutex_unlock(&gate->lock);
-    tell(log, context, notes);
+    tell(log, context, notes, why);
 }
 
 void gate_note(struct gate *gate, enum gate_note note)

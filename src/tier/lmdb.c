@@ -41,6 +41,7 @@ static aic_status sync_data(struct lmdb_tier *lmdb)
     int fd = borrow_data_fd(lmdb);
     if (fd < 0) return AIC_IO;
     bool fine = fdatasync(fd) == 0;
+    if (!fine) atomic_store_explicit(&lmdb->trouble, errno, memory_order_relaxed);
     close(fd);
     if (!fine) {
         atomic_store_explicit(&lmdb->sync_failed, true, memory_order_relaxed);
@@ -64,6 +65,7 @@ static aic_status settle(struct lmdb_tier *lmdb)
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = AIC_OK;
     if (is_synced(lmdb) && !lmdb->home.clean && lmdb->env != NULL) status = lmdb_home_write(&lmdb->home, true);
+    if (status != AIC_OK) atomic_store_explicit(&lmdb->trouble, errno, memory_order_relaxed);
     pthread_mutex_unlock(&lmdb->write_lock);
     return status;
 }
@@ -180,6 +182,12 @@ static void lmdb_close(struct tier *tier)
     mem_free(lmdb->mem, MEM_STORAGE, lmdb, sizeof *lmdb);
 }
 
+static const char *lmdb_trouble(struct tier *tier)
+{
+    int code = atomic_load_explicit(&lmdb_of(tier)->trouble, memory_order_relaxed);
+    return code != 0 ? mdb_strerror(code) : NULL;
+}
+
 static const struct tier_ops lmdb_ops = {
     .kind = "lmdb",
     .get = lmdb_get,
@@ -192,6 +200,7 @@ static const struct tier_ops lmdb_ops = {
     .blob_each = lmdb_blob_each,
     .stats = lmdb_stats,
     .verify = lmdb_verify,
+    .trouble = lmdb_trouble,
     .clear = lmdb_clear,
     .close = lmdb_close,
 };

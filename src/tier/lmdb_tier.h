@@ -159,6 +159,7 @@ struct lmdb_tier {
     _Atomic bool sync_failed; /* sticky: the kernel may have dropped what it could not write; such a store is never
                                  marked clean */
     _Atomic uint64_t last_sync_ms;
+    _Atomic int trouble; /* the code of the last write or sync that failed; 0: none did. Relaxed: for a log line */
     struct lmdb_counts counts;
 };
 

@@ -167,15 +167,19 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     buf_init(&departures, lmdb->mem, MEM_STORAGE);
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = prepare(lmdb);
+    int code = status == AIC_OK ? 0 : errno;
     if (status == AIC_OK) {
-        int code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
+        code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
         status = lmdb_status(code);
         /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not
          * say that it will. */
         if (status == AIC_IO && lmdb_env_restart(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
     }
     pthread_mutex_unlock(&lmdb->write_lock);
-    if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
+    if (status < 0) {
+        lmdb_count(&lmdb->counts.errors, 1);
+        atomic_store_explicit(&lmdb->trouble, code, memory_order_relaxed);
+    }
     tell_departures(lmdb, &departures);
     buf_fini(&departures);
     return status;

@@ -77,6 +77,9 @@ struct tier_ops {
                             bool (*visit)(void *context, aic_view name, aic_view value), void *context);
     void (*stats)(struct tier *tier, struct tier_stats *out);
     aic_status (*verify)(struct tier *tier, aic_error *error);
+    /* Why the last write or sync that failed did so, as a text that lives for ever; NULL: nothing is known. May be
+     * absent. Does not block. */
+    const char *(*trouble)(struct tier *tier);
     /* Removes every record at once, keeps the blobs; `removed` is not told. */
     aic_status (*clear)(struct tier *tier);
     void (*close)(struct tier *tier);

@@ -246,7 +246,7 @@ class FullDisk(unittest.TestCase):
         answers = {"t%d" % number: os.urandom(15000).hex() for number in range(40)}
         for text, answer in answers.items():
             self.assertEqual(daemon.client("put", "qa", text, answer).status, 0)
-        daemon.wait_for("storage: writes fail")
+        daemon.wait_for("storage: writes fail.*: No space left on device")
         for text, answer in answers.items():
             self.assertEqual(daemon.client("lookup", "qa", text).out, json.dumps(answer) + "\n")
         status = json.loads(daemon.client("stats", "--json").out)["storage"]
