@@ -7,6 +7,7 @@
  */
 #include "cache/inner.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_LINE_BYTES ((size_t)64 << 20)
@@ -144,6 +145,23 @@ static bool type_fits(uint8_t wanted, uint8_t got)
     return wanted == JSON_NULL || wanted == got || (wanted == JSON_OBJECT && got == JSON_NULL);
 }
 
+/* The name is repeated as the field, if it is plain and fits. */
+static aic_status refuse_unknown(const struct json *json, uint32_t member, aic_error *error)
+{
+    char known[256] = "";
+    size_t used = 0;
+    for (size_t f = 0; f < FIELD_COUNT && used < sizeof known; f++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", f > 0 ? ", " : "", fields[f].name);
+    char name[80];
+    aic_view source = json_source(json, member);
+    size_t plain = 0;
+    while (plain < source.size && source.data[plain] > ' ' && source.data[plain] < 0x7f) plain++;
+    bool fits = plain == source.size && plain < sizeof name;
+    snprintf(name, sizeof name, "%.*s", fits ? (int)plain : 0, source.data);
+    return error_set(error, AIC_INVALID, fits ? name : NULL, "the member at byte %u is not known here; known are: %s",
+                     json->tokens[member].start, known);
+}
+
 static aic_status find_fields(struct aic_import *importer, uint32_t at[FIELD_COUNT], aic_error *error)
 {
     const struct json *json = &importer->json;
@@ -153,8 +171,7 @@ static aic_status find_fields(struct aic_import *importer, uint32_t at[FIELD_COU
     for (uint32_t m = 0; m < json->tokens[0].members; m++, member = json->tokens[member + 1].next) {
         size_t f = 0;
         while (f < FIELD_COUNT && !json_equals(json, member, aic_view_of(fields[f].name))) f++;
-        if (f == FIELD_COUNT)
-            return error_set(error, AIC_INVALID, NULL, "the member at byte %u is unknown", json->tokens[member].start);
+        if (f == FIELD_COUNT) return refuse_unknown(json, member, error);
         if (!type_fits(fields[f].type, json->tokens[member + 1].type))
             return error_set(error, AIC_INVALID, fields[f].name, "must be a JSON %s", fields[f].is);
         at[f] = member + 1;

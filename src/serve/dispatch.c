@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *http_verb_name(enum http_verb verb)
@@ -115,7 +116,10 @@ static bool accept_body(struct http_exchange *exchange)
     uint64_t limit = exchange->route->body_bytes;
     conn->body_limit = limit != 0 ? limit : LIMIT(conn->thread, body_bytes);
     if (conn->body_left <= conn->body_limit) return true;
-    http_reply_problem(exchange, 413, "body_too_large", NULL, "The body is larger than the limit.");
+    char message[96];
+    snprintf(message, sizeof message, "The body has %llu bytes; at most %llu are accepted.",
+             (unsigned long long)conn->body_left, (unsigned long long)conn->body_limit);
+    http_reply_problem(exchange, 413, "body_too_large", NULL, message);
     return false;
 }
 

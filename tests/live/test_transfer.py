@@ -64,6 +64,14 @@ class Transfer(LiveTest):
         key = self.daemon.lookup(text="warm 42").json["key"]
         self.assertEqual(self.daemon.post("/cache/warm", json.dumps({"key": key, "operation": "qa", "response": 0})).json["rejected"], 1)
 
+    def test_unknown_members_are_named(self):
+        lines = '{"operation":"qa","text":"a","response":1,"bogus":1}\n{"operation":"qa","text":"a","response":1,"b\u00fc ":1}\n'
+        errors = self.daemon.post("/cache/import", lines).json["errors"]
+        self.assertEqual([(error["line"], error["param"]) for error in errors], [(1, "bogus"), (2, None)])
+        for error in errors:
+            self.assertIn("not known here; known are: key, namespace, operation, text,", error["message"])
+            self.assertIn("at byte ", error["message"])
+
     def test_empty_import(self):
         self.assertEqual(self.daemon.post("/cache/import", b"").json["lines"], 0)
 
