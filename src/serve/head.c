@@ -89,6 +89,7 @@ static bool has_control(uint64_t word)
 bool head_is_value(aic_view text)
 {
     size_t at = 0;
+    if (text.size == 0) return true; /* of an absent view, too */
     for (; text.size - at >= 8; at += 8) {
         uint64_t word;
         memcpy(&word, text.data + at, sizeof word);

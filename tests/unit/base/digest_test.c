@@ -215,12 +215,36 @@ static void test_key_text(void **state)
     assert_memory_equal(&key, &read, sizeof key);
 }
 
+/* Every byte at every place: 16 of them are digits. */
+static void test_key_digits(void **state)
+{
+    (void)state;
+    aic_key key, read;
+    char hex[AIC_KEY_HEX_SIZE];
+    for (size_t i = 0; i < sizeof key.bytes; i++) key.bytes[i] = (uint8_t)(i * 37 + 11);
+    aic_key_format(&key, hex);
+    for (size_t at = 0; at < 64; at++) {
+        char kept = hex[at];
+        for (int byte = 0; byte < 256; byte++) {
+            hex[at] = (char)byte;
+            bool digit = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'f');
+            assert_int_equal(aic_key_parse((aic_view){hex, 64}, &read), digit ? AIC_OK : AIC_INVALID);
+            if (!digit) continue;
+            char again[AIC_KEY_HEX_SIZE];
+            aic_key_format(&read, again);
+            assert_memory_equal(again, hex, 64);
+        }
+        hex[at] = kept;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rfc_4231), cmocka_unit_test(test_short_secret),     cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_cancel),   cmocka_unit_test(test_threads),          cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_sha256),   cmocka_unit_test(test_equal_and_random), cmocka_unit_test(test_key_text),
+        cmocka_unit_test(test_rfc_4231),   cmocka_unit_test(test_short_secret),     cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_cancel),     cmocka_unit_test(test_threads),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_sha256),     cmocka_unit_test(test_equal_and_random), cmocka_unit_test(test_key_text),
+        cmocka_unit_test(test_key_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
