@@ -102,7 +102,8 @@ struct aic_cache {
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
     struct stripe *stripes;
-    /* Changed sequentially consistent; partners: moment_sample() and the guards of promotions in the store (acquire). */
+    /* Changed sequentially consistent; partners: moment_sample() and the guards of promotions in the store (acquire).
+     */
     _Atomic uint64_t epoch;
     _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */

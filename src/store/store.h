@@ -28,7 +28,8 @@ struct store_options {
     uint64_t max_entries;    /* 0: no limit */
     uint64_t max_item_bytes; /* of one value; larger ones give AIC_NOT_STORED */
     aic_policy policy;
-    /* A power of two <= 256; 0: next one >= 8 x cores, within 64..256, but no more than one per 256 KiB (at least 8). */
+    /* A power of two <= 256; 0: next one >= 8 x cores, within 64..256, but no more than one per 256 KiB (at least 8).
+     */
     unsigned shards;
 };
 
