@@ -40,8 +40,8 @@ static int setup_process(struct daemon *daemon)
     umask(077);
     signal(SIGPIPE, SIG_IGN);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    prctl(PR_SET_DUMPABLE, 0, 0, 0,
-          0); /* no core file and no debugger of another process sees answers or keys; the leak checker needs it */
+    /* No core file and no debugger of another process sees answers or keys; the leak checker needs it. */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
     return 0;
 }
@@ -317,8 +317,7 @@ static void teardown(struct daemon *daemon, size_t done)
     }
 }
 
-/* "aicached VERSION listening on ADDRESS:PORT", a line for each address, before everything that the log has held back.
- */
+/* "aicached VERSION listening on ADDRESS:PORT", a line for each address, before all that the log has held back. */
 static void announce(struct daemon *daemon)
 {
     struct buf lines;
@@ -352,15 +351,21 @@ static int serve(struct daemon *daemon, const struct option_report *report)
 
 /* -------------------------------------------------------------------------------------------- the command line -- */
 
+/* Prints a page that was written, and finishes it. */
+static int print_page(struct buf *page)
+{
+    bool written = buf_status(page) == AIC_OK && fwrite(page->data, 1, page->size, stdout) == page->size &&
+                   fflush(stdout) == 0;
+    buf_fini(page);
+    return written ? 0 : EXIT_STARTUP;
+}
+
 static int print(struct daemon *daemon, void (*write)(struct buf *out))
 {
     struct buf page;
     buf_init(&page, &daemon->mem, MEM_CONFIG);
     write(&page);
-    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size &&
-                   fflush(stdout) == 0;
-    buf_fini(&page);
-    return written ? 0 : EXIT_STARTUP;
+    return print_page(&page);
 }
 
 static void write_version(struct buf *out)
@@ -384,10 +389,7 @@ static int print_settings(struct daemon *daemon, const struct settings_origins *
     struct buf page;
     buf_init(&page, &daemon->mem, MEM_CONFIG);
     option_write_settings(settings_table(), &daemon->settings, origins->items, &page);
-    bool written = buf_status(&page) == AIC_OK && fwrite(page.data, 1, page.size, stdout) == page.size &&
-                   fflush(stdout) == 0;
-    buf_fini(&page);
-    return written ? 0 : EXIT_STARTUP;
+    return print_page(&page);
 }
 
 static int with_settings(struct daemon *daemon, struct option_report *report)
