@@ -209,7 +209,7 @@ static void imports_what_it_can(void **state)
         {"not json", ""},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1", ""},
         {"[1]", ""},
-        {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"opts\":{}}", ""},
+        {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"opts\":{}}", "opts"},
         {"{\"operation\":\"qa\",\"text\":1,\"response\":1}", "text"},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"ttl\":-1}", "ttl"},
         {"{\"operation\":\"qa\",\"text\":\"c\",\"response\":1,\"ttl\":1.5}", "ttl"},
