@@ -244,7 +244,9 @@ aic_status cache_explain(struct aic_cache *cache, const struct key_request *requ
         write_hit(&writer, cache, &hit.record, hit.tier);
         cache_hit_release(&hit);
     } else {
-        json_key(&writer, "storage"), json_put_text(&writer, cache->gate == NULL ? "none" : aic_status_name(found));
+        json_key(&writer, "storage"), json_put_text(&writer, cache->gate == NULL ? "none"
+                                                             : found == AIC_MISS ? "miss"
+                                                                                 : aic_status_text(found));
         TRY(write_nearest(cache, request, &writer));
     }
     json_close(&writer, '}');

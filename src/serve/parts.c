@@ -42,7 +42,8 @@ const char *part_measurement(enum part part)
 
 /* -------------------------------------------------------------------------------------------------- checks -- */
 
-/* Asks storage for a key that nobody has: a miss is the right answer, and says that it reads. */
+/* Asks storage for a key that nobody has: a miss is the right answer, and says that it reads. Whether it writes, its
+ * breaker knows. */
 static aic_status check_storage(void *context, struct probe_result *result)
 {
     struct parts *parts = context;
@@ -53,8 +54,11 @@ static aic_status check_storage(void *context, struct probe_result *result)
     aic_status status = gate_get(cache_gate(parts->options.cache), &key, CHECK_DEADLINE_MS, &record);
     buf_fini(&record);
     if (status == AIC_OK || status == AIC_MISS) {
-        result->status = PROBE_HEALTHY;
-        snprintf(result->details, sizeof result->details, "%s answers", parts->options.storage_kind);
+        struct gate_stats gate;
+        gate_stats(cache_gate(parts->options.cache), &gate);
+        result->status = gate.up ? PROBE_HEALTHY : PROBE_DEGRADED;
+        snprintf(result->details, sizeof result->details, "%s %s", parts->options.storage_kind,
+                 gate.up ? "answers" : "is read, but writes fail; the log says why");
         return AIC_OK;
     }
     result->status = PROBE_UNHEALTHY;

@@ -239,6 +239,7 @@ class Entries(LiveTest):
         body = answer.json
         self.assertIs(body["hit"], False)
         self.assertEqual(body["partition"], "explains")
+        self.assertEqual(body["storage"], "miss")
         self.assertEqual(body["nearest"]["first_difference"], "options.temperature")
         self.refused(self.daemon.post("/cache/explain", {"operation": "x"}), 400, "text")
 

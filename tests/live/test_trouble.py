@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from programs import AICACHED, Running, clean_environment, run
@@ -253,6 +254,12 @@ class FullDisk(unittest.TestCase):
         self.assertEqual((status["status"], status["dropped_writes"]), ("down", 0))
         self.assertGreater(status["errors"], 0)
         self.assertEqual(sum("storage: writes fail" in line for line in daemon.lines), 1)
+        for _ in range(300):  # checks run every two seconds
+            health = json.loads(daemon.client("health", "--json").out)["storage"]
+            if health["status"] == "degraded":
+                break
+            time.sleep(0.1)
+        self.assertIn("writes fail", health["details"])
         os.unlink(ballast)
         daemon.wait_for("storage: writes are taken again", seconds=60)
         self.assertEqual(daemon.stop(), 0)

@@ -14,10 +14,16 @@ static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
     world->options.clock = &world->clock.clock;
     start(world);
     FAULT_SET(world->fault, world->fault->hang_gets = true);
-    struct async waiting = {0};
+    struct async hung[2] = {0}, waiting = {0};
+    /* Reads without a deadline take both readers: a job whose waiter has given up before a reader came to it never
+     * hangs. */
+    for (uint64_t i = 0; i < 2; i++) {
+        aic_key busy = sample_key(i + 10);
+        gate_read(world->gate, &busy, async_done, &hung[i]);
+    }
+    fault_tier_await_hanging(world->fault, 2);
     assert_int_equal(get(world, 1, 5, NULL), AIC_TIMEOUT);
     assert_int_equal(get(world, 2, 5, NULL), AIC_TIMEOUT);
-    fault_tier_await_hanging(world->fault, 2);
     aic_key key = sample_key(3);
     gate_read(world->gate, &key, async_done, &waiting); /* behind the hung ones */
     assert_int_equal(atomic_load(&waiting.calls), 0);
@@ -31,6 +37,7 @@ static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
     atomic_fetch_add(&world->clock.mono_ns, 1000000000);
     AWAIT(get(world, 5, LONG_MS, NULL) == AIC_MISS);
     AWAIT(atomic_load(&world->lines) == 2);
+    AWAIT(atomic_load(&hung[0].calls) == 1 && atomic_load(&hung[1].calls) == 1);
 }
 
 static void test_a_destroy_with_a_hung_tier_ends(void **state)
