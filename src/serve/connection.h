@@ -63,7 +63,6 @@ struct http_exchange {
     bool chunked;   /* the streamed reply is in chunks */
     bool bodiless;  /* HEAD, 204, 304: what is written as body is left out */
     bool paused;    /* delivery of a streamed body */
-    bool told_gone; /* the notices about a client that went away were delivered */
     int status;
     uint64_t sent_bytes; /* of the reply's body */
 

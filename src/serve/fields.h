@@ -18,7 +18,6 @@
 #define FIELD_BOOL (1U << JSON_TRUE | 1U << JSON_FALSE)
 #define FIELD_ARRAY (1U << JSON_ARRAY)
 #define FIELD_OBJECT (1U << JSON_OBJECT)
-#define FIELD_NULL (1U << JSON_NULL)
 #define FIELD_ANY (~0U)
 
 struct field_rule {

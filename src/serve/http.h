@@ -113,8 +113,6 @@ void *http_state(struct http_exchange *exchange);
 uint64_t http_received_ns(const struct http_exchange *exchange);
 
 struct http_thread *http_thread(const struct http_exchange *exchange);
-/* 0 .. threads - 1. */
-unsigned http_thread_index(const struct http_thread *thread);
 /* What thread_start of the options returned for this thread. */
 void *http_thread_data(const struct http_thread *thread);
 /* The thread's loop, for timers and sockets of later parts; only on the thread itself. */

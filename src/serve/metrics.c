@@ -7,16 +7,11 @@
 
 #include <string.h>
 
-static const struct metric_row table[] = {
-#define METRIC(name, text, kind, label_names, words) {{text, PROM_##kind, words}, label_names},
+static const struct prom_family table[] = {
+#define METRIC(name, text, kind, label_names, words) {text, PROM_##kind, words},
 #include "serve/metrics.def"
 #undef METRIC
 };
-
-const struct metric_row *metrics_table(void)
-{
-    return table;
-}
 
 /* What a page is made from, gathered once. */
 struct page {
@@ -33,7 +28,7 @@ struct page {
 
 static void begin(struct page *page, enum metric metric)
 {
-    prom_begin(&page->prom, &table[metric].family);
+    prom_begin(&page->prom, &table[metric]);
 }
 
 static void single(struct page *page, enum metric metric, double value)

@@ -18,13 +18,6 @@ enum metric {
     METRIC_COUNT
 };
 
-/* The families with their label names ("tier,part"), for the reference page. Static. */
-struct metric_row {
-    struct prom_family family;
-    const char *labels;
-};
-const struct metric_row *metrics_table(void);
-
 /*
  * Appends the whole page. `ns` (absent: all) leaves only that namespace's lookups in it: what another namespace is
  * called and does is nobody's business. Any thread; takes the routes' mutex for as long as adding the threads' figures

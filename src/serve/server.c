@@ -155,11 +155,6 @@ const char *http_server_address(const struct http_server *server, size_t index)
     return server->listeners[index].address;
 }
 
-unsigned http_server_threads(const struct http_server *server)
-{
-    return server->thread_count;
-}
-
 struct http_thread *http_server_thread(struct http_server *server, unsigned index)
 {
     CHECK(index < server->thread_count);

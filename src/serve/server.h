@@ -114,7 +114,6 @@ void http_server_stop(struct http_server *server, uint64_t deadline_ms);
 size_t http_server_address_count(const struct http_server *server);
 const char *http_server_address(const struct http_server *server, size_t index);
 
-unsigned http_server_threads(const struct http_server *server);
 struct http_thread *http_server_thread(struct http_server *server, unsigned index);
 
 /* Changes limits while running; zero fields become the defaults. Any thread. */

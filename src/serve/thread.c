@@ -435,11 +435,6 @@ const char *thread_date(struct http_thread *thread)
 
 /* ------------------------------------------------------------------------------------------------- for others -- */
 
-unsigned http_thread_index(const struct http_thread *thread)
-{
-    return thread->index;
-}
-
 void *http_thread_data(const struct http_thread *thread)
 {
     return thread->data;
