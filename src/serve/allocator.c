@@ -20,7 +20,6 @@ static void read_jemalloc(struct allocator_figures *out)
     uint64_t epoch = 1;
     size_t size = sizeof epoch;
     if (mallctl("epoch", &epoch, &size, &epoch, size) != 0) return;
-    out->name = "jemalloc";
     out->allocated = figure("stats.allocated");
     out->active = figure("stats.active");
     out->resident = figure("stats.resident");
@@ -30,6 +29,7 @@ static void read_jemalloc(struct allocator_figures *out)
 void allocator_read(struct allocator_figures *out)
 {
     memset(out, 0, sizeof *out);
+    out->name = "jemalloc";
     if (mallctl != NULL) {
         read_jemalloc(out);
         return;

@@ -37,6 +37,8 @@ static void run_memory(struct work *work)
     if (!work->body.failed) work->body.size--;
     json_key(&writer, "breakdown");
     watch_write_breakdown(routes->watch, &writer);
+    json_key(&writer, "allocator");
+    watch_write_allocator(&writer);
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }

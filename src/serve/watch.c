@@ -378,3 +378,16 @@ void watch_write_breakdown(struct watch *watch, struct json_writer *out)
     }
     json_close(out, ']');
 }
+
+void watch_write_allocator(struct json_writer *out)
+{
+    struct allocator_figures figures;
+    allocator_read(&figures);
+    json_open(out, '{');
+    put_text(out, "name", figures.name);
+    put_count(out, "allocated", figures.allocated);
+    put_count(out, "active", figures.active);
+    put_count(out, "resident", figures.resident);
+    put_count(out, "retained", figures.retained);
+    json_close(out, '}');
+}

@@ -55,6 +55,11 @@ bool watch_webhook(struct watch *watch, struct webhook_stats *out);
 /* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look.
  */
 void watch_write_breakdown(struct watch *watch, struct json_writer *out);
+/*
+ * {"name","allocated","active","resident","retained"}: what the allocator says of itself, in bytes: given out, pages in
+ * use, pages in memory, addresses without memory.
+ */
+void watch_write_allocator(struct json_writer *out);
 /* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. Nothing without a monitor. */
 void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t process_bytes);
 

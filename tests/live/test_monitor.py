@@ -66,6 +66,13 @@ class Breakdown(unittest.TestCase):
         self.assertGreaterEqual(names, {"memory_tier_keys", "memory_tier_values", "memory_tier_index", "memory_tier_overhead", "storage_map",
                                         "pools", "connections", "cache", "monitor", "allocator_slack", "stacks", "program"})
 
+    def test_allocator(self):
+        allocator = self.start().get("/monitoring/memory").json["allocator"]
+        self.assertIn(allocator["name"], ("jemalloc", "glibc"))
+        self.assertGreater(allocator["allocated"], 0)
+        self.assertGreaterEqual(allocator["active"], allocator["allocated"])
+        self.assertGreaterEqual(allocator["resident"], allocator["active"])
+
     def test_memory_tier(self):
         daemon = self.start("--storage-kind", "none")
         self.settled(daemon)
