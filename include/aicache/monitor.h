@@ -72,7 +72,7 @@ typedef struct aic_memory_sample {
     uint64_t resident_storage_bytes; /* pages of the storage tier's file */
     uint64_t resident_heap_bytes;    /* the allocator's */
     uint64_t resident_program_bytes; /* the program, its libraries, stacks */
-    uint64_t limit_entries; /* the memory tier's real limits; 0: none */
+    uint64_t limit_entries;          /* the memory tier's real limits; 0: none */
     uint64_t limit_bytes;
 } aic_memory_sample;
 AIC_API void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data);
