@@ -292,21 +292,26 @@ class Pressure(unittest.TestCase):
         daemon = Daemon(("--storage-kind", "none", "--memory-max-bytes", "128M"), enter=enter)
         self.addCleanup(daemon.close)
 
+        if daemon.get("/monitoring/memory").json["allocator"]["name"] != "jemalloc":
+            self.skipTest("a sanitizer's allocator holds back what was freed, so memory stays as short as it was")
+
         def pressure():
             return daemon.get("/monitoring/pressure").json
         seen = until(lambda: (lambda said: said if said["cgroup"]["usage_bytes"] > 0 else None)(pressure()))
         if not seen["cgroup"]["limited"]:
             self.skipTest("the limit of the new cgroup is not seen from inside")
-        self.assertEqual((seen["cgroup"]["limit_bytes"], seen["current_state"]), (self.LIMIT, "normal"))
-        entered = None
+        self.assertEqual(seen["cgroup"]["limit_bytes"], self.LIMIT)
+        # A stall anywhere on the machine is a warning for a moment.
+        self.assertTrue(until(lambda: pressure()["current_state"] == "normal"), pressure())
+        entered, before = None, pressure()["entered_warning"]
         for index in range(400):
             self.assertEqual(daemon.put(text="fill %d" % index, response=noise(MB // 2)).status, 201)
             if index % 8 == 7:
                 time.sleep(0.1)  # the tick looks once a second: fill slowly enough for it to be seen
                 entered = pressure()
-                if entered["entered_warning"] + entered["entered_critical"] > 0:
+                if entered["entered_warning"] + entered["entered_critical"] > before:
                     break
-        self.assertGreater(entered["entered_warning"] + entered["entered_critical"], 0, entered)
+        self.assertGreater(entered["entered_warning"] + entered["entered_critical"], before, entered)
         said = until(lambda: (lambda now: now if len(now["actions"]) >= 4 else None)(pressure()))
         actions = " · ".join(action["action"] for action in said["actions"])
         for part in ("memory pressure", "memory tier limited to", "free lists emptied", "allocator purged"):
@@ -315,8 +320,6 @@ class Pressure(unittest.TestCase):
         self.assertLessEqual(daemon.get("/cache/status").json["memory"]["bytes"], said["memory_tier_limit_bytes"])
         self.assertIn("aicache_memory_pressure_ratio", daemon.get("/metrics").body.decode())
         daemon.post("/cache/flushall")
-        if daemon.get("/monitoring/memory").json["allocator"]["name"] != "jemalloc":
-            return  # the sanitizers' allocators hold back what was freed: memory stays as short as it was
         self.assertTrue(until(lambda: pressure()["current_state"] == "normal"), pressure())
         self.assertIn("aicache_memory_pressure_state 0", daemon.get("/metrics").body.decode())
 
