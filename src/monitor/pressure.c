@@ -104,15 +104,18 @@ struct plan {
     uint64_t resize_to; /* 0: leave it */
 };
 
-/* Down by the excess over the point where the state is left, but never below a fifth of the configured size. */
+/*
+ * Down by the excess over the point where the state is left, but never below a fifth of the configured size. A stall
+ * without an excess (somebody else's, perhaps) only takes a twentieth off the limit.
+ */
 static uint64_t shrink_target(const struct pressure *p, double percent, uint64_t limit_bytes, uint64_t cache_bytes)
 {
     double threshold = p->state == PRESSURE_CRITICAL ? p->options.critical_percent : p->options.warning_percent;
     double excess = (percent - (threshold - LEAVE_POINTS)) / 100 * (double)limit_bytes;
     uint64_t least = p->cache_max_bytes / FLOOR_DIVISOR;
-    uint64_t step = p->cache_max_bytes / GROW_DIVISOR; /* a stall without an excess still gives a little back */
-    uint64_t give = excess > (double)step ? (uint64_t)excess : step;
-    uint64_t target = cache_bytes > give ? cache_bytes - give : 0;
+    uint64_t from = excess > 0 ? cache_bytes : p->cache_limit;
+    uint64_t give = excess > 0 ? (uint64_t)excess : p->cache_max_bytes / GROW_DIVISOR;
+    uint64_t target = from > give ? from - give : 0;
     return target < least ? least : target;
 }
 
