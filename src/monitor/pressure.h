@@ -3,10 +3,10 @@
  * about it.
  *
  * A state is entered at its threshold and left 5 points below. Entering a state upwards runs the actions: the memory
- * tier shrinks to a target computed from the excess (never below a fifth of its configured size), free lists are
- * emptied, the allocator gives its pages back. When pressure has been normal for half a minute, the tier grows back by
- * a twentieth of its configured size per tick. (Bounds as in CacheLib's memory monitor: at most so much given away,
- * slow return.)
+ * tier shrinks to a target computed from the excess (never below a fifth of its configured size; a stall without an
+ * excess takes a twentieth), free lists are emptied, the allocator gives its pages back. When pressure has been normal
+ * for half a minute, the tier grows back by a twentieth of its configured size per tick. (Bounds as in CacheLib's
+ * memory monitor: at most so much given away, slow return.)
  *
  * pressure_tick() is called by one thread, once a second or when a stall trigger fires; the rest by any thread. A mutex
  * guards the state; actions run outside it.
