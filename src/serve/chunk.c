@@ -142,7 +142,7 @@ static enum chunk_event refuse(struct chunk *chunk, struct head_refusal *why, in
                                const char *message)
 {
     chunk->state = BROKEN;
-    *why = (struct head_refusal){status, code, message};
+    head_refuse(why, status, code, "%s", message);
     return CHUNK_REFUSED;
 }
 

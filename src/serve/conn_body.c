@@ -5,7 +5,6 @@
 
 static const struct head_refusal CUT_SHORT = {400, "body_cut_short",
                                               "The connection ended before the end of the body."};
-static const struct head_refusal TOO_LARGE = {413, "body_too_large", "The body is larger than the limit."};
 
 /* Hands a piece of the body to whom it belongs. */
 static void body_deliver(struct conn *conn, aic_view piece)
@@ -101,11 +100,12 @@ static bool body_by_chunks(struct conn *conn)
         return true;
     case CHUNK_DATA:
         conn->in_start += used;
-        if (piece.size > conn->body_limit) {
-            exchange_refuse(conn, &TOO_LARGE);
+        if (piece.size > conn->body_limit - conn->body_taken) {
+            exchange_body_too_large(conn, UINT64_MAX, &why);
+            exchange_refuse(conn, &why);
             return true;
         }
-        conn->body_limit -= piece.size;
+        conn->body_taken += piece.size;
         body_deliver(conn, piece);
         return true;
     }

@@ -72,7 +72,10 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void conn_reject(struct conn *conn)
 {
-    static const struct head_refusal full = {503, "too_many_connections", "The limit of open connections is reached."};
+    struct head_refusal full;
+    head_refuse(&full, 503, "too_many_connections",
+                "All of the %llu connections that are accepted at one time are open (limits.connections).",
+                (unsigned long long)LIMIT(conn->thread, connections));
     exchange_refuse(conn, &full);
     conn_run(conn);
 }
@@ -389,16 +392,29 @@ static bool body_is_slow(const struct conn *conn, uint64_t now)
     return elapsed > LIMIT(conn->thread, body_ms) && conn->body_seen * 1000 < LIMIT(conn->thread, body_rate) * elapsed;
 }
 
+static void refuse_late(struct conn *conn)
+{
+    struct head_refusal why;
+    if (conn->phase == CONN_HEAD)
+        head_refuse(&why, 408, "request_timeout",
+                    "The head of the request did not arrive within %llu ms (timeouts.header).",
+                    (unsigned long long)LIMIT(conn->thread, header_ms));
+    else if (conn->phase == CONN_BODY)
+        head_refuse(
+            &why, 408, "request_timeout",
+            "The body paused for more than %llu ms (timeouts.body), or came with less than %llu bytes a second.",
+            (unsigned long long)LIMIT(conn->thread, body_ms), (unsigned long long)LIMIT(conn->thread, body_rate));
+    else head_refuse(&why, 504, "timeout", "The answer did not come in time.");
+    exchange_refuse(conn, &why);
+}
+
 static void deadline_passed(struct conn *conn)
 {
-    static const struct head_refusal slow_head = {408, "request_timeout", "The header did not arrive in time."};
-    static const struct head_refusal slow_body = {408, "request_timeout", "The body did not arrive in time."};
-    static const struct head_refusal late = {504, "timeout", "The answer did not come in time."};
     bool idle = conn->phase == CONN_HEAD && conn->in_start == conn->in_end;
     if (!idle && conn->phase != CONN_LINGER) THREAD_COUNT(conn->thread, timeouts, 1);
     if (conn->out.pending > 0 && idle) return; /* the write has a deadline of its own */
     if (idle || conn->phase == CONN_LINGER || conn->phase == CONN_DISCARD) conn_close(conn);
-    else exchange_refuse(conn, conn->phase == CONN_HEAD ? &slow_head : conn->phase == CONN_BODY ? &slow_body : &late);
+    else refuse_late(conn);
 }
 
 void conn_check_time(struct conn *conn, uint64_t now)

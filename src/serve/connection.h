@@ -115,6 +115,7 @@ struct conn {
     uint64_t body_left;  /* of a body with a length: still to be read */
     uint64_t body_seen;  /* since body_since_ms */
     uint64_t body_limit; /* of the route */
+    uint64_t body_taken; /* of a chunked body; never more than body_limit */
     uint64_t body_since_ms;
     struct buf body; /* a buffered body that does not fit into the block */
 
@@ -286,6 +287,8 @@ void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end);
 void exchange_run_handler(struct http_exchange *exchange);
 /* Answers in place of a request that cannot be read, or of a handler that has not answered, and ends the connection. */
 void exchange_refuse(struct conn *conn, const struct head_refusal *why);
+/* The sentence about a body above the limit; size UINT64_MAX: a chunked one, whose size is not known. */
+void exchange_body_too_large(const struct conn *conn, uint64_t size, struct head_refusal *why);
 /* Zeroes what belongs to one request. */
 void exchange_reset(struct http_exchange *exchange);
 /* Tells the handler that the client went away, once. */

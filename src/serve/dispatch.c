@@ -103,6 +103,18 @@ static bool find_route(struct http_exchange *exchange)
     return status == AIC_OK;
 }
 
+void exchange_body_too_large(const struct conn *conn, uint64_t size, struct head_refusal *why)
+{
+    const char *option = conn->exchange.route->body_bytes == 0 ? " (limits.body_bytes)" : "";
+    unsigned long long limit = conn->body_limit;
+    if (size == UINT64_MAX)
+        head_refuse(why, 413, "body_too_large", "The body has more than the %llu bytes that are accepted%s.", limit,
+                    option);
+    else
+        head_refuse(why, 413, "body_too_large", "The body has %llu bytes; at most %llu are accepted%s.",
+                    (unsigned long long)size, limit, option);
+}
+
 /* Refuses a body that cannot be taken before any of it is read. */
 static bool accept_body(struct http_exchange *exchange)
 {
@@ -116,10 +128,9 @@ static bool accept_body(struct http_exchange *exchange)
     uint64_t limit = exchange->route->body_bytes;
     conn->body_limit = limit != 0 ? limit : LIMIT(conn->thread, body_bytes);
     if (conn->body_left <= conn->body_limit) return true;
-    char message[96];
-    snprintf(message, sizeof message, "The body has %llu bytes; at most %llu are accepted.",
-             (unsigned long long)conn->body_left, (unsigned long long)conn->body_limit);
-    http_reply_problem(exchange, 413, "body_too_large", NULL, message);
+    struct head_refusal why;
+    exchange_body_too_large(conn, conn->body_left, &why);
+    http_reply_problem(exchange, why.status, why.code, NULL, why.message);
     return false;
 }
 
@@ -158,6 +169,7 @@ void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end)
     conn->body_left = exchange->head.content_length;
     conn->body_done = !exchange->head.chunked && conn->body_left == 0;
     conn->body_copied = false;
+    conn->body_taken = 0;
     conn->continue_due = exchange->head.expect_continue && !conn->body_done;
     conn->phase = CONN_WAIT;
     if (!find_route(exchange)) return;

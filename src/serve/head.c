@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -121,15 +123,26 @@ size_t head_decode(aic_view text, bool plus, char *out)
     return size;
 }
 
-static enum head_outcome refuse(struct head_refusal *why, int status, const char *code, const char *message)
+enum head_outcome head_refuse(struct head_refusal *why, int status, const char *code, const char *format, ...)
 {
-    *why = (struct head_refusal){status, code, message};
+    va_list arguments;
+    why->status = status;
+    why->code = code;
+    va_start(arguments, format);
+    vsnprintf(why->message, sizeof why->message, format, arguments);
+    va_end(arguments);
     return HEAD_REFUSED;
+}
+
+static enum head_outcome target_too_long(struct head_refusal *why, const struct head_limits *limits)
+{
+    return head_refuse(why, 414, "uri_too_long", "The request target has more than the %zu bytes that are accepted.",
+                       limits->target_bytes);
 }
 
 static enum head_outcome malformed(struct head_refusal *why, const char *message)
 {
-    return refuse(why, 400, "bad_request", message);
+    return head_refuse(why, 400, "bad_request", "%s", message);
 }
 
 /* --------------------------------------------------------------------------------------------------- the scan -- */
@@ -139,9 +152,12 @@ static enum head_outcome scan_limits(const struct head_scan *scan, size_t looked
 {
     /* Method, two spaces and version take less than 32 bytes of any request line that can be accepted. */
     if (scan->line == scan->begin && looked_at - scan->begin > limits->target_bytes + 32)
-        return refuse(why, 414, "uri_too_long", "The request target is longer than the limit.");
+        return target_too_long(why, limits);
     if (looked_at > limits->header_bytes)
-        return refuse(why, 431, "header_too_large", "The request's header is larger than the limit.");
+        return head_refuse(why, 431, "header_too_large",
+                           "The head of the request has more than the %zu bytes that are accepted "
+                           "(limits.header_bytes).",
+                           limits->header_bytes);
     return HEAD_MORE;
 }
 
@@ -293,7 +309,7 @@ static enum head_outcome parse_version(struct head *head, aic_view text, struct 
         !is(text.data[7], DIGIT))
         return malformed(why, "The request line does not end with HTTP/1.1 or HTTP/1.0.");
     if (text.data[5] != '1')
-        return refuse(why, 505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
+        return head_refuse(why, 505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
     head->http10 = text.data[7] == '0';
     return HEAD_COMPLETE;
 }
@@ -312,11 +328,10 @@ static enum head_outcome parse_request_line(struct head *head, const char *base,
     size_t target_end = (size_t)(space - base);
     bool known = verb_find((aic_view){base + from, method_end - from}, &head->verb);
     if (!known) head->verb = HTTP_VERB_OPTIONS; /* any form of target is then read; the refusal comes below */
-    if (target_end - target > limits->target_bytes)
-        return refuse(why, 414, "uri_too_long", "The request target is longer than the limit.");
+    if (target_end - target > limits->target_bytes) return target_too_long(why, limits);
     if (parse_version(head, (aic_view){space + 1, to - target_end - 1}, why) == HEAD_REFUSED) return HEAD_REFUSED;
     if (parse_target(head, base, target, target_end, why) == HEAD_REFUSED) return HEAD_REFUSED;
-    if (!known) return refuse(why, 501, "method_not_implemented", "No resource here knows this method.");
+    if (!known) return head_refuse(why, 501, "method_not_implemented", "No resource here knows this method.");
     return HEAD_COMPLETE;
 }
 
@@ -424,7 +439,8 @@ static enum head_outcome parse_field(struct head *head, struct framing *framing,
     aic_view value = trim(base + colon + 1, to - colon - 1);
     if (!head_is_value(value)) return malformed(why, "A field value has a control character.");
     if (head->field_count == HEAD_MAX_FIELDS)
-        return refuse(why, 431, "too_many_fields", "The request has more than 100 header fields.");
+        return head_refuse(why, 431, "too_many_fields",
+                           "The request has more than the %d header fields that are accepted.", HEAD_MAX_FIELDS);
     size_t value_at = (size_t)(value.data - base);
     head->fields[head->field_count++] = (struct head_field){span_between(from, colon),
                                                             span_between(value_at, value_at + value.size)};
@@ -454,7 +470,8 @@ static enum head_outcome judge_coding(struct head *head, const struct framing *f
     }
     if (chunked != 1 || !EQUALS(coding, "chunked"))
         return malformed(why, "The last transfer coding is not chunked, so that the body has no end.");
-    if (others > 0) return refuse(why, 501, "coding_not_implemented", "No transfer coding but chunked is implemented.");
+    if (others > 0)
+        return head_refuse(why, 501, "coding_not_implemented", "No transfer coding but chunked is implemented.");
     return malformed(why, "Transfer-Encoding is not a list of codings.");
 }
 
@@ -466,7 +483,7 @@ static enum head_outcome judge(struct head *head, const struct framing *framing,
     if (judge_coding(head, framing, why) == HEAD_REFUSED) return HEAD_REFUSED;
     if (head->http10) head->expect_continue = false;
     else if (framing->expectation_failed)
-        return refuse(why, 417, "expectation_failed", "The only expectation that is met here is 100-continue.");
+        return head_refuse(why, 417, "expectation_failed", "The only expectation that is met here is 100-continue.");
     head->keep_alive = !framing->close && (!head->http10 || framing->keep_alive);
     return HEAD_COMPLETE;
 }

@@ -45,12 +45,19 @@ struct head {
     struct head_field fields[HEAD_MAX_FIELDS];
 };
 
-/* A refusal: HTTP status, code and sentence of the error shape. All static. */
+enum head_outcome { HEAD_MORE, HEAD_COMPLETE, HEAD_REFUSED };
+
+/* A refusal: HTTP status, code (static) and sentence of the error shape. The sentence is a copy, because it names the
+ * limit in force, and the option that sets it, where there is one. */
 struct head_refusal {
     int status;
     const char *code;
-    const char *message;
+    char message[160];
 };
+
+/* Fills *why, message by printf; HEAD_REFUSED, so that it is the whole refusal. */
+enum head_outcome head_refuse(struct head_refusal *why, int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 struct head_limits {
     size_t header_bytes; /* at most HEAD_MAX_BYTES */
@@ -63,8 +70,6 @@ struct head_scan {
     uint32_t checked; /* bytes already looked at */
     uint32_t begin;   /* offset of the request line (after one CRLF) */
 };
-
-enum head_outcome { HEAD_MORE, HEAD_COMPLETE, HEAD_REFUSED };
 
 /*
  * Looks for the end of the head in data[0..size), going on from where *scan stands. HEAD_COMPLETE: *end is the offset
