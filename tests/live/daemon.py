@@ -37,9 +37,10 @@ class Answer:
 
 
 class Daemon:
-    def __init__(self, flags=(), keys=(), directory=None, config="", enter=None):
-        """keys: (id, key, namespace, admin). enter: called in the new process before the program is."""
+    def __init__(self, flags=(), keys=(), directory=None, config="", enter=None, environment=None):
+        """keys: (id, key, namespace, admin). enter: called in the new process before the program is. environment: more variables."""
         self.enter = enter
+        self.environment = dict(environment or {})
         self.own_directory = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="aicache-live-")
         self.flags = list(flags)
@@ -64,7 +65,7 @@ class Daemon:
         self.log_path = os.path.join(self.directory, "log")
         self.log = open(self.log_path, "a+b")
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
-        environment = {"TSAN_OPTIONS": "detect_deadlocks=0", **os.environ}
+        environment = {"TSAN_OPTIONS": "detect_deadlocks=0", **os.environ, **self.environment}
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment,
                                         preexec_fn=self.enter)
         first = self.process.stderr.readline().decode()

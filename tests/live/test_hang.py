@@ -1,0 +1,104 @@
+"""Storage that hangs under a running daemon: its threads wait inside LMDB and nothing comes back, as when a disk on a network goes away.
+
+/health answers from what is known, memory serves, a lookup that needs storage is a miss in time and counted; when storage answers again, all comes
+back by itself and nothing is lost. A shim that is loaded before the libraries lets the calls wait as long as a file is there.
+"""
+import os
+import time
+import unittest
+
+from daemon import Daemon
+from test_monitor import until
+
+SHIM = os.environ.get("STORAGE_HANG_SHIM")
+COUNT = 20
+
+
+@unittest.skipUnless(SHIM and os.path.exists(SHIM), "STORAGE_HANG_SHIM names no shim; meson builds one as tests/live/libstorage_hang.so")
+class HangingStorage(unittest.TestCase):
+    def setUp(self):
+        # The sanitizers' runtime would rather be the first to be loaded.
+        options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
+        self.daemon = Daemon(("--storage-deadline", "500ms"), environment={"LD_PRELOAD": SHIM, "ASAN_OPTIONS": options})
+        self.addCleanup(self.daemon.close)
+        self.hang = os.path.join(self.daemon.directory, "hang")
+        self.daemon.environment["STORAGE_HANG"] = self.hang
+        self.addCleanup(self.let_go)  # before the daemon is closed
+        for index in range(COUNT):
+            self.assertEqual(self.daemon.put(text="kept %d" % index, response=[index]).status, 201)
+        self.assertEqual(self.daemon.stop(), 0)
+        self.daemon.start()  # now memory is empty
+        self.assertEqual(self.tier(0), "storage")
+        self.assertEqual(self.tier(0), "memory")
+
+    def let_go(self):
+        if os.path.exists(self.hang):
+            os.remove(self.hang)
+
+    def tier(self, index):
+        """Where entry `index` is found, with what was stored; None for a miss."""
+        said = self.daemon.lookup(text="kept %d" % index).json
+        if said["hit"]:
+            self.assertEqual(said["response"], [index])
+        return said.get("tier")
+
+    def health(self):
+        """The whole, storage and cache; answered with 200, and before a check of storage could have ended."""
+        began = time.monotonic()
+        answer = self.daemon.get("/health")
+        self.quickest = min(self.quickest, time.monotonic() - began)
+        self.assertEqual(answer.status, 200, answer)
+        return [answer.json["status"], answer.json["storage"]["status"], answer.json["cache"]["status"]]
+
+    def storage(self):
+        return self.daemon.get("/cache/status").json["storage"]
+
+    def said(self, words):
+        with open(self.daemon.log_path, "rb") as file:
+            return file.read().count(words)
+
+    def test_hangs_and_comes_back(self):
+        self.quickest = 1e9
+        self.assertTrue(until(lambda: self.health() == ["healthy", "healthy", "healthy"]))
+        before = self.daemon.get("/cache/status").json
+        open(self.hang, "w").close()
+
+        # The hang lasts until it is let go: whatever is answered here did not wait for storage.
+        self.assertIsNone(self.tier(1))
+        after = self.daemon.get("/cache/status").json
+        self.assertEqual(after["total_misses"] - before["total_misses"], 1)
+        self.assertEqual(after["storage"]["timeouts"] - before["storage"]["timeouts"], 1)
+        self.assertEqual(self.tier(0), "memory")
+        self.assertEqual(self.daemon.put(text="while it hangs", response="kept too").status, 201)
+        self.assertTrue(self.daemon.lookup(text="while it hangs").json["hit"])
+
+        self.assertTrue(until(lambda: self.health() == ["degraded", "unhealthy", "degraded"]), self.health())
+        self.assertLess(self.quickest, 2)  # the deadline of a check
+        self.assertEqual(self.daemon.get("/health/storage").status, 503)
+        self.assertEqual(self.daemon.get("/health/ready").status, 200)
+        self.assertEqual(self.storage()["status"], "down")
+        self.assertIn("\naicache_storage_up 0\n", self.daemon.get("/metrics").body.decode())
+        self.assertEqual(self.daemon.get("/monitoring/cache-metrics").status, 200)
+        for index in range(2, COUNT):
+            self.assertIsNone(self.tier(index))
+        self.assertEqual(self.tier(0), "memory")
+        self.assertEqual(self.said(b"storage: reads fail"), 1)
+        self.assertEqual(self.said(b"storage: reads are answered again"), 0)
+
+        self.let_go()
+        self.assertTrue(until(lambda: self.health() == ["healthy", "healthy", "healthy"]), self.health())
+        for index in range(COUNT):
+            self.assertIn(self.tier(index), ("memory", "storage"))
+        self.assertTrue(until(lambda: self.storage()["queue_entries"] == 0))
+        self.assertEqual(self.daemon.post("/cache/verify").json["status"], "ok")
+        self.assertEqual(self.said(b"storage: reads fail"), 1)
+        self.assertEqual(self.said(b"storage: reads are answered again"), 1)
+
+        self.assertEqual(self.daemon.stop(), 0)
+        self.daemon.start()
+        self.assertEqual([self.tier(index) for index in range(COUNT)], ["storage"] * COUNT)
+        self.assertEqual(self.daemon.lookup(text="while it hangs").json["response"], "kept too")
+
+
+if __name__ == "__main__":
+    unittest.main()
