@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "base/utf8.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -228,12 +229,64 @@ static aic_status scan_name(struct scan *scan, enum expectation *expect)
     return AIC_OK;
 }
 
+/* ---- where a refused member is ---- */
+
+struct path {
+    char text[sizeof((aic_error *)NULL)->field];
+    size_t size; /* all of text: there was no room for the rest */
+};
+
+static void path_add(struct path *path, const char *text, size_t size)
+{
+    size_t room = sizeof path->text - path->size;
+    if (size > room) size = room;
+    memcpy(path->text + path->size, text, size);
+    path->size += size;
+}
+
+static void path_add_name(struct path *path, const struct json *json, uint32_t name)
+{
+    if (path->size > 0) path_add(path, ".", 1);
+    path->size += json_unescape_front(json, name, (uint8_t *)path->text + path->size, sizeof path->text - path->size);
+}
+
+/* The step from an open container to the child that is being read: `members` of them are complete. */
+static void path_add_step(struct path *path, const struct json *json, uint32_t container)
+{
+    const struct json_token *token = &json->tokens[container];
+    char index[16];
+    if (token->type == JSON_ARRAY) {
+        path_add(path, index, (size_t)snprintf(index, sizeof index, "[%u]", token->members));
+        return;
+    }
+    uint32_t name = container + 1;
+    for (uint32_t i = 0; i < token->members; i++) name = json->tokens[name + 1].next;
+    path_add_name(path, json, name);
+}
+
+static const char *path_end(struct path *path)
+{
+    static const char ellipsis[] = "…";
+    if (path->size == sizeof path->text) {
+        path->size = utf8_fit((aic_view){path->text, path->size}, path->size - sizeof ellipsis);
+        path_add(path, ellipsis, sizeof ellipsis - 1);
+    }
+    path->text[path->size] = '\0';
+    return path->text;
+}
+
+/* Of an object that was just closed: those around it are in `open`. */
 static aic_status refuse_duplicate(const struct scan *scan, uint32_t name)
 {
-    return error_set(scan->error, AIC_INVALID, NULL,
+    struct path path = {.size = 0};
+    for (uint32_t i = 0; i < scan->depth; i++) path_add_step(&path, scan->json, scan->open[i]);
+    path_add_name(&path, scan->json, name);
+    return error_set(scan->error, AIC_INVALID, path_end(&path),
                      "not acceptable JSON: the member named at byte %u repeats a name of its object",
                      scan->json->tokens[name].start - 1);
 }
+
+/* ---- members ---- */
 
 /* Objects of a few members, which are nearly all: each name against those before it. */
 static aic_status check_few_names(const struct scan *scan, uint32_t object)

@@ -44,8 +44,9 @@ void json_fini(struct json *json);
 
 /*
  * Scans `text` (at most 2 GiB), which stays as it is and in place as long as tokens are read. AIC_OK: tokens[0] is the
- * value. AIC_INVALID with a message that names the byte offset and what was expected
- * ("field" is empty), AIC_TOO_LARGE, AIC_NO_MEMORY. Duplicate members are compared after unescaping.
+ * value. AIC_INVALID with a message that names the byte offset and what was expected ("field" is empty, but for a
+ * duplicate member, where it is the member's path: "options.temperature", "tags[3].k"), AIC_TOO_LARGE, AIC_NO_MEMORY.
+ * Duplicate members are compared after unescaping.
  * Room for tokens stays for the next scan, unless it is far more than that text can need.
  */
 AIC_MUST_CHECK aic_status json_scan(struct json *json, aic_view text, aic_error *error);

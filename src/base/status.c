@@ -1,5 +1,7 @@
 #include "base/status.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,4 +57,14 @@ aic_status error_set(aic_error *error, aic_status status, const char *field, con
     vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
     return status;
+}
+
+aic_status error_within(aic_error *error, aic_status status, const char *field, const aic_error *inner)
+{
+    char path[sizeof inner->field];
+    aic_error all = *inner; /* *error may be *inner */
+    const char *dot = all.field[0] == '\0' || all.field[0] == '[' ? "" : ".";
+    size_t room = sizeof path - 1 - strlen(field) - strlen(dot);
+    snprintf(path, sizeof path, "%s%s%.*s", field, dot, (int)utf8_fit(aic_view_of(all.field), room), all.field);
+    return error_set(error, status, path, "%s", all.message);
 }

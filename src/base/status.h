@@ -16,4 +16,10 @@ int status_http(aic_status status);
 __attribute__((format(printf, 4, 5))) aic_status error_set(aic_error *error, aic_status status, const char *field,
                                                            const char *format, ...);
 
+/*
+ * The same for a part of what the user gave that was judged by itself: `inner` says what is wrong with it, its field
+ * counts from `field`, as in "options" and "temperature" for "options.temperature".
+ */
+aic_status error_within(aic_error *error, aic_status status, const char *field, const aic_error *inner);
+
 #endif

@@ -184,7 +184,7 @@ static aic_status check_response(struct aic_cache *cache, aic_view response, aic
     aic_status status = json_scan(&json, response, &inner);
     json_fini(&json);
     if (status == AIC_OK || status == AIC_NO_MEMORY) return status;
-    return error_set(error, status, "response", "%s", inner.message);
+    return error_within(error, status, "response", &inner);
 }
 
 static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json *json, aic_put_result *result,

@@ -82,7 +82,7 @@ static aic_status take_options(struct json *json, aic_view options, struct key_r
     aic_error inner = {0};
     aic_status status = json_scan(json, options, &inner);
     if (status == AIC_NO_MEMORY) return status;
-    if (status != AIC_OK) return error_set(error, status, "options", "%s", inner.message);
+    if (status != AIC_OK) return error_within(error, status, "options", &inner);
     uint8_t type = json->tokens[0].type;
     if (type != JSON_OBJECT && type != JSON_NULL)
         return error_set(error, AIC_INVALID, "options", "must be a JSON object");

@@ -188,8 +188,11 @@ int session_complain(struct cli *cli, const struct reply *reply)
     const char *parameter = json_text_at(reply->json, "error.param", NULL);
     const char *message = json_text_at(reply->json, "error.message",
                                        "the answer explains nothing; is this an aicached?");
-    fprintf(stderr, "aicache: %ld: %s%s", reply->status, parameter != NULL ? parameter : "",
-            parameter != NULL ? ": " : "");
+    fprintf(stderr, "aicache: %ld: ", reply->status);
+    if (parameter != NULL) {
+        print_cell(stderr, parameter, 200, false); /* it may be a name that the user wrote */
+        fputs(": ", stderr);
+    }
     print_cell(stderr, message, 2000, false);
     fputs(reply->status == 401 ? " (--api-key or AICACHE_API_KEY gives one)\n" : "\n", stderr);
     return CLI_ERROR;

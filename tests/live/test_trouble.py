@@ -213,6 +213,18 @@ class Senders(unittest.TestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 408 "), answer)
         self.nothing_was_stored()
 
+    def test_a_repeated_member_is_named_by_its_path(self):
+        body = b'{"operation":"qa","text":"t","options":{"limits":[{},{"a":1,"b":2,"a":3}]},"response":1}'
+        with self.connect() as connection:
+            connection.sendall(b"PUT /cache/entries HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                               b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            answer = read_all(connection)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+        error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        self.assertEqual(error["param"], "options.limits[1].a")
+        self.assertIn("repeats a name of its object", error["message"])
+        self.nothing_was_stored()
+
     def test_a_flood_of_header_fields(self):
         for fields in (b"".join(b"x-%d: y\r\n" % number for number in range(100000)), b"x: " + b"y" * 1000000 + b"\r\n"):
             with self.connect() as connection:

@@ -1,6 +1,7 @@
 /* json_test.c - the scanner: what it accepts, what it refuses and how it says so, and what it yields. */
 #include "base/check.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include "../../support/test_mem.h"
 
@@ -45,7 +46,48 @@ static void refuse(const char *text, const char *message)
     if (json_scan(&json, aic_view_of(text), &error) != AIC_INVALID) fail_msg("accepted: %s", text);
     if (strstr(error.message, message) == NULL) fail_msg("%s: %s, not %s", text, error.message, message);
     assert_int_equal(json.count, 0);
-    assert_string_equal(error.field, "");
+    if (strstr(message, "repeats") == NULL) assert_string_equal(error.field, "");
+}
+
+/* A repeated name is named by its path as well, as the user would write it. */
+static void test_path_of_a_duplicate(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *path;
+    } rows[] = {
+        {"{\"a\":1,\"a\":1}", "a"},
+        {"{\"x\":{\"a\":1},\"options\":{\"temperature\":1,\"b\":[1,{}],\"temperature\":2}}", "options.temperature"},
+        {"{\"tags\":[1,[2,3],{\"k\":1},{\"c\":0,\"k\":1,\"\\u006b\":1}]}", "tags[3].k"},
+        {"[[],[{\"\":1,\"\":1}]]", "[1][0]."},
+        {"{\"a\":{\"1\":1,\"2\":1,\"3\":1,\"4\":1,\"5\":1,\"6\":1,\"7\":1,\"8\":1,\"9\":1,\"\\u0037\":1}}", "a.7"},
+        {"{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\ude00\":1}", "\xf0\x9f\x98\x80"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        aic_error error = {0};
+        assert_int_equal(json_scan(&json, aic_view_of(rows[i].text), &error), AIC_INVALID);
+        assert_string_equal(error.field, rows[i].path);
+    }
+}
+
+/* A path that is too long ends in an ellipsis, and no character of it is cut. */
+static void test_long_path_of_a_duplicate(void **state)
+{
+    (void)state;
+    struct buf text;
+    for (unsigned shift = 0; shift < 4; shift++) {
+        aic_error error = {0};
+        buf_init(&text, &test.mem, MEM_CACHE);
+        for (int depth = 0; depth < 100; depth++)
+            buf_printf(&text, "{\"%.*s\xc3\xa4\":", depth == 0 ? (int)shift : 0, "xxxx");
+        buf_append_text(&text, "{\"y\":1,\"y\":1}");
+        assert_int_equal(json_scan(&json, buf_view(&text), &error), AIC_INVALID);
+        size_t size = strlen(error.field);
+        assert_true(size < sizeof error.field && size > sizeof error.field - 8);
+        assert_string_equal(error.field + size - 3, "\xe2\x80\xa6");
+        assert_true(utf8_is_valid(aic_view_of(error.field)));
+        buf_fini(&text);
+    }
 }
 
 static void test_accepts(void **state)
@@ -458,6 +500,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_accepts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_path_of_a_duplicate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_path_of_a_duplicate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_prefix, setup, teardown),
         cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tokens, setup, teardown),

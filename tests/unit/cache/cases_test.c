@@ -376,7 +376,7 @@ static void refusals_name_the_field(void **state)
     struct {
         const char *field;
         aic_put put;
-    } rows[16];
+    } rows[20];
     size_t n = 0;
 #define ROW(name, change)                                                                                              \
     do {                                                                                                               \
@@ -393,7 +393,8 @@ static void refusals_name_the_field(void **state)
     ROW("text", put.request.text = AIC_LITERAL("\xED\xA0\x80"));
     ROW("question", put.request.question = AIC_LITERAL("\xFF"));
     ROW("options", put.request.options = AIC_LITERAL("[1]"));
-    ROW("options", put.request.options = AIC_LITERAL("{\"a\":1,\"a\":2}"));
+    ROW("options.a", put.request.options = AIC_LITERAL("{\"a\":1,\"a\":2}"));
+    ROW("response[1].b.c", put.response = AIC_LITERAL("[0,{\"b\":{\"c\":1,\"c\":2}}]"));
     ROW("response", put.response = AIC_LITERAL(""));
     ROW("response", put.response = AIC_LITERAL("{\"a\":}"));
     ROW("tags", (put.tags = many, put.tag_count = 33));
