@@ -163,7 +163,8 @@ static void carry_out(struct pressure *p, const struct plan *plan, enum pressure
     }
     if (plan->resize_to > 0 && do_->resize_cache != NULL) {
         do_->resize_cache(do_->context, plan->resize_to);
-        snprintf(text, sizeof text, "memory tier limited to %" PRIu64 " bytes", plan->resize_to);
+        snprintf(text, sizeof text, "memory tier %s %" PRIu64 " bytes", plan->entered ? "limited to" : "grown back to",
+                 plan->resize_to);
         note(p, AIC_LOG_INFO, text);
     }
     if (plan->entered && do_->empty_pools != NULL) {

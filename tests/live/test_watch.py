@@ -251,7 +251,7 @@ class Curve(LiveTest):
 
 
 class Pressure(unittest.TestCase):
-    """A real cgroup with a limit of 160 MiB around a memory tier of 128 MiB: it fills, the tier shrinks, the daemon lives."""
+    """A real cgroup with a limit of 160 MiB around a memory tier of 128 MiB: it fills, the tier shrinks, the daemon lives, and what was taken comes back."""
 
     LIMIT = 160 * MB
 
@@ -283,7 +283,7 @@ class Pressure(unittest.TestCase):
             return False
         return True
 
-    def test_shrinks_under_pressure(self):
+    def test_shrinks_under_pressure_and_grows_back(self):
         group = self.group()
 
         def enter():
@@ -322,6 +322,14 @@ class Pressure(unittest.TestCase):
         daemon.post("/cache/flushall")
         self.assertTrue(until(lambda: pressure()["current_state"] == "normal"), pressure())
         self.assertIn("aicache_memory_pressure_state 0", daemon.get("/metrics").body.decode())
+        # Half a minute of quiet, then a twentieth a second; a stall elsewhere on the machine takes some of it again and lets it wait anew.
+        configured = said["memory_tier_configured_bytes"]
+        grown = until(lambda: (lambda now: now if now["memory_tier_limit_bytes"] == configured else None)(pressure()), 300)
+        self.assertTrue(grown, pressure())
+        self.assertIn("memory tier grown back to %d bytes" % configured, [action["action"] for action in grown["actions"]])
+        self.assertEqual(daemon.get("/cache/status").json["memory"]["max_bytes"], configured)
+        self.assertEqual(daemon.put(text="after it", response=noise(MB // 2)).json["tier"], ["memory"])
+        self.assertTrue(daemon.lookup(text="after it").json["hit"])
 
 
 if __name__ == "__main__":
