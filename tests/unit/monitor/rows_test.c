@@ -1,0 +1,544 @@
+/*
+ * rows_test.c - promises of earlier systems, with their own numbers, named by their ids. tests/conformance.txt says
+ * where each of the others is shown.
+ */
+#include "fixture.h"
+
+#include "monitor/probes.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NO_DATA ((aic_view){NULL, 0})
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+
+static void keygen(struct fixture *f, double seconds)
+{
+    aic_monitor_key_generation(f->monitor, seconds, 100, AIC_LITERAL("summarize"), NO_DATA);
+}
+
+static void operation(struct fixture *f, const char *kind, double seconds, bool hit)
+{
+    aic_monitor_operation(f->monitor, aic_view_of(kind), seconds, hit, 100, NO_DATA);
+}
+
+static void compression(struct fixture *f, uint64_t original, uint64_t compressed, double seconds)
+{
+    aic_monitor_compression(f->monitor, original, compressed, seconds, AIC_LITERAL("qa"));
+}
+
+static void invalidate(struct fixture *f, const char *pattern, uint64_t keys)
+{
+    aic_monitor_invalidation(f->monitor, aic_view_of(pattern), keys, 0.01, NO_DATA, NO_DATA, NO_DATA);
+}
+
+static void snapshot(struct fixture *f, uint64_t bytes, uint64_t entries)
+{
+    aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = bytes, .memory_entries = entries}, NO_DATA);
+}
+
+static void expect_totals(struct fixture *f, unsigned total, unsigned hits, unsigned misses)
+{
+    struct reading r;
+    reading_open(&r, f, aic_monitor_statistics);
+    reading_expect(&r, "total_cache_operations", total);
+    reading_expect(&r, "cache_hits", hits);
+    reading_expect(&r, "cache_misses", misses);
+    reading_close(&r);
+}
+
+static unsigned count_of(struct fixture *f, report_fn *fn, const char *path)
+{
+    struct reading r;
+    reading_open(&r, f, fn);
+    unsigned count = reading_length(&r, path);
+    reading_close(&r);
+    return count;
+}
+
+/* ---- H: recording ---- */
+
+static void H02_limits_of_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){.retention_hours = 2,
+                                           .max_measurements = 500,
+                                           .memory_warning_bytes = 25 * MIB,
+                                           .memory_critical_bytes = 50 * MIB});
+    for (unsigned i = 0; i < 600; i++) keygen(&f, .001);
+    assert_int_equal(count_of(&f, aic_monitor_export, "key_generation_times"), 500);
+    fixture_advance(&f, 2 * 3600 - 1);
+    assert_int_equal(count_of(&f, aic_monitor_export, "key_generation_times"), 500);
+    fixture_advance(&f, 1);
+    assert_int_equal(count_of(&f, aic_monitor_export, "key_generation_times"), 0);
+    reading_open(&r, &f, aic_monitor_memory_usage); /* without a snapshot: the thresholds, and that there is none */
+    assert_true(reading_true(&r, "no_measurements"));
+    reading_expect(&r, "warning_threshold_mb", 25);
+    reading_expect(&r, "critical_threshold_mb", 50);
+    assert_int_equal(reading_length(&r, ""), 3);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void H08_H10_one_operation(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    operation(&f, "get", .02, true);
+    expect_totals(&f, 1, 1, 0);
+    fixture_close(&f);
+    fixture_open(&f, (aic_monitor_options){0});
+    operation(&f, "set", .02, false);
+    expect_totals(&f, 1, 0, 0);
+    fixture_close(&f);
+}
+
+static void H13_H16_ratios(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    compression(&f, 2000, 1200, .01);
+    compression(&f, 1000, 600, .01); /* nobody says the ratio: it is counted */
+    compression(&f, 0, 0, .01);      /* nothing became no smaller */
+    reading_open(&r, &f, aic_monitor_export);
+    reading_expect(&r, "compression_ratios.0.compression_ratio", .6);
+    reading_expect(&r, "compression_ratios.0.original_size", 2000);
+    reading_expect(&r, "compression_ratios.0.compressed_size", 1200);
+    reading_expect(&r, "compression_ratios.1.compression_ratio", .6);
+    reading_expect(&r, "compression_ratios.2.compression_ratio", 1);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void H19_alarms_of_the_rate(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){.invalidations_warning_per_hour = 2, .invalidations_critical_per_hour = 4});
+    for (unsigned i = 0; i < 3; i++) invalidate(&f, "x", 1);
+    assert_int_equal(f.log_count, 1);
+    assert_int_equal(f.levels[0], AIC_LOG_WARNING);
+    assert_non_null(strstr(f.log[0], "High invalidation rate"));
+    for (unsigned i = 0; i < 2; i++) invalidate(&f, "x", 1);
+    assert_int_equal(f.log_count, 2);
+    assert_int_equal(f.levels[1], AIC_LOG_ERROR);
+    assert_non_null(strstr(f.log[1], "Critical invalidation rate"));
+    fixture_close(&f);
+}
+
+struct recorder {
+    struct fixture *fixture;
+    unsigned number;
+};
+
+static void *record_ten(void *context)
+{
+    const struct recorder *recorder = context;
+    for (unsigned i = 0; i < 10; i++)
+        aic_monitor_key_generation(recorder->fixture->monitor, .001, recorder->number, AIC_LITERAL("qa"), NO_DATA);
+    return NULL;
+}
+
+static void H22_three_threads(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    pthread_t threads[3];
+    struct recorder recorders[3];
+    unsigned of[3] = {0};
+    fixture_open(&f, (aic_monitor_options){0});
+    for (unsigned i = 0; i < 3; i++) {
+        recorders[i] = (struct recorder){&f, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, record_ten, &recorders[i]), 0);
+    }
+    for (unsigned i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 30);
+    for (unsigned i = 0; i < 30; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "key_generation_times.%u.text_length", i);
+        of[(unsigned)reading_number(&r, path)]++;
+    }
+    for (unsigned i = 0; i < 3; i++) assert_int_equal(of[i], 10);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ---- I: statistics ---- */
+
+static void I04_durations(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    operation(&f, "get", .02, true);
+    operation(&f, "get", .03, false);
+    operation(&f, "set", .04, false);
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "cache_operations.total_operations", 3);
+    reading_expect(&r, "cache_operations.avg_duration", .03);
+    reading_expect(&r, "cache_operations.max_duration", .04);
+    reading_expect(&r, "cache_operations.min_duration", .02);
+    reading_expect(&r, "cache_operations.slow_operations", 0);
+    reading_expect(&r, "cache_operations.by_operation_type.get.count", 2);
+    reading_expect(&r, "cache_operations.by_operation_type.set.count", 1);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void I13_mean_and_median(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    for (unsigned i = 1; i <= 5; i++) keygen(&f, .01 * i);
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "key_generation.avg_duration", .03);
+    reading_expect(&r, "key_generation.median_duration", .03);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void I17_a_reset_keeps_the_configuration(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){.retention_hours = 3,
+                                           .max_measurements = 4,
+                                           .memory_warning_bytes = 3 * MIB,
+                                           .memory_critical_bytes = 5 * MIB,
+                                           .invalidations_warning_per_hour = 7,
+                                           .invalidations_critical_per_hour = 9});
+    for (unsigned i = 0; i < 6; i++) {
+        keygen(&f, .01);
+        operation(&f, "get", .01, true);
+        compression(&f, 10, 5, .01);
+        snapshot(&f, 10, 1);
+        invalidate(&f, "x", 1);
+    }
+    aic_monitor_reset(f.monitor);
+    expect_totals(&f, 0, 0, 0);
+    static const char *const arrays[] = {"key_generation_times", "cache_operation_times", "compression_ratios",
+                                         "memory_usage_measurements", "invalidation_events"};
+    for (unsigned i = 0; i < 5; i++) assert_int_equal(count_of(&f, aic_monitor_export, arrays[i]), 0);
+    reading_open(&r, &f, aic_monitor_invalidations);
+    assert_true(reading_true(&r, "no_invalidations"));
+    reading_expect(&r, "warning_threshold_per_hour", 7);
+    reading_expect(&r, "critical_threshold_per_hour", 9);
+    reading_close(&r);
+    for (unsigned i = 0; i < 6; i++) snapshot(&f, 10, 1);
+    assert_int_equal(count_of(&f, aic_monitor_export, "memory_usage_measurements"), 4);
+    reading_open(&r, &f, aic_monitor_memory_usage);
+    reading_expect(&r, "thresholds.warning_threshold_mb", 3);
+    reading_expect(&r, "thresholds.critical_threshold_mb", 5);
+    reading_close(&r);
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "retention_hours", 3);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ---- J: retention ---- */
+
+static void J01_two_hours_and_half_an_hour(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    keygen(&f, .1);
+    fixture_advance(&f, 5400);
+    keygen(&f, .05);
+    fixture_advance(&f, 1800);
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 1);
+    reading_expect(&r, "key_generation_times.0.duration", .05);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void J05_J11_age_and_number(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"old_1",    "old_2",    "recent_1",   "recent_2",
+                                        "recent_3", "recent_4", "very_recent"};
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){.max_measurements = 3});
+    for (unsigned i = 0; i < 7; i++) {
+        aic_monitor_key_generation(f.monitor, .01, 1, aic_view_of(names[i]), NO_DATA);
+        fixture_advance(&f, i == 1 ? 7200 : 60);
+    }
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "key_generation_times.%u.operation_type", i);
+        reading_expect_text(&r, path, names[4 + i]);
+    }
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ---- K: memory ---- */
+
+static void K01_every_field(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    aic_monitor_memory(f.monitor,
+                       &(aic_memory_sample){.memory_bytes = 512 * KIB,
+                                            .memory_entries = 50,
+                                            .storage_bytes = 512 * KIB,
+                                            .storage_entries = 50,
+                                            .process_bytes = 256 * MIB + 512 * KIB},
+                       NO_DATA);
+    reading_open(&r, &f, aic_monitor_export);
+#define FIELD(name) "memory_usage_measurements.0." name
+    reading_expect(&r, FIELD("total_cache_size_bytes"), (double)MIB);
+    reading_expect(&r, FIELD("cache_entry_count"), 100);
+    reading_expect(&r, FIELD("avg_entry_size_bytes"), 512 * 1024 / 50.0);
+    reading_expect(&r, FIELD("memory_cache_size_bytes"), 512 * 1024);
+    reading_expect(&r, FIELD("memory_cache_entry_count"), 50);
+    reading_expect(&r, FIELD("process_memory_mb"), 256.5);
+    reading_expect(&r, FIELD("cache_utilization_percent"), 2);
+    assert_false(reading_true(&r, FIELD("warning_threshold_reached")));
+    assert_int_equal(reading_length(&r, FIELD("additional_data")), 0);
+    assert_true(reading_find(&r, FIELD("timestamp")) != UINT32_MAX);
+#undef FIELD
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void K10_two_snapshots(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    snapshot(&f, 100, 1);
+    snapshot(&f, 200, 2);
+    reading_open(&r, &f, aic_monitor_memory_usage);
+    reading_expect(&r, "current.cache_entry_count", 2);
+    reading_expect(&r, "thresholds.warning_threshold_mb", 50);
+    reading_expect(&r, "thresholds.critical_threshold_mb", 100);
+    reading_expect(&r, "trends.total_measurements", 2);
+    reading_expect(&r, "trends.avg_entry_count", 1.5);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void K11_an_hour_apart(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    snapshot(&f, 10 * MIB, 1);
+    fixture_advance(&f, 3600);
+    snapshot(&f, 12 * MIB, 1);
+    reading_open(&r, &f, aic_monitor_memory_usage);
+    reading_expect(&r, "trends.growth_rate_mb_per_hour", 2);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+static void K19_K20_what_storage_says(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    snapshot(&f, 2000, 2); /* nothing at all */
+    aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 2000, .memory_entries = 2, .storage_bytes = MIB},
+                       NO_DATA);
+    reading_open(&r, &f, aic_monitor_export);
+    reading_expect(&r, "memory_usage_measurements.0.total_cache_size_bytes", 2000);
+    reading_expect(&r, "memory_usage_measurements.0.cache_entry_count", 2);
+    reading_expect(&r, "memory_usage_measurements.1.total_cache_size_bytes", 2000 + (double)MIB);
+    reading_expect(&r, "memory_usage_measurements.1.cache_entry_count", 2);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ---- L: slow operations ---- */
+
+static void L05_L07_nothing_is_slow(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    aic_report *report = NULL;
+    for (unsigned round = 0; round < 2; round++) {
+        double scale = round == 0 ? 1 : 0;
+        fixture_open(&f, (aic_monitor_options){0});
+        for (unsigned i = 0; i < 5; i++) {
+            keygen(&f, scale * (.008 + .001 * i));
+            operation(&f, "get", scale * (.003 + .00075 * i), true);
+            compression(&f, 10, 5, scale * (.012 + .001 * i));
+        }
+        assert_int_equal(aic_monitor_slow(f.monitor, 2, &report), AIC_OK);
+        reading_take(&r, report);
+        assert_int_equal(reading_length(&r, "key_generation"), 0);
+        assert_int_equal(reading_length(&r, "cache_operations"), 0);
+        assert_int_equal(reading_length(&r, "compression"), 0);
+        reading_close(&r);
+        fixture_close(&f);
+    }
+}
+
+/* ---- M: invalidations ---- */
+
+static void M01_none_yet(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    reading_open(&r, &f, aic_monitor_invalidations);
+    assert_true(reading_true(&r, "no_invalidations"));
+    reading_expect(&r, "total_invalidations", 0);
+    reading_expect(&r, "total_keys_invalidated", 0);
+    reading_expect(&r, "warning_threshold_per_hour", 50);
+    reading_expect(&r, "critical_threshold_per_hour", 100);
+    assert_int_equal(reading_length(&r, ""), 5);
+    reading_close(&r);
+    assert_int_equal(count_of(&f, aic_monitor_invalidation_advice, ""), 0);
+    fixture_close(&f);
+}
+
+static void M04_levels(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t warning, critical;
+        unsigned events;
+        const char *level;
+    } rows[] = {{10, 25, 5, "normal"},
+                {10, 25, 10, "warning"},
+                {10, 25, 24, "warning"},
+                {10, 25, 25, "critical"},
+                {10, 15, 15, "critical"}};
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture f;
+        struct reading r;
+        fixture_open(&f, (aic_monitor_options){.invalidations_warning_per_hour = rows[i].warning,
+                                               .invalidations_critical_per_hour = rows[i].critical});
+        for (unsigned k = 0; k < rows[i].events; k++) invalidate(&f, "x", 1);
+        reading_open(&r, &f, aic_monitor_invalidations);
+        reading_expect_text(&r, "thresholds.current_alert_level", rows[i].level);
+        reading_expect(&r, "thresholds.warning_per_hour", (double)rows[i].warning);
+        reading_expect(&r, "thresholds.critical_per_hour", (double)rows[i].critical);
+        reading_close(&r);
+        fixture_close(&f);
+    }
+}
+
+static void M07_M11_frequency(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned events;
+        const char *severity;
+    } rows[] = {{3, "warning"}, {6, "critical"}};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture f;
+        struct reading r;
+        fixture_open(&f,
+                     (aic_monitor_options){.invalidations_warning_per_hour = 2, .invalidations_critical_per_hour = 5});
+        for (unsigned k = 0; k < rows[i].events; k++) invalidate(&f, k % 2 == 0 ? "a" : "b", 1);
+        reading_open(&r, &f, aic_monitor_invalidation_advice);
+        reading_expect_text(&r, "0.issue", "High invalidation frequency");
+        reading_expect_text(&r, "0.severity", rows[i].severity);
+        assert_true(reading_contains(&r, "0.message", "times per hour"));
+        assert_true(reading_length(&r, "0.suggestions") > 0);
+        reading_close(&r);
+        fixture_close(&f);
+    }
+}
+
+static void M10_impact(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(&f, (aic_monitor_options){0});
+    for (unsigned i = 0; i < 3; i++) invalidate(&f, i == 0 ? "a" : i == 1 ? "b" : "c", 150);
+    reading_open(&r, &f, aic_monitor_invalidation_advice);
+    assert_int_equal(reading_length(&r, ""), 1);
+    reading_expect_text(&r, "0.issue", "High invalidation impact");
+    reading_expect_text(&r, "0.severity", "warning");
+    assert_true(reading_contains(&r, "0.message", "150 keys invalidated"));
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* ---- O: health ---- */
+
+static aic_status takes_three_seconds(void *context, struct probe_result *result)
+{
+    fixture_advance(context, 3);
+    snprintf(result->details, sizeof result->details, "fine");
+    return AIC_OK;
+}
+
+static void O02_O13_an_answer_too_late(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct mem mem;
+    struct probes *probes;
+    struct probe_report report;
+    mem_init(&mem, NULL);
+    fixture_open(&f, (aic_monitor_options){0});
+    assert_int_equal(probes_create(&(struct probe_options){.mem = &mem, .clock = &f.clock}, &probes), AIC_OK);
+    assert_int_equal(probes_register(probes, "slow", takes_three_seconds, &f), AIC_OK);
+    assert_int_equal(probes_run(probes, "slow"), AIC_OK);
+    assert_int_equal(probes_get(probes, "slow", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_DEGRADED);
+    assert_non_null(strstr(report.details, "timed out"));
+    assert_true(report.response_ms == 3000);
+    probes_destroy(&probes);
+    fixture_close(&f);
+    mem_fini(&mem);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(H02_limits_of_its_own),
+        cmocka_unit_test(H08_H10_one_operation),
+        cmocka_unit_test(H13_H16_ratios),
+        cmocka_unit_test(H19_alarms_of_the_rate),
+        cmocka_unit_test(H22_three_threads),
+        cmocka_unit_test(I04_durations),
+        cmocka_unit_test(I13_mean_and_median),
+        cmocka_unit_test(I17_a_reset_keeps_the_configuration),
+        cmocka_unit_test(J01_two_hours_and_half_an_hour),
+        cmocka_unit_test(J05_J11_age_and_number),
+        cmocka_unit_test(K01_every_field),
+        cmocka_unit_test(K10_two_snapshots),
+        cmocka_unit_test(K11_an_hour_apart),
+        cmocka_unit_test(K19_K20_what_storage_says),
+        cmocka_unit_test(L05_L07_nothing_is_slow),
+        cmocka_unit_test(M01_none_yet),
+        cmocka_unit_test(M04_levels),
+        cmocka_unit_test(M07_M11_frequency),
+        cmocka_unit_test(M10_impact),
+        cmocka_unit_test(O02_O13_an_answer_too_late),
+    };
+    return cmocka_run_group_tests_name("monitor rows", tests, NULL, NULL);
+}
