@@ -1,0 +1,200 @@
+/*
+ * monitored_test.c - a cache and the monitor that it records in: what an entry takes is counted (K05, K23), and a
+ * monitor that cannot do its work, or that does odd things, harms no operation (K26).
+ */
+#include "support.h"
+
+#include <aicache/monitor.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+/* Bytes of the memory tier that an entry with this response takes. */
+static uint64_t bytes_of(struct bench_cache *table, const char *response)
+{
+    uint64_t before = stats_of(table->cache).memory_bytes;
+    assert_int_equal(put_text(table->cache, "qa", response, response), AIC_OK);
+    return stats_of(table->cache).memory_bytes - before;
+}
+
+static void K05_nested_takes_more_than_flat(void **state)
+{
+    struct bench_cache *table = *state;
+    uint64_t empty = bytes_of(table, "{}");
+    uint64_t flat = bytes_of(table, "{\"a\":1,\"b\":2}");
+    uint64_t nested = bytes_of(table,
+                               "{\"a\":{\"b\":{\"c\":[1,2,3,4,5,6,7,8,9,10],\"d\":[{\"e\":\"a text of some length, "
+                               "so that one more granule is needed than for what is flat\"}]}},\"f\":2}");
+    assert_true(empty > 0); /* a header and a place in the index at least */
+    assert_true(flat >= empty);
+    assert_true(nested > flat);
+    aic_stats stats = stats_of(table->cache);
+    assert_int_equal(stats.memory_bytes, stats.memory_key_bytes + stats.memory_value_bytes + stats.memory_index_bytes +
+                                             stats.memory_overhead_bytes);
+}
+
+static void open_monitored(struct bench_cache *table, const aic_monitor_options *options, aic_monitor **monitor)
+{
+    aic_cache_close(&table->cache);
+    assert_int_equal(aic_monitor_open(options, monitor, NULL), AIC_OK);
+    table->options.monitor = *monitor;
+    table_open(table);
+}
+
+static void close_monitored(struct bench_cache *table, aic_monitor **monitor)
+{
+    aic_cache_close(&table->cache);
+    aic_monitor_close(monitor);
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* It takes microseconds: sizes are kept, not gathered. A second of work would be a walk over something. */
+static void K23_measuring_a_thousand_entries(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_monitor *monitor;
+    open_monitored(table, &(aic_monitor_options){.clock = &table->hand.clock}, &monitor);
+    for (int i = 0; i < 1000; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", i);
+        assert_int_equal(put_text(table->cache, "qa", text, text), AIC_OK);
+    }
+    double began = cpu_seconds();
+    aic_stats stats = stats_of(table->cache);
+    aic_monitor_memory(monitor,
+                       &(aic_memory_sample){.memory_bytes = stats.memory_bytes, .memory_entries = stats.memory_entries},
+                       (aic_view){0});
+    aic_report *report;
+    assert_int_equal(aic_monitor_memory_usage(monitor, &report), AIC_OK);
+    assert_true(cpu_seconds() - began < 1);
+    aic_view said = aic_report_json(report);
+    assert_non_null(memmem(said.data, said.size, "\"memory_cache_entry_count\":1000", 31));
+    aic_report_release(&report);
+    close_monitored(table, &monitor);
+}
+
+/* ---- a monitor that fails ---- */
+
+static void *refuse(void *context, size_t bytes)
+{
+    return atomic_load((_Atomic bool *)context) ? NULL : malloc(bytes);
+}
+
+static void take_back(void *context, void *block, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    free(block);
+}
+
+/* Everything that a cache does, each with its right outcome. */
+static void use(aic_cache *cache)
+{
+    aic_request request = request_of("qa", "one");
+    aic_key key;
+    assert_int_equal(look(cache, "qa", "one", NULL), '-');
+    assert_int_equal(put_text(cache, "qa", "one", "1"), AIC_OK);
+    assert_int_equal(look(cache, "qa", "one", "1"), 'm');
+    char *large = make_response(5000, 7);
+    assert_int_equal(put_text(cache, "qa", "large", large), AIC_OK);
+    assert_int_equal(look(cache, "qa", "large", large), 'm');
+    free(large);
+    assert_int_equal(aic_cache_key(cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(aic_cache_delete(cache, AIC_LITERAL("default"), &key), AIC_OK);
+    assert_int_equal(look(cache, "qa", "one", NULL), '-');
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    aic_invalidated removed = {0};
+    assert_int_equal(aic_cache_invalidate(cache, &filter, false, &removed, NULL), AIC_OK);
+    assert_int_equal(removed.removed, 1);
+    assert_int_equal(aic_cache_verify(cache, NULL), AIC_OK);
+}
+
+static void K26_a_monitor_without_memory(void **state)
+{
+    struct bench_cache *table = *state;
+    _Atomic bool refusing = false;
+    aic_allocator allocator = {.acquire = refuse, .release = take_back, .context = &refusing};
+    aic_monitor *monitor;
+    open_monitored(table, &(aic_monitor_options){.clock = &table->hand.clock, .allocator = &allocator}, &monitor);
+    atomic_store(&refusing, true);
+    for (int i = 0; i < 3; i++) use(table->cache);
+    aic_monitor_memory(monitor, &(aic_memory_sample){.memory_bytes = 1, .memory_entries = 1}, (aic_view){0});
+    aic_report *report = NULL;
+    assert_int_equal(aic_monitor_statistics(monitor, &report), AIC_NO_MEMORY);
+    assert_null(report);
+    atomic_store(&refusing, false);
+    assert_int_equal(aic_monitor_statistics(monitor, &report), AIC_OK); /* and it has missed nothing of it */
+    aic_view said = aic_report_json(report);
+    assert_non_null(memmem(said.data, said.size, "\"cache_hits\":6,\"cache_misses\":6", 31));
+    assert_non_null(memmem(said.data, said.size, "\"total_measurements\":1", 22));
+    aic_report_release(&report);
+    close_monitored(table, &monitor);
+}
+
+/* A listener that calls back into the monitor and the cache that it is told of: nothing holds a lock meanwhile. */
+struct meddler {
+    struct bench_cache *table;
+    aic_monitor *monitor;
+    unsigned told;
+    bool inside;
+};
+
+static void meddle(void *context, aic_log_level level, const char *line)
+{
+    struct meddler *meddler = context;
+    (void)level;
+    (void)line;
+    meddler->told++;
+    if (meddler->inside) return;
+    meddler->inside = true;
+    aic_report *report = NULL;
+    assert_int_equal(aic_monitor_statistics(meddler->monitor, &report), AIC_OK);
+    aic_report_release(&report);
+    aic_monitor_reset(meddler->monitor);
+    assert_int_equal(put_text(meddler->table->cache, "other", "meddled", "1"), AIC_OK);
+    assert_int_equal(look(meddler->table->cache, "other", "meddled", "1"), 'm');
+    meddler->inside = false;
+}
+
+static void K26_a_listener_that_calls_back(void **state)
+{
+    struct bench_cache *table = *state;
+    struct meddler meddler = {.table = table};
+    open_monitored(table,
+                   &(aic_monitor_options){.clock = &table->hand.clock,
+                                          .memory_warning_bytes = 1,
+                                          .memory_critical_bytes = 2,
+                                          .invalidations_warning_per_hour = 1,
+                                          .invalidations_critical_per_hour = 2,
+                                          .log = meddle,
+                                          .log_context = &meddler},
+                   &meddler.monitor);
+    for (int i = 0; i < 3; i++) {
+        use(table->cache);
+        aic_monitor_key_generation(meddler.monitor, 1, 1, AIC_LITERAL("qa"), (aic_view){0});
+        aic_monitor_operation(meddler.monitor, AIC_LITERAL("get"), 1, true, 1, (aic_view){0});
+        aic_monitor_memory(meddler.monitor, &(aic_memory_sample){.memory_bytes = 10}, (aic_view){0});
+        hand_turn(&table->hand, 61);
+    }
+    assert_true(meddler.told >= 4);
+    close_monitored(table, &meddler.monitor);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(K05_nested_takes_more_than_flat, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(K23_measuring_a_thousand_entries, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),
+    };
+    return cmocka_run_group_tests_name("cache monitored", tests, NULL, NULL);
+}
