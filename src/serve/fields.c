@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "cache/cache.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -173,9 +174,13 @@ aic_status fields_count_text(aic_view text, const char *field, uint64_t min, uin
         good = text.data[i] >= '0' && text.data[i] <= '9';
         number = number * 10 + (uint64_t)(text.data[i] - '0');
     }
-    if (!good || number < min || number > max)
+    if (!good)
         return error_set(error, AIC_INVALID, field, "a whole number from %llu to %llu is accepted",
                          (unsigned long long)min, (unsigned long long)max);
+    if (number < min || number > max)
+        return error_set(error, AIC_INVALID, field, "%c%s too %s: %llu; a whole number from %llu to %llu is accepted",
+                         toupper((unsigned char)field[0]), field + 1, number < min ? "small" : "large",
+                         (unsigned long long)number, (unsigned long long)min, (unsigned long long)max);
     *out = number;
     return AIC_OK;
 }

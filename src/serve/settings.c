@@ -148,13 +148,37 @@ static void check_pressure(const struct rules *rules)
                   (unsigned long long)settings->pressure_warning, (unsigned long long)settings->pressure_critical);
 }
 
+/* What is wrong with an http:// or https:// address; NULL: nothing. A port of 0 is nobody's there. */
+static const char *web_address_fault(const char *address)
+{
+    struct settings_address parsed;
+    aic_error error;
+    char authority[300];
+    size_t scheme = strncmp(address, "http://", 7) == 0 ? 7 : strncmp(address, "https://", 8) == 0 ? 8 : 0;
+    if (scheme == 0) return "not accepted";
+    size_t size = strcspn(address + scheme, "/?#");
+    if (size >= sizeof authority - sizeof ":80") return "Invalid host format";
+    memcpy(authority, address + scheme, size);
+    authority[size] = '\0';
+    const char *user = strrchr(authority, '@');
+    const char *host = user != NULL ? user + 1 : authority;
+    const char *after = host[0] == '[' ? strchr(host, ']') : host;
+    if (after == NULL || host[0] == '\0' || host[0] == ':') return "Invalid host format";
+    if (strchr(after, ':') == NULL) memcpy(authority + size, ":80", sizeof ":80");
+    if (settings_address_parse(host, &parsed, &error) == AIC_OK)
+        return parsed.port > 0 ? NULL : "Port must be between 1 and 65535";
+    return strstr(error.message, "Port") != NULL ? "Port must be between 1 and 65535" : "Invalid host format";
+}
+
 static void check_webhook(const struct rules *rules)
 {
     const char *address = rules->settings->alerts_webhook;
-    if (address == NULL || strncmp(address, "http://", 7) == 0 || strncmp(address, "https://", 8) == 0) return;
+    const char *fault = address != NULL ? web_address_fault(address) : NULL;
+    if (fault == NULL) return;
     char quoted[OPTION_QUOTE_SIZE];
     option_refuse(rules->report, origin_of(rules, "alerts.webhook"), "alerts.webhook",
-                  "%s is not accepted; accepted: an http:// or https:// address", option_quote(quoted, address));
+                  "%s: %s; accepted: http://HOST:PORT/PATH or https://HOST:PORT/PATH", option_quote(quoted, address),
+                  fault);
 }
 
 static void check_tls(const struct rules *rules)

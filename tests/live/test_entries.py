@@ -185,11 +185,12 @@ class Entries(LiveTest):
             self.refused(self.daemon.request("PUT", "/cache/entries", body), 400, field)
 
     def test_bad_bodies(self):
-        for body in (b"", b"   ", b"{", b"[]", b"1", b"null", b"not json", b'{"operation":"qa","text":"t"} x', b'{"operation":"qa","operation":"qa","text":"t"}',
+        for body in (b"", b"   ", b"{", b"[]", b"1", b"null", b"not json", b'{"operation":"qa","text":"t"} x',
                      b'{"operation":"qa","text":"\\ud800"}', b'{"operation":"qa","text":"\xff"}', b'{"operation":"qa","text":"t",}',
                      b'{"operation":"qa","text":"t","options":' + b'{"a":' * 200 + b"1" + b"}" * 201):
             self.refused(self.daemon.post("/cache/lookup", body), 400)
             self.assertEqual(self.daemon.request("PUT", "/cache/entries", body).status, 400)
+        self.refused(self.daemon.post("/cache/lookup", b'{"operation":"qa","operation":"qa","text":"t"}'), 400, "operation")
 
     def test_no_user_text_in_refusals(self):
         secret = "my secret diagnosis"
@@ -231,6 +232,14 @@ class Entries(LiveTest):
         for query, field in (("limit=0", "limit"), ("limit=1001", "limit"), ("limit=-1", "limit"), ("limit=5&limit=6", "limit"), ("bogus=1", "bogus"),
                              ("operation=", "operation"), ("tier=disk", "tier"), ("older_than_seconds=x", "older_than_seconds")):
             self.refused(self.daemon.get("/cache/entries?" + query), 400, field)
+
+    def test_limit(self):  # S19
+        for limit in (1, 1000):
+            self.assertEqual(self.daemon.get("/cache/entries?limit=%d" % limit).status, 200)
+        self.assertIn("Limit too large: 1001; a whole number from 1 to 1000", self.refused(self.daemon.get("/cache/entries?limit=1001"), 400, "limit"))
+        self.assertIn("Limit too small: 0;", self.refused(self.daemon.get("/cache/entries?limit=0"), 400, "limit"))
+        for bad in ("%225%22", "five", "5.0", "-5", "", "99999999999999999999999"):
+            self.assertIn("a whole number from 1 to 1000", self.refused(self.daemon.get("/cache/entries?limit=" + bad), 400, "limit"))
 
     def test_explain(self):
         self.daemon.put("explained", "the text", 1, options={"temperature": 0.5}, namespace="explains")

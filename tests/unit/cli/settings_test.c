@@ -158,6 +158,71 @@ static void addresses_are_checked(void **state)
     assert_string_equal(address.host, "::1");
 }
 
+/* S16, S17: ports and hosts; of an address to listen on, port 0 is any free one. */
+static void S16_S17_ports_and_hosts(void **state)
+{
+    (void)state;
+    static const char *const ports[] = {"127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:1.5", "127.0.0.1:http"};
+    static const struct {
+        const char *address, *says; /* NULL: it is accepted */
+    } hooks[] = {
+        {"http://localhost", NULL},
+        {"http://a-b.c_d:1/hook?x=1:2", NULL},
+        {"https://me:secret@127.0.0.1:65535#x", NULL},
+        {"https://[::1]/", NULL},
+        {"https://[::1]:443/", NULL},
+        {"http://localhost:0/", "Port must be between 1 and 65535"},
+        {"http://localhost:65536/", "Port must be between 1 and 65535"},
+        {"http://localhost:/", "Port must be between 1 and 65535"},
+        {"http://localhost:8o/", "Port must be between 1 and 65535"},
+        {"http://bad host!/", "Invalid host format"},
+        {"http:///hook", "Invalid host format"},
+        {"http://:80/", "Invalid host format"},
+        {"http://[::1/", "Invalid host format"},
+        {"http://[nothing]:80/", "Invalid host format"},
+    };
+    struct settings_address address;
+    aic_error error;
+    for (size_t i = 0; i < COUNT_OF(ports); i++) {
+        assert_int_equal(settings_address_parse(ports[i], &address, &error), AIC_INVALID);
+        assert_non_null(strstr(error.message, "Port must be between 1 and 65535"));
+    }
+    assert_int_equal(settings_address_parse("localhost:1", &address, NULL), AIC_OK);
+    assert_int_equal(settings_address_parse("a-b.c_d:65535", &address, NULL), AIC_OK);
+    assert_int_equal(settings_address_parse("bad host!:1", &address, &error), AIC_INVALID);
+    assert_non_null(strstr(error.message, "Invalid host format"));
+    for (size_t i = 0; i < COUNT_OF(hooks); i++) {
+        struct load self;
+        char yaml[128];
+        snprintf(yaml, sizeof yaml, "alerts.webhook: \"%s\"\n", hooks[i].address);
+        load(&self, yaml);
+        assert_int_equal(self.status, hooks[i].says == NULL ? AIC_OK : AIC_INVALID);
+        if (hooks[i].says != NULL && strstr(self.findings, hooks[i].says) == NULL)
+            fail_msg("%s: %s", hooks[i].address, self.findings);
+        unload(&self);
+    }
+}
+
+/* J14, and the bounds of the monitor's limits: nothing at or below zero. */
+static void J14_retention_and_measurements(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"monitor.retention_hours: 0\n", "monitor.retention_hours: -1\n",
+                                      "monitor.max_measurements: 0\n", "monitor.max_measurements: -5\n"};
+    static const char *const good[] = {"monitor.retention_hours: 0.001\n", "monitor.max_measurements: 1\n"};
+    struct load self;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        load(&self, bad[i]);
+        if (self.status != AIC_INVALID) fail_msg("accepted: %s", bad[i]);
+        unload(&self);
+    }
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        load(&self, good[i]);
+        if (self.status != AIC_OK) fail_msg("%s", self.findings);
+        unload(&self);
+    }
+}
+
 static void operations_have_times(void **state)
 {
     (void)state;
@@ -228,7 +293,7 @@ static void options_must_agree(void **state)
         {"memory: {warning_bytes: 250M}\n", "memory.warning_bytes"},
         {"memory: {critical_bytes: 1M}\n", "a.yaml:1: memory.critical_bytes"},
         {"pressure: {warning: 90, critical: 80}\n", "a.yaml:1: pressure.warning: warning is at 90 percent"},
-        {"alerts: {webhook: ftp://x}\n", "alerts.webhook: 'ftp://x' is not accepted"},
+        {"alerts: {webhook: ftp://x}\n", "alerts.webhook: 'ftp://x': not accepted; accepted: http://"},
         {"ttl.operations: {\"a\\nb\": 1}\n", "'a\\x0ab' is no name"},
         {"ttl.operations: {\"\\N\": 1}\n", "is no name"},
         {"api_keys: [{id: \"\\e[1m\", sha256: " DIGEST "}]\n", "api_keys[0].id: no name"},
@@ -427,6 +492,8 @@ int main(void)
         cmocka_unit_test(data_dir_has_a_place),
         cmocka_unit_test(strangers_need_keys),
         cmocka_unit_test(addresses_are_checked),
+        cmocka_unit_test(S16_S17_ports_and_hosts),
+        cmocka_unit_test(J14_retention_and_measurements),
         cmocka_unit_test(operations_have_times),
         cmocka_unit_test(keys_are_read),
         cmocka_unit_test(options_must_agree),
