@@ -1,0 +1,137 @@
+/*
+ * status_test.c - what is told of measurements where nothing ticks beside the requests: one look leaves one snapshot
+ * (K25), a large set of data is told of quickly (N11), a cache whose storage is down is degraded (O16).
+ */
+#include "routes_world.h"
+
+#include <time.h>
+
+#define PUT_BODY "{\"operation\":\"qa\",\"text\":\"one\",\"response\":\"answer\"}"
+
+static void begin(struct world *world, int64_t max_measurements)
+{
+    memset(world, 0, sizeof *world);
+    aic_monitor_options options = {.max_measurements = max_measurements};
+    assert_int_equal(aic_monitor_open(&options, &world->monitor, NULL), AIC_OK);
+    start_world(world, 0, NULL, 0);
+}
+
+static void end(struct world *world)
+{
+    stop_server(world);
+    stop_cache(world);
+}
+
+/* The number after "name": in the last answer. */
+static double figure(const char *name)
+{
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\":", name);
+    const char *at = strstr(answer.text, quoted);
+    if (at == NULL) fail_msg("no %s in %.3000s", name, answer.text);
+    return strtod(at + strlen(quoted), NULL);
+}
+
+static void K25_a_look_leaves_one_snapshot(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(ask(&world, "GET", "/monitoring/cache-metrics", ""), 200);
+    assert_true(says("\"memory_usage\":null"));
+    for (int looks = 1; looks <= 3; looks++) {
+        assert_int_equal(ask(&world, "GET", "/cache/status", ""), 200);
+        assert_true(says("\"redis\":{\"status\":\"connected\""));
+        assert_int_equal((int)figure("total_measurements"), looks);
+        assert_int_equal((int)figure("memory_cache_entry_count"), 1);
+    }
+    assert_int_equal(ask(&world, "GET", "/monitoring/memory", ""), 200); /* looks at them, and leaves none */
+    assert_int_equal((int)figure("total_measurements"), 3);
+    end(&world);
+}
+
+static void K25_also_when_storage_is_down(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(aic_cache_sync(world.cache), AIC_OK);
+    atomic_store(&world.storage->down, true);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
+    assert_int_equal(ask(&world, "GET", "/cache/status", ""), 200);
+    assert_true(says("\"redis\":{\"status\":\"error\""));
+    assert_int_equal((int)figure("memory_cache_entries"), 1);
+    assert_int_equal((int)figure("total_measurements"), 1);
+    end(&world);
+}
+
+static double seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static void record_many(struct world *world, unsigned count)
+{
+    aic_view none = {0};
+    for (unsigned i = 0; i < count; i++) {
+        aic_monitor_key_generation(world->monitor, 1e-6 * i, i, AIC_LITERAL("qa"), none);
+        aic_monitor_operation(world->monitor, AIC_LITERAL("get"), 1e-6 * i, i % 2 == 0, i, none);
+        aic_monitor_compression(world->monitor, i, i / 2, 1e-6 * i, AIC_LITERAL("qa"));
+        aic_monitor_memory(world->monitor, &(aic_memory_sample){.memory_bytes = i, .memory_entries = i}, none);
+        aic_monitor_invalidation(world->monitor, AIC_LITERAL("p"), i, 1e-6 * i, none, none, none);
+    }
+}
+
+static void N11_ten_thousand_operations(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, 10000);
+    record_many(&world, 10000);
+    double quickest = 1e9;
+    for (int i = 0; i < 5; i++) { /* a machine that is busy with something else is so at some moment not */
+        double began = seconds();
+        assert_int_equal(ask(&world, "GET", "/monitoring/cache-metrics", ""), 200);
+        double took = seconds() - began;
+        if (took < quickest) quickest = took;
+    }
+    assert_true(quickest < 1);
+    assert_int_equal((int)figure("total_cache_operations"), 10000);
+    assert_int_equal((int)figure("cache_hits"), 5000);
+    end(&world);
+}
+
+static void O16_storage_down_is_a_degraded_cache(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, 0);
+    atomic_store(&world.storage->down, true);
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
+        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+        if (says("Cache degraded")) break;
+        usleep(100000);
+    }
+    assert_true(says("\"cache\":{\"status\":\"degraded\",\"details\":\"Cache degraded: storage is down"));
+    assert_true(says("{\"status\":\"degraded\""));
+    assert_int_equal(ask(&world, "GET", "/health/cache", ""), 200);
+    end(&world);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(K25_a_look_leaves_one_snapshot),
+        cmocka_unit_test(K25_also_when_storage_is_down),
+        cmocka_unit_test(N11_ten_thousand_operations),
+        cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
