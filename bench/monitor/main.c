@@ -4,6 +4,7 @@
  */
 #include <aicache/monitor.h>
 
+#include "base/check.h"
 #include "monitor/monitor.h"
 
 #include <pthread.h>
@@ -55,8 +56,11 @@ static void *run_job(void *context)
     return NULL;
 }
 
-static double measure(aic_monitor *monitor, void (*record)(aic_monitor *, unsigned), unsigned threads)
+/* CPU ns a recording. *at_once: how many of the threads ran at a time on average; with much less than `threads` they
+ * hardly met, and the figure says nothing about threads in each other's way. */
+static double measure(aic_monitor *monitor, void (*record)(aic_monitor *, unsigned), unsigned threads, double *at_once)
 {
+    double began = cpu_ns(CLOCK_MONOTONIC);
     struct job jobs[2];
     pthread_t ids[2];
     double sum = 0;
@@ -68,6 +72,7 @@ static double measure(aic_monitor *monitor, void (*record)(aic_monitor *, unsign
         pthread_join(ids[i], NULL);
         sum += jobs[i].ns;
     }
+    *at_once = sum * RECORDINGS / (cpu_ns(CLOCK_MONOTONIC) - began);
     return sum / threads;
 }
 
@@ -106,33 +111,60 @@ static size_t history_bytes(aic_monitor *monitor)
     return bytes;
 }
 
+struct row {
+    const char *name, *unit;
+    double value, limit;
+    double at_once; /* threads at a time; 0: of one thread */
+};
+
+static struct row recording(const char *name, aic_monitor *monitor, void (*record)(aic_monitor *, unsigned),
+                            unsigned threads)
+{
+    struct row row = {.name = name, .unit = "ns", .limit = 100};
+    double at_once;
+    row.value = measure(monitor, record, threads, &at_once);
+    if (threads > 1) row.at_once = at_once;
+    return row;
+}
+
+static void print_json(const struct row *rows, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        printf("%s\"%s\":{\"value\":%.4g,\"unit\":\"%s\",\"limit\":%.4g", i > 0 ? "," : "{", rows[i].name,
+               rows[i].value, rows[i].unit, rows[i].limit);
+        if (rows[i].at_once > 0) printf(",\"threads_at_once\":%.2f", rows[i].at_once);
+        printf("}");
+    }
+    printf("}\n");
+}
+
+static void print_table(const struct row *rows, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        printf("%-28s %10.4g %-5s (limit %g)", rows[i].name, rows[i].value, rows[i].unit, rows[i].limit);
+        if (rows[i].at_once > 0) printf("  %.2f threads at once", rows[i].at_once);
+        printf("\n");
+    }
+}
+
 int main(int count, char **arguments)
 {
     bool json = count > 1 && strcmp(arguments[1], "--json") == 0;
     aic_monitor *monitor = NULL;
     if (aic_monitor_open(NULL, &monitor, NULL) != AIC_OK) return 1;
-    struct {
-        const char *name, *unit;
-        double value, limit;
-    } rows[] = {
-        {"operation, 1 thread", "ns", measure(monitor, record_operation, 1), 100},
-        {"operation, 2 threads", "ns", measure(monitor, record_operation, 2), 100},
-        {"key generation, 2 threads", "ns", measure(monitor, record_key, 2), 100},
-        {"curve, 1 thread", "ns", measure(monitor, record_reference, 1), 100},
-        {"curve, 2 threads", "ns", measure(monitor, record_reference, 2), 100},
-        {"statistics of 5 x 1000", "ms", (fill(monitor), report_ms(monitor, aic_monitor_statistics)), 1},
-        {"memory usage", "ms", report_ms(monitor, aic_monitor_memory_usage), 1},
-        {"warnings", "ms", report_ms(monitor, aic_monitor_warnings), 1},
-        {"a day of history", "bytes", (double)history_bytes(monitor), 2e6},
+    const struct row rows[] = {
+        recording("operation, 1 thread", monitor, record_operation, 1),
+        recording("operation, 2 threads", monitor, record_operation, 2),
+        recording("key generation, 2 threads", monitor, record_key, 2),
+        recording("curve, 1 thread", monitor, record_reference, 1),
+        recording("curve, 2 threads", monitor, record_reference, 2),
+        {"statistics of 5 x 1000", "ms", (fill(monitor), report_ms(monitor, aic_monitor_statistics)), 1, 0},
+        {"memory usage", "ms", report_ms(monitor, aic_monitor_memory_usage), 1, 0},
+        {"warnings", "ms", report_ms(monitor, aic_monitor_warnings), 1, 0},
+        {"a day of history", "bytes", (double)history_bytes(monitor), 2e6, 0},
     };
-    if (json) printf("{");
-    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (json)
-            printf("%s\"%s\":{\"value\":%.4g,\"unit\":\"%s\",\"limit\":%.4g}", i ? "," : "", rows[i].name,
-                   rows[i].value, rows[i].unit, rows[i].limit);
-        else printf("%-28s %10.4g %-5s (limit %g)\n", rows[i].name, rows[i].value, rows[i].unit, rows[i].limit);
-    }
-    if (json) printf("}\n");
+    if (json) print_json(rows, COUNT_OF(rows));
+    else print_table(rows, COUNT_OF(rows));
     aic_monitor_close(&monitor);
     return 0;
 }

@@ -87,7 +87,7 @@ static void cache_free(struct aic_cache *cache)
         for (size_t i = 0; i < STRIPES; i++) pthread_mutex_destroy(&cache->stripes[i].lock);
     }
     mem_free(&cache->mem, MEM_CACHE, cache->stripes, STRIPES * sizeof *cache->stripes);
-    mem_free(&cache->mem, MEM_CACHE, cache->counts, COUNT_SLOTS * sizeof *cache->counts);
+    mem_free(&cache->mem, MEM_CACHE, cache->counts, LANES * sizeof *cache->counts);
     ttl_fini(cache);
     pthread_mutex_destroy(&cache->invalidating);
     pthread_mutex_destroy(&cache->ticking);
@@ -128,7 +128,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
 
 static aic_status make_tables(struct aic_cache *cache)
 {
-    cache->counts = mem_zalloc(&cache->mem, MEM_CACHE, COUNT_SLOTS * sizeof *cache->counts);
+    cache->counts = mem_zalloc(&cache->mem, MEM_CACHE, LANES * sizeof *cache->counts);
     cache->stripes = mem_zalloc(&cache->mem, MEM_CACHE, STRIPES * sizeof *cache->stripes);
     if (cache->stripes == NULL || cache->counts == NULL) return AIC_NO_MEMORY;
     for (size_t i = 0; i < STRIPES; i++) pthread_mutex_init(&cache->stripes[i].lock, NULL);

@@ -27,6 +27,7 @@
 #define CACHE_INNER_H
 
 #include "base/check.h"
+#include "base/lanes.h"
 #include "base/status.h"
 #include "cache/cache.h"
 #include "cache/filter.h"
@@ -47,7 +48,6 @@ enum count {
 #undef COUNT_ENUM
         COUNT_TOTAL
 };
-#define COUNT_SLOTS 8
 struct count_slot {
     _Atomic uint64_t counts[COUNT_TOTAL]; /* relaxed: figures, nothing is ordered by them */
     char apart[128];                      /* so that no two slots share a cache line */
@@ -108,8 +108,8 @@ struct aic_cache {
     _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
     struct filter_list filters;
-    struct hot *hot; /* NULL: no memory tier */
-    struct count_slot *counts;
+    struct hot *hot;           /* NULL: no memory tier */
+    struct count_slot *counts; /* owned; one for each lane */
 
     pthread_mutex_t ticking; /* one tick at a time; protects `sweep` */
     struct dictionary_sweep sweep;
@@ -122,9 +122,7 @@ struct aic_cache {
 
 static inline void count_add(struct aic_cache *cache, enum count which, uint64_t n)
 {
-    uint64_t self = (uint64_t)pthread_self();
-    struct count_slot *slot = &cache->counts[(self >> 12 ^ self >> 20) % COUNT_SLOTS];
-    atomic_fetch_add_explicit(&slot->counts[which], n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&cache->counts[lane_of_thread()].counts[which], n, memory_order_relaxed);
 }
 uint64_t count_sum(const struct aic_cache *cache, enum count which);
 

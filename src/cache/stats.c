@@ -12,7 +12,7 @@
 uint64_t count_sum(const struct aic_cache *cache, enum count which)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < COUNT_SLOTS; i++)
+    for (size_t i = 0; i < LANES; i++)
         sum += atomic_load_explicit(&cache->counts[i].counts[which], memory_order_relaxed);
     return sum;
 }

@@ -89,11 +89,12 @@ aic_status export_write(struct aic_monitor *monitor, struct json_writer *out)
 {
     json_open(out, '{');
     for (unsigned kind = 0; kind < STREAM_COUNT; kind++) TRY(write_stream(monitor, kind, out));
-    put_count(out, "cache_hits", atomic_load_explicit(&monitor->hits, memory_order_relaxed));
-    put_count(out, "cache_misses", atomic_load_explicit(&monitor->misses, memory_order_relaxed));
-    put_count(out, "total_operations", atomic_load_explicit(&monitor->operations, memory_order_relaxed));
-    put_count(out, "total_invalidations", atomic_load_explicit(&monitor->invalidations, memory_order_relaxed));
-    put_count(out, "total_keys_invalidated", atomic_load_explicit(&monitor->keys_invalidated, memory_order_relaxed));
+    struct monitor_totals totals = monitor_totals(monitor);
+    put_count(out, "cache_hits", totals.hits);
+    put_count(out, "cache_misses", totals.misses);
+    put_count(out, "total_operations", totals.operations);
+    put_count(out, "total_invalidations", totals.invalidations);
+    put_count(out, "total_keys_invalidated", totals.keys_invalidated);
     put_time(out, "export_timestamp", clock_wall_ms(monitor->clock));
     json_close(out, '}');
     return AIC_OK;

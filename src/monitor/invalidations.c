@@ -150,9 +150,10 @@ static void write_efficiency(const struct window *window, struct json_writer *ou
 
 static aic_status write_analysis(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
 {
+    struct monitor_totals totals = monitor_totals(monitor);
     json_open(out, '{');
-    put_count(out, "total_invalidations", atomic_load_explicit(&monitor->invalidations, memory_order_relaxed));
-    put_count(out, "total_keys_invalidated", atomic_load_explicit(&monitor->keys_invalidated, memory_order_relaxed));
+    put_count(out, "total_invalidations", totals.invalidations);
+    put_count(out, "total_keys_invalidated", totals.keys_invalidated);
     write_rates(monitor, out);
     json_key(out, "patterns");
     json_open(out, '{');

@@ -46,6 +46,19 @@ static aic_status fill_options(const aic_monitor_options *given, aic_monitor_opt
 
 /* ------------------------------------------------------------------------------------------------ open, close -- */
 
+#define WORDS(bytes) (((bytes) + 7) / 8)
+#define NAME_AND_DATA WORDS(AIC_MAX_NAME_BYTES + AIC_MONITOR_MAX_DATA_BYTES)
+
+static const struct stream_shape shapes[STREAM_COUNT] = {
+    [STREAM_KEY_GENERATION] = {KEYGEN_NUMBERS, NAME_AND_DATA},
+    [STREAM_OPERATION] = {OPERATION_NUMBERS, NAME_AND_DATA},
+    [STREAM_COMPRESSION] = {COMPRESSION_NUMBERS, WORDS(AIC_MAX_NAME_BYTES)},
+    [STREAM_MEMORY] = {MEMORY_NUMBERS, WORDS(AIC_MONITOR_MAX_DATA_BYTES)},
+    [STREAM_INVALIDATION] = {INVALIDATION_NUMBERS, WORDS(3 * AIC_MAX_NAME_BYTES + AIC_MONITOR_MAX_DATA_BYTES)},
+};
+_Static_assert(WORDS(3 * AIC_MAX_NAME_BYTES + AIC_MONITOR_MAX_DATA_BYTES) == EVENT_TEXT_WORDS,
+               "the largest event fits a copy");
+
 aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **out, aic_error *error)
 {
     aic_monitor_options filled;
@@ -58,9 +71,6 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     monitor->options = filled;
     monitor->clock = filled.clock != NULL ? filled.clock : clock_system();
     uint64_t retention_ns = (uint64_t)(filled.retention_hours * 3600e9);
-    percentiles_init(&monitor->key_generation_percentiles, retention_ns);
-    percentiles_init(&monitor->operation_percentiles, retention_ns);
-    percentiles_init(&monitor->compression_percentiles, retention_ns);
     if (history_init(&monitor->history, &monitor->mem) != AIC_OK ||
         reuse_create(&monitor->mem, &monitor->reuse) != AIC_OK) {
         aic_monitor_close(&monitor);
@@ -68,7 +78,7 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     }
     for (unsigned i = 0; i < STREAM_COUNT; i++) {
         aic_status status = stream_init(&monitor->streams[i], &monitor->mem, monitor->clock,
-                                        (uint64_t)filled.max_measurements, retention_ns);
+                                        (uint64_t)filled.max_measurements, retention_ns, shapes[i]);
         if (status != AIC_OK) {
             aic_monitor_close(&monitor);
             return error_set(error, status, NULL, "no memory for the monitor's streams");
@@ -92,21 +102,15 @@ void aic_monitor_close(aic_monitor **monitor)
 
 void aic_monitor_reset(aic_monitor *monitor)
 {
-    for (unsigned i = 0; i < STREAM_COUNT; i++) ring_clear(&monitor->streams[i].ring);
+    for (unsigned i = 0; i < STREAM_COUNT; i++) stream_clear(&monitor->streams[i]);
     rate_clear(&monitor->invalidation_rate);
-    percentiles_clear(&monitor->key_generation_percentiles);
-    percentiles_clear(&monitor->operation_percentiles);
-    percentiles_clear(&monitor->compression_percentiles);
     history_clear(&monitor->history);
     reuse_clear(monitor->reuse);
-    atomic_store_explicit(&monitor->hits, 0, memory_order_relaxed);
-    atomic_store_explicit(&monitor->misses, 0, memory_order_relaxed);
-    atomic_store_explicit(&monitor->operations, 0, memory_order_relaxed);
-    atomic_store_explicit(&monitor->invalidations, 0, memory_order_relaxed);
-    atomic_store_explicit(&monitor->keys_invalidated, 0, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------------------------------------------ record -- */
+
+static const uint64_t NO_COUNTERS[STREAM_COUNTERS];
 
 static void say(const aic_monitor *monitor, aic_log_level level, const char *line, uint64_t held)
 {
@@ -136,8 +140,7 @@ void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t t
     struct event event = {.seconds = seconds,
                           .number = {[KEYGEN_TEXT_LENGTH] = text_length},
                           .text = {[TEXT_NAME] = name_of(operation), [TEXT_DATA] = data_of(data)}};
-    stream_append(&monitor->streams[STREAM_KEY_GENERATION], &event);
-    percentiles_add(&monitor->key_generation_percentiles, event.mono_ns, seconds);
+    stream_append(&monitor->streams[STREAM_KEY_GENERATION], &event, NO_COUNTERS);
     uint64_t held;
     if (seconds <= monitor->options.slow_key_generation_seconds || monitor->options.log == NULL) return;
     if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
@@ -151,14 +154,12 @@ static void record_operation(aic_monitor *monitor, aic_view kind, uint64_t now_n
                              uint64_t text_length, aic_view data)
 {
     bool get = kind.size == 3 && memcmp(kind.data, "get", 3) == 0;
-    atomic_fetch_add_explicit(&monitor->operations, 1, memory_order_relaxed);
-    if (get) atomic_fetch_add_explicit(hit ? &monitor->hits : &monitor->misses, 1, memory_order_relaxed);
+    const uint64_t counters[STREAM_COUNTERS] = {[OPERATION_HITS] = get && hit, [OPERATION_MISSES] = get && !hit};
     struct event event = {.mono_ns = now_ns,
                           .seconds = seconds,
                           .number = {[OPERATION_TEXT_LENGTH] = text_length, [OPERATION_HIT] = hit},
                           .text = {[TEXT_NAME] = name_of(kind), [TEXT_DATA] = data_of(data)}};
-    stream_append(&monitor->streams[STREAM_OPERATION], &event);
-    percentiles_add(&monitor->operation_percentiles, event.mono_ns, seconds);
+    stream_append(&monitor->streams[STREAM_OPERATION], &event, counters);
     uint64_t held;
     if (seconds <= monitor->options.slow_operation_seconds || monitor->options.log == NULL) return;
     if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
@@ -187,8 +188,7 @@ void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint
     struct event event = {.seconds = seconds,
                           .number = {[COMPRESSION_ORIGINAL] = original_bytes, [COMPRESSION_SIZE] = compressed_bytes},
                           .text = {[TEXT_NAME] = name_of(operation)}};
-    stream_append(&monitor->streams[STREAM_COMPRESSION], &event);
-    percentiles_add(&monitor->compression_percentiles, event.mono_ns, seconds);
+    stream_append(&monitor->streams[STREAM_COMPRESSION], &event, NO_COUNTERS);
 }
 
 const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour)
@@ -216,15 +216,14 @@ static void warn_of_rate(aic_monitor *monitor, uint64_t now_ns)
 void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, uint64_t keys, double seconds, aic_view type,
                               aic_view context, aic_view data)
 {
-    atomic_fetch_add_explicit(&monitor->invalidations, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&monitor->keys_invalidated, keys, memory_order_relaxed);
+    const uint64_t counters[STREAM_COUNTERS] = {[INVALIDATION_KEYS_REMOVED] = keys};
     struct event event = {.seconds = seconds,
                           .number = {[INVALIDATION_KEYS] = keys},
                           .text = {[TEXT_NAME] = name_of(pattern),
                                    [TEXT_TYPE] = type.size > 0 ? name_of(type) : AIC_LITERAL("manual"),
                                    [TEXT_CONTEXT] = name_of(context),
                                    [TEXT_DATA] = data_of(data)}};
-    stream_append(&monitor->streams[STREAM_INVALIDATION], &event);
+    stream_append(&monitor->streams[STREAM_INVALIDATION], &event, counters);
     rate_add(&monitor->invalidation_rate, event.mono_ns);
     if (monitor->options.log != NULL) warn_of_rate(monitor, event.mono_ns);
 }
@@ -239,7 +238,8 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                      [MEMORY_LIMIT_ENTRIES] = sample->limit_entries,
                                      [MEMORY_LIMIT_BYTES] = sample->limit_bytes},
                           .text = {[TEXT_DATA] = data_of(data)}};
-    stream_append(&monitor->streams[STREAM_MEMORY], &event);
+    stream_append(&monitor->streams[STREAM_MEMORY], &event, NO_COUNTERS);
+    struct monitor_totals totals = monitor_totals(monitor);
     struct history_sample kept = {.time_ms = clock_wall_ms(monitor->clock),
                                   .total_bytes = memory_event_total(&event),
                                   .memory_bytes = sample->memory_bytes,
@@ -249,9 +249,9 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                   .resident_storage_bytes = sample->resident_storage_bytes,
                                   .resident_heap_bytes = sample->resident_heap_bytes,
                                   .resident_program_bytes = sample->resident_program_bytes,
-                                  .hits = atomic_load_explicit(&monitor->hits, memory_order_relaxed),
-                                  .misses = atomic_load_explicit(&monitor->misses, memory_order_relaxed),
-                                  .operations = atomic_load_explicit(&monitor->operations, memory_order_relaxed)};
+                                  .hits = totals.hits,
+                                  .misses = totals.misses,
+                                  .operations = totals.operations};
     history_add(&monitor->history, &kept);
     if (monitor->options.log != NULL) memory_warn(monitor, &event);
 }
@@ -350,8 +350,13 @@ const char *monitor_stream_name(enum stream_kind kind)
     return names[kind];
 }
 
-uint64_t monitor_lost(const struct aic_monitor *monitor, enum stream_kind kind)
+struct monitor_totals monitor_totals(const struct aic_monitor *monitor)
 {
-    /* Relaxed: a figure by itself. */
-    return atomic_load_explicit(&monitor->streams[kind].ring.lost, memory_order_relaxed);
+    const struct stream *operations = &monitor->streams[STREAM_OPERATION];
+    const struct stream *invalidations = &monitor->streams[STREAM_INVALIDATION];
+    return (struct monitor_totals){.hits = stream_counter(operations, OPERATION_HITS),
+                                   .misses = stream_counter(operations, OPERATION_MISSES),
+                                   .operations = stream_total(operations),
+                                   .invalidations = stream_total(invalidations),
+                                   .keys_invalidated = stream_counter(invalidations, INVALIDATION_KEYS_REMOVED)};
 }

@@ -12,7 +12,6 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "monitor/history.h"
-#include "monitor/percentiles.h"
 #include "monitor/rate.h"
 #include "monitor/reuse.h"
 #include "monitor/stream.h"
@@ -28,20 +27,25 @@ enum stream_kind {
 };
 
 /* What the numbers and texts of each stream's events mean. */
-enum { KEYGEN_TEXT_LENGTH };                     /* texts: operation, -, -, data */
-enum { OPERATION_TEXT_LENGTH, OPERATION_HIT };   /* texts: kind, -, -, data */
-enum { COMPRESSION_ORIGINAL, COMPRESSION_SIZE }; /* texts: operation, -, -, - */
-enum {                                           /* texts: -, -, -, data */
+enum { KEYGEN_TEXT_LENGTH, KEYGEN_NUMBERS };                          /* texts: operation, -, -, data */
+enum { OPERATION_TEXT_LENGTH, OPERATION_HIT, OPERATION_NUMBERS };     /* texts: kind, -, -, data */
+enum { COMPRESSION_ORIGINAL, COMPRESSION_SIZE, COMPRESSION_NUMBERS }; /* texts: operation, -, -, - */
+enum {                                                                /* texts: -, -, -, data */
        MEMORY_BYTES,
        MEMORY_ENTRIES,
        MEMORY_STORAGE_BYTES,
        MEMORY_STORAGE_ENTRIES,
        MEMORY_PROCESS_BYTES,
        MEMORY_LIMIT_ENTRIES,
-       MEMORY_LIMIT_BYTES
+       MEMORY_LIMIT_BYTES,
+       MEMORY_NUMBERS
 };
-enum { INVALIDATION_KEYS }; /* texts: pattern, type, context, data */
+enum { INVALIDATION_KEYS, INVALIDATION_NUMBERS }; /* texts: pattern, type, context, data */
 enum { TEXT_NAME = 0, TEXT_TYPE = 1, TEXT_CONTEXT = 2, TEXT_DATA = 3 };
+
+/* What the counters of a stream count; the events themselves are counted by every stream. */
+enum { OPERATION_HITS, OPERATION_MISSES };
+enum { INVALIDATION_KEYS_REMOVED };
 
 struct aic_monitor {
     struct mem mem;
@@ -49,11 +53,8 @@ struct aic_monitor {
     aic_monitor_options options; /* defaults filled in; allocator and clock pointers are not kept in it */
     struct stream streams[STREAM_COUNT];
     struct rate invalidation_rate;
-    struct percentiles key_generation_percentiles, operation_percentiles, compression_percentiles;
     struct history history;
     struct reuse *reuse; /* owned */
-    /* Counters of the process; relaxed: each is exact, together they are no snapshot. */
-    _Atomic uint64_t hits, misses, operations, invalidations, keys_invalidated;
     struct throttle slow_log, rate_log, memory_log;
 };
 
@@ -99,9 +100,14 @@ static inline uint64_t monitor_critical_bytes(const struct aic_monitor *monitor)
 /* Other thresholds from now on, warning below critical, both above 0. Any thread. */
 void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning_bytes, uint64_t critical_bytes);
 
-/* A stream's name in reports; how many of its measurements were dropped because another writer was in the way. */
+/* A stream's name in reports. */
 const char *monitor_stream_name(enum stream_kind kind);
-uint64_t monitor_lost(const struct aic_monitor *monitor, enum stream_kind kind);
+
+/* Since the start or the last reset; each is exact, together they are no snapshot. */
+struct monitor_totals {
+    uint64_t hits, misses, operations, invalidations, keys_invalidated;
+};
+struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);

@@ -1,7 +1,5 @@
 #include "monitor/percentiles.h"
 
-#include <string.h>
-
 static void hist_clear(struct hist *hist)
 {
     for (unsigned i = 0; i < HIST_BUCKETS; i++) atomic_store_explicit(&hist->counts[i], 0, memory_order_relaxed);
@@ -11,7 +9,6 @@ static void hist_clear(struct hist *hist)
 
 void percentiles_init(struct percentiles *percentiles, uint64_t period_ns)
 {
-    memset(percentiles, 0, sizeof *percentiles);
     percentiles->period_ns = period_ns > 0 ? period_ns : 1;
 }
 
@@ -52,20 +49,22 @@ void percentiles_clear(struct percentiles *percentiles)
     hist_clear(&percentiles->halves[1]);
 }
 
-void percentiles_write(struct percentiles *percentiles, uint64_t now_ns, struct json_writer *out)
+void percentiles_sum(struct percentiles *percentiles, uint64_t now_ns, struct hist_total *total)
 {
     turn(percentiles, now_ns);
-    struct hist_total total;
-    memset(&total, 0, sizeof total);
-    hist_add(&total, &percentiles->halves[0]);
-    hist_add(&total, &percentiles->halves[1]);
-    if (total.count == 0) return;
+    hist_add(total, &percentiles->halves[0]);
+    hist_add(total, &percentiles->halves[1]);
+}
+
+void percentiles_write(const struct hist_total *total, struct json_writer *out)
+{
+    if (total->count == 0) return;
     static const struct {
         const char *name;
         double fraction;
     } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
     for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         json_key(out, wanted[i].name);
-        json_put_double(out, (double)hist_percentile(&total, wanted[i].fraction) / 1e9);
+        json_put_double(out, (double)hist_percentile(total, wanted[i].fraction) / 1e9);
     }
 }

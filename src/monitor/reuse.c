@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/hist.h"
+#include "base/lanes.h"
 #include "monitor/fields.h"
 
 #include <pthread.h>
@@ -26,10 +27,14 @@ struct followed {
 struct reuse {
     struct mem *mem;
     _Atomic uint64_t threshold; /* hashes below are followed. Relaxed: an old value only samples one reference more */
-    _Atomic uint64_t references, skipped; /* relaxed counters */
-    pthread_mutex_t mutex;                /* guards all below; nothing else is taken under it */
-    struct followed table[TABLE_SLOTS];   /* open addressing, linear probing */
-    struct followed scratch[MAX_KEYS];    /* for the rebuilding */
+    _Atomic uint64_t skipped;   /* relaxed counter */
+    struct {
+        char apart[64]; /* so that no two threads count in one cache line */
+        _Atomic uint64_t count;
+    } references[LANES];                /* not added to `seen` yet; relaxed counters */
+    pthread_mutex_t mutex;              /* guards all below; nothing else is taken under it */
+    struct followed table[TABLE_SLOTS]; /* open addressing, linear probing */
+    struct followed scratch[MAX_KEYS];  /* for the rebuilding */
     size_t keys;
     uint64_t tree[ORDER_SLOTS + 1]; /* Fenwick tree of units by order of reference */
     uint32_t next_order;
@@ -190,15 +195,28 @@ static void count_reference(struct reuse *reuse, uint64_t hash, uint64_t bytes)
     if (++reuse->since_fade >= FADE_AFTER) fade(reuse);
 }
 
+/* What all threads have counted since the last call. */
+static uint64_t take_references(struct reuse *reuse)
+{
+    uint64_t sum = 0;
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        _Atomic uint64_t *count = &reuse->references[lane].count;
+        /* Most lanes are empty: a look does not take their cache line from anybody. */
+        if (atomic_load_explicit(count, memory_order_relaxed) > 0)
+            sum += atomic_exchange_explicit(count, 0, memory_order_relaxed);
+    }
+    return sum;
+}
+
 void reuse_reference(struct reuse *reuse, uint64_t hash, uint64_t bytes)
 {
-    atomic_fetch_add_explicit(&reuse->references, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&reuse->references[lane_of_thread()].count, 1, memory_order_relaxed);
     if (hash >= atomic_load_explicit(&reuse->threshold, memory_order_relaxed)) return;
     if (pthread_mutex_trylock(&reuse->mutex) != 0) {
         atomic_fetch_add_explicit(&reuse->skipped, 1, memory_order_relaxed);
         return;
     }
-    reuse->seen += (double)atomic_exchange_explicit(&reuse->references, 0, memory_order_relaxed);
+    reuse->seen += (double)take_references(reuse);
     count_reference(reuse, hash, bytes);
     pthread_mutex_unlock(&reuse->mutex);
 }

@@ -2,19 +2,10 @@
 
 #include "base/check.h"
 
-aic_status ring_init(struct ring *ring, struct mem *mem, uint64_t capacity, uint64_t slot_words)
+void ring_init(struct ring *ring, _Atomic uint64_t *slots, uint64_t capacity, uint64_t slot_words)
 {
     CHECK(capacity > 0 && slot_words > 0);
-    *ring = (struct ring){.mem = mem, .capacity = capacity, .slot_words = slot_words};
-    ring->slots = mem_zalloc(mem, MEM_MONITOR, capacity * (2 + slot_words) * sizeof(uint64_t));
-    return ring->slots != NULL ? AIC_OK : AIC_NO_MEMORY;
-}
-
-void ring_fini(struct ring *ring)
-{
-    if (ring->slots == NULL) return;
-    mem_free(ring->mem, MEM_MONITOR, (void *)ring->slots, ring->capacity * (2 + ring->slot_words) * sizeof(uint64_t));
-    ring->slots = NULL;
+    *ring = (struct ring){.capacity = capacity, .slot_words = slot_words, .slots = slots};
 }
 
 static _Atomic uint64_t *slot_of(const struct ring *ring, uint64_t ticket)
@@ -68,4 +59,12 @@ uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words)
     uint64_t count = atomic_load_explicit(slot + 1, memory_order_acquire);
     for (uint64_t i = 0; i < count; i++) words[i] = atomic_load_explicit(slot + 2 + i, memory_order_acquire);
     return atomic_load_explicit(slot, memory_order_relaxed) == 2 * ticket + 2 ? count : 0;
+}
+
+uint64_t ring_total(const struct ring *ring)
+{
+    /* `first` before `head`: never more was cleared than was appended. */
+    uint64_t first = atomic_load_explicit(&ring->first, memory_order_acquire);
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    return head > first ? head - first : 0;
 }

@@ -1,5 +1,5 @@
 /*
- * ring.h - the newest N measurements of a stream: any thread appends without a lock, readers never stop a writer.
+ * ring.h - the newest N measurements: any thread appends without a lock, readers never stop a writer.
  *
  * A slot is a sequence number, how many words are in use, and the words. A writer takes a ticket, marks its slot odd,
  * stores the words, marks it even; a reader copies the words and keeps them only if the slot carried the same even
@@ -11,22 +11,27 @@
 #ifndef MONITOR_RING_H
 #define MONITOR_RING_H
 
-#include "base/mem.h"
+#include <aicache/aicache.h>
+
+#include <stdatomic.h>
 
 struct ring {
-    struct mem *mem;
     uint64_t capacity;     /* slots */
     uint64_t slot_words;   /* payload words in a slot */
     _Atomic uint64_t head; /* tickets given; relaxed: a slot's own sequence number orders its words */
     /* Tickets below were cleared; relaxed, a reader that misses the change reads once more what was there. */
     _Atomic uint64_t first;
     _Atomic uint64_t lost;
-    _Atomic uint64_t *slots; /* owned; capacity x (2 + slot_words) */
+    _Atomic uint64_t *slots; /* borrowed; ring_bytes() of them */
 };
 
-/* AIC_NO_MEMORY. capacity and slot_words > 0. */
-AIC_MUST_CHECK aic_status ring_init(struct ring *ring, struct mem *mem, uint64_t capacity, uint64_t slot_words);
-void ring_fini(struct ring *ring);
+/* What `slots` takes; capacity and slot_words > 0. */
+static inline size_t ring_bytes(uint64_t capacity, uint64_t slot_words)
+{
+    return capacity * (2 + slot_words) * sizeof(uint64_t);
+}
+/* slots: zeroed, borrowed for as long as the ring is used. */
+void ring_init(struct ring *ring, _Atomic uint64_t *slots, uint64_t capacity, uint64_t slot_words);
 
 /* Appends `count` words (<= slot_words). Any thread. */
 void ring_append(struct ring *ring, const uint64_t *words, uint64_t count);
@@ -37,5 +42,7 @@ void ring_clear(struct ring *ring);
 void ring_span(const struct ring *ring, uint64_t *from, uint64_t *until);
 /* Copies the slot of a ticket out, room for slot_words; how many words it holds, 0 when it is gone or not whole yet. */
 uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words);
+/* How often something was appended since the start or the last ring_clear(), lost or not. */
+uint64_t ring_total(const struct ring *ring);
 
 #endif

@@ -52,7 +52,7 @@ static aic_status write_key_generation(struct aic_monitor *monitor, const struct
     put_number(out, "avg_text_length", (double)sum / (double)window->count);
     put_count(out, "max_text_length", max);
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_key_generation_seconds));
-    percentiles_write(&monitor->key_generation_percentiles, clock_mono_ns(monitor->clock), out);
+    stream_write_percentiles(&monitor->streams[STREAM_KEY_GENERATION], out);
     json_close(out, '}');
     numbers_fini(&durations);
     return AIC_OK;
@@ -106,7 +106,7 @@ static aic_status write_operations(struct aic_monitor *monitor, const struct win
     put_count(out, "total_operations", window->count);
     put_durations(out, &durations);
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_operation_seconds));
-    percentiles_write(&monitor->operation_percentiles, clock_mono_ns(monitor->clock), out);
+    stream_write_percentiles(&monitor->streams[STREAM_OPERATION], out);
     write_kinds(window, out);
     json_close(out, '}');
     numbers_fini(&durations);
@@ -144,7 +144,7 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
     put_number(out, "total_bytes_processed", original);
     put_number(out, "total_bytes_saved", original - compressed);
     put_number(out, "overall_savings_percent", original > 0 ? (original - compressed) / original * 100 : 0);
-    percentiles_write(&monitor->compression_percentiles, clock_mono_ns(monitor->clock), out);
+    stream_write_percentiles(&monitor->streams[STREAM_COMPRESSION], out);
     json_close(out, '}');
     numbers_fini(&ratios);
     return AIC_OK;
@@ -182,17 +182,15 @@ static double percent(uint64_t part, uint64_t whole)
 
 aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out)
 {
-    uint64_t hits = atomic_load_explicit(&monitor->hits, memory_order_relaxed);
-    uint64_t misses = atomic_load_explicit(&monitor->misses, memory_order_relaxed);
-    uint64_t operations = atomic_load_explicit(&monitor->operations, memory_order_relaxed);
+    struct monitor_totals totals = monitor_totals(monitor);
     json_open(out, '{');
     put_time(out, "timestamp", clock_wall_ms(monitor->clock));
     put_number(out, "retention_hours", monitor->options.retention_hours);
-    put_number(out, "cache_hit_rate", percent(hits, operations));
-    put_number(out, "lookup_hit_rate", percent(hits, hits + misses));
-    put_count(out, "total_cache_operations", operations);
-    put_count(out, "cache_hits", hits);
-    put_count(out, "cache_misses", misses);
+    put_number(out, "cache_hit_rate", percent(totals.hits, totals.operations));
+    put_number(out, "lookup_hit_rate", percent(totals.hits, totals.hits + totals.misses));
+    put_count(out, "total_cache_operations", totals.operations);
+    put_count(out, "cache_hits", totals.hits);
+    put_count(out, "cache_misses", totals.misses);
     TRY(write_section(monitor, STREAM_KEY_GENERATION, "key_generation", write_key_generation, out));
     TRY(write_section(monitor, STREAM_OPERATION, "cache_operations", write_operations, out));
     TRY(write_section(monitor, STREAM_COMPRESSION, "compression", write_compression, out));
@@ -217,20 +215,19 @@ static aic_status recent_mean(struct aic_monitor *monitor, enum stream_kind kind
 
 aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out)
 {
-    uint64_t hits = atomic_load_explicit(&monitor->hits, memory_order_relaxed);
-    uint64_t operations = atomic_load_explicit(&monitor->operations, memory_order_relaxed);
+    struct monitor_totals totals = monitor_totals(monitor);
     double key_generation, operation;
     TRY(recent_mean(monitor, STREAM_KEY_GENERATION, &key_generation));
     TRY(recent_mean(monitor, STREAM_OPERATION, &operation));
     json_open(out, '{');
-    put_number(out, "hit_ratio", percent(hits, operations));
-    put_count(out, "total_operations", operations);
-    put_count(out, "cache_hits", hits);
-    put_count(out, "cache_misses", atomic_load_explicit(&monitor->misses, memory_order_relaxed));
+    put_number(out, "hit_ratio", percent(totals.hits, totals.operations));
+    put_count(out, "total_operations", totals.operations);
+    put_count(out, "cache_hits", totals.hits);
+    put_count(out, "cache_misses", totals.misses);
     put_number(out, "recent_avg_key_generation_time", key_generation);
     put_number(out, "recent_avg_cache_operation_time", operation);
-    put_count(out, "total_invalidations", atomic_load_explicit(&monitor->invalidations, memory_order_relaxed));
-    put_count(out, "total_keys_invalidated", atomic_load_explicit(&monitor->keys_invalidated, memory_order_relaxed));
+    put_count(out, "total_invalidations", totals.invalidations);
+    put_count(out, "total_keys_invalidated", totals.keys_invalidated);
     if (!stream_is_empty(&monitor->streams[STREAM_MEMORY])) {
         json_key(out, "memory_usage");
         TRY(memory_usage_write(monitor, out));

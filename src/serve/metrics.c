@@ -246,7 +246,7 @@ static void write_alerts(struct page *page)
     if (monitor == NULL) return;
     begin(page, METRIC_MONITOR_LOST);
     for (enum stream_kind kind = 0; kind < STREAM_COUNT; kind++)
-        labelled(page, "stream", monitor_stream_name(kind), NULL, NULL, monitor_lost(monitor, kind));
+        labelled(page, "stream", monitor_stream_name(kind), NULL, NULL, stream_lost(&monitor->streams[kind]));
 }
 
 static void write_pools(struct page *page)

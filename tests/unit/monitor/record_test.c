@@ -225,6 +225,64 @@ static void never_tears_an_event(void **state)
     aic_monitor_close(&monitor);
 }
 
+/* Two threads take turns, each with a ring of its own: the window is one, in order of time, as long as the limit. */
+#define TURNS 40
+
+struct turns {
+    struct fixture f;
+    pthread_barrier_t change;
+    _Atomic unsigned threads;
+};
+
+static void *take_turns(void *context)
+{
+    struct turns *turns = context;
+    unsigned self = atomic_fetch_add(&turns->threads, 1);
+    for (unsigned i = 0; i < TURNS; i++) {
+        /* Three in a row by one thread, then three by the other. */
+        if (i / 3 % 2 == self)
+            aic_monitor_operation(turns->f.monitor, AIC_LITERAL("get"), 0.001, i % 2 == 0, i, NO_DATA);
+        pthread_barrier_wait(&turns->change);
+        if (self == 0) fixture_advance(&turns->f, 0.001);
+        pthread_barrier_wait(&turns->change);
+    }
+    return NULL;
+}
+
+static void expect_the_newest(struct fixture *f, unsigned limit)
+{
+    struct reading r;
+    reading_open(&r, f, aic_monitor_export);
+    unsigned length = reading_length(&r, "cache_operation_times");
+    assert_int_equal(length, limit < TURNS ? limit : TURNS);
+    for (unsigned i = 0; i < length; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "cache_operation_times.%u.text_length", i);
+        reading_expect(&r, path, TURNS - length + i);
+    }
+    reading_expect(&r, "total_operations", TURNS);
+    reading_expect(&r, "cache_hits", TURNS / 2);
+    reading_close(&r);
+}
+
+static void merges_by_time_what_threads_record(void **state)
+{
+    (void)state;
+    for (unsigned limit = 1; limit <= TURNS + 5; limit += 11) {
+        struct turns turns = {.threads = 0};
+        fixture_open(&turns.f, (aic_monitor_options){.max_measurements = limit});
+        pthread_barrier_init(&turns.change, NULL, 2);
+        pthread_t threads[2];
+        for (unsigned i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, take_turns, &turns), 0);
+        for (unsigned i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+        pthread_barrier_destroy(&turns.change);
+        expect_the_newest(&turns.f, limit);
+        aic_monitor_reset(turns.f.monitor);
+        assert_int_equal(kept(&turns.f), 0);
+        fixture_close(&turns.f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +296,7 @@ int main(void)
         cmocka_unit_test(resets_streams_and_counters),
         cmocka_unit_test(leaves_out_data_that_is_too_large),
         cmocka_unit_test(never_tears_an_event),
+        cmocka_unit_test(merges_by_time_what_threads_record),
     };
     return cmocka_run_group_tests_name("monitor record", tests, NULL, NULL);
 }
