@@ -145,6 +145,8 @@ json_object *json_at(json_object *root, const char *path);
 const char *json_text_at(json_object *root, const char *path, const char *otherwise);
 uint64_t json_u64_at(json_object *root, const char *path);
 double json_double_at(json_object *root, const char *path);
+/* Sorts a list of objects by a number in each, the largest first. NULL is an empty list. */
+void json_sort_by(json_object *list, const char *name);
 bool json_bool_at(json_object *root, const char *path);
 /* Text of other people on a terminal: control characters are shown as '?'. At most `width` columns, padded when `pad`.
  */

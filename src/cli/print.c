@@ -110,6 +110,19 @@ double json_double_at(json_object *root, const char *path)
     return found != NULL ? json_object_get_double(found) : 0;
 }
 
+void json_sort_by(json_object *list, const char *name)
+{
+    size_t count = list != NULL ? json_object_array_length(list) : 0;
+    for (size_t i = 1; i < count; i++) { /* by insertion: lists are short, and what is equal stays in order */
+        json_object *one = json_object_get(json_object_array_get_idx(list, i));
+        double value = json_double_at(one, name);
+        size_t at = i;
+        for (; at > 0 && json_double_at(json_object_array_get_idx(list, at - 1), name) < value; at--)
+            json_object_array_put_idx(list, at, json_object_get(json_object_array_get_idx(list, at - 1)));
+        json_object_array_put_idx(list, at, one);
+    }
+}
+
 bool json_bool_at(json_object *root, const char *path)
 {
     json_object *found = json_at(root, path);

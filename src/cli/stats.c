@@ -97,6 +97,39 @@ int command_health(struct cli *cli)
     return result;
 }
 
+/* Who holds the process's memory, the largest first. */
+static void print_breakdown(json_object *list)
+{
+    char bytes[PRINT_BYTES];
+    uint64_t sum = 0;
+    if (list == NULL || json_object_array_length(list) == 0) return;
+    json_sort_by(list, "bytes");
+    printf("memory of\n");
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        json_object *one = json_object_array_get_idx(list, i);
+        sum += json_u64_at(one, "bytes");
+        if (json_u64_at(one, "bytes") > 0)
+            row(json_text_at(one, "owner", "-"), "%11s   %s", print_size(bytes, json_u64_at(one, "bytes")),
+                json_text_at(one, "help", ""));
+    }
+    row("all of them", "%11s", print_size(bytes, sum));
+}
+
+/* What another size of the memory tier would do. */
+static void print_curve(json_object *curve)
+{
+    char bytes[PRINT_BYTES], name[32];
+    json_object *points = json_at(curve, "points");
+    if (!json_bool_at(curve, "known") || points == NULL) return;
+    printf("hits expected with a memory tier of\n");
+    for (size_t i = 0; i < json_object_array_length(points); i++) {
+        json_object *point = json_object_array_get_idx(points, i);
+        double factor = json_double_at(point, "factor");
+        snprintf(name, sizeof name, "%s", print_size(bytes, json_u64_at(point, "bytes")));
+        row(name, "%5.1f %%%s", json_double_at(point, "hit_rate"), factor == 1 ? "   as it is" : "");
+    }
+}
+
 static void print_memory(json_object *root)
 {
     if (json_bool_at(root, "no_measurements")) {
@@ -107,7 +140,7 @@ static void print_memory(json_object *root)
     printf("now\n");
     row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"),
         whole(root, "current.memory_cache_entry_count"));
-    row("both tiers", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"),
+    row("all in memory", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"),
         whole(root, "current.cache_entry_count"));
     row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
     row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
@@ -116,12 +149,15 @@ static void print_memory(json_object *root)
         json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
     row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"),
         json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
-    if (json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
-    printf("trend\n");
-    row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
-    char left[PRINT_BYTES];
-    if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
-        row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
+    if (json_at(root, "trends.growth_rate_mb_per_hour") != NULL) {
+        char left[PRINT_BYTES];
+        printf("trend\n");
+        row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
+        if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
+            row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
+    }
+    print_curve(json_at(root, "miss_ratio_curve"));
+    print_breakdown(json_at(root, "breakdown"));
 }
 
 int command_memory(struct cli *cli)
@@ -133,22 +169,30 @@ int command_memory(struct cli *cli)
     return result;
 }
 
+/* "memory.max_bytes 536870912 (512.0 MiB): why". */
+static void print_advice(json_object *advice)
+{
+    char size[PRINT_BYTES];
+    const char *setting = json_text_at(advice, "setting", "-");
+    uint64_t value = json_u64_at(advice, "value");
+    bool bytes = strlen(setting) > 6 && strcmp(setting + strlen(setting) - 6, "_bytes") == 0;
+    fputs("         - ", stdout);
+    print_cell(stdout, setting, 60, false);
+    printf(" %llu", (unsigned long long)value);
+    if (bytes) printf(" (%s)", print_size(size, value));
+    fputs(": ", stdout);
+    print_cell(stdout, json_text_at(advice, "reason", ""), 400, false);
+    putchar('\n');
+}
+
 static void print_warning(json_object *warning)
 {
     printf("%-8s ", json_text_at(warning, "severity", "-"));
     print_cell(stdout, json_text_at(warning, "message", ""), 400, false);
     putchar('\n');
     json_object *advice = json_at(warning, "recommendations");
-    for (size_t i = 0; advice != NULL && i < json_object_array_length(advice); i++) {
-        json_object *one = json_object_array_get_idx(advice, i);
-        fputs("         - ", stdout);
-        print_cell(stdout,
-                   json_object_is_type(one, json_type_object)
-                       ? json_text_at(one, "message", json_object_get_string(one))
-                       : json_object_get_string(one),
-                   400, false);
-        putchar('\n');
-    }
+    for (size_t i = 0; advice != NULL && i < json_object_array_length(advice); i++)
+        print_advice(json_object_array_get_idx(advice, i));
 }
 
 int command_warnings(struct cli *cli)
@@ -165,20 +209,25 @@ int command_warnings(struct cli *cli)
     return result;
 }
 
+#define SLOW_SHOWN 10 /* of each stream; --json shows all */
+
 static void print_slow(json_object *root)
 {
     size_t total = 0;
     json_object_object_foreach(root, stream, list)
     {
-        if (!json_object_is_type(list, json_type_array)) continue;
-        for (size_t i = 0; i < json_object_array_length(list); i++, total++) {
+        size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+        if (count == 0) continue;
+        if (total == 0) printf("%-18s %-24s %13s  %s\n", "slow", "operation", "took", "times the usual");
+        json_sort_by(list, "times_slower");
+        for (size_t i = 0; i < count && i < SLOW_SHOWN; i++) {
             json_object *one = json_object_array_get_idx(list, i);
-            printf("%-18s ", stream);
-            print_cell(stdout, json_text_at(one, "operation_type", "-"), 18, true);
-            printf(" %10.3f ms  %6.1f times the usual\n",
-                   json_double_at(one, json_at(one, "duration") != NULL ? "duration" : "compression_time") * 1000,
-                   json_double_at(one, "times_slower"));
+            printf("%-18s ", i == 0 ? stream : "");
+            print_cell(stdout, json_text_at(one, "operation_type", "-"), 24, true);
+            printf(" %10.3f ms  %15.1f\n", json_double_at(one, "duration") * 1000, json_double_at(one, "times_slower"));
         }
+        if (count > SLOW_SHOWN) printf("%-18s and %zu more\n", "", count - SLOW_SHOWN);
+        total += count;
     }
     if (total == 0) puts("nothing was slow");
 }

@@ -78,7 +78,18 @@ static void add_head(struct top *top, json_object *root)
         print_duration(up, json_double_at(root, "uptime_seconds")), now);
 }
 
-/* Health and pressure, when there is something to say. */
+/* Each part that is not well, and why. */
+static void add_parts(struct top *top, json_object *root)
+{
+    json_object *list = json_at(root, "health.parts");
+    for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++) {
+        json_object *one = json_object_array_get_idx(list, i);
+        const char *status = json_text_at(one, "status", "-");
+        if (strcmp(status, "healthy") == 0) continue;
+        add(top, STYLE_ALARM, "%-8s  %s: %s", json_text_at(one, "name", "-"), status, json_text_at(one, "details", ""));
+    }
+}
+
 static void add_state(struct top *top, json_object *root)
 {
     const char *health = json_text_at(root, "health.status", "-");
@@ -86,6 +97,7 @@ static void add_state(struct top *top, json_object *root)
     bool well = strcmp(health, "healthy") == 0 && strcmp(pressure, "normal") == 0;
     add(top, well ? STYLE_PLAIN : STYLE_ALARM, "state     %s   pressure %s, %.0f %% of the machine's memory in use",
         health, pressure, json_double_at(root, "pressure.current_pressure"));
+    add_parts(top, root);
 }
 
 static void add_traffic(struct top *top, json_object *root)
@@ -132,8 +144,8 @@ static void add_memory(struct top *top, json_object *root)
         add_tier(top, "storage", json_at(root, "tiers.storage"), STYLE_PLAIN);
     double hourly = json_double_at(root, "memory.growth_bytes_per_hour");
     json_object *limit = json_at(root, "memory.projected_seconds_to_limit");
-    add(top, STYLE_PLAIN, "process   %s resident   growing %s%s an hour%s%s",
-        print_size(process, json_u64_at(root, "memory.process_bytes")), hourly < 0 ? "-" : "",
+    add(top, STYLE_PLAIN, "process   %s resident   %s %s an hour%s%s",
+        print_size(process, json_u64_at(root, "memory.process_bytes")), hourly < 0 ? "shrinking" : "growing",
         print_size(growth, (uint64_t)fabs(hourly)), limit != NULL ? "   full in " : "",
         limit != NULL ? print_duration(left, json_object_get_double(limit)) : "");
 }
@@ -153,7 +165,7 @@ static void add_curve(struct top *top, json_object *root)
         at += (size_t)snprintf(line + at, sizeof line - at, "   x%g: %.1f %% hits", factor,
                                json_double_at(point, "hit_rate"));
     }
-    add(top, STYLE_PLAIN, "memory%s", line);
+    add(top, STYLE_PLAIN, "resized%s", line);
 }
 
 static void add_warnings(struct top *top, json_object *root)
@@ -199,6 +211,7 @@ static void add_breakdown(struct top *top, json_object *root)
 {
     json_object *list = json_at(root, "breakdown");
     if (list == NULL || json_object_array_length(list) == 0) return;
+    json_sort_by(list, "bytes");
     add(top, STYLE_TITLE, "%-24s %12s  %s", "memory of", "bytes", "");
     for (size_t i = 0; i < json_object_array_length(list); i++) {
         char size[PRINT_BYTES];

@@ -3,7 +3,7 @@
  * call into LMDB wait as long as the file that STORAGE_HANG names is there.
  *
  * The threads that wait are those that called, in the middle of what they hold, as with a file on a network that went
- * away; nothing comes back with an error. Without the variable, or without the file, the calls pass.
+ * away; nothing fails, nothing comes back. Without the variable, or without the file, the calls pass.
  */
 #include <dlfcn.h>
 #include <lmdb.h>

@@ -8,9 +8,57 @@ import struct
 import subprocess
 import tempfile
 import termios
+import time
 import unittest
 
 from programs import AICACHE, Running, run
+
+
+class Terminal:
+    """A program on a terminal of so many rows and columns."""
+
+    def __init__(self, rows, columns, command):
+        self.primary, self.secondary = os.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(command, stdin=self.secondary, stdout=self.secondary, stderr=self.secondary)
+        self.drawn = b""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.secondary, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def write(self, keys):
+        os.write(self.primary, keys)
+
+    def frame(self):
+        """The lines of the next whole screen, without colours."""
+        while b"\x1b[J" not in self.drawn:
+            if not select.select([self.primary], [], [], 60)[0]:
+                raise AssertionError("nothing is drawn: %r" % self.drawn)
+            self.drawn += os.read(self.primary, 65536)
+        drawn, _, self.drawn = self.drawn.partition(b"\x1b[J")
+        return re.sub("\x1b\\[[0-9]*[mK]", "", drawn.decode().rpartition("\x1b[H")[2]).rstrip("\r\n").split("\r\n")
+
+    def rest(self):
+        """What is written until the program ends."""
+        os.close(self.secondary)
+        self.secondary = None
+        while select.select([self.primary], [], [], 60)[0]:
+            try:
+                piece = os.read(self.primary, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            self.drawn += piece
+        return self.drawn
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.primary)
+        if self.secondary is not None:
+            os.close(self.secondary)
 
 
 class Client(unittest.TestCase):
@@ -130,6 +178,30 @@ class Client(unittest.TestCase):
         self.assertEqual(self.client("verify").out, "everything adds up\n")
         self.assertEqual(json.loads(self.client("verify", "--json").out), {"ok": True})
 
+    def test_what_is_measured_reads_as_tables(self):
+        daemon = Running("memory: {max_entries: 8}\nlog: {level: error}\n")
+        self.addCleanup(daemon.stop)
+        for index in range(40):
+            daemon.client("put", "operation %d" % (index % 5), str(index), "r")
+        deadline = time.monotonic() + 60
+        while "all of them" not in daemon.client("memory").out or "memory.max_entries" not in daemon.client("warnings").out:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+        memory = daemon.client("memory").out
+        rows = memory.partition("memory of\n")[2].splitlines()
+        self.assertRegex(rows[-1], r"^  all of them +\d")
+        unit = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+        sizes = [float(row.split()[1]) * unit[row.split()[2]] for row in rows[:-1]]
+        self.assertEqual(sizes, sorted(sizes, reverse=True))
+        warnings = daemon.client("warnings")
+        self.assertEqual(warnings.status, 1)
+        self.assertRegex(warnings.out, r"(?m)^info     The memory tier is at 100\.0% of its limit: 8/8 entries\.\n         - memory\.max_entries 16: \w")
+        slow = daemon.client("slow", "--multiplier", "1").out.splitlines()
+        self.assertRegex(slow[0], "^slow +operation +took +times the usual$")
+        listed = [float(line.split()[-1]) for line in slow if line.startswith(("key_generation ", "  ")) and "more" not in line][:10]
+        self.assertEqual(listed, sorted(listed, reverse=True))
+        self.assertTrue(any(re.match(r" +and \d+ more$", line) for line in slow), slow)
+
     def test_export_and_import(self):
         for i in range(20):
             self.client("put", "qa", "text %d" % i, json.dumps({"i": i}))
@@ -184,30 +256,26 @@ class Client(unittest.TestCase):
         self.assertIn("tiers", json.loads(self.client("top", "--once", "--json").out))
 
     def test_top_draws_to_the_terminal(self):
-        primary, secondary = os.openpty()
-        fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        process = subprocess.Popen([AICACHE, "top", "--url", self.daemon.url], stdin=secondary, stdout=secondary, stderr=secondary)
-        os.close(secondary)
-        drawn = b""
-        while drawn.count(b"\x1b[J") < 2:
-            self.assertTrue(select.select([primary], [], [], 30)[0])
-            drawn += os.read(primary, 65536)
-        os.write(primary, b"q")
-        while True:
-            try:
-                piece = os.read(primary, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            drawn += piece
-        self.assertEqual(process.wait(30), 0)
-        os.close(primary)
-        self.assertTrue(drawn.endswith(b"\x1b[?25h\x1b[?1049l"))
-        frame = drawn.decode().split("\x1b[H")[2].split("\x1b[J")[0]
-        lines = re.sub("\x1b\\[[0-9]*[mK]", "", frame).split("\r\n")
-        self.assertLessEqual(len(lines), 24)
-        self.assertLessEqual(max(map(len, lines)), 80)
+        """At 80x24, and at every other size that the terminal takes while it runs."""
+        for index in range(12):
+            self.client("put", "operation %d with a name that is longer than its column is wide" % index, "a", "r")
+        terminal = Terminal(24, 80, [AICACHE, "top", "--url", self.daemon.url])
+        self.addCleanup(terminal.close)
+        heights = {}
+        for rows, columns in ((24, 80), (50, 120), (24, 80), (10, 40), (5, 20)):
+            terminal.resize(rows, columns)
+            lines = terminal.frame()
+            while len(lines) > rows or max(map(len, lines)) > columns or (rows == 50 and len(lines) <= heights[24]):
+                lines = terminal.frame()  # one that was under way already
+            heights[rows] = len(lines)
+            self.assertRegex(lines[0], "^aicache ")
+            for row, word in enumerate(("state", "now", "since"), 1):
+                self.assertTrue(lines[row].startswith(word), lines)
+        self.assertGreater(heights[24], 9)
+        self.assertLessEqual(heights[5], 4)
+        terminal.write(b"q")
+        self.assertTrue(terminal.rest().endswith(b"\x1b[?25h\x1b[?1049l"))
+        self.assertEqual(terminal.process.wait(30), 0)
 
     def test_bench(self):
         for mode in ("lookup", "get", "put", "mixed"):
