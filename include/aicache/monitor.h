@@ -64,9 +64,9 @@ AIC_API void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, ui
 typedef struct aic_memory_sample {
     uint64_t memory_bytes; /* of the memory tier: counted */
     uint64_t memory_entries;
-    uint64_t storage_bytes; /* what this cache holds in the storage tier's memory */
-    uint64_t storage_entries;
-    uint64_t process_bytes; /* RSS; 0 when unreadable */
+    uint64_t storage_bytes;   /* what this cache holds in the storage tier's memory */
+    uint64_t storage_entries; /* counted as the cache's only beside storage_bytes */
+    uint64_t process_bytes;   /* RSS; 0 when unreadable */
     /* Where process_bytes lies, as of a few seconds ago; 0: not known. Kept in the history. */
     uint64_t resident_tier_bytes;    /* arenas and index of the memory tier */
     uint64_t resident_storage_bytes; /* pages of the storage tier's file */

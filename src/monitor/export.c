@@ -33,7 +33,7 @@ static void write_compression(const struct aic_monitor *monitor, const struct ev
 static void write_memory(const struct aic_monitor *monitor, const struct event *event, struct json_writer *out)
 {
     put_count(out, "total_cache_size_bytes", memory_event_total(event));
-    put_count(out, "cache_entry_count", event->number[MEMORY_ENTRIES] + event->number[MEMORY_STORAGE_ENTRIES]);
+    put_count(out, "cache_entry_count", memory_event_entries(event));
     put_number(out, "avg_entry_size_bytes", memory_event_average(event));
     put_count(out, "memory_cache_size_bytes", event->number[MEMORY_BYTES]);
     put_count(out, "memory_cache_entry_count", event->number[MEMORY_ENTRIES]);

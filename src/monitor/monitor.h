@@ -111,6 +111,8 @@ struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);
+/* The entries that these bytes are of. */
+uint64_t memory_event_entries(const struct event *event);
 /* Bytes of a memory tier's entry on average, 0.0 without entries; percent of the warning threshold. */
 double memory_event_average(const struct event *event);
 double memory_event_utilization(const struct aic_monitor *monitor, const struct event *event);

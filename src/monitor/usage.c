@@ -20,9 +20,11 @@ uint64_t memory_event_total(const struct event *event)
     return event->number[MEMORY_BYTES] + event->number[MEMORY_STORAGE_BYTES];
 }
 
-static uint64_t event_entries(const struct event *event)
+/* Entries of a storage tier that takes no memory (a file) are not counted: they may be the memory tier's once more. */
+uint64_t memory_event_entries(const struct event *event)
 {
-    return event->number[MEMORY_ENTRIES] + event->number[MEMORY_STORAGE_ENTRIES];
+    bool in_memory = event->number[MEMORY_STORAGE_BYTES] > 0;
+    return event->number[MEMORY_ENTRIES] + (in_memory ? event->number[MEMORY_STORAGE_ENTRIES] : 0);
 }
 
 double memory_event_average(const struct event *event)
@@ -42,7 +44,7 @@ static void write_current(const struct aic_monitor *monitor, const struct event 
     json_open(out, '{');
     put_mb(out, "total_cache_size_mb", memory_event_total(event));
     put_mb(out, "memory_cache_size_mb", event->number[MEMORY_BYTES]);
-    put_count(out, "cache_entry_count", event_entries(event));
+    put_count(out, "cache_entry_count", memory_event_entries(event));
     put_count(out, "memory_cache_entry_count", event->number[MEMORY_ENTRIES]);
     put_number(out, "avg_entry_size_bytes", memory_event_average(event));
     put_mb(out, "process_memory_mb", event->number[MEMORY_PROCESS_BYTES]);
@@ -102,9 +104,9 @@ static void write_trends(struct aic_monitor *monitor, const struct window *windo
         const struct event *event = window_at(window, i);
         total += (double)memory_event_total(event);
         memory += (double)event->number[MEMORY_BYTES];
-        entries += (double)event_entries(event);
+        entries += (double)memory_event_entries(event);
         if (memory_event_total(event) > max_total) max_total = memory_event_total(event);
-        if (event_entries(event) > max_entries) max_entries = event_entries(event);
+        if (memory_event_entries(event) > max_entries) max_entries = memory_event_entries(event);
     }
     double count = (double)(window->count - from);
     json_key(out, "trends");
