@@ -2,10 +2,27 @@
 /* The charts of the page: each is made once and then only fed. Colours come from the style sheet, so that both schemes work. */
 function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
+/* A chart without points says so instead of numbering empty axes. */
+const sayNothingYet = {
+  id: "sayNothingYet",
+  afterDraw(chart) {
+    if (chart.data.datasets.some((series) => series.data.length)) return;
+    const { ctx, chartArea: area } = chart;
+    ctx.save();
+    ctx.fillStyle = colour("--quiet");
+    ctx.textAlign = "center";
+    ctx.textBaseline = "middle";
+    ctx.font = "13px system-ui, sans-serif";
+    ctx.fillText("nothing yet", (area.left + area.right) / 2, (area.top + area.bottom) / 2);
+    ctx.restore();
+  },
+};
+
 function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend = false, xFormat }) {
   const grid = () => colour("--line");
   const chart = new Chart(document.getElementById(id), {
     type: "line",
+    plugins: [sayNothingYet],
     data: { datasets: series.map((one) => ({
       label: one.label, data: [], borderColor: colour(one.colour), backgroundColor: colour(one.colour) + (one.fill ? "55" : "00"),
       fill: one.fill || false, borderWidth: one.dash ? 1.5 : 2, borderDash: one.dash || [], pointRadius: 0, pointHitRadius: 8,
@@ -32,8 +49,9 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
     /* rows: one array of {x, y} per series. */
     set(rows) {
       rows.forEach((points, i) => { chart.data.datasets[i].data = points; });
-      const all = rows[0];
-      if (all && all.length) { chart.options.scales.x.min = all[0].x; chart.options.scales.x.max = all[all.length - 1].x; }
+      const all = rows[0], some = Boolean(all && all.length);
+      chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = some;
+      if (some) { chart.options.scales.x.min = all[0].x; chart.options.scales.x.max = all[all.length - 1].x; }
       if (yFormat === format.bytes) {
         /* Whole binary steps, three to six of them. */
         const most = Math.max(1024, ...rows.flat().map((point) => point.y));

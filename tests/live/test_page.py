@@ -65,6 +65,9 @@ class Page(unittest.TestCase):
         self.assertEqual(sorted(top), ["qa", "sentiment", "summarize"])
         pressure = self.daemon.request("GET", "/monitoring/pressure").json
         self.assertEqual(browser.text("pressure-state"), pressure["current_state"])
+        # A chart without points numbers no axes.
+        ticks = browser.run("return Object.fromEntries(['memory', 'curve'].map(n => [n, state.charts[n].chart.options.scales.x.ticks.display]))")
+        self.assertEqual(ticks, {"memory": True, "curve": False})
         self.picture("light")
 
     def test_2_follows_what_happens(self):
