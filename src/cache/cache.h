@@ -143,8 +143,11 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
 /* As aic_cache_delete(), but an empty `ns` lets any namespace do. */
 AIC_MUST_CHECK aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key);
 
-/* Hits of both tiers and misses since the open: two figures of aic_cache_stats() that cost nothing. Never blocks. */
+/* Hits of both tiers and misses since the open, or since they were forgotten: two figures of aic_cache_stats() that
+ * cost nothing. Never blocks. */
 void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses);
+/* Hits and misses are counted from 0 again; those under way count. Any thread. */
+void cache_forget_lookups(struct aic_cache *cache);
 
 /* As aic_cache_explain() for a request in a scanned document. Waits for storage. */
 AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json,

@@ -4,6 +4,8 @@
  */
 #include "cache/inner.h"
 
+#include "base/check.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +16,15 @@ uint64_t count_sum(const struct aic_cache *cache, enum count which)
     uint64_t sum = 0;
     for (size_t i = 0; i < LANES; i++)
         sum += atomic_load_explicit(&cache->counts[i].counts[which], memory_order_relaxed);
-    return sum;
+    /* What was forgotten is subtracted in one lane: a reader between two lanes may see less than nothing for a moment.
+     */
+    return (int64_t)sum < 0 ? 0 : sum;
+}
+
+void cache_forget_lookups(struct aic_cache *cache)
+{
+    static const enum count forgotten[] = {COUNT_HITS_MEMORY, COUNT_HITS_STORAGE, COUNT_MISSES};
+    for (size_t i = 0; i < COUNT_OF(forgotten); i++) count_add(cache, forgotten[i], 0 - count_sum(cache, forgotten[i]));
 }
 
 void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses)

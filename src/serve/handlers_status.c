@@ -234,5 +234,6 @@ void handle_reset(struct http_exchange *exchange)
 {
     aic_monitor *monitor = front_of(exchange)->routes->options.monitor;
     if (monitor != NULL) aic_monitor_reset(monitor);
+    cache_forget_lookups(front_of(exchange)->routes->options.cache);
     http_reply_empty(exchange, 204);
 }
