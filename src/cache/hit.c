@@ -3,6 +3,7 @@
  * library.
  */
 #include "cache/inner.h"
+#include "cache/text_tier.h"
 #include "monitor/monitor.h"
 
 #include <string.h>
@@ -131,9 +132,7 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
     if (cache_is_observed(cache)) event.seconds = seconds_since(cache, started_ns);
     cache_observe_end(cache, event);
     if (cache->monitor == NULL) return;
-    aic_view data = {NULL, 0};
-    if (hit)
-        data = tier == AIC_IN_MEMORY ? AIC_LITERAL("{\"tier\":\"memory\"}") : AIC_LITERAL("{\"tier\":\"storage\"}");
+    aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_data(text_length);
     monitor_operation_since(cache->monitor, AIC_LITERAL("get"), started_ns, hit, text_length, data);
 }
 

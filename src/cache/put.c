@@ -3,6 +3,7 @@
  * storage's queue.
  */
 #include "cache/inner.h"
+#include "cache/text_tier.h"
 
 #include "monitor/monitor.h"
 #include <stdio.h>
@@ -138,18 +139,23 @@ static void record_set(struct aic_cache *cache, const struct cache_put *put, uin
                        unsigned tiers)
 {
     if (cache->monitor == NULL) return;
-    char data[128] = "";
-    if (cache->gate != NULL && (tiers & AIC_IN_STORAGE) == 0) {
-        snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\"}",
-                 gate_tier(cache->gate)->ops->kind);
-    } else if (cache->gate != NULL && !cache_storage_up(cache)) {
-        snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_connection_failed\"}",
-                 gate_tier(cache->gate)->ops->kind);
+    const char *kind = cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "";
+    const char *reason = NULL;
+    char failure[160];
+    aic_view data = text_tier_data(put->text_length);
+    if (cache->gate != NULL && (tiers & AIC_IN_STORAGE) == 0) reason = "error";
+    else if (cache->gate != NULL && !cache_storage_up(cache)) reason = "connection_failed";
+    if (reason != NULL) {
+        snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"failed\",\"reason\":\"%s_%s\"}",
+                 aic_text_tier(put->text_length), kind, reason);
+        data = aic_view_of(failure);
     } else if (status != AIC_OK) {
-        snprintf(data, sizeof data, "{\"status\":\"%s\"}", status < 0 ? "failed" : "not_stored");
+        snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"%s\"}", aic_text_tier(put->text_length),
+                 status < 0 ? "failed" : "not_stored");
+        data = aic_view_of(failure);
     }
     aic_monitor_operation(cache->monitor, AIC_LITERAL("set"), seconds_since(cache, started), false, put->text_length,
-                          aic_view_of(data));
+                          data);
 }
 
 aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic_put_result *result, aic_error *error)

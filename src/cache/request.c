@@ -3,6 +3,7 @@
  * both refuse the same things with the same words; no message repeats what the user sent.
  */
 #include "cache/inner.h"
+#include "cache/text_tier.h"
 
 #include "base/utf8.h"
 
@@ -117,7 +118,7 @@ aic_status cache_key(struct aic_cache *cache, const struct key_request *request,
     if (text_length != NULL) *text_length = length;
     if (cache->monitor != NULL)
         aic_monitor_key_generation(cache->monitor, seconds_since(cache, started), length, request->operation,
-                                   (aic_view){NULL, 0});
+                                   text_tier_data(length));
     return AIC_OK;
 }
 
@@ -133,7 +134,8 @@ aic_status aic_cache_key(aic_cache *cache, const aic_request *request, aic_key *
 
 const char *aic_text_tier(uint64_t code_points)
 {
-    if (code_points < 500) return "small";
-    if (code_points < 5000) return "medium";
-    return code_points < 50000 ? "large" : "xlarge";
+#define TEXT_TIER_NAME(name) #name,
+    static const char *const names[] = {TEXT_TIER_MAP(TEXT_TIER_NAME)};
+#undef TEXT_TIER_NAME
+    return names[text_tier_of(code_points)];
 }

@@ -81,6 +81,38 @@ static void K23_measuring_a_thousand_entries(void **state)
     close_monitored(table, &monitor);
 }
 
+/* What stands beside a measurement: the tier that answered, and the size class of the text. */
+static void records_say_tier_and_text_tier(void **state)
+{
+    struct bench_cache *table = *state;
+    static const struct {
+        size_t length;
+        const char *tier;
+    } texts[] = {{499, "small"}, {500, "medium"}, {5000, "large"}, {50000, "xlarge"}};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        char expected[4][128], *text = malloc(texts[i].length + 1);
+        const char *tier = texts[i].tier;
+        memset(text, 'x', texts[i].length);
+        text[texts[i].length] = '\0';
+        aic_monitor *monitor;
+        open_monitored(table, &(aic_monitor_options){.clock = &table->hand.clock}, &monitor);
+        assert_int_equal(look(table->cache, "qa", text, NULL), '-');
+        assert_int_equal(put_text(table->cache, "qa", text, "1"), AIC_OK);
+        assert_int_equal(look(table->cache, "qa", text, "1"), 'm');
+        aic_report *report;
+        assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
+        aic_view said = aic_report_json(report);
+        snprintf(expected[0], 128, "\"operation_type\":\"qa\",\"additional_data\":{\"text_tier\":\"%s\"}", tier);
+        snprintf(expected[1], 128, "\"operation_type\":\"get\",\"additional_data\":{\"text_tier\":\"%s\"}", tier);
+        snprintf(expected[2], 128, "\"operation_type\":\"set\",\"additional_data\":{\"text_tier\":\"%s\"}", tier);
+        snprintf(expected[3], 128, "\"additional_data\":{\"tier\":\"memory\",\"text_tier\":\"%s\"}", tier);
+        for (size_t k = 0; k < 4; k++) assert_non_null(memmem(said.data, said.size, expected[k], strlen(expected[k])));
+        aic_report_release(&report);
+        close_monitored(table, &monitor);
+        free(text);
+    }
+}
+
 /* ---- a monitor that fails ---- */
 
 static void *refuse(void *context, size_t bytes)
@@ -193,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(K05_nested_takes_more_than_flat, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K23_measuring_a_thousand_entries, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(records_say_tier_and_text_tier, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),
     };
