@@ -16,6 +16,13 @@ int status_http(aic_status status);
 __attribute__((format(printf, 4, 5))) aic_status error_set(aic_error *error, aic_status status, const char *field,
                                                            const char *format, ...);
 
+/* No error yet. Cheaper than `= {0}`, which writes all of its half kilobyte. */
+static inline void error_clear(aic_error *error)
+{
+    error->status = AIC_OK;
+    error->field[0] = error->message[0] = '\0';
+}
+
 /*
  * The same for a part of what the user gave that was judged by itself: `inner` says what is wrong with it, its field
  * counts from `field`, as in "options" and "temperature" for "options.temperature".

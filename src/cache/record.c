@@ -241,14 +241,15 @@ aic_status record_read(aic_view bytes, struct record *record)
     TRY(check_front(bytes));
     size_t head_size = get_u32(bytes.data + AT_HEAD_SIZE);
     if (bytes.size < head_size) return AIC_DAMAGED;
-    struct record found = {0};
+    struct record found;
+    memset(&found, 0, offsetof(struct record, tags));
     TRY(take_fixed(bytes.data, &found));
     aic_view rest = {bytes.data + RECORD_FIXED_BYTES, head_size - RECORD_FIXED_BYTES};
     TRY(take_labels(&rest, bytes.data, &found));
     size_t behind = bytes.size - head_size;
     if (behind > found.payload.size) return AIC_DAMAGED;
     if (behind == found.payload.size) found.payload.data = bytes.data + head_size;
-    *record = found;
+    memcpy(record, &found, offsetof(struct record, tags) + found.tag_count * sizeof found.tags[0]);
     return AIC_OK;
 }
 

@@ -20,13 +20,13 @@ enum label_kind { LABEL_NAMESPACE = 0, LABEL_OPERATION = 1, LABEL_MODEL = 2, LAB
 
 struct record {
     aic_view ns, operation, model;
-    aic_view tags[AIC_MAX_TAGS];
-    size_t tag_count;
     uint64_t created_ms, expires_ms, plain_bytes, text_length, prompt_tokens, completion_tokens;
     double cost_usd;
     struct codec_form form;
     aic_view shape;
     aic_view payload; /* as stored: compressed or plain */
+    size_t tag_count;
+    aic_view tags[AIC_MAX_TAGS]; /* last: those from tag_count on are neither zeroed nor copied */
 };
 
 #define RECORD_FIXED_BYTES 96

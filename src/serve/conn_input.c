@@ -152,7 +152,7 @@ static ssize_t receive(struct conn *conn, char *out, size_t size)
     ssize_t got;
     do {
         got = conn->tls != NULL ? tls_read(conn->tls, out, size, &conn->tls_read_wants_write)
-                                : read(conn->fd, out, size);
+                                : recv(conn->fd, out, size, 0);
     } while (got < 0 && errno == EINTR);
     return got;
 }

@@ -55,6 +55,7 @@ static void conn_reset(struct conn *conn, int fd)
     conn->events = 0;
     conn->phase = CONN_HEAD;
     conn->in_shared = conn->eof = conn->close_after = conn->running = conn->ready = conn->read_again = false;
+    conn->reported = false;
     conn->head_timed = conn->continue_due = conn->stalled = conn->body_done = conn->body_copied = false;
     conn->tls_read_wants_write = conn->tls_write_wants_read = false;
     conn->in = NULL;
@@ -147,13 +148,28 @@ void conn_close(struct conn *conn)
 
 /* ----------------------------------------------------------------------------------------------------- output -- */
 
+/* A small answer is one piece for the kernel: the copy costs less than a writev does beyond a send. */
+static ssize_t send_joined(int fd, const struct iovec *pieces, unsigned count)
+{
+    char joined[JOIN_BYTES];
+    size_t size = 0;
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(joined + size, pieces[i].iov_base, pieces[i].iov_len);
+        size += pieces[i].iov_len;
+    }
+    return send(fd, joined, size, 0);
+}
+
+/* SIGPIPE is blocked on front threads. */
 static ssize_t send_some(struct conn *conn)
 {
     struct iovec pieces[64];
     unsigned count = output_pieces(&conn->out, pieces, COUNT_OF(pieces));
     if (conn->tls != NULL)
         return tls_write(conn->tls, pieces, count, conn->thread->record, &conn->tls_write_wants_read);
-    return writev(conn->fd, pieces, (int)count); /* SIGPIPE is blocked on front threads */
+    /* All of the queue is in `pieces`: none of its segments is empty, and not one of them is the whole. */
+    if (conn->out.pending <= JOIN_BYTES && count < COUNT_OF(pieces)) return send_joined(conn->fd, pieces, count);
+    return writev(conn->fd, pieces, (int)count);
 }
 
 static void conn_flush(struct conn *conn)
@@ -250,10 +266,25 @@ static int wanted_events(const struct conn *conn)
     return events;
 }
 
+/*
+ * Of several sockets that are ready, all are read before the first answer is sent: then the answers leave one after the
+ * other, and a client that waits for many of them is woken once instead of each time. Only what was answered at once is
+ * held back, and HOLD_NS bound the wait.
+ */
+static bool hold(struct conn *conn)
+{
+    if (!conn->reported || conn->out.pending == 0 || conn->phase != CONN_HEAD || conn->stalled || conn->close_after ||
+        conn->exchange.handed)
+        return false;
+    if (conn->thread->held_since_ns == 0) conn->thread->held_since_ns = conn->exchange.received_ns;
+    thread_mark_ready(conn);
+    return true;
+}
+
 static void settle(struct conn *conn)
 {
     bool in_hands = conn->exchange.handed && !conn->exchange.expired;
-    if (conn->phase != CONN_CLOSED) conn_flush(conn);
+    if (conn->phase != CONN_CLOSED && !hold(conn)) conn_flush(conn);
     if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 &&
         !in_hands)
         conn_linger(conn);
@@ -294,7 +325,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if (conn->stalled && (events & UV_WRITABLE || conn->tls_write_wants_read)) conn_run(conn);
     if (conn->phase == CONN_CLOSED) return;
-    if (events & UV_READABLE || conn->tls_read_wants_write) conn_read(conn);
+    if (!(events & UV_READABLE) && !conn->tls_read_wants_write) return;
+    conn->reported = true;
+    conn_read(conn);
+    conn->reported = false;
+    uint64_t since_ns = conn->thread->held_since_ns;
+    if (since_ns != 0 && conn->exchange.received_ns > since_ns + HOLD_NS) thread_serve_ready(conn->thread);
 }
 
 void conn_serve_ready(struct conn *conn)

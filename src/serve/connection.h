@@ -4,8 +4,8 @@
  * The idea: a connection serves one request at a time, so the exchange is a part of it and costs no allocation. Bytes
  * are read into a block that all connections of the thread share; only when something must stay (a head that is
  * incomplete, a request that is deferred) does the connection take the block over or copy the rest. Sockets are read
- * and written directly and polled through libuv (uv_poll_t): the first attempt is always made at once, and the loop is
- * asked only when the kernel has no room.
+ * and written directly and polled through libuv (uv_poll_t): an answer is sent when the sockets that are ready have
+ * been read, before the loop sleeps, and the loop is asked for room only when the kernel has none.
  *
  * Phases of a connection:
  *
@@ -37,6 +37,8 @@
 #define DISCARD_BYTES 65536  /* rests of bodies up to this are dropped, larger ones end the connection */
 #define LINGER_MS 2000       /* in which a client must close after the last answer */
 #define FLUSH_BYTES 131072   /* gathered pipelined answers of this size are sent at once */
+#define JOIN_BYTES 4096      /* answers up to this are copied together before they are sent */
+#define HOLD_NS 50000        /* answers wait for the other sockets that are ready to be read, but not longer */
 #define WRITE_PROGRESS 16384 /* bytes a slow reader must take within limits.write_ms */
 #define REJECT_ROOM 64       /* connections above the limit that still get their 503 */
 #define POOL_CONNECTIONS 128 /* kept for reuse by each thread */
@@ -97,6 +99,7 @@ struct conn {
     bool eof;          /* the client will send no more */
     bool close_after;  /* no request after this one */
     bool running;      /* conn_run() is on the stack */
+    bool reported;     /* the loop has just reported the socket, and may report others */
     bool ready;        /* on the thread's ready list */
     bool read_again;   /* something may be readable that the loop does not report */
     bool head_timed;   /* the time-out of the head runs */
@@ -165,11 +168,13 @@ struct http_thread {
     uint32_t live; /* connections whose memory is in use, sockets or not */
     TAILQ_HEAD(conn_list, conn) ready;
     unsigned ready_count;
+    uint64_t held_since_ns; /* when the first of the answers that are held back was asked for; 0: there are none */
     struct object_pool conn_pool, block_pool;
 
     char *block;  /* the shared block; NULL after it was taken over, until the next read */
     char *record; /* TLS_RECORD_BYTES, only with TLS */
 
+    uint64_t date_seen_ms; /* by uv_now(), when the clock was read for it */
     uint64_t date_second;
     char date[48]; /* "Date: ...\r\n" */
 
@@ -227,6 +232,7 @@ void thread_conn_remove(struct conn *conn);
 void thread_conn_freed(struct http_thread *thread); /* ends a stopping thread with its last connection */
 void thread_mark_ready(struct conn *conn);          /* conn_serve_ready() runs before the loop sleeps */
 void thread_unmark_ready(struct conn *conn);
+void thread_serve_ready(struct http_thread *thread); /* now; not from inside a connection's run */
 const char *thread_date(struct http_thread *thread); /* "Date: ...\r\n", 37 bytes */
 #define THREAD_DATE_BYTES 37
 AIC_MUST_CHECK aic_status thread_init(struct http_thread *thread, struct http_server *server, unsigned index);

@@ -28,21 +28,20 @@ static struct tally_cell *cell_of(struct front *front, aic_view ns, aic_view ope
 
 /* Outcome, duration, age and savings. */
 static void tally_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
-                         enum tally_outcome outcome, const struct cache_hit *hit)
+                         enum tally_outcome outcome, const struct cache_hit *hit, uint64_t age_ms)
 {
     struct tally *tally = &front->tally;
     const struct routes_options *options = &front->routes->options;
     tally_bump(&cell->counts[outcome], 1);
     hist_record(&tally->lookup_ns[outcome], clock_mono_ns(options->clock) - http_received_ns(exchange));
     if (hit == NULL) return;
-    uint64_t now = clock_wall_ms(options->clock);
-    hist_record(&tally->age_ms, now > hit->record.created_ms ? now - hit->record.created_ms : 0);
+    hist_record(&tally->age_ms, age_ms);
     if (hit->record.prompt_tokens > 0) tally_bump(&tally->prompt_tokens_saved, hit->record.prompt_tokens);
     if (hit->record.completion_tokens > 0) tally_bump(&tally->completion_tokens_saved, hit->record.completion_tokens);
     add_cost(&tally->cost_saved_usd, hit->record.cost_usd);
 }
 
-void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit)
+void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit, uint64_t age_ms)
 {
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
@@ -57,7 +56,7 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
                                  : cell_of(front, call_ns(call), AIC_LITERAL("unknown"));
     }
     cache_count_lookup(cache, status, tier);
-    tally_lookup(front, exchange, call->cell, outcome, hit);
+    tally_lookup(front, exchange, call->cell, outcome, hit, age_ms);
     cache_record_get(cache, http_received_ns(exchange), hit != NULL, tier,
                      hit != NULL ? hit->record.text_length : call->text_length,
                      (struct cache_event){.key = &call->key,
@@ -69,21 +68,41 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
 
 void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit)
 {
-    if (status == AIC_OK) lookup_answer_hit(exchange, hit);
-    else lookup_answer_miss(exchange, status);
+    if (status != AIC_OK) {
+        lookup_answer_miss(exchange, status);
+        return;
+    }
+    struct answer *answer = answer_take(front_of(exchange));
+    if (answer == NULL) {
+        cache_hit_release(hit);
+        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        return;
+    }
+    cache_hit_move(&answer->hit, hit);
+    lookup_answer_hit(exchange, answer);
 }
 
-/* call->key is known: memory now, or storage later. */
+/* call->key is known: memory now, or storage later. A hit is found where it stays until it is sent: it is too large to
+ * be moved for nothing. */
 static void look_up(struct http_exchange *exchange, aic_view ns)
 {
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
     aic_cache *cache = front->routes->options.cache;
     call->memory_before = cache_observe_begin(cache);
-    struct cache_hit hit = {0};
-    aic_status status = cache_lookup_memory(cache, ns, &call->key, &hit);
+    struct answer *answer = answer_take(front);
+    if (answer == NULL) {
+        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        return;
+    }
+    aic_status status = cache_lookup_memory(cache, ns, &call->key, &answer->hit);
+    if (status == AIC_OK) {
+        lookup_answer_hit(exchange, answer);
+        return;
+    }
+    answer_give(answer);
     if (status == AIC_MISS && cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
-    else if (status == AIC_OK || status == AIC_MISS) lookup_finish(exchange, status, &hit);
+    else if (status == AIC_MISS) lookup_answer_miss(exchange, status);
     else reply_status(exchange, status, NULL);
 }
 
@@ -196,7 +215,8 @@ void handle_lookup(struct http_exchange *exchange)
 void handle_get(struct http_exchange *exchange)
 {
     struct call *call = call_of(exchange);
-    aic_error error = {0};
+    aic_error error;
+    error_clear(&error);
     aic_view ns, metadata;
     call->by_key = true;
     aic_status status = call_key(exchange, &call->key, &ns, &error);

@@ -171,6 +171,8 @@ void http_reply_header(struct http_exchange *exchange, const char *name, aic_vie
 /* The same with a printf format; at most 512 bytes. */
 __attribute__((format(printf, 3, 4))) void http_reply_headerf(struct http_exchange *exchange, const char *name,
                                                               const char *format, ...);
+/* Adds whole lines ("Name: value\r\n") that the caller has put together from parts without control characters. */
+void http_reply_lines(struct http_exchange *exchange, aic_view lines);
 
 #define HTTP_JSON "application/json"
 

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *tier_name(unsigned tier)
-{
-    return tier == AIC_IN_MEMORY ? "memory" : "storage";
-}
-
 /* The checksum that the record carries over everything in it: changes with every change of the entry. */
 static uint64_t record_checksum(const struct cache_hit *hit)
 {
@@ -26,8 +21,7 @@ static uint64_t record_checksum(const struct cache_hit *hit)
 struct found {
     struct http_exchange *exchange;
     struct answer *answer;
-    aic_metadata metadata;
-    uint64_t now_ms, age_seconds;
+    uint64_t now_ms, age_ms;
     aic_view pieces[HTTP_MAX_PIECES];
     size_t count;
 };
@@ -42,35 +36,29 @@ static aic_status gather_pieces(struct found *found, size_t first)
     return AIC_OK;
 }
 
-/* A field value put together by hand: printf costs more than the rest of a hit's head. */
+/* Text put together by hand: printf costs more than the rest of a hit's head. */
 struct value {
-    char text[128];
+    char text[384];
     size_t size;
 };
 
-static void value_add(struct value *value, const char *text)
+static void value_put(struct value *value, const char *text, size_t size)
 {
-    size_t size = strlen(text);
     CHECK(size <= sizeof value->text - value->size);
     memcpy(value->text + value->size, text, size);
     value->size += size;
 }
+#define VALUE_PUT(value, literal) value_put(value, "" literal, sizeof(literal) - 1)
 
 static void value_add_u64(struct value *value, uint64_t number)
 {
-    char digits[21];
-    size_t at = sizeof digits - 1;
-    digits[at] = '\0';
+    char digits[20];
+    size_t at = sizeof digits;
     do {
         digits[--at] = (char)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    value_add(value, digits + at);
-}
-
-static void value_header(struct http_exchange *exchange, const char *name, const struct value *value)
-{
-    http_reply_header(exchange, name, (aic_view){value->text, value->size});
+    value_put(value, digits + at, sizeof digits - at);
 }
 
 /*
@@ -81,26 +69,27 @@ static aic_status append_rest(struct found *found)
 {
     struct front *front = front_of(found->exchange);
     struct buf *text = &found->answer->text;
-    const aic_metadata *metadata = &found->metadata;
+    aic_metadata metadata;
+    cache_hit_metadata(&found->answer->hit, &metadata);
     uint64_t checksum = record_checksum(&found->answer->hit);
-    aic_view known = tails_find(&front->tails, &metadata->key, checksum, metadata->tiers);
+    aic_view known = tails_find(&front->tails, &metadata.key, checksum, metadata.tiers);
     if (known.data != NULL) {
         buf_append_view(text, known);
         return buf_status(text);
     }
     struct json_writer writer;
     json_writer_init(&writer, text);
-    render_metadata_rest(&writer, metadata);
+    render_metadata_rest(&writer, &metadata);
     buf_append(text, "}}", 2);
     TRY(buf_status(text));
-    tails_add(&front->tails, &metadata->key, checksum, metadata->tiers, buf_view(text));
+    tails_add(&front->tails, &metadata.key, checksum, metadata.tiers, buf_view(text));
     return AIC_OK;
 }
 
 static void value_add_ttl(struct value *value, const struct found *found)
 {
-    uint64_t expires_ms = found->metadata.expires_ms;
-    if (expires_ms == 0) value_add(value, "null");
+    uint64_t expires_ms = found->answer->hit.record.expires_ms;
+    if (expires_ms == 0) VALUE_PUT(value, "null");
     else value_add_u64(value, expires_ms > found->now_ms ? (expires_ms - found->now_ms + 999) / 1000 : 0);
 }
 
@@ -114,28 +103,29 @@ static aic_status answer_lookup(struct found *found)
 {
     struct answer *answer = found->answer;
     struct buf *text = &answer->text;
-    struct value before = {.size = 0}, after = {.size = 0};
+    struct value before, after;
+    before.size = after.size = 0;
     char key[KEY_MEMBER_BYTES];
     (void)buf_reserve(text, 1024); /* all of a usual answer at once; a failure sticks */
     TRY(append_rest(found));
     size_t rest = text->size;
     memcpy(key, text->data, sizeof key); /* the text may move when it grows */
-    value_add(&before, answer->hit.tier == AIC_IN_MEMORY ? ",\"tier\":\"memory\",\"age_seconds\":"
-                                                         : ",\"tier\":\"storage\",\"age_seconds\":");
-    value_add_u64(&before, found->age_seconds);
-    value_add(&before, ",\"ttl_seconds\":");
+    if (answer->hit.tier == AIC_IN_MEMORY) VALUE_PUT(&before, ",\"tier\":\"memory\",\"age_seconds\":");
+    else VALUE_PUT(&before, ",\"tier\":\"storage\",\"age_seconds\":");
+    value_add_u64(&before, found->age_ms / 1000);
+    VALUE_PUT(&before, ",\"ttl_seconds\":");
     value_add_ttl(&before, found);
-    value_add(&before, ",\"response\":");
-    value_add(&after, ",\"metadata\":{\"ttl_seconds\":");
+    VALUE_PUT(&before, ",\"response\":");
+    VALUE_PUT(&after, ",\"metadata\":{\"ttl_seconds\":");
     value_add_ttl(&after, found);
-    value_add(&after, ",");
+    VALUE_PUT(&after, ",");
     buf_append(text, "{\"hit\":true,", 12);
     buf_append(text, key, sizeof key);
     buf_append(text, before.text, before.size);
     buf_append(text, after.text, after.size);
     TRY(buf_status(text));
     TRY(gather_pieces(found, 1));
-    lookup_count(found->exchange, AIC_OK, &answer->hit);
+    lookup_count(found->exchange, AIC_OK, &answer->hit, found->age_ms);
     size_t head = text->size - rest - after.size;
     found->pieces[0] = (aic_view){text->data + rest, head};
     found->pieces[found->count++] = (aic_view){text->data + rest + head, after.size};
@@ -144,58 +134,61 @@ static aic_status answer_lookup(struct found *found)
     return AIC_OK;
 }
 
+#define TAG_BYTES 18
+
 static void entry_headers(struct found *found, const char *tag)
 {
-    struct http_exchange *exchange = found->exchange;
+    const struct cache_hit *hit = &found->answer->hit;
+    struct value lines;
     char key[AIC_KEY_HEX_SIZE];
-    struct value age = {.size = 0}, status = {.size = 0};
-    aic_key_format(&found->metadata.key, key);
-    value_add_u64(&age, found->age_seconds);
-    value_add(&status, "aicache; hit; ");
-    if (found->metadata.expires_ms > 0) {
-        value_add(&status, "ttl=");
-        value_add_u64(&status, (found->metadata.expires_ms - found->now_ms) / 1000);
-        value_add(&status, "; ");
+    aic_key_format(&hit->key, key);
+    lines.size = 0;
+    VALUE_PUT(&lines, "ETag: ");
+    value_put(&lines, tag, TAG_BYTES);
+    VALUE_PUT(&lines, "\r\nAge: ");
+    value_add_u64(&lines, found->age_ms / 1000);
+    VALUE_PUT(&lines, "\r\nCache-Status: aicache; hit; ");
+    if (hit->record.expires_ms > 0) {
+        VALUE_PUT(&lines, "ttl=");
+        value_add_u64(&lines, (hit->record.expires_ms - found->now_ms) / 1000);
+        VALUE_PUT(&lines, "; ");
     }
-    value_add(&status, "detail=");
-    value_add(&status, tier_name(found->answer->hit.tier));
-    http_reply_header(exchange, "ETag", aic_view_of(tag));
-    value_header(exchange, "Age", &age);
-    value_header(exchange, "Cache-Status", &status);
-    http_reply_header(exchange, "x-cache", AIC_LITERAL("HIT"));
-    http_reply_header(exchange, "x-cache-key", aic_view_of(key));
+    if (hit->tier == AIC_IN_MEMORY) VALUE_PUT(&lines, "detail=memory");
+    else VALUE_PUT(&lines, "detail=storage");
+    VALUE_PUT(&lines, "\r\nx-cache: HIT\r\nx-cache-key: ");
+    value_put(&lines, key, sizeof key - 1);
+    VALUE_PUT(&lines, "\r\n");
+    http_reply_lines(found->exchange, (aic_view){lines.text, lines.size});
 }
 
 /* The checksum as an entity tag: 16 hex digits in quotes. */
-static void write_tag(uint64_t checksum, char out[19])
+static void write_tag(uint64_t checksum, char out[TAG_BYTES])
 {
-    out[0] = out[17] = '"';
+    out[0] = out[TAG_BYTES - 1] = '"';
     for (size_t i = 0; i < 16; i++) out[1 + i] = "0123456789abcdef"[checksum >> (60 - 4 * i) & 15];
-    out[18] = '\0';
 }
 
 /* Is the tag in an If-None-Match list? Weak comparison (RFC 9110, 13.1.2): a W/ in front makes no difference. */
 static bool names_tag(aic_view list, const char *tag)
 {
     if (list.size == 1 && list.data[0] == '*') return true;
-    size_t size = strlen(tag);
-    return list.data != NULL && memmem(list.data, list.size, tag, size) != NULL;
+    return list.data != NULL && memmem(list.data, list.size, tag, TAG_BYTES) != NULL;
 }
 
 /* The response as the body, or 304. */
 static aic_status answer_entry(struct found *found)
 {
-    char tag[19];
+    char tag[TAG_BYTES];
     write_tag(record_checksum(&found->answer->hit), tag);
     if (names_tag(http_header(found->exchange, "If-None-Match"), tag)) {
-        lookup_count(found->exchange, AIC_OK, &found->answer->hit);
+        lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
         entry_headers(found, tag);
         http_reply_empty(found->exchange, 304);
         answer_give(found->answer);
         return AIC_OK;
     }
     TRY(gather_pieces(found, 0));
-    lookup_count(found->exchange, AIC_OK, &found->answer->hit);
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
     entry_headers(found, tag);
     http_reply_pieces(found->exchange, 200, HTTP_JSON, found->pieces, found->count, answer_give, found->answer);
     return AIC_OK;
@@ -205,9 +198,11 @@ static aic_status answer_metadata(struct found *found)
 {
     struct json_writer writer;
     json_writer_init(&writer, &found->answer->text);
-    render_metadata(&writer, &found->metadata, found->now_ms);
+    aic_metadata metadata;
+    cache_hit_metadata(&found->answer->hit, &metadata);
+    render_metadata(&writer, &metadata, found->now_ms);
     TRY(buf_status(&found->answer->text));
-    lookup_count(found->exchange, AIC_OK, &found->answer->hit);
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
     http_reply_bytes(found->exchange, 200, HTTP_JSON, buf_view(&found->answer->text));
     answer_give(found->answer);
     return AIC_OK;
@@ -216,7 +211,7 @@ static aic_status answer_metadata(struct found *found)
 void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
 {
     const struct call *call = call_of(exchange);
-    lookup_count(exchange, status, NULL);
+    lookup_count(exchange, status, NULL, 0);
     if (call->by_key) {
         http_reply_header(exchange, "x-cache", AIC_LITERAL("MISS"));
         http_reply_problem(exchange, 404, "not_found", "key", "no entry has this key");
@@ -229,23 +224,17 @@ void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
     http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
 }
 
-void lookup_answer_hit(struct http_exchange *exchange, struct cache_hit *hit)
+void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
 {
-    struct front *front = front_of(exchange);
     const struct call *call = call_of(exchange);
-    struct found found = {.exchange = exchange, .answer = answer_take(front)};
-    if (found.answer == NULL) {
-        cache_hit_release(hit);
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
-        return;
-    }
-    cache_hit_move(&found.answer->hit, hit);
-    cache_hit_metadata(&found.answer->hit, &found.metadata);
-    found.now_ms = clock_wall_ms(front->routes->options.clock);
-    if (found.now_ms > found.metadata.created_ms) found.age_seconds = (found.now_ms - found.metadata.created_ms) / 1000;
+    const struct record *record = &answer->hit.record;
+    struct found found; /* its array of pieces is not worth zeroing */
+    found.exchange = exchange;
+    found.answer = answer;
+    found.now_ms = clock_wall_ms(front_of(exchange)->routes->options.clock);
+    found.age_ms = found.now_ms > record->created_ms ? found.now_ms - record->created_ms : 0;
     /* The clock moved on since the entry was found: what expired in between is shown with nothing left. */
-    if (found.metadata.expires_ms > 0 && found.metadata.expires_ms < found.now_ms)
-        found.now_ms = found.metadata.expires_ms;
+    if (record->expires_ms > 0 && record->expires_ms < found.now_ms) found.now_ms = record->expires_ms;
     aic_status status = call->metadata_only ? answer_metadata(&found)
                         : call->by_key      ? answer_entry(&found)
                                             : answer_lookup(&found);

@@ -163,6 +163,11 @@ void http_reply_header(struct http_exchange *exchange, const char *name, aic_vie
     buf_commit(&exchange->fields, size);
 }
 
+void http_reply_lines(struct http_exchange *exchange, aic_view lines)
+{
+    if (!reply_is_lost(exchange)) buf_append_view(&exchange->fields, lines);
+}
+
 void http_reply_headerf(struct http_exchange *exchange, const char *name, const char *format, ...)
 {
     char value[512];

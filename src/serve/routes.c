@@ -4,6 +4,7 @@
  */
 #include "base/check.h"
 #include "base/digest.h"
+#include "base/status.h"
 #include "serve/fields.h"
 #include "serve/handlers.h"
 
@@ -251,10 +252,14 @@ static bool guard(struct http_exchange *exchange, const struct http_route *route
     struct front *front = front_of(exchange);
     if (route->access == ROUTES_PUBLIC) return true;
     refresh_auth(front);
-    aic_view authorization = http_header(exchange, "Authorization");
-    aic_view api_key = http_header(exchange, "X-API-Key");
+    aic_view authorization = {NULL, 0}, api_key = {NULL, 0};
+    if (!auth_is_open(front->auth)) {
+        authorization = http_header(exchange, "Authorization");
+        api_key = http_header(exchange, "X-API-Key");
+    }
     struct auth_caller caller;
-    aic_error error = {0};
+    aic_error error;
+    error_clear(&error);
     aic_status status = auth_check(front->auth, authorization, api_key, &caller, &error);
     if (status == AIC_UNAUTHORIZED) refuse_key(exchange, &error, authorization.data != NULL || api_key.data != NULL);
     else if (status != AIC_OK) http_reply_error(exchange, status, NULL);

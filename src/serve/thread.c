@@ -133,10 +133,9 @@ static void stay_awake(uv_idle_t *idle)
 
 /* Before the loop sleeps: each connection that has something to do gets one turn; who has more to do is served after a
  * look at the sockets. */
-static void on_prepare(uv_prepare_t *prepare)
+void thread_serve_ready(struct http_thread *thread)
 {
-    struct http_thread *thread = prepare->data;
-    if (thread->ready_count == 0) return;
+    thread->held_since_ns = 0;
     for (unsigned turns = thread->ready_count; turns > 0 && thread->ready_count > 0; turns--) {
         struct conn *conn = TAILQ_FIRST(&thread->ready);
         thread_unmark_ready(conn);
@@ -144,6 +143,12 @@ static void on_prepare(uv_prepare_t *prepare)
     }
     if (thread->ready_count > 0) uv_idle_start(&thread->awake, stay_awake);
     else uv_idle_stop(&thread->awake);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct http_thread *thread = prepare->data;
+    if (thread->ready_count > 0) thread_serve_ready(thread);
 }
 
 static void on_sweep(uv_timer_t *timer)
@@ -425,6 +430,8 @@ static void format_date(uint64_t second, char out[48])
 
 const char *thread_date(struct http_thread *thread)
 {
+    if (thread->date_seen_ms == uv_now(&thread->loop) && thread->date[0] != '\0') return thread->date;
+    thread->date_seen_ms = uv_now(&thread->loop);
     uint64_t second = clock_wall_ms(thread->server->clock) / 1000;
     if (second != thread->date_second || thread->date[0] == '\0') {
         format_date(second, thread->date);

@@ -46,6 +46,14 @@ static void on_pieces(struct http_exchange *exchange)
     http_reply_pieces(exchange, 200, "text/plain", &piece, 1, on_release, NULL);
 }
 
+/* A small answer in pieces, as a hit is. */
+static void on_small(struct http_exchange *exchange)
+{
+    aic_view pieces[] = {AIC_LITERAL("one,"), AIC_LITERAL(""), AIC_LITERAL("two,"), AIC_LITERAL("three")};
+    released++;
+    http_reply_pieces(exchange, 200, "text/plain", pieces, COUNT_OF(pieces), on_release, NULL);
+}
+
 static void on_gone(struct http_exchange *exchange, void *context)
 {
     (void)context;
@@ -89,7 +97,7 @@ static const struct http_route ROUTES[] = {
     {HTTP_VERB_GET, "/hello", on_hello}, {HTTP_VERB_POST, "/echo", on_echo, HTTP_BODY_BUFFERED},
     {HTTP_VERB_GET, "/buf/{x}", on_buf}, {HTTP_VERB_GET, "/pieces", on_pieces},
     {HTTP_VERB_GET, "/keep", on_keep},   {HTTP_VERB_POST, "/mirror", on_mirror, HTTP_BODY_STREAMED},
-    {HTTP_VERB_GET, "/query", on_query},
+    {HTTP_VERB_GET, "/query", on_query}, {HTTP_VERB_GET, "/small", on_small},
 };
 
 static const char *const REQUESTS[] = {
@@ -260,6 +268,111 @@ static void test_pieces_are_given_back_once(void **state)
     test_mem_fini(&test);
 }
 
+#define SMALL "GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
+#define CLIENTS 3
+
+/* Everybody asks before the loop turns. */
+static void ask_at_once(struct drive *drive, int clients[CLIENTS])
+{
+    released = 0;
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] = drive_connect(drive);
+        assert_true(clients[i] >= 0);
+    }
+    drive_turn(drive);
+    for (size_t i = 0; i < CLIENTS; i++)
+        assert_int_equal(send(clients[i], SMALL, strlen(SMALL), MSG_NOSIGNAL), strlen(SMALL));
+}
+
+static uint64_t bytes_out(struct drive *drive)
+{
+    struct http_counters counters;
+    http_server_counters(drive->server, &counters);
+    return counters.bytes_out;
+}
+
+/* Sockets that are ready together are all read before the first answer is sent; then each gets its own, whole. */
+static void test_answers_leave_after_the_reads(void **state)
+{
+    (void)state;
+    static char out[1000];
+    struct test_mem test;
+    test_mem_init(&test, TEST_MEM_NEVER);
+    struct drive drive;
+    int clients[CLIENTS];
+    bool eof;
+    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
+    ask_at_once(&drive, clients);
+    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    assert_int_equal(released, CLIENTS);
+    assert_int_equal(bytes_out(&drive), 0);
+    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    assert_int_equal(released, 0);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        size_t size = drive_receive(&drive, clients[i], out, sizeof out - 1, &eof);
+        out[size] = '\0';
+        assert_false(eof);
+        assert_memory_equal(out, "HTTP/1.1 200", 12);
+        assert_non_null(strstr(out, "Content-Length: 13\r\n"));
+        assert_string_equal(strstr(out, "\r\n\r\n"), "\r\n\r\none,two,three");
+        close(clients[i]);
+    }
+    drive_fini(&drive);
+    test_mem_fini(&test);
+}
+
+static uint64_t slow_ns;
+
+static uint64_t slow_mono_ns(void *context)
+{
+    (void)context;
+    return slow_ns += HOLD_NS * 2 / 3;
+}
+
+/* Answers that have waited too long for the reads of others are sent before all sockets were read. */
+static void test_no_answer_waits_long(void **state)
+{
+    (void)state;
+    struct test_mem test;
+    test_mem_init(&test, TEST_MEM_NEVER);
+    struct drive drive;
+    int clients[CLIENTS];
+    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
+    aic_clock clock = *drive.server->clock;
+    clock.mono_ns = slow_mono_ns;
+    drive.server->clock = &clock;
+    ask_at_once(&drive, clients);
+    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    assert_int_equal(released, 0);
+    assert_true(bytes_out(&drive) > 0);
+    for (size_t i = 0; i < CLIENTS; i++) close(clients[i]);
+    drive_turn(&drive);
+    drive_fini(&drive);
+    test_mem_fini(&test);
+}
+
+/* What an answer borrows is given back when its connection ends before it could leave. */
+static void test_held_answer_is_given_back(void **state)
+{
+    (void)state;
+    struct test_mem test;
+    test_mem_init(&test, TEST_MEM_NEVER);
+    struct drive drive;
+    int clients[CLIENTS];
+    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
+    ask_at_once(&drive, clients);
+    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    assert_int_equal(released, CLIENTS);
+    while (drive.thread->conn_count > 0) conn_close(drive.thread->conns[0]);
+    assert_int_equal(released, 0);
+    drive_turn(&drive);
+    assert_int_equal(drive.thread->live, 0);
+    assert_int_equal(bytes_out(&drive), 0);
+    for (size_t i = 0; i < CLIENTS; i++) close(clients[i]);
+    drive_fini(&drive);
+    test_mem_fini(&test);
+}
+
 static void test_body_cut_while_streamed(void **state)
 {
     (void)state;
@@ -328,6 +441,9 @@ int main(void)
         cmocka_unit_test(test_gone_while_deferred),
         cmocka_unit_test(test_deadline_passed),
         cmocka_unit_test(test_pieces_are_given_back_once),
+        cmocka_unit_test(test_answers_leave_after_the_reads),
+        cmocka_unit_test(test_no_answer_waits_long),
+        cmocka_unit_test(test_held_answer_is_given_back),
         cmocka_unit_test(test_body_cut_while_streamed),
         cmocka_unit_test(test_counters),
     };
