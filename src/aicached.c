@@ -303,6 +303,30 @@ static const struct step {
     {setup_routes, teardown_routes}, {setup_server, teardown_server},
 };
 
+/* How long the parts wait for storage that answers slowly, and for one that was down before the stop. */
+enum { STOP_SECONDS = 75, STOP_SECONDS_DOWN = 15 };
+
+/* A call into a disk that is gone cannot be ended by anybody: the program ends without it. What was not written by then
+ * is lost, as it would be with the process killed. */
+static void on_overdue(int number)
+{
+    static const char line[] = "aicached: storage does not let go; ending without it, its last writes may be lost\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    _exit(0);
+}
+
+/* Bounds what follows, whatever hangs. */
+static void limit_teardown(struct daemon *daemon)
+{
+    aic_stats stats = {0};
+    if (daemon->cache != NULL) aic_cache_stats(daemon->cache, &stats);
+    bool down = stats.storage_configured && !stats.storage_up;
+    struct sigaction action = {.sa_handler = on_overdue};
+    sigaction(SIGALRM, &action, NULL);
+    alarm((unsigned)(daemon->settings.timeouts_drain / 1000) + (down ? STOP_SECONDS_DOWN : STOP_SECONDS));
+}
+
 static int setup(struct daemon *daemon, size_t *done)
 {
     int failed = 0;
@@ -345,7 +369,9 @@ static int serve(struct daemon *daemon, const struct option_report *report)
         announce(daemon);
         uv_run(&daemon->loop, UV_RUN_DEFAULT);
     }
+    limit_teardown(daemon);
     teardown(daemon, done);
+    alarm(0);
     return failed;
 }
 

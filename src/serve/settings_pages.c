@@ -37,7 +37,7 @@ void settings_write_manual(struct buf *out)
         out,
         ".SH SIGNALS\n"
         ".TP\n.BR SIGTERM , \" SIGINT\"\nStop: \\fB/health/ready\\fR says no, requests under way are answered for at most \\fBtimeouts.drain\\fR, everything is "
-        "synced to disk, and the exit status is 0.\n"
+        "synced to disk, and the exit status is 0. When storage hangs, it ends without it, fifteen seconds later, and says so.\n"
         ".TP\n.B SIGHUP\nRead file and environment again, change what can change live, and log what cannot. When something is wrong, nothing changes. Certificates are loaded again.\n"
         ".SH EXIT STATUS\n"
         ".TP\n.B 0\nafter a graceful stop, or when \\fB\\-\\-check\\-config\\fR found nothing wrong\n"

@@ -19,7 +19,7 @@ class HangingStorage(unittest.TestCase):
     def setUp(self):
         # The sanitizers' runtime would rather be the first to be loaded.
         options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
-        self.daemon = Daemon(("--storage-deadline", "500ms"), environment={"LD_PRELOAD": SHIM, "ASAN_OPTIONS": options})
+        self.daemon = Daemon(("--storage-deadline", "500ms", "--timeouts-drain", "1s"), environment={"LD_PRELOAD": SHIM, "ASAN_OPTIONS": options})
         self.addCleanup(self.daemon.close)
         self.hang = os.path.join(self.daemon.directory, "hang")
         self.daemon.environment["STORAGE_HANG"] = self.hang
@@ -98,6 +98,17 @@ class HangingStorage(unittest.TestCase):
         self.daemon.start()
         self.assertEqual([self.tier(index) for index in range(COUNT)], ["storage"] * COUNT)
         self.assertEqual(self.daemon.lookup(text="while it hangs").json["response"], "kept too")
+
+    def test_a_stop_does_not_wait_for_it(self):
+        self.quickest = 1e9
+        open(self.hang, "w").close()
+        self.assertIsNone(self.tier(1))
+        self.assertTrue(until(lambda: self.health()[0] == "degraded"))
+        self.assertEqual(self.daemon.stop(), 0)  # or the end of its patience
+        self.assertEqual(self.said(b"storage does not let go"), 1)
+        self.let_go()
+        self.daemon.start()
+        self.assertEqual([self.tier(index) for index in range(COUNT)], ["storage"] * COUNT)
 
 
 if __name__ == "__main__":
