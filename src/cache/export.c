@@ -156,6 +156,9 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
 static aic_status storage_piece(struct aic_export *exporter)
 {
     struct tier *tier = gate_tier(exporter->cache->gate);
+    struct gate_stats gate;
+    gate_stats(exporter->cache->gate, &gate);
+    if (!gate.reads_up) return AIC_UNAVAILABLE; /* whoever walks through it now may not come back */
     struct tier_label labels[4];
     struct tier_filter filter = {.labels = labels, .label_count = filter_labels(&exporter->filter, labels)};
     if (exporter->filter.until_given)

@@ -162,7 +162,9 @@ aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
     TRY(store_verify(cache->store, error));
     cache_walk_memory(cache, verify_pinned, &check);
     if (check.status != AIC_OK || cache->gate == NULL) return check.status;
-    aic_status status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
+    struct gate_stats gate;
+    gate_stats(cache->gate, &gate);
+    aic_status status = gate.reads_up ? gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) : AIC_UNAVAILABLE;
     if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
     struct tier *tier = gate_tier(cache->gate);
     TRY(tier->ops->verify(tier, error));

@@ -269,9 +269,10 @@ static bool any_hangs(const struct gate *gate, uint64_t now_ns)
 void gate_stats(struct gate *gate, struct gate_stats *out)
 {
     gate_lock(gate);
+    bool reads_up = gate->reads.state == BREAKER_CLOSED && !any_hangs(gate, gate_now(gate));
     *out = (struct gate_stats){
-        .up = gate->reads.state == BREAKER_CLOSED && gate->writes.state == BREAKER_CLOSED && !gate->distrusted &&
-              !any_hangs(gate, gate_now(gate)),
+        .up = reads_up && gate->writes.state == BREAKER_CLOSED && !gate->distrusted,
+        .reads_up = reads_up,
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,
         .queue_max_bytes = gate->queue.max_bytes,

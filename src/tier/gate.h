@@ -77,7 +77,8 @@ void gate_distrust(struct gate *gate);
 struct tier *gate_tier(struct gate *gate);
 
 struct gate_stats {
-    bool up; /* reads and writes are admitted, and the tier is trusted */
+    bool up;       /* reads and writes are admitted, and the tier is trusted */
+    bool reads_up; /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
     uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, timeouts, errors, opened;
 };
 void gate_stats(struct gate *gate, struct gate_stats *out);

@@ -4,6 +4,7 @@
 back by itself and nothing is lost. A shim that is loaded before the libraries lets the calls wait as long as a file is there.
 """
 import os
+import threading
 import time
 import unittest
 
@@ -98,6 +99,31 @@ class HangingStorage(unittest.TestCase):
         self.daemon.start()
         self.assertEqual([self.tier(index) for index in range(COUNT)], ["storage"] * COUNT)
         self.assertEqual(self.daemon.lookup(text="while it hangs").json["response"], "kept too")
+
+    def test_who_walks_through_it_stays_alone(self):
+        """Lists and a recount that are in storage when it begins to hang wait with it; what tells of the daemon does not."""
+        self.quickest = 1e9
+        open(self.hang, "w").close()
+        answers = []
+
+        def ask(method, path):
+            answers.append(self.daemon.request(method, path).status)
+        walkers = [threading.Thread(target=ask, args=("GET", "/cache/entries")) for _ in range(6)]
+        walkers.append(threading.Thread(target=ask, args=("POST", "/cache/verify")))
+        for walker in walkers:
+            walker.start()
+        self.assertTrue(until(lambda: self.health() == ["degraded", "unhealthy", "degraded"]), self.health())
+        for path in ("/metrics", "/cache/status", "/monitoring/cache-metrics", "/monitoring/memory", "/monitoring/warnings", "/cache/entries"):
+            self.assertEqual(self.daemon.get(path).status, 200, path)
+        # Who comes now does not go there.
+        self.assertEqual(self.daemon.get("/cache/export").status, 503)
+        self.assertEqual(self.daemon.post("/cache/verify").status, 503)
+        self.let_go()
+        for walker in walkers:
+            walker.join()
+        self.assertEqual(answers, [200] * len(walkers))
+        self.assertTrue(until(lambda: self.health()[0] == "healthy"))
+        self.assertEqual(self.daemon.get("/cache/export").body.count(b"\n"), COUNT)
 
     def test_a_stop_does_not_wait_for_it(self):
         self.quickest = 1e9
