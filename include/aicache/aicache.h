@@ -303,7 +303,12 @@ AIC_API unsigned aic_hit_tier(const aic_hit *hit);
 /* Releases and nulls. Accepts a pointer to NULL. */
 AIC_API void aic_hit_release(aic_hit **hit);
 
-/* Removes one entry from both tiers: AIC_OK, or AIC_MISS. */
+/*
+ * Removes one entry from both tiers: AIC_OK, or AIC_MISS. After AIC_OK no end of the process brings it back. Waits for
+ * storage to apply it; when storage takes no writes, the removal is written to a file in data_dir. AIC_UNAVAILABLE: not
+ * even that: no lookup finds the entry as long as the process runs, but after its end it may be back. Also what a
+ * lookup fails with.
+ */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key);
 
 /* ------------------------------------------------------------------------------------ invalidate, list, explain -- */

@@ -77,11 +77,15 @@ aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct mom
 static void cache_free(struct aic_cache *cache)
 {
     tick_stop(cache);
+    pthread_mutex_lock(&cache->invalidating);
+    owed_settle(cache);
+    pthread_mutex_unlock(&cache->invalidating);
     bool hung = gate_destroy(&cache->gate) != AIC_OK;
     hot_destroy(&cache->hot);
     store_destroy(&cache->store);
     codec_destroy(&cache->codec);
     digest_destroy(&cache->digest);
+    owed_fini(&cache->owed);
     filter_list_fini(&cache->filters);
     if (cache->stripes != NULL) {
         for (size_t i = 0; i < STRIPES; i++) pthread_mutex_destroy(&cache->stripes[i].lock);
@@ -115,6 +119,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     cache->log_context = options->log_context;
     cache->deadline_ms = options->storage_deadline_ms != 0 ? options->storage_deadline_ms : DEFAULT_DEADLINE_MS;
     filter_list_init(&cache->filters, &cache->mem);
+    owed_init(&cache->owed);
     pthread_mutex_init(&cache->invalidating, NULL);
     pthread_mutex_init(&cache->ticking, NULL);
     pthread_mutex_init(&cache->thread_lock, NULL);
@@ -221,6 +226,7 @@ static aic_status cache_setup(struct aic_cache *cache, const aic_options *option
         struct tier *taken = *tier;
         *tier = NULL;
         TRY(make_gate(cache, options, taken));
+        TRY(owed_open(cache, options->data_dir));
         TRY(dictionaries_load(cache, error));
     }
     return tick_start(cache);

@@ -142,6 +142,12 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, un
 
 /* As aic_cache_delete(), but an empty `ns` lets any namespace do. */
 AIC_MUST_CHECK aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key);
+/* Its two halves, for many keys. cache_hide: gone for every reader, but while storage has not applied it, a kill of the
+ * process brings the entry back. Outcomes of a delete, but for AIC_UNAVAILABLE of the other half. */
+AIC_MUST_CHECK aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key);
+/* From here on no kill brings back what was hidden before: AIC_OK. AIC_UNAVAILABLE: storage takes no writes, nor does
+ * the file for that case. Waits for storage, about a second at most. */
+AIC_MUST_CHECK aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count);
 
 /* Hits of both tiers and misses since the open, or since they were forgotten: two figures of aic_cache_stats() that
  * cost nothing. Never blocks. */

@@ -153,15 +153,18 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
     all->tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
 }
 
+void filter_bound(struct filter_node *node)
+{
+    struct filter *filter = &node->filter;
+    if (filter->until_given && filter->until_ms <= node->since_ms) return;
+    filter->until_given = true;
+    filter->until_ms = node->since_ms;
+}
+
 void filter_list_owe(struct filter_list *list, struct filter_node **node)
 {
     pthread_mutex_lock(&list->lock);
-    struct filter *filter = &(*node)->filter;
-    if (!filter->until_given ||
-        filter->until_ms > (*node)->since_ms) { /* what is stored from now on is another matter */
-        filter->until_given = true;
-        filter->until_ms = (*node)->since_ms;
-    }
+    filter_bound(*node);
     (*node)->running = false;
     if (++list->owed > FILTERS_MAX) join_owed(list, *node);
     pthread_mutex_unlock(&list->lock);

@@ -57,7 +57,9 @@ AIC_MUST_CHECK aic_status filter_list_make(struct filter_list *list, struct filt
 void filter_list_add(struct filter_list *list, struct filter_node *node, uint64_t now_ms);
 /* Takes out and frees; nulls. A node that was never added is freed. */
 void filter_list_remove(struct filter_list *list, struct filter_node **node);
-/* Running no more, owed from now on; the list owns the node. */
+/* The end of a filter that may be owed: what is stored after the node was added is another matter. */
+void filter_bound(struct filter_node *node);
+/* Running no more, owed from now on, and bounded; the list owns the node. */
 void filter_list_owe(struct filter_list *list, struct filter_node **node);
 /* The first owed node, or NULL. It stays valid until it is removed by the caller, who holds cache.invalidating. */
 struct filter_node *filter_list_owed(struct filter_list *list);

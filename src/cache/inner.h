@@ -19,9 +19,9 @@
  * having come before. Before an invalidation takes its filter from the list it passes once through every stripe's lock,
  * so that no writer that began while one tier was cleaned already ends unstruck.
  *
- * Lock order: cache.invalidating, then a stripe, then cache.filters.lock. No lock is held while the store's or the
- * gate's functions wait for anything but their own short locks; invalidating alone is held over calls that may wait for
- * storage.
+ * Lock order: cache.invalidating, then a stripe, then cache.filters.lock or cache.owed.lock. No lock is held while the
+ * store's or the gate's functions wait for anything but their own short locks; invalidating alone is held over calls
+ * that may wait for storage, and owed.lock over writes to its file.
  */
 #ifndef CACHE_INNER_H
 #define CACHE_INNER_H
@@ -33,6 +33,7 @@
 #include "cache/filter.h"
 #include "cache/hot.h"
 #include "cache/observe.h"
+#include "cache/owed.h"
 
 #include <pthread.h>
 
@@ -108,6 +109,7 @@ struct aic_cache {
     _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
     struct filter_list filters;
+    struct owed owed;
     struct hot *hot;           /* NULL: no memory tier */
     struct count_slot *counts; /* owned; one for each lane */
 

@@ -9,6 +9,8 @@
  *
  * When storage cannot be reached, memory is cleaned all the same and the filter stays in the list: what storage holds
  * is hidden from every lookup and removed by the tick when storage is back. The caller is told by the status.
+ *
+ * No removal ends before it is sure to outlive the process: storage has applied it, or owed.c has written it down.
  */
 #include "cache/inner.h"
 
@@ -17,7 +19,8 @@
 #include <string.h>
 
 #define FLUSH_DEADLINE_MS 10000
-#define BATCH 512 /* records per look into storage, and deletes per transaction */
+#define DELETE_WAIT_MS 1000 /* for storage to apply a delete; then it is written down instead */
+#define BATCH 512           /* records per look into storage, and deletes per transaction */
 
 bool cache_storage_up(struct aic_cache *cache)
 {
@@ -43,6 +46,20 @@ aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key)
 }
 
 aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    aic_status status = cache_hide(cache, ns, key);
+    if (status < 0) return status;
+    aic_status lasting = cache_make_last(cache, key, status == AIC_OK);
+    return lasting != AIC_OK ? lasting : status;
+}
+
+aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count)
+{
+    if (cache->gate == NULL || count == 0 || gate_flush(cache->gate, false, DELETE_WAIT_MS) == AIC_OK) return AIC_OK;
+    return owed_deletes(cache, keys, count);
+}
+
+aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key)
 {
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     struct cache_hit hit;
@@ -85,6 +102,7 @@ struct pass {
     struct tier_write writes[BATCH];
     uint64_t bytes[BATCH];
     size_t count;
+    bool written_down; /* what storage owes outlives the process */
     aic_invalidated sums;
 };
 
@@ -224,15 +242,23 @@ static aic_status run_dry(struct pass *pass)
 static aic_status run(struct pass *pass, struct filter_node **node)
 {
     struct aic_cache *cache = pass->cache;
+    bool cleans_storage = cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0;
     aic_status status = AIC_OK;
     filter_list_add(&cache->filters, *node, clock_wall_ms(&cache->clock));
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
-    if (cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, false);
+    if (cleans_storage) status = storage_part(pass, false);
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(cache, clean_entry, pass);
     pass_writers(cache);
-    if (status == AIC_OK) filter_list_remove(&cache->filters, node);
-    else filter_list_owe(&cache->filters, node);
+    /* A put that met the filter has left a delete in the queue. */
+    if (status == AIC_OK && cleans_storage) status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
+    if (status == AIC_OK) {
+        filter_list_remove(&cache->filters, node);
+        return AIC_OK;
+    }
+    filter_bound(*node);
+    pass->written_down = owed_filter(cache, &(*node)->filter) == AIC_OK;
+    filter_list_owe(&cache->filters, node);
     return status;
 }
 
@@ -310,10 +336,11 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
     }
     if (ran && out != NULL) *out = pass->sums;
     if (ran && status != AIC_OK)
-        (void)error_set(error, status, NULL, "%s",
-                        dry_run ? "storage could not be reached: its entries are not counted"
-                                : "storage could not be reached: memory is clean, what storage still holds is hidden "
-                                  "and will be removed when it is back");
+        (void)error_set(error, status, NULL, "storage could not be reached: %s%s",
+                        dry_run ? "its entries are not counted"
+                                : "memory is clean, what storage still holds is hidden and will be removed when it is "
+                                  "back",
+                        dry_run || pass->written_down ? "" : "; if this process ends before, repeat it");
     else if (!ran && status == AIC_NO_MEMORY) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
     if (pass != NULL) mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
     return status;

@@ -24,6 +24,15 @@ static void expire_storage(struct aic_cache *cache)
     }
 }
 
+/* An invalidation that runs now may hang in storage: the next tick looks again. */
+static void pay_what_is_owed(struct aic_cache *cache)
+{
+    if (pthread_mutex_trylock(&cache->invalidating) != 0) return;
+    if (filter_list_owed_count(&cache->filters) > 0) (void)cache_settle(cache);
+    owed_settle(cache);
+    pthread_mutex_unlock(&cache->invalidating);
+}
+
 void cache_tick(struct aic_cache *cache)
 {
     pthread_mutex_lock(&cache->ticking);
@@ -32,11 +41,7 @@ void cache_tick(struct aic_cache *cache)
         hot_tick(cache);
     }
     if (cache->gate != NULL) {
-        if (filter_list_owed_count(&cache->filters) > 0) {
-            pthread_mutex_lock(&cache->invalidating);
-            (void)cache_settle(cache);
-            pthread_mutex_unlock(&cache->invalidating);
-        }
+        pay_what_is_owed(cache);
         expire_storage(cache);
     }
     dictionaries_train(cache);

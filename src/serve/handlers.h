@@ -184,6 +184,9 @@ void work_again(struct work *work);
 void work_free(struct work *work);
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
+/* handlers_entries.c, on a worker: from here on no kill brings back what cache_hide() removed. AIC_UNAVAILABLE
+ * explains. */
+AIC_MUST_CHECK aic_status deletes_make_last(struct work *work, const aic_key *keys, size_t count);
 
 /* For what walks the whole cache. */
 #define HANDLERS_LONG_MS 600000

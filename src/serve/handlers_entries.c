@@ -207,10 +207,20 @@ struct delete_job {
     aic_view ns; /* empty: any */
 };
 
+aic_status deletes_make_last(struct work *work, const aic_key *keys, size_t count)
+{
+    if (cache_make_last(work->front->routes->options.cache, keys, count) == AIC_OK) return AIC_OK;
+    return error_set(
+        &work->error, AIC_UNAVAILABLE, NULL,
+        "storage takes no writes, nor does the file 'removals' in data_dir: what was removed is hidden while "
+        "this daemon runs, but may be back after it; repeat this when storage is up again");
+}
+
 static void run_delete(struct work *work)
 {
     struct delete_job *job = (struct delete_job *)work;
-    work->status = cache_delete(work->front->routes->options.cache, job->ns, &job->key);
+    work->status = cache_hide(work->front->routes->options.cache, job->ns, &job->key);
+    if (work->status == AIC_OK) work->status = deletes_make_last(work, &job->key, 1);
 }
 
 static void finish_delete(struct work *work)
@@ -218,7 +228,7 @@ static void finish_delete(struct work *work)
     if (work->status == AIC_OK) http_reply_empty(work->exchange, 204);
     else if (work->status == AIC_MISS)
         http_reply_problem(work->exchange, 404, "not_found", "key", "no entry has this key");
-    else reply_status(work->exchange, work->status, NULL);
+    else reply_status(work->exchange, work->status, work->error.status != AIC_OK ? &work->error : NULL);
     work_free(work);
 }
 

@@ -116,7 +116,7 @@ static aic_status round_trip(struct work *work, aic_cache *cache, bool *stored)
     *stored = status == AIC_OK;
     if (status != AIC_OK) return status == AIC_NOT_STORED ? AIC_OK : status;
     status = find_quietly(cache, work->front->routes->options.mem, &result.key);
-    aic_status removed = aic_cache_delete(cache, put.request.ns, &result.key);
+    aic_status removed = cache_hide(cache, put.request.ns, &result.key); /* need not last: it expires */
     return status != AIC_OK ? status : removed;
 }
 

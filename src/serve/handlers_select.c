@@ -168,7 +168,8 @@ void handle_invalidate(struct http_exchange *exchange)
 
 #define MAX_KEYS 10000
 
-static aic_status delete_keys(struct select_job *job, uint64_t *deleted, uint64_t *missing)
+/* The keys that were there are gathered in `hidden`. */
+static aic_status delete_keys(struct select_job *job, struct buf *hidden, uint64_t *missing)
 {
     static const struct field_rule rules[] = {{"keys", FIELD_ARRAY, true, true, "an array of keys"}};
     uint32_t keys;
@@ -187,18 +188,24 @@ static aic_status delete_keys(struct select_job *job, uint64_t *deleted, uint64_
                 return error_set(&job->work.error, AIC_INVALID, field,
                                  "this is no key; 64 lower-case hex digits are accepted");
             if (pass == 0) continue;
-            aic_status status = cache_delete(job->work.front->routes->options.cache, AIC_LITERAL(""), &key);
+            aic_status status = cache_hide(job->work.front->routes->options.cache, AIC_LITERAL(""), &key);
             if (status < 0) return status;
-            *(status == AIC_OK ? deleted : missing) += 1;
+            if (status == AIC_OK) buf_append(hidden, &key, sizeof key);
+            else ++*missing;
         }
     }
-    return AIC_OK;
+    TRY(buf_status(hidden));
+    return deletes_make_last(&job->work, (const aic_key *)hidden->data, hidden->size / sizeof(aic_key));
 }
 
 static void run_delete_many(struct work *work)
 {
-    uint64_t deleted = 0, missing = 0;
-    work->status = delete_keys((struct select_job *)work, &deleted, &missing);
+    struct buf hidden;
+    uint64_t missing = 0;
+    buf_init(&hidden, work->body.mem, MEM_CONNECTIONS);
+    work->status = delete_keys((struct select_job *)work, &hidden, &missing);
+    uint64_t deleted = hidden.size / sizeof(aic_key);
+    buf_fini(&hidden);
     if (work->status != AIC_OK) return;
     buf_printf(&work->body, "{\"status\":\"success\",\"deleted\":%llu,\"not_found\":%llu}", (unsigned long long)deleted,
                (unsigned long long)missing);

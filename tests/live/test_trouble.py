@@ -236,6 +236,52 @@ class Senders(unittest.TestCase):
             self.assertTrue(answer.startswith(b"HTTP/1.1 431 "), answer)
 
 
+def ask(daemon, verb, path, body=b""):
+    """The status of an answer, read from a connection that says nothing else: the next line can be the kill."""
+    with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
+        connection.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (verb.encode(), path.encode(), len(body), body))
+        return int(read_head(connection).split()[1])
+
+
+def kill(daemon):
+    daemon.process.kill()
+    daemon.process.wait()
+
+
+def wait_until_stored(daemon, count):
+    for _ in range(3000):
+        if json.loads(daemon.client("stats", "--json").out)["storage"]["keys"] == count:
+            return
+        time.sleep(0.01)
+    raise AssertionError("not everything got to storage")
+
+
+class Killed(unittest.TestCase):
+    def test_what_was_removed_stays_removed(self):
+        """SIGKILL with the first byte of the answer in hand, again and again."""
+        with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
+            daemon = Running(directory=directory)
+            self.assertEqual(daemon.client("put", "chat", "kept", "1").status, 0)
+            for number in range(10):
+                key = daemon.client("put", "qa", "one %d" % number, "1").out.strip()
+                self.assertEqual(daemon.client("put", "qa", "more %d" % number, "1").status, 0)
+                wait_until_stored(daemon, 3)
+                if number % 2 == 0:
+                    self.assertEqual(ask(daemon, "DELETE", "/cache/entries/" + key), 204)
+                else:
+                    self.assertEqual(ask(daemon, "POST", "/cache/delete", json.dumps({"keys": [key]}).encode()), 200)
+                kill(daemon)
+                daemon = Running(directory=directory)
+                self.assertEqual(daemon.client("lookup", "qa", "one %d" % number).status, 1)
+                self.assertEqual(daemon.client("lookup", "qa", "more %d" % number).status, 0)
+                self.assertEqual(ask(daemon, "POST", "/cache/invalidate", b'{"operation":"qa"}'), 200)
+                kill(daemon)
+                daemon = Running(directory=directory)
+                self.assertEqual(daemon.client("lookup", "qa", "more %d" % number).status, 1)
+            self.assertEqual(daemon.client("lookup", "chat", "kept").out, "1\n")
+            self.assertEqual(daemon.stop(), 0)
+
+
 # In a process of its own: a disk of one megabyte that nobody else sees, and the daemon's directory on it.
 def become_alone_on_a_small_disk(directory):
     libc = ctypes.CDLL(None, use_errno=True)
@@ -252,8 +298,14 @@ def become_alone_on_a_small_disk(directory):
 
 class FullDisk(unittest.TestCase):
     def test_full_disk(self):
+        self.on_a_small_disk("fill")
+
+    def test_removals_on_a_full_disk_outlive_a_kill(self):
+        self.on_a_small_disk("remove")
+
+    def on_a_small_disk(self, what):
         with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
-            done = subprocess.run([sys.executable, "-B", os.path.abspath(__file__), "full-disk", directory], capture_output=True, timeout=120)
+            done = subprocess.run([sys.executable, "-B", os.path.abspath(__file__), what, directory], capture_output=True, timeout=120)
         if done.returncode == 77:
             self.skipTest("this machine lets nobody make a small disk")
         self.assertEqual(done.returncode, 0, done.stderr.decode())
@@ -291,11 +343,39 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(daemon.client("verify").status, 0)
         self.assertEqual(daemon.stop(), 0)
 
+    def remove(self, directory):
+        """Storage takes no writes, a delete and an invalidation are answered, the daemon is killed: nothing of that is back."""
+        ballast = os.path.join(directory, "ballast")
+        with open(ballast, "wb") as file:
+            file.write(bytes(512 << 10))
+        daemon = Running(directory=directory)
+        keys = {text: daemon.client("put", "qa", text, "1").out.strip() for text in ("one", "two")}
+        for operation, text in (("chat", "kept"), ("summarize", "a"), ("summarize", "b")):
+            self.assertEqual(daemon.client("put", operation, text, "1").status, 0)
+        wait_until_stored(daemon, 5)
+        for number in range(40):
+            self.assertEqual(daemon.client("put", "chat", "filler %d" % number, os.urandom(15000).hex()).status, 0)
+        daemon.wait_for("storage: writes fail.*: No space left on device")
+        self.assertEqual(ask(daemon, "DELETE", "/cache/entries/" + keys["one"]), 204)
+        self.assertEqual(ask(daemon, "POST", "/cache/delete", json.dumps({"keys": [keys["two"]]}).encode()), 200)
+        self.assertEqual(ask(daemon, "POST", "/cache/invalidate", b'{"operation":"summarize"}'), 503)
+        kill(daemon)
+        os.unlink(ballast)
+        for _ in range(2):
+            daemon = Running(directory=directory)
+            for operation, text in (("qa", "one"), ("qa", "two"), ("summarize", "a"), ("summarize", "b")):
+                self.assertEqual(daemon.client("lookup", operation, text).status, 1, text)
+            self.assertEqual(daemon.client("lookup", "chat", "kept").out, "1\n")
+            kill(daemon)
+        daemon = Running(directory=directory)
+        self.assertEqual(daemon.client("verify").status, 0)
+        self.assertEqual(daemon.stop(), 0)
+
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["full-disk"]:
+    if sys.argv[1:2] in (["fill"], ["remove"]):
         if not become_alone_on_a_small_disk(sys.argv[2]):
             sys.exit(77)
-        FullDisk().fill(sys.argv[2])
+        getattr(FullDisk(), sys.argv[1])(sys.argv[2])
     else:
         unittest.main()

@@ -284,6 +284,8 @@ static void every_call_survives(void **state)
             table.options.memory_max_bytes = 8 << 20;
             table.options.storage_max_bytes = 64 << 20;
             table.options.data_dir = storage ? table.dir.path : NULL;
+            /* Storage tries again after a while: only the tick's own time is moved by hand. */
+            if (operations[i].run != do_tick) table.options.clock = NULL;
             int refusals = sweep(&table, &failing, operations[i].run, operations[i].name);
             print_message("%s%s: %d\n", operations[i].name, storage ? ", both tiers" : "", refusals);
         }
