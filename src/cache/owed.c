@@ -1,0 +1,225 @@
+#include "cache/owed.h"
+
+#include "cache/inner.h"
+#include "tier/journal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SETTLE_WAIT_MS 1000
+
+enum { RECORD_DELETE = 'd', RECORD_FILTER = 'f', RECORD_EVERYTHING = 'e' }; /* first byte of a record */
+
+/* A filter on disk: this, then the five texts. Never changed: another layout gets another first byte. */
+struct filter_image {
+    uint8_t kind;
+    uint8_t any_namespace, has_operation, has_model, has_tag, has_pattern, tiers, spare;
+    uint64_t until_ms;
+    uint16_t sizes[5]; /* namespace, operation, model, tag, pattern */
+    uint16_t spare_sizes[3];
+};
+_Static_assert(sizeof(struct filter_image) == 32, "the layout is the file's");
+
+void owed_init(struct owed *owed)
+{
+    *owed = (struct owed){.journal = NULL};
+    pthread_mutex_init(&owed->lock, NULL);
+}
+
+void owed_fini(struct owed *owed)
+{
+    journal_close(&owed->journal);
+    pthread_mutex_destroy(&owed->lock);
+}
+
+/* ---- what an earlier process left ---- */
+
+static aic_status owe(struct aic_cache *cache, struct filter_node **node)
+{
+    filter_list_add(&cache->filters, *node, clock_wall_ms(&cache->clock));
+    filter_list_owe(&cache->filters, node);
+    return AIC_OK;
+}
+
+static aic_status take_everything(struct aic_cache *cache)
+{
+    struct filter_node *node;
+    TRY(filter_list_make(&cache->filters, &node));
+    node->filter.any_namespace = true;
+    node->filter.tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
+    return owe(cache, &node);
+}
+
+static bool image_fits(const struct filter_image *image, size_t size)
+{
+    size_t sum = sizeof *image;
+    for (size_t i = 0; i < 4; i++) {
+        if (image->sizes[i] > AIC_MAX_NAME_BYTES) return false;
+        sum += image->sizes[i];
+    }
+    return image->sizes[4] <= FILTER_MAX_PATTERN && sum + image->sizes[4] == size;
+}
+
+static aic_status take_filter(struct aic_cache *cache, aic_view record)
+{
+    struct filter_image image;
+    if (record.size < sizeof image) return take_everything(cache);
+    memcpy(&image, record.data, sizeof image);
+    if (!image_fits(&image, record.size)) return take_everything(cache);
+    struct filter_node *node;
+    TRY(filter_list_make(&cache->filters, &node));
+    struct filter *filter = &node->filter;
+    aic_view *const views[] = {&filter->ns, &filter->operation, &filter->model, &filter->tag, &filter->pattern};
+    const char *from = record.data + sizeof image;
+    for (size_t i = 0; i < COUNT_OF(views); i++) {
+        char *to = i < 4 ? filter->texts[i] : filter->pattern_text;
+        memcpy(to, from, image.sizes[i]);
+        *views[i] = (aic_view){to, image.sizes[i]};
+        from += image.sizes[i];
+    }
+    filter->any_namespace = image.any_namespace != 0;
+    filter->has_operation = image.has_operation != 0;
+    filter->has_model = image.has_model != 0;
+    filter->has_tag = image.has_tag != 0;
+    filter->has_pattern = image.has_pattern != 0;
+    filter->tiers = image.tiers;
+    filter->until_given = true;
+    filter->until_ms = image.until_ms;
+    return owe(cache, &node);
+}
+
+/* Shows one record of the file. What is not understood was written for a reason: everything goes. */
+static aic_status take_record(void *context, aic_view record)
+{
+    struct aic_cache *cache = context;
+    aic_key key;
+    if (record.data[0] == RECORD_FILTER) return take_filter(cache, record);
+    if (record.data[0] != RECORD_DELETE || record.size != 1 + sizeof key.bytes) {
+        cache->owed.everything = true;
+        return take_everything(cache);
+    }
+    memcpy(key.bytes, record.data + 1, sizeof key.bytes);
+    return gate_delete(cache->gate, &key);
+}
+
+/* What the file said is lost, and removals with it. */
+static aic_status forget_everything(struct aic_cache *cache)
+{
+    struct owed *owed = &cache->owed;
+    const char kind = RECORD_EVERYTHING;
+    cache_log(cache, AIC_LOG_WARNING, "data_dir: the file 'removals' cannot be read: everything stored so far goes");
+    owed->everything = journal_add(owed->journal, (aic_view){&kind, 1}, true) == AIC_OK &&
+                       journal_sync(owed->journal) == AIC_OK;
+    /* Without that record the next one would make the file a good one that forgets too little. */
+    if (!owed->everything) journal_close(&owed->journal);
+    return take_everything(cache);
+}
+
+aic_status owed_open(struct aic_cache *cache, const char *data_dir)
+{
+    struct owed *owed = &cache->owed;
+    char path[4096];
+    bool intact = true;
+    if (data_dir == NULL || (size_t)snprintf(path, sizeof path, "%s/removals", data_dir) >= sizeof path) return AIC_OK;
+    aic_status status = journal_open(&cache->mem, path, take_record, cache, &intact, &owed->journal);
+    if (status == AIC_NO_MEMORY) return status;
+    if (status != AIC_OK) {
+        cache_log(cache, AIC_LOG_WARNING,
+                  "data_dir: the file 'removals' cannot be opened: removals while storage takes no writes are refused");
+        return AIC_OK;
+    }
+    if (journal_size(owed->journal) > 0)
+        cache_log(cache, AIC_LOG_INFO,
+                  "storage owes removals since an earlier process ended: they are carried out now");
+    return intact ? AIC_OK : forget_everything(cache);
+}
+
+/* ---- what this one may leave ---- */
+
+/* With the lock held. What does not fit any more is said by the one record that always fits. */
+static aic_status add(struct owed *owed, aic_view record)
+{
+    aic_status status = journal_add(owed->journal, record, false);
+    if (status != AIC_FULL) return status;
+    const char kind = RECORD_EVERYTHING;
+    TRY(journal_add(owed->journal, (aic_view){&kind, 1}, true));
+    owed->everything = true;
+    return AIC_OK;
+}
+
+/* With the lock held. */
+static aic_status make_durable(struct owed *owed, aic_status status)
+{
+    if (status == AIC_OK && journal_sync(owed->journal) == AIC_OK) return AIC_OK;
+    owed->everything = false; /* that record may not have got there; it is written again */
+    return AIC_UNAVAILABLE;
+}
+
+aic_status owed_deletes(struct aic_cache *cache, const aic_key *keys, size_t count)
+{
+    struct owed *owed = &cache->owed;
+    if (owed->journal == NULL) return AIC_UNAVAILABLE;
+    aic_status status = AIC_OK;
+    pthread_mutex_lock(&owed->lock);
+    bool said = owed->everything;
+    for (size_t i = 0; i < count && status == AIC_OK && !owed->everything; i++) {
+        char record[1 + sizeof keys->bytes] = {RECORD_DELETE};
+        memcpy(record + 1, keys[i].bytes, sizeof keys->bytes);
+        status = add(owed, (aic_view){record, sizeof record});
+    }
+    if (!said) status = make_durable(owed, status);
+    pthread_mutex_unlock(&owed->lock);
+    return status;
+}
+
+static size_t write_image(const struct filter *filter, char *out)
+{
+    const aic_view views[] = {filter->ns, filter->operation, filter->model, filter->tag, filter->pattern};
+    struct filter_image image = {.kind = RECORD_FILTER,
+                                 .any_namespace = filter->any_namespace,
+                                 .has_operation = filter->has_operation,
+                                 .has_model = filter->has_model,
+                                 .has_tag = filter->has_tag,
+                                 .has_pattern = filter->has_pattern,
+                                 .tiers = (uint8_t)filter->tiers,
+                                 .until_ms = filter->until_ms};
+    size_t size = sizeof image;
+    for (size_t i = 0; i < COUNT_OF(views); i++) {
+        image.sizes[i] = (uint16_t)views[i].size;
+        if (views[i].size > 0) memcpy(out + size, views[i].data, views[i].size);
+        size += views[i].size;
+    }
+    memcpy(out, &image, sizeof image);
+    return size;
+}
+
+aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
+{
+    struct owed *owed = &cache->owed;
+    char record[sizeof(struct filter_image) + sizeof filter->texts + sizeof filter->pattern_text];
+    if (owed->journal == NULL) return AIC_UNAVAILABLE;
+    CHECK(filter->until_given);
+    size_t size = write_image(filter, record);
+    pthread_mutex_lock(&owed->lock);
+    aic_status status = owed->everything ? AIC_OK : make_durable(owed, add(owed, (aic_view){record, size}));
+    pthread_mutex_unlock(&owed->lock);
+    return status;
+}
+
+/*
+ * Whoever adds a record has queued the delete before, or adds the filter to the list under `invalidating`, which is
+ * held here: so a record that was there before the flush began is paid when the flush is done and the list is empty.
+ */
+void owed_settle(struct aic_cache *cache)
+{
+    struct owed *owed = &cache->owed;
+    if (owed->journal == NULL) return;
+    pthread_mutex_lock(&owed->lock);
+    uint64_t size = journal_size(owed->journal);
+    pthread_mutex_unlock(&owed->lock);
+    if (size == 0 || filter_list_owed_count(&cache->filters) > 0 || !cache_storage_up(cache)) return;
+    if (gate_flush(cache->gate, true, SETTLE_WAIT_MS) != AIC_OK) return;
+    pthread_mutex_lock(&owed->lock);
+    if (journal_size(owed->journal) == size && journal_clear(owed->journal) == AIC_OK) owed->everything = false;
+    pthread_mutex_unlock(&owed->lock);
+}

@@ -1,0 +1,228 @@
+/*
+ * Removals that storage owes outlive the process: what was removed while storage took no writes is not there for the
+ * next one, and nothing else is missing. A tier that stays behind while its cache is closed stands in for the kill: a
+ * close that storage takes nothing from leaves what a kill does. (The kill itself: tests/live/test_trouble.py.)
+ */
+#include "fake_tier.h"
+
+#include "tier/journal.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static struct fake_tier *open_kept(struct bench_cache *table)
+{
+    table->options.data_dir = table->dir.path;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    table->options.clock = NULL; /* the gate's own time must go on, or no wait ends */
+    struct fake_tier *fake = table_open_fake(table);
+    fake->keep = true;
+    return fake;
+}
+
+/* Ends the process, so to speak; the next one finds a tier that works. */
+static void begin_anew(struct bench_cache *table, struct fake_tier *fake)
+{
+    aic_cache_close(&table->cache);
+    atomic_store(&fake->down, false);
+    assert_int_equal(cache_open(&table->options, &fake->tier, &table->cache, NULL), AIC_OK);
+}
+
+static void end(struct bench_cache *table, struct fake_tier *fake)
+{
+    fake->keep = false;
+    aic_cache_close(&table->cache);
+}
+
+static void path_of(const struct bench_cache *table, char out[256])
+{
+    snprintf(out, 256, "%s/removals", table->dir.path);
+}
+
+static aic_status count_record(void *context, aic_view record)
+{
+    (void)record;
+    ++*(size_t *)context;
+    return AIC_OK;
+}
+
+static size_t written_down(const struct bench_cache *table)
+{
+    struct mem mem;
+    struct journal *journal;
+    char path[256];
+    size_t count = 0;
+    bool intact;
+    path_of(table, path);
+    mem_init(&mem, NULL);
+    assert_int_equal(journal_open(&mem, path, count_record, &count, &intact, &journal), AIC_OK);
+    assert_true(intact);
+    journal_close(&journal);
+    mem_fini(&mem);
+    return count;
+}
+
+static aic_status delete_text(struct bench_cache *table, const char *operation, const char *text)
+{
+    aic_request request = request_of(operation, text);
+    aic_key key;
+    CHECK(aic_cache_key(table->cache, &request, &key, NULL) == AIC_OK);
+    return aic_cache_delete(table->cache, (aic_view){NULL, 0}, &key);
+}
+
+static void removals_outlive_the_process(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    static const char *const operations[] = {"qa", "summarize", "chat"};
+    for (size_t i = 0; i < COUNT_OF(operations); i++) {
+        assert_int_equal(put_text(table->cache, operations[i], "x", "1"), AIC_OK);
+        assert_int_equal(put_text(table->cache, operations[i], "y", "2"), AIC_OK);
+    }
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    assert_int_equal(delete_text(table, "chat", "x"), AIC_OK);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    aic_error error;
+    assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, &error) < 0);
+    assert_null(strstr(error.message, "repeat"));
+    assert_int_equal(written_down(table), 2);
+    usleep(2000);
+    for (int round = 0; round < 2; round++) { /* also when the next process ends before storage has taken it */
+        begin_anew(table, fake);
+        atomic_store(&fake->down, round == 0);
+        assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+        assert_int_equal(look(table->cache, "qa", "y", NULL), '-');
+        assert_int_equal(look(table->cache, "chat", "x", NULL), '-');
+    }
+    assert_int_equal(look(table->cache, "chat", "y", "2"), 's');
+    assert_int_equal(look(table->cache, "summarize", "x", "1"), 's');
+    end(table, fake);
+}
+
+/* What was paid is not asked for again. */
+static void what_is_paid_is_forgotten(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "chat", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL) < 0);
+    assert_int_equal(delete_text(table, "chat", "x"), AIC_OK);
+    usleep(2000); /* what is stored from now on is younger */
+    assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "chat", "x", "2"), AIC_OK);
+    atomic_store(&fake->down, false);
+    for (int i = 0; i < 20000 && written_down(table) > 0; i++) { /* the breaker closes after a probe */
+        cache_tick(table->cache);
+        usleep(1000);
+    }
+    assert_int_equal(written_down(table), 0);
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "x", "2"), 's');
+    assert_int_equal(look(table->cache, "chat", "x", "2"), 's');
+    end(table, fake);
+}
+
+/* A delete that storage takes leaves nothing to write down, and is applied before it returns. */
+static void a_delete_ends_in_storage(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    assert_int_equal(fake->count, 1);
+    assert_int_equal(delete_text(table, "qa", "x"), AIC_OK);
+    pthread_mutex_lock(&fake->lock);
+    assert_int_equal(fake->count, 0);
+    pthread_mutex_unlock(&fake->lock);
+    assert_int_equal(written_down(table), 0);
+    end(table, fake);
+}
+
+/* More than the file has room for: rather everything than one entry too few. */
+static void too_much_to_remember(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    char text[16];
+    for (int i = 0; i < 2000; i++) {
+        snprintf(text, sizeof text, "t%d", i);
+        assert_int_equal(put_text(table->cache, "qa", text, "1"), AIC_OK);
+    }
+    assert_int_equal(put_text(table->cache, "chat", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(text, sizeof text, "t%d", i);
+        assert_int_equal(delete_text(table, "qa", text), AIC_OK);
+    }
+    usleep(2000); /* what is stored from now on is younger */
+    begin_anew(table, fake);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(text, sizeof text, "t%d", i);
+        assert_int_equal(look(table->cache, "qa", text, NULL), '-');
+    }
+    assert_int_equal(look(table->cache, "chat", "x", NULL), '-');
+    end(table, fake);
+}
+
+static void a_file_that_cannot_be_read(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    aic_cache_close(&table->cache);
+    char path[256];
+    path_of(table, path);
+    int file = open(path, O_WRONLY);
+    assert_int_equal(pwrite(file, "aicowed2", 8, 0), 8);
+    close(file);
+    usleep(2000); /* what is stored from now on is younger */
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    end(table, fake);
+}
+
+/* Nowhere to write it down: the caller is told. */
+static void no_file(void **state)
+{
+    struct bench_cache *table = *state;
+    char path[256];
+    path_of(table, path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    assert_int_equal(delete_text(table, "qa", "x"), AIC_UNAVAILABLE);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    aic_error error;
+    assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, &error) < 0);
+    assert_non_null(strstr(error.message, "repeat"));
+    atomic_store(&fake->down, false);
+    end(table, fake);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(removals_outlive_the_process, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(what_is_paid_is_forgotten, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_delete_ends_in_storage, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(too_much_to_remember, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
