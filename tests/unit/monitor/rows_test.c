@@ -364,8 +364,8 @@ static void K19_K20_what_storage_says(void **state)
     fixture_open(&f, (aic_monitor_options){0});
     snapshot(&f, 2000, 2); /* nothing at all */
     /* Entries without bytes: they lie elsewhere than in memory, and may be the memory tier's own once more. */
-    aic_monitor_memory(
-        f.monitor, &(aic_memory_sample){.memory_bytes = 2000, .memory_entries = 2, .storage_entries = 10}, NO_DATA);
+    aic_monitor_memory(f.monitor,
+                       &(aic_memory_sample){.memory_bytes = 2000, .memory_entries = 2, .storage_entries = 10}, NO_DATA);
     aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 2000, .memory_entries = 2, .storage_bytes = MIB},
                        NO_DATA);
     reading_open(&r, &f, aic_monitor_export);
@@ -376,6 +376,31 @@ static void K19_K20_what_storage_says(void **state)
     reading_expect(&r, "memory_usage_measurements.2.total_cache_size_bytes", 2000 + (double)MIB);
     reading_expect(&r, "memory_usage_measurements.2.cache_entry_count", 2);
     reading_close(&r);
+    fixture_close(&f);
+}
+
+/* Critical or else warning, never both; a line for each change, and for what lasts one in a minute. */
+static void tells_the_log_of_changes_and_once_a_minute(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t bytes;
+        double seconds; /* before it */
+        char logged;    /* 'w', 'e', or '-' for nothing */
+        unsigned warnings;
+    } rows[] = {{500, 0, '-', 0},  {1024, 1, 'w', 1}, {1024, 1, '-', 1},  {1500, 30, '-', 1}, {1500, 30, 'w', 1},
+                {2048, 1, 'e', 1}, {9999, 1, '-', 1}, {9999, 60, 'e', 1}, {500, 1, '-', 0},   {2048, 1, 'e', 1}};
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned before = f.log_count;
+        fixture_advance(&f, rows[i].seconds);
+        snapshot(&f, rows[i].bytes, 1);
+        char logged = f.log_count == before ? '-' : f.levels[f.log_count - 1] == AIC_LOG_ERROR ? 'e' : 'w';
+        if (logged != rows[i].logged || f.log_count > before + 1)
+            fail_msg("row %u: %c, %u lines", i, logged, f.log_count - before);
+        assert_int_equal(count_of(&f, aic_monitor_warnings, ""), rows[i].warnings);
+    }
     fixture_close(&f);
 }
 
@@ -491,6 +516,28 @@ static void M10_impact(void **state)
     fixture_close(&f);
 }
 
+static void lists_ten_patterns_the_commonest_first(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct reading r;
+    fixture_open(
+        &f, (aic_monitor_options){.invalidations_warning_per_hour = 1000, .invalidations_critical_per_hour = 2000});
+    for (unsigned i = 1; i <= 15; i++) {
+        char pattern[16];
+        snprintf(pattern, sizeof pattern, "p%u", i);
+        for (unsigned k = 0; k < i; k++) invalidate(&f, pattern, 1);
+    }
+    reading_open(&r, &f, aic_monitor_invalidations);
+    assert_int_equal(reading_length(&r, "patterns.most_common_patterns"), 10);
+    reading_expect(&r, "patterns.most_common_patterns.p15", 15);
+    reading_expect(&r, "patterns.most_common_patterns.p6", 6);
+    assert_int_equal(reading_find(&r, "patterns.most_common_patterns.p5"), UINT32_MAX);
+    reading_expect(&r, "total_invalidations", 120);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
 /* ---- O: health ---- */
 
 static aic_status takes_three_seconds(void *context, struct probe_result *result)
@@ -538,11 +585,13 @@ int main(void)
         cmocka_unit_test(K10_two_snapshots),
         cmocka_unit_test(K11_an_hour_apart),
         cmocka_unit_test(K19_K20_what_storage_says),
+        cmocka_unit_test(tells_the_log_of_changes_and_once_a_minute),
         cmocka_unit_test(L05_L07_nothing_is_slow),
         cmocka_unit_test(M01_none_yet),
         cmocka_unit_test(M04_levels),
         cmocka_unit_test(M07_M11_frequency),
         cmocka_unit_test(M10_impact),
+        cmocka_unit_test(lists_ten_patterns_the_commonest_first),
         cmocka_unit_test(O02_O13_an_answer_too_late),
     };
     return cmocka_run_group_tests_name("monitor rows", tests, NULL, NULL);
