@@ -110,9 +110,21 @@ void stream_end(struct routes *routes)
     post_to_all(routes, NULL);
 }
 
+static void open_stream(struct http_exchange *exchange)
+{
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
+    http_reply_header(exchange, "X-Accel-Buffering", AIC_LITERAL("no"));
+    http_stream_open(exchange, 200, "text/event-stream");
+}
+
 void handle_stream(struct http_exchange *exchange)
 {
     struct front *front = front_of(exchange);
+    if (http_verb(exchange) == HTTP_VERB_HEAD) { /* without a body nothing would ever end it */
+        open_stream(exchange);
+        http_stream_close(exchange);
+        return;
+    }
     struct subscriber *subscriber = mem_zalloc(front->routes->options.mem, MEM_CONNECTIONS, sizeof *subscriber);
     if (subscriber == NULL) {
         reply_status(exchange, AIC_NO_MEMORY, NULL);
@@ -122,9 +134,7 @@ void handle_stream(struct http_exchange *exchange)
     subscriber->next = front->subscribers;
     front->subscribers = subscriber;
     atomic_fetch_add_explicit(&front->subscriber_count, 1, memory_order_relaxed);
-    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
-    http_reply_header(exchange, "X-Accel-Buffering", AIC_LITERAL("no"));
-    http_stream_open(exchange, 200, "text/event-stream");
+    open_stream(exchange);
     http_on_gone(exchange, on_gone, subscriber);
     http_stream_write(exchange, AIC_LITERAL("retry: 2000\n\n"));
 }

@@ -23,6 +23,7 @@ struct export_job {
     aic_export *exporter;
     aic_view piece; /* what is left to be sent of it */
     bool opened;
+    bool head_only; /* a HEAD: what would not be sent is not read */
 };
 
 static void run_export(struct work *work)
@@ -32,7 +33,8 @@ static void run_export(struct work *work)
     if (job->exporter == NULL)
         work->status = aic_export_create(work->front->routes->options.cache, &job->selection.filter, &job->exporter,
                                          &work->error);
-    if (work->status == AIC_OK) work->status = aic_export_next(job->exporter, EXPORT_PIECE_BYTES, &job->piece);
+    if (work->status == AIC_OK && job->head_only) work->status = AIC_MISS;
+    else if (work->status == AIC_OK) work->status = aic_export_next(job->exporter, EXPORT_PIECE_BYTES, &job->piece);
 }
 
 static void end_export(struct export_job *job)
@@ -98,6 +100,7 @@ void handle_export(struct http_exchange *exchange)
         work_free(&job->work);
         return;
     }
+    job->head_only = http_verb(exchange) == HTTP_VERB_HEAD;
     job->work.run = run_export;
     job->work.finish = finish_export;
     job->work.deadline_ms = HANDLERS_LONG_MS;

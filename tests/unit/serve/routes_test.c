@@ -209,6 +209,44 @@ static void test_draining_is_not_ready(void **state)
     stop_cache(&world);
 }
 
+/* Two requests of one connection: the answer to the first is its head alone, and the second is served. */
+static void test_a_head_of_a_stream_is_complete(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/monitoring/stream", "/cache/export"};
+    struct world world;
+    start(&world, 0, NULL, 0);
+    put_into_storage(&world);
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        char head[512];
+        snprintf(head, sizeof head,
+                 "HEAD %s HTTP/1.1\r\nHost: test\r\n\r\nGET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+                 paths[i]);
+        talk(&world, head, "", &answer);
+        assert_int_equal(answer.status, 200);
+        assert_true(says("\r\n\r\nHTTP/1.1 200"));
+        assert_true(says("alive"));
+    }
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+/* What is not sent is not read either. */
+static void test_a_head_of_an_export_reads_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    start(&world, AIC_ZERO, NULL, 0);
+    put_into_storage(&world);
+    uint64_t before = atomic_load(&world.storage->selects);
+    assert_int_equal(ask(&world, "HEAD", "/cache/export", ""), 200);
+    assert_int_equal(atomic_load(&world.storage->selects), before);
+    assert_int_equal(ask(&world, "GET", "/cache/export", ""), 200);
+    assert_true(atomic_load(&world.storage->selects) > before);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 /* ---------------------------------------------------------------------------------------------- out of memory -- */
 
 /* Fails one allocation, the n-th from here, during one request. An answer is either as it should be or a 503; or the
@@ -310,6 +348,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_health_answers_while_storage_hangs),
         cmocka_unit_test(test_keys_change_live),
         cmocka_unit_test(test_draining_is_not_ready),
+        cmocka_unit_test(test_a_head_of_a_stream_is_complete),
+        cmocka_unit_test(test_a_head_of_an_export_reads_nothing),
         cmocka_unit_test(test_no_allocation_ends_more_than_its_request),
         cmocka_unit_test(test_starting_without_memory),
     };
