@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define HELD_BYTES (256u << 10)
+#define PATIENCE_MS 100
 
 struct log {
     struct mem *mem;
@@ -23,8 +25,10 @@ struct log {
     _Atomic int level;
     _Atomic int format;
     _Atomic uint64_t lost; /* relaxed: a count */
-    pthread_mutex_t mutex; /* protects hold, held and the order of writes; innermost lock */
+    pthread_mutex_t mutex; /* protects what follows and the order of writes; innermost lock */
     bool hold;
+    bool stalled;  /* the last line found no reader: the next ones wait for none */
+    uint64_t told; /* how many of `lost` a line has told of */
     struct buf held;
 };
 
@@ -168,13 +172,28 @@ static void line_field(struct line *line, bool json, const struct log_field *fie
     if (line->full) line->size = before;
 }
 
-/* Under the mutex. A descriptor that does not take the line loses it: logging never stops the program. */
+/*
+ * Does the descriptor take LOG_LINE_BYTES without waiting? A pipe that is ready has room for a page. A reader that is
+ * only slow gets a moment; once a line was lost the next ones do not wait, so that logging never stops the program.
+ */
+static bool is_ready(const struct log *log)
+{
+    struct pollfd descriptor = {.fd = log->fd, .events = POLLOUT};
+    int ready;
+    do ready = poll(&descriptor, 1, log->stalled ? 0 : PATIENCE_MS);
+    while (ready < 0 && errno == EINTR);
+    return ready == 1;
+}
+
+/* Under the mutex. What the descriptor does not take is lost. */
 static void write_all(struct log *log, const char *bytes, size_t size)
 {
     while (size > 0) {
-        ssize_t put = write(log->fd, bytes, size);
+        ssize_t put = -1;
+        if (is_ready(log)) put = write(log->fd, bytes, size < LOG_LINE_BYTES ? size : LOG_LINE_BYTES);
         if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) {
+        log->stalled = put <= 0;
+        if (log->stalled) {
             atomic_fetch_add_explicit(&log->lost, 1, memory_order_relaxed);
             return;
         }
@@ -183,10 +202,27 @@ static void write_all(struct log *log, const char *bytes, size_t size)
     }
 }
 
+/* Under the mutex: once lines are taken again, says how many were not. */
+static void tell_lost(struct log *log)
+{
+    uint64_t lost = atomic_load_explicit(&log->lost, memory_order_relaxed);
+    if (lost == log->told || !is_ready(log)) return;
+    struct line line;
+    struct log_field field = LOG_F_U64("lines", lost - log->told);
+    bool json = atomic_load_explicit(&log->format, memory_order_relaxed) == LOG_JSON;
+    line_begin(&line, log, json, AIC_LOG_WARNING, "log");
+    line_message(&line, json, "lines were lost: nobody read them", sizeof "lines were lost: nobody read them" - 1);
+    line_field(&line, json, &field);
+    line_end(&line, json);
+    log->told = lost;
+    write_all(log, line.bytes, line.size);
+}
+
 static void emit(struct log *log, const char *bytes, size_t size)
 {
     pthread_mutex_lock(&log->mutex);
     if (!log->hold) {
+        tell_lost(log);
         write_all(log, bytes, size);
     } else if (log->held.size + size <= HELD_BYTES && buf_reserve(&log->held, size) != NULL) {
         buf_append(&log->held, bytes, size);

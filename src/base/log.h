@@ -73,7 +73,8 @@ void log_event(struct log *log, aic_log_level level, const char *part, const cha
 /* An aic_options.log function: context is the struct log. */
 void log_from_cache(void *context, aic_log_level level, const char *line);
 
-/* Lines that could not be written (a full pipe, a closed terminal). */
+/* Lines that could not be written (a pipe that nobody reads, a closed terminal); a line tells of them once there is a
+ * reader again. */
 uint64_t log_lost(const struct log *log);
 
 /* "debug", "info", "warning", "error" */

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -148,22 +149,39 @@ static void held_lines_follow_the_first(void **state)
     close_sink(&sink);
 }
 
+/* A reader that stops must not stop the program, whether the descriptor blocks or not; what was lost is told. */
 static void a_full_pipe_loses_lines_only(void **state)
 {
     (void)state;
-    struct mem mem;
-    int ends[2];
-    assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
-    mem_init(&mem, NULL);
-    struct log *log;
-    struct log_options options = {.mem = &mem, .fd = ends[1], .level = AIC_LOG_INFO};
-    assert_int_equal(log_create(&options, &log), AIC_OK);
-    for (int i = 0; i < 5000; i++) log_line(log, AIC_LOG_INFO, "a", "a line that is to fill the pipe, number %d", i);
-    assert_true(log_lost(log) > 0);
-    log_destroy(&log);
-    close(ends[0]);
-    close(ends[1]);
-    mem_fini(&mem);
+    for (int flags = 0; flags <= O_NONBLOCK; flags += O_NONBLOCK) {
+        struct mem mem;
+        int ends[2];
+        char *read_back = malloc(1 << 20);
+        assert_int_equal(pipe2(ends, O_CLOEXEC | flags), 0);
+        mem_init(&mem, NULL);
+        struct log *log;
+        struct log_options options = {.mem = &mem, .fd = ends[1], .level = AIC_LOG_INFO};
+        assert_int_equal(log_create(&options, &log), AIC_OK);
+        for (int i = 0; i < 5000; i++)
+            log_line(log, AIC_LOG_INFO, "a", "a line that is to fill the pipe, number %d", i);
+        uint64_t lost = log_lost(log);
+        assert_true(lost > 0);
+        assert_true(read(ends[0], read_back, 1 << 20) > 0);
+        log_line(log, AIC_LOG_INFO, "a", "after the gap");
+        ssize_t size = read(ends[0], read_back, (1 << 20) - 1);
+        assert_true(size > 0);
+        read_back[size] = '\0';
+        char told[64];
+        snprintf(told, sizeof told, "lines were lost: nobody read them lines=%llu\n", (unsigned long long)lost);
+        assert_non_null(strstr(read_back, told));
+        assert_non_null(strstr(read_back, "after the gap"));
+        assert_int_equal(log_lost(log), lost);
+        log_destroy(&log);
+        close(ends[0]);
+        close(ends[1]);
+        mem_fini(&mem);
+        free(read_back);
+    }
 }
 
 static void *chatter(void *context)
