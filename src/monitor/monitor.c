@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,8 +69,11 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     aic_monitor *monitor = mem_zalloc(&mem, MEM_OTHER, sizeof *monitor);
     if (monitor == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the monitor");
     mem_init(&monitor->mem, filled.allocator);
+    monitor->own_clock = filled.clock != NULL ? *filled.clock : *clock_system();
+    monitor->clock = &monitor->own_clock;
     monitor->options = filled;
-    monitor->clock = filled.clock != NULL ? filled.clock : clock_system();
+    monitor->options.clock = NULL;
+    monitor->options.allocator = NULL;
     uint64_t retention_ns = (uint64_t)(filled.retention_hours * 3600e9);
     if (history_init(&monitor->history, &monitor->mem) != AIC_OK ||
         reuse_create(&monitor->mem, &monitor->reuse) != AIC_OK) {
@@ -123,10 +127,7 @@ static void say(const aic_monitor *monitor, aic_log_level level, const char *lin
 /* Names are cut at 128 bytes so that the texts of one event always fit beside each other. */
 static aic_view name_of(aic_view text)
 {
-    if (text.size > AIC_MAX_NAME_BYTES) text.size = AIC_MAX_NAME_BYTES;
-    while (text.size == AIC_MAX_NAME_BYTES && text.size > 0 && ((unsigned char)text.data[text.size - 1] & 0xC0) == 0x80)
-        text.size--;
-    return text;
+    return (aic_view){text.data, utf8_fit(text, AIC_MAX_NAME_BYTES)};
 }
 
 static aic_view data_of(aic_view data)

@@ -49,7 +49,8 @@ enum { INVALIDATION_KEYS_REMOVED };
 
 struct aic_monitor {
     struct mem mem;
-    const aic_clock *clock;
+    aic_clock own_clock;         /* the caller's, copied */
+    const aic_clock *clock;      /* own_clock */
     aic_monitor_options options; /* defaults filled in; allocator and clock pointers are not kept in it */
     struct stream streams[STREAM_COUNT];
     struct rate invalidation_rate;

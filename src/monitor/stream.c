@@ -1,6 +1,7 @@
 #include "monitor/stream.h"
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <string.h>
@@ -51,14 +52,6 @@ void stream_fini(struct stream *stream)
 
 /* ------------------------------------------------------------------------------------------------------ append -- */
 
-/* At most `max` bytes of `text`, not ending inside a code point. */
-static size_t cut(aic_view text, size_t max)
-{
-    if (text.size <= max) return text.size;
-    while (max > 0 && ((unsigned char)text.data[max] & 0xC0) == 0x80) max--;
-    return max;
-}
-
 /* The texts of an event as words behind each other; how many words, and their lengths. */
 static size_t pack_texts(const struct stream *stream, const struct event *event, uint64_t *words, uint64_t *lengths)
 {
@@ -67,7 +60,7 @@ static size_t pack_texts(const struct stream *stream, const struct event *event,
     *lengths = 0;
     for (unsigned i = 0; i < EVENT_TEXTS; i++) {
         size_t room = sizeof(uint64_t) * stream->shape.text_words - used;
-        size_t size = cut(event->text[i], room);
+        size_t size = utf8_fit(event->text[i], room);
         if (i == EVENT_TEXTS - 1 && size < event->text[i].size) size = 0;
         if (size > 0) memcpy(bytes + used, event->text[i].data, size);
         *lengths |= (uint64_t)size << (16 * i);
@@ -189,20 +182,20 @@ static struct cursor *newest(struct cursor *cursors, unsigned count)
     return best;
 }
 
-static void unpack(const struct stream *stream, const struct cursor *cursor, struct event_copy *copy)
+/* texts: room for the stream's text_words. */
+static void unpack(const struct stream *stream, const struct cursor *cursor, struct event *event, uint64_t *texts)
 {
     const uint64_t *words = cursor->words;
     uint64_t numbers = stream->shape.numbers, fixed = FIXED_WORDS + numbers;
-    struct event *event = &copy->event;
     event->mono_ns = words[0];
     memcpy(&event->seconds, &words[1], sizeof event->seconds);
     memset(event->number, 0, sizeof event->number);
     memcpy(event->number, &words[FIXED_WORDS], numbers * sizeof words[0]);
-    memcpy(copy->bytes, words + fixed, (cursor->count - fixed) * sizeof words[0]);
+    memcpy(texts, words + fixed, (cursor->count - fixed) * sizeof words[0]);
     size_t at = 0;
     for (unsigned i = 0; i < EVENT_TEXTS; i++) {
         size_t size = words[2] >> (16 * i) & 0xFFFF;
-        event->text[i] = (aic_view){(const char *)copy->bytes + at, size};
+        event->text[i] = (aic_view){(const char *)texts + at, size};
         at += size;
     }
 }
@@ -226,16 +219,19 @@ aic_status window_read(struct window *window, struct mem *mem, const struct stre
     unsigned lanes = open_cursors(stream, cursors);
     *window = (struct window){.mem = mem, .capacity = events_at_most(stream, cursors, lanes)};
     if (window->capacity == 0) return AIC_OK;
-    window->events = mem_alloc(mem, MEM_MONITOR, window->capacity * sizeof *window->events);
+    size_t text_words = stream->shape.text_words;
+    window->bytes = window->capacity * (sizeof *window->events + text_words * sizeof(uint64_t));
+    window->events = mem_alloc(mem, MEM_MONITOR, window->bytes);
     if (window->events == NULL) return AIC_NO_MEMORY;
+    uint64_t *texts = (uint64_t *)(window->events + window->capacity);
     uint64_t now = clock_mono_ns(stream->clock), wall_ms = clock_wall_ms(stream->clock);
     struct cursor *cursor;
     while (window->count < window->capacity && (cursor = newest(cursors, lanes)) != NULL) {
         uint64_t mono_ns = cursor->words[0];
         if (!is_old(stream, now, mono_ns)) {
-            struct event_copy *copy = &window->events[window->capacity - ++window->count];
-            unpack(stream, cursor, copy);
-            copy->event.wall_ms = wall_ms - (now > mono_ns ? (now - mono_ns) / 1000000 : 0);
+            size_t place = window->capacity - ++window->count;
+            unpack(stream, cursor, &window->events[place], texts + place * text_words);
+            window->events[place].wall_ms = wall_ms - (now > mono_ns ? (now - mono_ns) / 1000000 : 0);
         }
         step(cursor);
     }
@@ -251,7 +247,7 @@ bool stream_is_empty(const struct stream *stream)
 
 void window_fini(struct window *window)
 {
-    mem_free(window->mem, MEM_MONITOR, window->events, window->capacity * sizeof *window->events);
+    mem_free(window->mem, MEM_MONITOR, window->events, window->bytes);
     window->events = NULL;
     window->count = 0;
 }

@@ -26,12 +26,7 @@ struct event {
                          clock */
     double seconds;
     uint64_t number[EVENT_NUMBERS];
-    aic_view text[EVENT_TEXTS]; /* of a written event: borrowed; of a read one: into `bytes` of its event_copy */
-};
-
-struct event_copy {
-    struct event event;
-    uint64_t bytes[EVENT_TEXT_WORDS];
+    aic_view text[EVENT_TEXTS]; /* of a written event: borrowed; of a read one: into its window */
 };
 
 /* How large the stream's events can be; what is beyond numbers is not kept, texts are cut. */
@@ -75,7 +70,8 @@ bool stream_is_empty(const struct stream *stream);
 /* A copy of the window, oldest first: events younger than the retention (one exactly at the cutoff is dropped). */
 struct window {
     struct mem *mem;
-    struct event_copy *events; /* owned; the last `count` of `capacity` */
+    struct event *events; /* owned, the texts behind them; the last `count` of `capacity` */
+    size_t bytes;         /* of the whole block */
     size_t count;
     size_t capacity;
 };
@@ -83,7 +79,7 @@ AIC_MUST_CHECK aic_status window_read(struct window *window, struct mem *mem, co
 void window_fini(struct window *window);
 static inline const struct event *window_at(const struct window *window, size_t index)
 {
-    return &window->events[window->capacity - window->count + index].event;
+    return &window->events[window->capacity - window->count + index];
 }
 
 #endif

@@ -1,6 +1,8 @@
 /* Recording, retention and threads: what goes in is what comes out, in order, and nothing older. */
 #include "fixture.h"
 
+#include "base/check.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,6 +175,29 @@ static void leaves_out_data_that_is_too_large(void **state)
     fixture_close(&f);
 }
 
+static void cuts_names_between_characters(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t before;   /* letters before a character of three bytes */
+        size_t expected; /* bytes kept */
+    } rows[] = {{125, 128}, {126, 126}, {127, 127}, {128, 128}};
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        struct fixture f;
+        fixture_open(&f, (aic_monitor_options){0});
+        char name[160];
+        memset(name, 'n', sizeof name);
+        memcpy(name + rows[i].before, "\xe2\x82\xac", 3);
+        aic_monitor_operation(f.monitor, (aic_view){name, rows[i].before + 3}, 0.001, true, 1, NO_DATA);
+        struct reading r;
+        reading_open(&r, &f, aic_monitor_export);
+        assert_int_equal(json_source(&r.json, reading_find(&r, "cache_operation_times.0.operation_type")).size,
+                         rows[i].expected);
+        reading_close(&r);
+        fixture_close(&f);
+    }
+}
+
 /* ----------------------------------------------------------------------------------------------------- threads -- */
 
 #define WRITERS 3
@@ -295,6 +320,7 @@ int main(void)
         cmocka_unit_test(refuses_senseless_options),
         cmocka_unit_test(resets_streams_and_counters),
         cmocka_unit_test(leaves_out_data_that_is_too_large),
+        cmocka_unit_test(cuts_names_between_characters),
         cmocka_unit_test(never_tears_an_event),
         cmocka_unit_test(merges_by_time_what_threads_record),
     };
