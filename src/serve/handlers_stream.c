@@ -26,7 +26,7 @@ struct delivery {
 static void subscriber_free(struct front *front, struct subscriber *subscriber)
 {
     mem_free(front->routes->options.mem, MEM_CONNECTIONS, subscriber, sizeof *subscriber);
-    /* Release pairs with nothing: the tick only needs to see the figure at some time. */
+    /* Relaxed: the tick only needs to see the figure at some time. */
     atomic_fetch_sub_explicit(&front->subscriber_count, 1, memory_order_relaxed);
 }
 
@@ -69,13 +69,14 @@ static void deliver(struct http_post *post)
     mem_free(front->routes->options.mem, MEM_CONNECTIONS, delivery, sizeof *delivery);
 }
 
-/* Posts to every front thread that has subscribers. Called by the thread that also stops the server, so that no thread
- * ends meanwhile. */
+/* Posts a snapshot to every front thread that has subscribers, the end to every one: its count may be behind. Called by
+ * the thread that also stops the server, so that no thread ends meanwhile. */
 static void post_to_all(struct routes *routes, struct snapshot *snapshot)
 {
     pthread_mutex_lock(&routes->mutex);
     for (struct front *front = routes->fronts; front != NULL; front = front->next) {
-        if (atomic_load_explicit(&front->subscriber_count, memory_order_relaxed) == 0) continue;
+        bool nobody = atomic_load_explicit(&front->subscriber_count, memory_order_relaxed) == 0;
+        if (nobody && snapshot != NULL) continue;
         struct delivery *delivery = mem_zalloc(routes->options.mem, MEM_CONNECTIONS, sizeof *delivery);
         if (delivery == NULL) continue; /* this second is left out there */
         delivery->post.run = deliver;
@@ -120,6 +121,12 @@ static void open_stream(struct http_exchange *exchange)
 void handle_stream(struct http_exchange *exchange)
 {
     struct front *front = front_of(exchange);
+    /* Relaxed: who does not see it yet is in the list before the end arrives, which is posted after it was set; the
+     * mailbox orders the two. */
+    if (atomic_load_explicit(&front->routes->draining, memory_order_relaxed)) {
+        http_reply_problem(exchange, 503, "unavailable", NULL, "the daemon is stopping; no stream begins any more");
+        return;
+    }
     if (http_verb(exchange) == HTTP_VERB_HEAD) { /* without a body nothing would ever end it */
         open_stream(exchange);
         http_stream_close(exchange);

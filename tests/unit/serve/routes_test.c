@@ -205,6 +205,8 @@ static void test_draining_is_not_ready(void **state)
     assert_int_equal(ask(&world, "GET", "/health", ""), 503);
     assert_int_equal(ask(&world, "GET", "/livez", ""), 200);
     assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    /* The streams were ended; one that begins now would hold the stop up. */
+    assert_int_equal(ask(&world, "GET", "/monitoring/stream", ""), 503);
     stop_server(&world);
     stop_cache(&world);
 }
