@@ -113,6 +113,50 @@ static void records_say_tier_and_text_tier(void **state)
     }
 }
 
+/* A wall clock that somebody sets back by an hour all the time, beside a steady one of a millisecond a look. */
+struct odd_clock {
+    _Atomic uint64_t wall_ms, mono_ns;
+};
+
+static uint64_t odd_wall(void *context)
+{
+    return atomic_fetch_sub(&((struct odd_clock *)context)->wall_ms, 3600000);
+}
+
+static uint64_t odd_mono(void *context)
+{
+    return atomic_fetch_add(&((struct odd_clock *)context)->mono_ns, 1000000);
+}
+
+static void measures_by_the_steady_clock(void **state)
+{
+    struct bench_cache *table = *state;
+    struct odd_clock odd = {1700000000000, 1000000000};
+    aic_clock clock = {odd_wall, odd_mono, &odd};
+    aic_monitor *monitor;
+    table->options.clock = &clock;
+    open_monitored(table, &(aic_monitor_options){.clock = &clock}, &monitor);
+    aic_request request = request_of("qa", "one");
+    for (int i = 0; i < 50; i++) {
+        aic_key key;
+        assert_int_equal(aic_cache_key(table->cache, &request, &key, NULL), AIC_OK);
+        assert_int_equal(look(table->cache, "qa", "nothing", NULL), '-');
+    }
+    aic_report *report;
+    assert_int_equal(aic_monitor_export(monitor, &report), AIC_OK);
+    aic_view said = aic_report_json(report);
+    unsigned durations = 0;
+    for (const char *at = said.data;
+         (at = memmem(at, (size_t)(said.data + said.size - at), "\"duration\":", 11)) != NULL; durations++) {
+        at += 11;
+        double seconds = strtod(at, NULL);
+        assert_true(seconds >= 0.001 && seconds < 1); /* an hour less or more would show */
+    }
+    assert_int_equal(durations, 150); /* and none was dropped as older than an hour */
+    aic_report_release(&report);
+    close_monitored(table, &monitor);
+}
+
 /* ---- a monitor that fails ---- */
 
 static void *refuse(void *context, size_t bytes)
@@ -226,6 +270,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(K05_nested_takes_more_than_flat, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K23_measuring_a_thousand_entries, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(records_say_tier_and_text_tier, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(measures_by_the_steady_clock, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),
     };
