@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
+#include "serve/breakdown.h"
 #include "serve/handlers.h"
 #include "serve/pools.h"
 
@@ -38,7 +39,7 @@ static void run_memory(struct work *work)
     json_key(&writer, "breakdown");
     watch_write_breakdown(routes->watch, &writer);
     json_key(&writer, "allocator");
-    watch_write_allocator(&writer);
+    breakdown_write_allocator(&writer);
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }

@@ -5,7 +5,7 @@
 #include "cache/cache.h"
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
-#include "serve/allocator.h"
+#include "serve/breakdown.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,9 +26,7 @@ struct watch {
     unsigned ticks;
     pthread_mutex_t mutex; /* guards what follows; a leaf */
     bool measured;
-    struct footprint footprint;
-    struct allocator_figures allocator;
-    aic_stats stats; /* of the same moment */
+    struct breakdown breakdown;
 };
 
 /* ----------------------------------------------------------------------------------------------------- actions -- */
@@ -228,14 +226,11 @@ static void measure_footprint(struct watch *watch, const aic_stats *stats)
                                         .values_end = places.values_end,
                                         .index_begin = places.index_begin,
                                         .index_end = places.index_end};
-    struct footprint footprint;
-    struct allocator_figures figures;
-    if (footprint_read(&options, &footprint) != AIC_OK) return;
-    allocator_read(&figures);
+    struct breakdown what = {.stats = *stats};
+    if (footprint_read(&options, &what.footprint) != AIC_OK) return;
+    allocator_read(&what.allocator);
     pthread_mutex_lock(&watch->mutex);
-    watch->footprint = footprint;
-    watch->allocator = figures;
-    watch->stats = *stats;
+    watch->breakdown = what;
     watch->measured = true;
     pthread_mutex_unlock(&watch->mutex);
 }
@@ -244,7 +239,7 @@ void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t p
 {
     if (watch->options.monitor == NULL) return;
     pthread_mutex_lock(&watch->mutex);
-    struct footprint footprint = watch->footprint;
+    struct footprint footprint = watch->breakdown.footprint;
     pthread_mutex_unlock(&watch->mutex);
     /* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
     aic_memory_sample sample = {.memory_bytes = stats->memory_bytes,
@@ -304,90 +299,26 @@ bool watch_webhook(struct watch *watch, struct webhook_stats *out)
 
 /* --------------------------------------------------------------------------------------------------- breakdown -- */
 
-static void put_owner(struct json_writer *out, const char *owner, uint64_t bytes, const char *help)
+static struct breakdown_sources sources_of(const struct watch *watch)
 {
-    json_open(out, '{');
-    put_text(out, "owner", owner);
-    put_count(out, "bytes", bytes);
-    put_text(out, "help", help);
-    json_close(out, '}');
+    const struct watch_options *options = &watch->options;
+    return (struct breakdown_sources){.mem = options->mem, .cache = options->cache, .monitor = options->monitor};
 }
 
-static uint64_t minus(uint64_t from, uint64_t what)
+uint64_t watch_owner_bytes(const struct watch *watch, enum mem_owner owner)
 {
-    return from > what ? from - what : 0;
-}
-
-/* The memory tier's arenas: what the entries take, and the rest of the resident pages. */
-static void put_tier(struct json_writer *out, const struct footprint *footprint, const aic_stats *stats)
-{
-    uint64_t entries = stats->memory_key_bytes + stats->memory_value_bytes + stats->memory_overhead_bytes;
-    put_owner(out, "memory_tier_keys", stats->memory_key_bytes, "keys of the memory tier");
-    put_owner(out, "memory_tier_values", stats->memory_value_bytes, "values of the memory tier");
-    put_owner(out, "memory_tier_overhead", stats->memory_overhead_bytes, "headers, links and rounding");
-    put_owner(out, "memory_tier_free", minus(footprint->memory_values, entries),
-              "pages of the memory tier that hold no entry now");
-    put_owner(out, "memory_tier_index", footprint->memory_index, "tables and ghosts of the memory tier");
-}
-
-/* What this code asked the allocator for, by owner: of the cache, of the daemon and of the monitor. Returns the sum. */
-static uint64_t put_counted(struct watch *watch, struct json_writer *out)
-{
-    static const char *const helps[] = {
-#define OWNER_HELP(name, label, help) help,
-        MEM_OWNER_MAP(OWNER_HELP)
-#undef OWNER_HELP
-    };
-    struct store_places places;
-    store_places(cache_store(watch->options.cache), &places);
-    put_owner(out, "memory_tier_shards", places.heap_bytes, "locks, queues and wheels of the memory tier");
-    uint64_t sum = places.heap_bytes;
-    for (unsigned owner = 0; owner < MEM_OWNER_COUNT; owner++) {
-        if (owner == MEM_STORE_VALUES || owner == MEM_STORE_INDEX) continue; /* mapped, or in heap_bytes */
-        uint64_t bytes = mem_bytes(cache_mem(watch->options.cache), owner) + mem_bytes(watch->options.mem, owner);
-        if (watch->options.monitor != NULL) bytes += mem_bytes(&watch->options.monitor->mem, owner);
-        put_owner(out, mem_owner_name(owner), bytes, helps[owner]);
-        sum += bytes;
-    }
-    return sum;
+    struct breakdown_sources sources = sources_of(watch);
+    return breakdown_owner_bytes(&sources, owner);
 }
 
 void watch_write_breakdown(struct watch *watch, struct json_writer *out)
 {
+    struct breakdown_sources sources = sources_of(watch);
     pthread_mutex_lock(&watch->mutex);
     bool measured = watch->measured;
-    struct footprint footprint = watch->footprint;
-    struct allocator_figures allocator = watch->allocator;
-    aic_stats stats = watch->stats;
+    struct breakdown what = watch->breakdown;
     pthread_mutex_unlock(&watch->mutex);
     json_open(out, '[');
-    if (measured) {
-        put_tier(out, &footprint, &stats);
-        put_owner(out, "storage_map", footprint.storage_map,
-                  "pages of the storage tier's file, which the kernel can drop");
-        uint64_t counted = put_counted(watch, out);
-        /* What was allocated and never touched is not resident: LMDB keeps megabytes of such lists, this code hardly
-         * any. */
-        uint64_t touched = allocator.allocated < footprint.heap ? allocator.allocated : footprint.heap;
-        uint64_t libraries = minus(touched, counted);
-        put_owner(out, "libraries", libraries, "what libraries allocated for themselves and have touched");
-        put_owner(out, "allocator_slack", minus(footprint.heap, counted + libraries),
-                  "held by the allocator, but not in use");
-        put_owner(out, "stacks", footprint.stacks, "stacks of the threads");
-        put_owner(out, "program", footprint.program, "the program and its libraries");
-    }
+    if (measured) breakdown_write(&sources, &what, out);
     json_close(out, ']');
-}
-
-void watch_write_allocator(struct json_writer *out)
-{
-    struct allocator_figures figures;
-    allocator_read(&figures);
-    json_open(out, '{');
-    put_text(out, "name", figures.name);
-    put_count(out, "allocated", figures.allocated);
-    put_count(out, "active", figures.active);
-    put_count(out, "resident", figures.resident);
-    put_count(out, "retained", figures.retained);
-    json_close(out, '}');
 }

@@ -3,8 +3,8 @@
  * footprint, the kept history.
  *
  * watch_tick() is called by one background thread; everything else by any. What takes milliseconds (walking the
- * mappings, saving the history) is done every few ticks. A mutex guards the last footprint and facts; it is a leaf and
- * held only to copy them.
+ * mappings, saving the history) is done every few ticks. A mutex guards the last breakdown; it is a leaf and held
+ * only to copy it.
  */
 #ifndef SERVE_WATCH_H
 #define SERVE_WATCH_H
@@ -55,11 +55,8 @@ bool watch_webhook(struct watch *watch, struct webhook_stats *out);
 /* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look.
  */
 void watch_write_breakdown(struct watch *watch, struct json_writer *out);
-/*
- * {"name","allocated","active","resident","retained"}: what the allocator says of itself, in bytes: given out, pages in
- * use, pages in memory, addresses without memory.
- */
-void watch_write_allocator(struct json_writer *out);
+/* What one owner holds now, whoever counts it: the cache, the daemon, the monitor. */
+uint64_t watch_owner_bytes(const struct watch *watch, enum mem_owner owner);
 /* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. Nothing without a monitor. */
 void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t process_bytes);
 
