@@ -33,6 +33,13 @@ run() { # name, compiler flags
     [ "$first" = 'asked: {"answer":"I thought about 30 characters.","sure":true}' ] || fail "$name said: $first"
     [ "$second" = 'remembered: {"answer":"I thought about 30 characters.","sure":true}' ] || fail "$name said: $second"
     [ "$(stat -c %a "$root/data-$name/secret")" = 600 ] || fail "the secret is not private"
+    "$cc" $strict "$source/examples/measure.c" -o "$root/measure-$name" "$@"
+    "$root/measure-$name" >"$root/measured" 2>"$root/said" || fail "measure-$name ended with $?"
+    [ "$(cat "$root/said")" = "Slow cache get: 0.700s (hit: true, text_length: 1200)
+High cache memory: 60.0 MB used, warning threshold 50.0 MB" ] || fail "measure-$name logged $(cat "$root/said")"
+    grep -q '"total_operations":3,"cache_hits":1,"cache_misses":1' "$root/measured" || fail "measure-$name counted $(cat "$root/measured")"
+    grep -q '"severity":"warning"' "$root/measured" || fail "measure-$name warned of nothing"
+    grep -q '"duration":0.7,' "$root/measured" || fail "measure-$name found nothing slow"
 }
 # shellcheck disable=SC2046
 LD_LIBRARY_PATH=$libdir run shared $(pkg-config --cflags --libs aicache)
