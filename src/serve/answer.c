@@ -16,6 +16,7 @@ static void clear(void *object)
     struct answer *answer = object;
     recycle(&answer->text);
     recycle(&answer->plain);
+    answer->decoded = false;
 }
 
 static void fini(void *object)

@@ -30,6 +30,11 @@ static aic_status gather_pieces(struct found *found, size_t first)
 {
     struct iovec vectors[HTTP_MAX_PIECES];
     size_t count;
+    if (found->answer->decoded) {
+        found->pieces[first] = buf_view(&found->answer->plain);
+        found->count = first + 1;
+        return AIC_OK;
+    }
     TRY(cache_hit_pieces(&found->answer->hit, &found->answer->plain, vectors, HTTP_MAX_PIECES - 3, &count));
     for (size_t i = 0; i < count; i++) found->pieces[first + i] = (aic_view){vectors[i].iov_base, vectors[i].iov_len};
     found->count = first + count;
@@ -224,10 +229,71 @@ void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
     http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
 }
 
+static void answer_failed(struct http_exchange *exchange, struct answer *answer, aic_status status)
+{
+    answer_give(answer);
+    if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
+    else reply_status(exchange, status, NULL);
+}
+
+/* A large compressed response, which would hold up the other connections of the thread. */
+struct decode_job {
+    struct work work;
+    struct answer *answer;
+};
+
+static void run_decode(struct work *work)
+{
+    struct answer *answer = ((struct decode_job *)work)->answer;
+    struct iovec piece;
+    size_t count;
+    work->status = cache_hit_pieces(&answer->hit, &answer->plain, &piece, 1, &count);
+}
+
+static void finish_decode(struct work *work)
+{
+    struct answer *answer = ((struct decode_job *)work)->answer;
+    struct http_exchange *exchange = work->exchange;
+    aic_status status = work->status;
+    tally_bump(&work->front->tally.worker_decodes, 1);
+    work_free(work);
+    answer->decoded = status == AIC_OK;
+    if (status == AIC_OK) lookup_answer_hit(exchange, answer);
+    else answer_failed(exchange, answer, status);
+}
+
+static void decode_by_worker(struct http_exchange *exchange, struct answer *answer)
+{
+    struct decode_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) {
+        answer_give(answer);
+        return;
+    }
+    job->work.run = run_decode;
+    job->work.finish = finish_decode;
+    job->answer = answer;
+    work_start(&job->work);
+}
+
+static bool is_for_a_worker(const struct http_exchange *exchange, const struct call *call, const struct answer *answer)
+{
+    const struct record *record = &answer->hit.record;
+    if (!record->form.compressed || record->plain_bytes <= HANDLERS_INLINE_DECODE || answer->decoded ||
+        call->metadata_only)
+        return false;
+    char tag[TAG_BYTES];
+    write_tag(record_checksum(&answer->hit), tag);
+    return !call->by_key || !names_tag(http_header(exchange, "If-None-Match"), tag); /* 304 has no body */
+}
+
 void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
 {
     const struct call *call = call_of(exchange);
     const struct record *record = &answer->hit.record;
+    if (is_for_a_worker(exchange, call, answer)) {
+        decode_by_worker(exchange, answer);
+        return;
+    }
     struct found found; /* its array of pieces is not worth zeroing */
     found.exchange = exchange;
     found.answer = answer;
@@ -238,8 +304,5 @@ void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
     aic_status status = call->metadata_only ? answer_metadata(&found)
                         : call->by_key      ? answer_entry(&found)
                                             : answer_lookup(&found);
-    if (status == AIC_OK) return;
-    answer_give(found.answer);
-    if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
-    else reply_status(exchange, status, NULL);
+    if (status != AIC_OK) answer_failed(exchange, answer, status);
 }

@@ -111,6 +111,7 @@ static void write_durations(struct page *page)
     prom_histogram(&page->prom, NULL, 0, &page->sum->key_ns, &seconds_of_ns);
     begin(page, METRIC_ENTRY_AGE);
     prom_histogram(&page->prom, NULL, 0, &page->sum->age_ms, &seconds_of_ms);
+    count(page, METRIC_WORKER_DECODES, page->sum->worker_decodes);
     count(page, METRIC_MEMO_HITS, page->sum->memo_hits);
     count(page, METRIC_MEMO_MISSES, page->sum->memo_misses);
 }

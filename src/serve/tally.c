@@ -152,6 +152,7 @@ void tally_add(struct tally_sum *sum, const struct tally *tally)
     sum->prompt_tokens_saved += atomic_load_explicit(&tally->prompt_tokens_saved, memory_order_relaxed);
     sum->completion_tokens_saved += atomic_load_explicit(&tally->completion_tokens_saved, memory_order_relaxed);
     sum->cost_saved_usd += atomic_load_explicit(&tally->cost_saved_usd, memory_order_relaxed);
+    sum->worker_decodes += atomic_load_explicit(&tally->worker_decodes, memory_order_relaxed);
     sum->memo_hits += atomic_load_explicit(&tally->memo_hits, memory_order_relaxed);
     sum->memo_misses += atomic_load_explicit(&tally->memo_misses, memory_order_relaxed);
 }

@@ -77,6 +77,7 @@ struct tally {
     _Atomic uint64_t prompt_tokens_saved, completion_tokens_saved;    /* relaxed: one writer */
     _Atomic double cost_saved_usd;                                    /* relaxed: one writer */
     _Atomic uint64_t memo_hits, memo_misses;                          /* relaxed: one writer */
+    _Atomic uint64_t worker_decodes;                                  /* relaxed: one writer */
 };
 
 /* Adds to a counter that one thread writes and any may read. */
@@ -102,7 +103,7 @@ struct tally_sum {
     uint64_t answers[TALLY_MAX_ROUTES][TALLY_STATUS_CLASSES];
     uint64_t prompt_tokens_saved, completion_tokens_saved;
     double cost_saved_usd;
-    uint64_t memo_hits, memo_misses;
+    uint64_t memo_hits, memo_misses, worker_decodes;
 };
 /* Adds one thread's figures while it goes on counting. `sum` begins zeroed. Any thread. */
 void tally_add(struct tally_sum *sum, const struct tally *tally);

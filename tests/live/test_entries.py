@@ -1,5 +1,6 @@
 """Entries over HTTP: put, lookup, get, delete; what comes back is what was stored."""
 import json
+import socket
 import threading
 import time
 import unittest
@@ -101,6 +102,37 @@ class Entries(LiveTest):
         hit = self.daemon.lookup(text=text).json
         self.assertEqual(hit["response"], {"r": text})
         self.assertTrue(hit["metadata"]["compressed"])
+
+    def worker_decodes(self):
+        page = self.daemon.get("/metrics").body.decode()
+        return int(page.split("\naicache_worker_decodes_total ")[1].split("\n")[0])
+
+    def test_a_large_compressed_response_is_decoded_by_a_worker(self):
+        """Whole, by every way there is to it; a small one, and one that need not be decoded, stay on their thread."""
+        large = " ".join("sentence %d of a long answer" % number for number in range(40000))
+        before = self.worker_decodes()
+        small = self.daemon.put(text="a small one", response=large[:200000]).json
+        self.assertTrue(small["compressed"])
+        self.assertEqual(self.daemon.get("/cache/entries/" + small["key"]).json, large[:200000])
+        self.assertEqual(self.worker_decodes(), before)
+        put = self.daemon.put(text="a large one", response=large).json
+        self.assertTrue(put["compressed"])
+        path = "/cache/entries/" + put["key"]
+        got = self.daemon.get(path)
+        self.assertEqual((got.status, got.json), (200, large))
+        self.assertEqual(self.worker_decodes(), before + 1)
+        self.assertEqual(self.daemon.get(path + "?metadata=1").json["size_bytes"], len(large) + 2)
+        self.assertEqual(self.daemon.get(path, headers={"If-None-Match": got.headers["etag"]}).status, 304)
+        self.assertEqual(self.worker_decodes(), before + 1)
+        self.assertEqual(self.daemon.lookup(text="a large one").json["response"], large)
+        self.assertEqual(self.daemon.request("HEAD", path).headers["content-length"], str(len(large) + 2))
+        # Pipelined, between small ones: the answers come in their order.
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+            one, two = (b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (where.encode(), more) for where, more in
+                        ((path, b""), ("/cache/entries/" + small["key"], b"Connection: close\r\n")))
+            connection.sendall(one + one + two)
+            answers = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+        self.assertEqual([len(part) > 900000 for part in answers.split(b"HTTP/1.1 200 OK")[1:]], [True, True, False])
 
     def test_get_head_and_conditions(self):
         key = self.daemon.put(text="by key", response={"x": 1}).json["key"]
