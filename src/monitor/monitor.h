@@ -126,6 +126,8 @@ const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_
 AIC_MUST_CHECK aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out);
+/* The same without brackets, for an object that says more. */
+AIC_MUST_CHECK aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status slow_write(struct aic_monitor *monitor, double multiplier, struct json_writer *out);
 /* The newest slow operations of all streams, at most `most`: [{timestamp, what, duration, times_slower}], newest first.

@@ -121,11 +121,10 @@ static void write_trends(struct aic_monitor *monitor, const struct window *windo
     json_close(out, '}');
 }
 
-aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out)
+aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_writer *out)
 {
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
-    json_open(out, '{');
     if (window.count == 0) {
         put_flag(out, "no_measurements", true);
         put_mb(out, "warning_threshold_mb", monitor_warning_bytes(monitor));
@@ -138,8 +137,15 @@ aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *o
         json_key(out, "miss_ratio_curve");
         reuse_write(monitor->reuse, last->number[MEMORY_LIMIT_BYTES], out);
     }
-    json_close(out, '}');
     window_fini(&window);
+    return AIC_OK;
+}
+
+aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out)
+{
+    json_open(out, '{');
+    TRY(memory_usage_write_members(monitor, out));
+    json_close(out, '}');
     return AIC_OK;
 }
 
