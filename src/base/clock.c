@@ -11,6 +11,14 @@ static uint64_t system_wall_ms(void *context)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t clock_tick_ms(const aic_clock *clock)
+{
+    if (clock->wall_ms != system_wall_ms) return clock->wall_ms(clock->context);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static uint64_t system_mono_ns(void *context)
 {
     (void)context;

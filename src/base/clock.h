@@ -19,6 +19,13 @@ static inline uint64_t clock_wall_ms(const aic_clock *clock)
     return clock->wall_ms(clock->context);
 }
 
+/*
+ * Wall time as of the kernel's last tick: some milliseconds behind clock_wall_ms() at most times, never ahead of it,
+ * and never to be trusted to the second. Reading the exact time makes the processor finish all that it has begun; this
+ * does not. A clock that was given by a user is exact.
+ */
+uint64_t clock_tick_ms(const aic_clock *clock);
+
 static inline uint64_t clock_mono_ns(const aic_clock *clock)
 {
     return clock->mono_ns(clock->context);

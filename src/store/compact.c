@@ -71,7 +71,7 @@ static bool move(struct store *store, const struct pin *pin)
     bool has_room = take_copy(store, pin, &copy, &footprint);
     if (has_room) {
         copy_value(store, pin, pool_entry(&store->pool, copy));
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         /* Ours is the one pin; the caller's release frees the old place. */
         bool can_move = table_find(&shard->table, hash, pin_key(pin)) == from &&
                         atomic_load_explicit(&pin->entry->refs, memory_order_acquire) == 2;
@@ -79,7 +79,7 @@ static bool move(struct store *store, const struct pin *pin)
             shard_move_locked(shard, store, hash, from, copy);
             entry_drop(store, from, &credit);
         }
-        pthread_mutex_unlock(&shard->lock);
+        lock_give(&shard->lock);
         if (!can_move) credit.bytes += pool_give(&store->pool, copy) * GRANULE_BYTES;
     }
     credit_settle(store, &credit);

@@ -31,7 +31,7 @@ static void dump_wheel(const struct wheel *wheel, struct buf *out)
 
 static void dump_shard(struct shard *shard, unsigned number, struct buf *out)
 {
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     buf_printf(out, "shard %u: %llu entries, %llu value bytes, %llu bytes of memory\n", number,
                (unsigned long long)shard->entries, (unsigned long long)shard->value_bytes,
                (unsigned long long)atomic_load_explicit(&shard->footprint, memory_order_relaxed));
@@ -40,17 +40,17 @@ static void dump_shard(struct shard *shard, unsigned number, struct buf *out)
     dump_wheel(&shard->wheel, out);
     buf_printf(out, "  ghost: %u lines, epoch %u, %llu bytes into it\n", ghost_count(&shard->ghost), shard->ghost.epoch,
                (unsigned long long)shard->ghost.epoch_fill);
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
 }
 
 static void dump_pool(struct pool *pool, struct buf *out)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     const struct holes *holes = &pool->holes;
     buf_printf(out, "pool: %u arenas mapped of %u allowed, %llu bytes taken, %u holes of %llu bytes, %u arenas empty\n",
                pool->mapped, pool->limit, (unsigned long long)pool->taken * GRANULE_BYTES, holes->count,
                (unsigned long long)holes->granules * GRANULE_BYTES, holes->whole);
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
 }
 
 void store_dump(struct store *store, struct buf *out)

@@ -41,7 +41,7 @@ static inline uint32_t linear_bucket(uint64_t hash, uint32_t count)
 {
     unsigned level = linear_level(count);
     uint32_t wide = (uint32_t)hash & (uint32_t)((2ull << level) - 1);
-    return wide < count ? wide : wide & ((1u << level) - 1);
+    return wide - ((uint32_t)(wide >= count) << level); /* no jump: it would be guessed wrong as often as right */
 }
 
 #endif

@@ -69,7 +69,7 @@ size_t pin_pieces(const struct pin *pin, size_t offset, size_t size, struct iove
             offset -= run.size;
         }
         if (size == 0 || run.next == 0) break;
-        run = next_run(pin->store, run.next);
+        run = next_run(pin->shard->store, run.next);
     }
     return count;
 }

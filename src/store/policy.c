@@ -23,6 +23,15 @@ uint64_t policy_bytes(const struct policy *policy)
     return policy->queues[QUEUE_SMALL].bytes + policy->queues[QUEUE_MAIN].bytes;
 }
 
+/* The small queue gives while it holds a tenth of the bytes; policies of one queue have nothing in it. */
+handle policy_oldest(const struct policy *policy)
+{
+    enum { SMALL_SHARE = 10 };
+    const struct queue *small = &policy->queues[QUEUE_SMALL], *main = &policy->queues[QUEUE_MAIN];
+    bool from_small = main->tail == 0 || small->bytes >= policy_bytes(policy) / SMALL_SHARE;
+    return from_small && small->tail != 0 ? small->tail : main->tail;
+}
+
 void queue_push(struct policy *policy, unsigned number, struct entry *entry, handle at)
 {
     struct queue *queue = &policy->queues[number];

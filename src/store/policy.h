@@ -45,6 +45,9 @@ struct policy {
 };
 
 void policy_init(struct policy *policy, aic_policy kind, char *base);
+/* The oldest of the queue that gives next: who will probably go, unless it is pinned or well used. 0: nobody is there.
+ */
+handle policy_oldest(const struct policy *policy);
 /* Weight of all its entries. */
 uint64_t policy_bytes(const struct policy *policy);
 const char *policy_verify(const struct policy *policy);

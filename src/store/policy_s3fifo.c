@@ -12,7 +12,7 @@
  * One call moves at most so many entries before it takes the next one whatever its uses: a queue full of well-used
  * entries must not hold the lock for a whole round.
  */
-enum { MAX_MOVES = 128, MAX_FREQ = 3, MOVE_FREQ = 2, SMALL_SHARE = 10 };
+enum { MAX_MOVES = 128, MAX_FREQ = 3, MOVE_FREQ = 2 };
 
 static void s3fifo_add(struct policy *policy, struct entry *entry, handle at, const struct policy_hint *hint)
 {
@@ -39,10 +39,9 @@ static handle s3fifo_victim(struct policy *policy)
     const struct queue *small = &policy->queues[QUEUE_SMALL], *main = &policy->queues[QUEUE_MAIN];
     uint64_t pinned = 0;
     for (unsigned moves = 0; pinned <= small->count + main->count; moves++) {
-        bool from_small = main->tail == 0 || small->bytes >= policy_bytes(policy) / SMALL_SHARE;
-        if (small->tail == 0) from_small = false;
-        handle at = from_small ? small->tail : main->tail;
+        handle at = policy_oldest(policy);
         if (at == 0) return 0;
+        bool from_small = at == small->tail;
         struct entry *entry = entry_at(policy->base, at);
         unsigned freq = entry_freq(entry);
         bool is_pinned = entry_is_pinned(entry);

@@ -35,11 +35,7 @@ aic_status pool_init(struct pool *pool, struct mem *mem, uint64_t reserve_bytes)
     (void)madvise(pool->base, arenas * ARENA_BYTES, MADV_HUGEPAGE);
     (void)madvise(pool->mapping, pool->mapping_bytes, MADV_DONTDUMP);
     holes_init(&pool->holes, pool->base, pool->edges);
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(&pool->lock, &attributes);
-    pthread_mutexattr_destroy(&attributes);
+    lock_init(&pool->lock);
     return AIC_OK;
 }
 
@@ -49,17 +45,16 @@ void pool_fini(struct pool *pool)
     munmap(pool->mapping, pool->mapping_bytes);
     mem_count(pool->mem, MEM_STORE_VALUES, -(int64_t)pool->mapped * (ARENA_BYTES + EDGE_BYTES));
     mem_free(pool->mem, MEM_STORE_INDEX, pool->arenas, pool->arena_count * sizeof *pool->arenas);
-    pthread_mutex_destroy(&pool->lock);
 }
 
 void pool_set_limit(struct pool *pool, uint64_t max_bytes)
 {
     uint64_t arenas = (max_bytes + max_bytes / 32) / ARENA_BYTES + 2;
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     pool->limit = arenas < pool->arena_count ? (uint32_t)arenas : pool->arena_count - 1;
     /* What lies in holes at the limit; keeping less would map and return the same arenas all day. */
     atomic_store_explicit(&pool->kept_whole, pool->limit / 32 + 2, memory_order_relaxed);
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
 }
 
 static void note_whole(struct pool *pool)
@@ -73,7 +68,7 @@ static void note_whole(struct pool *pool)
 static uint32_t claim_absent(struct pool *pool)
 {
     uint32_t arena = 0;
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     if (pool->mapped < pool->limit) {
         arena = pool->search;
         while (arena < pool->arena_count && pool->arenas[arena].state != ARENA_ABSENT) arena++;
@@ -84,7 +79,7 @@ static uint32_t claim_absent(struct pool *pool)
         pool->arenas[arena].state = ARENA_MOVING;
         pool->mapped++;
     }
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return arena;
 }
 
@@ -114,7 +109,7 @@ aic_status pool_grow(struct pool *pool)
     uint32_t arena = claim_absent(pool);
     if (arena == 0) return AIC_FULL;
     bool usable = make_usable(pool, arena);
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     if (usable) {
         pool->arenas[arena].state = ARENA_MAPPED;
         holes_add(&pool->holes, arena * ARENA_GRANULES, ARENA_GRANULES, false);
@@ -124,7 +119,7 @@ aic_status pool_grow(struct pool *pool)
     } else {
         unclaim(pool, arena);
     }
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return usable ? AIC_OK : AIC_NO_MEMORY;
 }
 
@@ -138,7 +133,7 @@ void pool_trim(struct pool *pool)
 {
     for (;;) {
         uint32_t arena = 0;
-        pthread_mutex_lock(&pool->lock);
+        lock_take(&pool->lock);
         handle at = pool_wants_trim(pool) ? holes_find(&pool->holes, ARENA_GRANULES) : 0;
         if (at != 0) {
             holes_remove(&pool->holes, at);
@@ -146,14 +141,14 @@ void pool_trim(struct pool *pool)
             arena = at / ARENA_GRANULES;
             pool->arenas[arena].state = ARENA_MOVING;
         }
-        pthread_mutex_unlock(&pool->lock);
+        lock_give(&pool->lock);
         if (arena == 0) return;
         (void)madvise(pool->base + (size_t)arena * ARENA_BYTES, ARENA_BYTES, MADV_DONTNEED);
         (void)madvise((char *)pool->edges + (size_t)arena * EDGE_BYTES, EDGE_BYTES, MADV_DONTNEED);
         mem_count(pool->mem, MEM_STORE_VALUES, -(ARENA_BYTES + EDGE_BYTES));
-        pthread_mutex_lock(&pool->lock);
+        lock_take(&pool->lock);
         unclaim(pool, arena);
-        pthread_mutex_unlock(&pool->lock);
+        lock_give(&pool->lock);
     }
 }
 
@@ -260,39 +255,62 @@ static enum pool_result take_pieces(struct pool *pool, uint32_t size, uint64_t m
     return POOL_TAKEN;
 }
 
-enum pool_result pool_take(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out, uint64_t *granules)
+static uint64_t give_locked(struct pool *pool, handle at)
+{
+    const struct entry *entry = pool_entry(pool, at);
+    uint64_t granules = entry_granules_for(entry_size(entry));
+    if (entry_in_pieces(entry)) granules = chain_give(pool, at);
+    else run_give(pool, at, (uint32_t)granules);
+    pool->gives++;
+    return granules;
+}
+
+static enum pool_result take_locked(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out,
+                                    uint64_t *granules)
 {
     uint32_t wanted = entry_granules_for(size);
-    enum pool_result result = POOL_TAKEN;
-    pthread_mutex_lock(&pool->lock);
     handle at = holes_find(&pool->holes, wanted);
-    if (at != 0) {
-        run_take(pool, at, wanted);
-        pool_entry(pool, at)->size_bits = size;
-        *out = at;
-        *granules = wanted;
-    } else if (wanted <= ARENA_GRANULES && pool->mapped < pool->limit) {
-        result = POOL_GROW;
-    } else {
-        result = take_pieces(pool, size, max_granules, out, granules);
-    }
+    if (at == 0 && wanted <= ARENA_GRANULES && pool->mapped < pool->limit) return POOL_GROW;
+    if (at == 0) return take_pieces(pool, size, max_granules, out, granules);
+    run_take(pool, at, wanted);
+    pool_entry(pool, at)->size_bits = size;
+    *out = at;
+    *granules = wanted;
+    return POOL_TAKEN;
+}
+
+enum pool_result pool_exchange(struct pool *pool, const handle *gone, unsigned gone_count, uint32_t size,
+                               uint64_t max_granules, handle *out, uint64_t *granules)
+{
+    lock_take(&pool->lock);
+    for (unsigned i = 0; i < gone_count; i++) give_locked(pool, gone[i]);
+    enum pool_result result = take_locked(pool, size, max_granules, out, granules);
     pool->takes += result == POOL_TAKEN;
     note_whole(pool);
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return result;
+}
+
+enum pool_result pool_take(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out, uint64_t *granules)
+{
+    return pool_exchange(pool, NULL, 0, size, max_granules, out, granules);
+}
+
+void pool_give_all(struct pool *pool, const handle *gone, unsigned gone_count)
+{
+    if (gone_count == 0) return;
+    lock_take(&pool->lock);
+    for (unsigned i = 0; i < gone_count; i++) give_locked(pool, gone[i]);
+    note_whole(pool);
+    lock_give(&pool->lock);
 }
 
 uint64_t pool_give(struct pool *pool, handle at)
 {
-    const struct entry *entry = pool_entry(pool, at);
-    uint64_t granules = entry_granules_for(entry_size(entry));
-    bool in_pieces = entry_in_pieces(entry);
-    pthread_mutex_lock(&pool->lock);
-    if (in_pieces) granules = chain_give(pool, at);
-    else run_give(pool, at, (uint32_t)granules);
-    pool->gives++;
+    lock_take(&pool->lock);
+    uint64_t granules = give_locked(pool, at);
     note_whole(pool);
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return granules;
 }
 
@@ -313,7 +331,7 @@ uint64_t pool_granules(const struct pool *pool, const struct entry *entry, handl
 uint32_t pool_drain(struct pool *pool)
 {
     uint32_t draining = 0;
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     /* Room outside the draining arenas must hold what they hold, and an eighth of it more for what does not fit
      * exactly. */
     uint64_t room = 0, moving = 0;
@@ -333,48 +351,48 @@ uint32_t pool_drain(struct pool *pool)
             draining++;
         }
     }
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return draining;
 }
 
 bool pool_is_draining(struct pool *pool, handle at)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     bool draining = arena_of(pool, at)->state == ARENA_DRAINING;
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return draining;
 }
 
 void pool_undrain(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     for (uint32_t arena = 1; arena < pool->arena_count; arena++) {
         if (pool->arenas[arena].state != ARENA_DRAINING) continue;
         pool->arenas[arena].state = ARENA_MAPPED;
         holes_hide(&pool->holes, arena, false);
     }
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
 }
 
 uint64_t pool_resident_bytes(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     uint64_t mapped = pool->mapped;
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return mapped * (ARENA_BYTES + EDGE_BYTES);
 }
 
 uint64_t pool_idle_bytes(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     uint64_t granules = (uint64_t)(pool->mapped - pool->holes.whole) * ARENA_GRANULES - pool->taken;
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return granules * GRANULE_BYTES;
 }
 
 const char *pool_verify(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     const char *wrong = holes_verify(&pool->holes);
     uint64_t taken = 0, free_granules = 0;
     uint32_t mapped = 0;
@@ -388,6 +406,6 @@ const char *pool_verify(struct pool *pool)
     if (wrong == NULL && taken != pool->taken) wrong = "the arenas do not add up to what is taken";
     if (wrong == NULL && free_granules != pool->holes.granules) wrong = "arenas and holes do not add up";
     if (wrong == NULL && mapped != pool->mapped) wrong = "the mapped arenas do not add up";
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
     return wrong;
 }

@@ -21,8 +21,7 @@
 
 #include "base/mem.h"
 #include "store/holes.h"
-
-#include <pthread.h>
+#include "store/lock.h"
 
 enum arena_state { ARENA_ABSENT = 0, ARENA_MOVING /* being mapped or returned */, ARENA_MAPPED, ARENA_DRAINING };
 
@@ -45,7 +44,7 @@ struct pool {
     uint64_t takes, gives, grows; /* entries that got memory and gave it back, arenas mapped: since the start */
     uint32_t most_mapped;         /* at once */
     struct holes holes;
-    pthread_mutex_t lock;
+    struct lock lock;
     _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
     _Atomic uint32_t kept_whole; /* more empty arenas than these are returned; relaxed: as above */
 };
@@ -69,6 +68,11 @@ enum pool_result {
  */
 AIC_MUST_CHECK enum pool_result pool_take(struct pool *pool, uint32_t size, uint64_t max_granules, handle *out,
                                           uint64_t *granules);
+/* The same after giving back the memory of entries that are gone, for one lock instead of several. */
+AIC_MUST_CHECK enum pool_result pool_exchange(struct pool *pool, const handle *gone, unsigned gone_count, uint32_t size,
+                                              uint64_t max_granules, handle *out, uint64_t *granules);
+/* Gives the memory of entries back. */
+void pool_give_all(struct pool *pool, const handle *gone, unsigned gone_count);
 /* Gives an entry's memory back; returns the granules. */
 uint64_t pool_give(struct pool *pool, handle at);
 /* Granules that an entry occupies. */

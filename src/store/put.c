@@ -77,7 +77,7 @@ static aic_status make_room(struct putting *putting, uint64_t *bytes)
     struct shard *shard = putting->shard;
     struct store *store = putting->store;
     handle old;
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     aic_status status = admit_locked(putting, &old);
     /* A pinned one stays until it is replaced: its bytes would not come back now. */
     if (status == AIC_OK && old != 0 && !entry_is_pinned(pool_entry(&store->pool, old))) {
@@ -85,9 +85,9 @@ static aic_status make_room(struct putting *putting, uint64_t *bytes)
         remove_older_locked(putting, old);
         *bytes = putting->need + putting->credit.bytes - footprint;
     }
-    if (status == AIC_OK && shard_is_heavy(shard, store) && !has_credit(putting, *bytes))
+    if (status == AIC_OK && shard_is_filled(shard, store) && !has_credit(putting, *bytes))
         shard_evict_locked(shard, store, *bytes, 1, BATCH, putting->now_ms, &putting->credit);
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
     return status;
 }
 
@@ -99,23 +99,13 @@ static aic_status fill_credit(struct putting *putting, uint64_t bytes)
     return AIC_OK;
 }
 
-/* What an eviction brought beyond the need goes back at once when it is much: others may be looking for it. */
-static void give_surplus(struct putting *putting, uint64_t bytes)
-{
-    enum { MUCH = 4096 };
-    struct credit *credit = &putting->credit;
-    if (credit->bytes < bytes + MUCH && credit->entries <= 1) return;
-    struct credit surplus = {.bytes = credit->bytes - bytes, .entries = credit->entries - 1};
-    *credit = (struct credit){.bytes = bytes, .entries = 1};
-    credit_settle(putting->store, &surplus);
-}
-
 static aic_status reserve(struct putting *putting)
 {
     uint64_t wants = atomic_load_explicit(&putting->shard->wants, memory_order_relaxed);
     uint64_t bytes = putting->need + (wants & ~WANTS_COMMIT);
     if (budget_take(&putting->store->budget, bytes, 1)) {
-        putting->credit = (struct credit){.bytes = bytes, .entries = 1};
+        putting->credit.bytes = bytes;
+        putting->credit.entries = 1;
         return AIC_OK;
     }
     TRY(make_room(putting, &bytes));
@@ -124,7 +114,6 @@ static aic_status reserve(struct putting *putting)
         bytes = putting->need;
         TRY(fill_credit(putting, bytes));
     }
-    give_surplus(putting, bytes);
     return AIC_OK;
 }
 
@@ -140,10 +129,14 @@ static aic_status evict_more(struct putting *putting)
 static aic_status allocate(struct putting *putting)
 {
     struct store *store = putting->store;
+    struct credit *credit = &putting->credit;
     uint64_t max_granules = putting->need / GRANULE_BYTES, granules;
     for (;;) {
         aic_status status = AIC_OK;
-        switch (pool_take(&store->pool, putting->size, max_granules, &putting->at, &granules)) {
+        enum pool_result result = pool_exchange(&store->pool, credit->gone, credit->gone_count, putting->size,
+                                                max_granules, &putting->at, &granules);
+        credit->gone_count = 0;
+        switch (result) {
         case POOL_TAKEN: putting->footprint = granules * GRANULE_BYTES; return AIC_OK;
         case POOL_GROW:
             status = pool_grow(&store->pool);
@@ -157,6 +150,22 @@ static aic_status allocate(struct putting *putting)
         }
         if (status != AIC_OK) return status;
     }
+}
+
+/*
+ * What an eviction brought beyond the need goes back at once when it is much: others may be looking for it. The memory
+ * is back in the pool already.
+ */
+static void give_surplus(struct putting *putting)
+{
+    enum { MUCH = 4096 };
+    struct credit *credit = &putting->credit;
+    uint64_t kept = putting->footprint + 2 * BUCKET_BYTES + GHOST_LINE_BYTES; /* the most that the index may want */
+    uint64_t bytes = credit->bytes > kept ? credit->bytes - kept : 0;
+    if (bytes < MUCH && credit->entries <= 1) return;
+    budget_give(&putting->store->budget, bytes, credit->entries - 1);
+    credit->bytes -= bytes;
+    credit->entries = 1;
 }
 
 static void fill_entry(struct putting *putting)
@@ -179,12 +188,12 @@ static aic_status publish(struct putting *putting)
     struct shard *shard = putting->shard;
     for (;;) {
         handle old, replaced = 0;
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         aic_status status = admit_locked(putting, &old);
         if (status == AIC_OK)
             status = shard_insert_locked(shard, store, putting->hash, putting->at, putting->footprint, &putting->credit,
                                          &replaced);
-        pthread_mutex_unlock(&shard->lock);
+        lock_give(&shard->lock);
         if (status == AIC_OK) {
             putting->at = 0; /* it belongs to the shard */
             if (replaced != 0) entry_drop(store, replaced, &putting->credit);
@@ -201,9 +210,9 @@ static aic_status put_value(struct putting *putting)
     /* A promotion that comes too late must not evict anybody first. */
     if (putting->put->guard_count > 0 || putting->put->only_if_absent) {
         handle old;
-        pthread_mutex_lock(&putting->shard->lock);
+        lock_take(&putting->shard->lock);
         aic_status status = admit_locked(putting, &old);
-        pthread_mutex_unlock(&putting->shard->lock);
+        lock_give(&putting->shard->lock);
         TRY(status);
     }
     if (atomic_load_explicit(&putting->shard->wants, memory_order_relaxed) & WANTS_COMMIT) {
@@ -213,6 +222,7 @@ static aic_status put_value(struct putting *putting)
     }
     TRY(reserve(putting));
     TRY(allocate(putting));
+    give_surplus(putting);
     fill_entry(putting);
     return publish(putting);
 }
@@ -221,10 +231,10 @@ static aic_status put_value(struct putting *putting)
 static aic_status refuse(struct putting *putting, aic_status status, _Atomic uint64_t *count)
 {
     handle old;
-    pthread_mutex_lock(&putting->shard->lock);
+    lock_take(&putting->shard->lock);
     aic_status removed = admit_locked(putting, &old);
     if (removed == AIC_OK && old != 0) remove_older_locked(putting, old);
-    pthread_mutex_unlock(&putting->shard->lock);
+    lock_give(&putting->shard->lock);
     if (removed != AIC_OK) return removed;
     if (count != NULL) atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
     return status;
@@ -236,13 +246,9 @@ aic_status store_put(struct store *store, const struct store_put *put)
     for (size_t i = 0; i < put->part_count; i++) size += put->parts[i].iov_len;
     struct putting putting = {.store = store, .put = put, .hash = hash_key(&put->key)};
     putting.shard = shard_of(store, putting.hash);
-    /* Four lines that will be missed, all at once: the key's bucket and ghost, and those of who will probably go for
-     * it. */
-    uint64_t victim = atomic_load_explicit(&putting.shard->next_victim, memory_order_relaxed);
+    /* Both will be missed: at once. */
     table_prefetch(&putting.shard->table, putting.hash);
-    table_prefetch(&putting.shard->table, victim);
     ghost_prefetch(&putting.shard->ghost, putting.hash);
-    ghost_prefetch(&putting.shard->ghost, victim);
     putting.now_ms = clock_wall_ms(store->clock);
     bool fits = size <= store->max_item_bytes && size <= ENTRY_MAX_VALUE;
     if (fits) {

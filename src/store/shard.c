@@ -8,12 +8,9 @@
 void shard_init(struct shard *shard, struct store *store, aic_policy policy, char *index, size_t region_bytes)
 {
     memset(shard, 0, sizeof *shard);
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(&shard->lock, &attributes);
+    lock_init(&shard->lock);
     pthread_mutex_init(&shard->commit_lock, NULL);
-    pthread_mutexattr_destroy(&attributes);
+    shard->store = store;
     table_init(&shard->table, store->mem, store->pool.base, index, region_bytes, index + region_bytes, region_bytes);
     ghost_init(&shard->ghost, store->mem, index + 2 * region_bytes, region_bytes);
     policy_init(&shard->policy, policy, store->pool.base);
@@ -37,7 +34,6 @@ void shard_fini(struct shard *shard, struct store *store)
     region_set(&shard->table.buckets, 0);
     region_set(&shard->table.spills, 0);
     region_set(&shard->ghost.lines, 0);
-    pthread_mutex_destroy(&shard->lock);
     pthread_mutex_destroy(&shard->commit_lock);
 }
 
@@ -66,17 +62,17 @@ static bool is_short(struct shard *shard, unsigned number)
 static aic_status commit_region(struct shard *shard, unsigned number)
 {
     struct region *region = region_of(shard, number);
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     size_t from = region->committed;
     bool wanted = is_short(shard, number);
     bool is_full = region_used(shard, number) + BUCKET_BYTES > region->reserved;
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
     if (is_full) return AIC_FULL;
     if (!wanted) return AIC_OK;
     TRY(region_commit(region, from, from + REGION_STEP_BYTES));
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     region_set(region, from + REGION_STEP_BYTES);
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
     return AIC_OK;
 }
 
@@ -94,11 +90,11 @@ void shard_return(struct shard *shard)
     pthread_mutex_lock(&shard->commit_lock);
     for (unsigned number = 0; number < 3; number++) {
         struct region *region = region_of(shard, number);
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         size_t from = (region_used(shard, number) / REGION_STEP_BYTES + 1) * REGION_STEP_BYTES, to = region->committed;
         bool wanted = to > from && to - from >= to / 4;
         if (wanted) region_set(region, from);
-        pthread_mutex_unlock(&shard->lock);
+        lock_give(&shard->lock);
         if (wanted) region_return(region, from, to);
     }
     pthread_mutex_unlock(&shard->commit_lock);
@@ -182,10 +178,17 @@ void shard_move_locked(struct shard *shard, struct store *store, uint64_t hash, 
     count_entry(shard, new, pool_granules(&store->pool, new, to) * GRANULE_BYTES, 1);
 }
 
+void credit_return(struct store *store, struct credit *credit)
+{
+    pool_give_all(&store->pool, credit->gone, credit->gone_count);
+    credit->gone_count = 0;
+}
+
 void credit_settle(struct store *store, struct credit *credit)
 {
+    credit_return(store, credit);
     budget_give(&store->budget, credit->bytes, credit->entries);
-    *credit = (struct credit){0};
+    credit->bytes = credit->entries = 0;
 }
 
 /* Counts an entry that was removed while pinned, in its memory's last days. */
@@ -200,7 +203,9 @@ static void limbo_count(struct store *store, handle at, int sign)
 
 static void entry_free(struct store *store, handle at, struct credit *credit)
 {
-    credit->bytes += pool_give(&store->pool, at) * GRANULE_BYTES;
+    if (credit->gone_count == CREDIT_GONE) credit_return(store, credit);
+    credit->bytes += pool_granules(&store->pool, pool_entry(&store->pool, at), at) * GRANULE_BYTES;
+    credit->gone[credit->gone_count++] = at;
 }
 
 void entry_drop(struct store *store, handle at, struct credit *credit)
@@ -231,13 +236,12 @@ static void free_last(struct store *store, struct shard *shard, struct entry *en
 void pin_release(struct pin *pin)
 {
     if (pin->entry == NULL) return;
-    struct store *store = pin->store;
     struct entry *entry = pin->entry;
-    struct shard *shard = shard_of(store, hash_key(&entry->key));
+    struct shard *shard = pin->shard;
     *pin = (struct pin){0};
     atomic_fetch_add_explicit(&shard->releases, 1, memory_order_relaxed);
     /* release: what the holder read is over; acquire: the last one frees after all others. Pairs with entry_drop(). */
-    if (atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1) free_last(store, shard, entry);
+    if (atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1) free_last(shard->store, shard, entry);
 }
 
 /* --------------------------------------------------------------------------------------------- expire and evict -- */
@@ -257,7 +261,6 @@ static void evict_one(struct shard *shard, struct store *store, handle at, uint6
 {
     struct entry *entry = pool_entry(&store->pool, at);
     uint64_t hash = hash_key(&entry->key), weight = entry_weight(entry);
-    pool_prefetch(&store->pool, at, (uint32_t)(weight / GRANULE_BYTES));
     if (entry_is_expired(entry, now_ms)) {
         shard_expire_locked(shard, store, hash, entry, at, now_ms, credit);
     } else {
@@ -273,14 +276,21 @@ static void evict_one(struct shard *shard, struct store *store, handle at, uint6
     entry_drop(store, at, credit);
 }
 
-/* Leaves the hash of the probable next victim for whoever puts into this shard next. */
-static void note_next_victim(struct shard *shard, struct store *store)
+/*
+ * Brings closer what the next eviction from this shard will look at, which is some puts away: the bucket and the ghost
+ * of who will probably go, and the neighbours of its memory. Its header came by the call before, as that of the one
+ * behind it does by this one.
+ */
+static void prepare_next(struct shard *shard, struct store *store)
 {
-    const struct queue *queues = shard->policy.queues;
-    handle at = queues[QUEUE_SMALL].tail != 0 ? queues[QUEUE_SMALL].tail : queues[QUEUE_MAIN].tail;
+    handle at = policy_oldest(&shard->policy);
     if (at == 0) return;
-    uint64_t hash = hash_key(&pool_entry(&store->pool, at)->key);
-    atomic_store_explicit(&shard->next_victim, hash, memory_order_relaxed);
+    const struct entry *entry = pool_entry(&store->pool, at);
+    uint64_t hash = hash_key(&entry->key);
+    table_prefetch(&shard->table, hash);
+    ghost_prefetch(&shard->ghost, hash);
+    pool_prefetch(&store->pool, at, entry_granules_for(entry_size(entry)));
+    if (entry->queue_prev != 0) __builtin_prefetch(pool_entry(&store->pool, entry->queue_prev), 1);
 }
 
 unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t bytes, uint64_t entries, unsigned max,
@@ -291,9 +301,9 @@ unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t b
         handle at = shard->policy.ops->victim(&shard->policy);
         if (at == 0) break;
         evict_one(shard, store, at, now_ms, credit);
+        prepare_next(shard, store);
         gone++;
     }
-    if (gone > 0) note_next_victim(shard, store);
     return gone;
 }
 
@@ -307,9 +317,9 @@ unsigned store_evict(struct store *store, uint64_t bytes, uint64_t entries, uint
             struct shard *shard = &store->shards[number];
             if (atomic_load_explicit(&shard->footprint, memory_order_relaxed) == 0) continue;
             if (round == 0 && !shard_is_heavy(shard, store)) continue;
-            pthread_mutex_lock(&shard->lock);
+            lock_take(&shard->lock);
             unsigned gone = shard_evict_locked(shard, store, bytes, entries, EVICT_BATCH, now_ms, credit);
-            pthread_mutex_unlock(&shard->lock);
+            lock_give(&shard->lock);
             if (gone > 0) return gone;
         }
     }

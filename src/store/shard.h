@@ -13,6 +13,7 @@
 
 #include "store/budget.h"
 #include "store/ghost.h"
+#include "store/lock.h"
 #include "store/policy.h"
 #include "store/pool.h"
 #include "store/store.h"
@@ -22,31 +23,33 @@
 #include <pthread.h>
 
 struct shard_counts {
-    uint64_t gets, hits, puts, replaced, deleted;
-    uint64_t evicted_capacity, evicted_unused, evicted_expired, ghost_hits, pins;
+    uint64_t puts, replaced, deleted;
+    uint64_t evicted_capacity, evicted_unused, evicted_expired, ghost_hits;
     uint64_t expiry_lag_ms, oldest_evicted_ms; /* of the last one */
     uint64_t expired_at_ms, evicted_at_ms;     /* when that was: the youngest of all shards is reported */
 };
 
 struct shard {
-    _Alignas(64) pthread_mutex_t lock;
+    /* The line that every get writes, so what the others of its kind write lies here too. */
+    _Alignas(64) struct lock lock;
+    /* Pins given back: written by any thread without the lock. Relaxed: a count. */
+    _Atomic uint64_t releases;
+    uint64_t gets, hits, peeks; /* peeks: pins that are no hits */
+    /* Puts between their first take and their last give (low half: active, high half: started), for store_verify().
+     * seq_cst. */
+    _Atomic uint64_t activity;
     struct table table;
+    struct store *store;
     struct policy policy;
     uint64_t entries, value_bytes;
     /* Granules of its entries in bytes; written under the lock, read by others as a hint (relaxed). */
     _Atomic uint64_t footprint;
     /* Bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint. */
     _Atomic uint32_t wants;
-    _Atomic uint64_t next_victim; /* hash of who will probably go next, to prefetch for; relaxed: a hint */
     struct shard_counts counts;
     struct ghost ghost;
     struct wheel wheel;
     pthread_mutex_t commit_lock;
-    /* Pins given back: written by any thread without the lock, so on a line of its own. Relaxed: a count. */
-    _Alignas(64) _Atomic uint64_t releases;
-    /* Puts between their first take and their last give (low half: active, high half: started), for store_verify().
-     * seq_cst. */
-    _Atomic uint64_t activity;
 };
 
 struct store {
@@ -68,9 +71,16 @@ struct store {
     _Atomic uint64_t limbo_entries, limbo_value_bytes, limbo_footprint;
 };
 
-/* Bytes and places that were taken from the budget and are not used yet, or not used any more. */
+/*
+ * Bytes and places that were taken from the budget and are not used yet, or not used any more; and the entries whose
+ * memory goes back to the pool first, together, when it is settled or exchanged for other memory. Its owner is within
+ * activity or holds the lock of the shard that they were in.
+ */
+enum { CREDIT_GONE = 16 };
 struct credit {
     uint64_t bytes, entries;
+    unsigned gone_count;
+    handle gone[CREDIT_GONE];
 };
 
 /* In `wants`: a region of the index is nearly full, shard_commit() should come before the next insert. */
@@ -102,7 +112,9 @@ void shard_detach_locked(struct shard *shard, struct store *store, uint64_t hash
 /* Drops the index's reference after a detach. If nobody holds the entry, it is freed into the credit. With or without
  * the lock. */
 void entry_drop(struct store *store, handle at, struct credit *credit);
-/* Gives what is left to the budget. */
+/* Gives the memory of what is gone to the pool. */
+void credit_return(struct store *store, struct credit *credit);
+/* The same, and gives what is left to the budget. */
 void credit_settle(struct store *store, struct credit *credit);
 
 /* Removes an expired entry and counts it. */
@@ -157,6 +169,15 @@ static inline bool shard_is_heavy(const struct shard *shard, const struct store 
 {
     uint64_t held = atomic_load_explicit(&shard->footprint, memory_order_relaxed);
     return held > 0 && held >= budget_max_bytes(&store->budget) >> store->shard_bits;
+}
+
+/* Does it hold so much of its share that it makes the room for its own puts, which costs less than to look elsewhere?
+ */
+static inline bool shard_is_filled(const struct shard *shard, const struct store *store)
+{
+    uint64_t held = atomic_load_explicit(&shard->footprint, memory_order_relaxed);
+    uint64_t share = budget_max_bytes(&store->budget) >> store->shard_bits;
+    return held > 0 && held >= share - share / 16;
 }
 
 /* Evicts anywhere until the credit holds that much or a few went. Returns how many went. No lock may be held; within

@@ -15,14 +15,14 @@ static uint64_t load(const _Atomic uint64_t *count)
 static void add_shard(struct shard *shard, struct store_stats *out, uint64_t *footprint, uint64_t *expired_at,
                       uint64_t *evicted_at)
 {
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     const struct shard_counts *counts = &shard->counts;
     out->entries += shard->entries;
     out->value_bytes += shard->value_bytes;
     out->index_bytes += shard->table.bytes + ghost_bytes(&shard->ghost);
     *footprint += load(&shard->footprint);
-    out->gets += counts->gets;
-    out->hits += counts->hits;
+    out->gets += shard->gets;
+    out->hits += shard->hits;
     out->puts += counts->puts;
     out->replaced += counts->replaced;
     out->deleted += counts->deleted;
@@ -30,7 +30,7 @@ static void add_shard(struct shard *shard, struct store_stats *out, uint64_t *fo
     out->evicted_unused += counts->evicted_unused;
     out->evicted_expired += counts->evicted_expired;
     out->ghost_hits += counts->ghost_hits;
-    out->pinned += counts->pins - load(&shard->releases);
+    out->pinned += shard->hits + shard->peeks - load(&shard->releases);
     if (counts->expired_at_ms >= *expired_at) {
         *expired_at = counts->expired_at_ms;
         if (counts->evicted_expired > 0) out->expiry_lag_ms = counts->expiry_lag_ms;
@@ -39,7 +39,7 @@ static void add_shard(struct shard *shard, struct store_stats *out, uint64_t *fo
         *evicted_at = counts->evicted_at_ms;
         if (counts->evicted_capacity > 0) out->oldest_evicted_ms = counts->oldest_evicted_ms;
     }
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
 }
 
 void store_stats(struct store *store, struct store_stats *out)
@@ -83,9 +83,9 @@ static const char *verify_sums(struct store *store)
     memory += load(&store->limbo_footprint);
     bytes += memory;
     uint64_t taken_bytes = budget_bytes(&store->budget), taken_entries = budget_entries(&store->budget);
-    pthread_mutex_lock(&store->pool.lock);
+    lock_take(&store->pool.lock);
     uint64_t taken_memory = store->pool.taken * GRANULE_BYTES;
-    pthread_mutex_unlock(&store->pool.lock);
+    lock_give(&store->pool.lock);
     /* Puts and last releases take and give outside the locks: while one is under way only the direction is certain. */
     if (taken_entries < entries) return "fewer entries are taken from the budget than are there";
     if ((before & UINT32_MAX) != 0 || before != sum_activity(store)) return NULL;
@@ -98,12 +98,12 @@ static const char *verify_sums(struct store *store)
 aic_status store_verify(struct store *store, aic_error *error)
 {
     const char *wrong = NULL;
-    for (unsigned i = 0; i < store->shard_count; i++) pthread_mutex_lock(&store->shards[i].lock);
+    for (unsigned i = 0; i < store->shard_count; i++) lock_take(&store->shards[i].lock);
     for (unsigned i = 0; wrong == NULL && i < store->shard_count; i++)
         wrong = shard_verify_locked(&store->shards[i], store);
     if (wrong == NULL) wrong = pool_verify(&store->pool);
     if (wrong == NULL) wrong = verify_sums(store);
-    for (unsigned i = store->shard_count; i-- > 0;) pthread_mutex_unlock(&store->shards[i].lock);
+    for (unsigned i = store->shard_count; i-- > 0;) lock_give(&store->shards[i].lock);
     return wrong == NULL ? AIC_OK : error_set(error, AIC_DAMAGED, NULL, "memory tier: %s", wrong);
 }
 
@@ -120,7 +120,7 @@ void store_arenas(struct store *store, struct store_arenas *out)
 {
     struct pool *pool = &store->pool;
     uint64_t bytes = pool_resident_bytes(pool);
-    pthread_mutex_lock(&pool->lock);
+    lock_take(&pool->lock);
     uint64_t mapped = pool->mapped, empty = pool->holes.whole;
     *out = (struct store_arenas){.empty = empty,
                                  .used = mapped > empty ? mapped - empty : 0,
@@ -130,7 +130,7 @@ void store_arenas(struct store *store, struct store_arenas *out)
                                  .grows = pool->grows,
                                  .arena_bytes = ARENA_BYTES,
                                  .bytes = bytes};
-    pthread_mutex_unlock(&pool->lock);
+    lock_give(&pool->lock);
 }
 
 uint64_t store_bytes(const struct store *store)

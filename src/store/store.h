@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 struct store;
+struct shard;
 struct entry;
 
 struct store_options {
@@ -65,7 +66,7 @@ AIC_MUST_CHECK aic_status store_put(struct store *store, const struct store_put 
 
 /* A pinned entry. Plain data: may be copied, moved to another thread, and released there; exactly one release. */
 struct pin {
-    struct store *store;
+    struct shard *shard; /* of the entry */
     struct entry *entry; /* NULL: nothing pinned */
 };
 

@@ -35,7 +35,7 @@ static inline void kit_open_with(struct kit *kit, struct store_options options, 
     kit->now_ms = 1700000000000;
     kit->clock = (aic_clock){.wall_ms = kit_wall, .mono_ns = kit_wall, .context = kit};
     options.mem = &kit->mem;
-    options.clock = &kit->clock;
+    if (options.clock == NULL) options.clock = &kit->clock;
     if (options.max_item_bytes == 0) options.max_item_bytes = 8 << 20;
     assert_int_equal(store_create(&options, &kit->store), AIC_OK);
 }

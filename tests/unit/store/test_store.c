@@ -92,6 +92,31 @@ static void test_time_to_live(void **state)
     kit_close(&kit);
 }
 
+/* The store looks at the time of the kernel's last tick first: what it serves is exact to the millisecond still. */
+static void test_system_clock_expires_to_the_millisecond(void **state)
+{
+    (void)state;
+    struct kit kit;
+    const aic_clock *clock = clock_system();
+    kit_open(&kit, (struct store_options){.max_bytes = 1 << 20, .clock = clock});
+    for (unsigned round = 0; round < 20; round++) {
+        uint64_t expires_ms = clock_wall_ms(clock) + 5, before, after;
+        assert_int_equal(kit_put_full(&kit, round, 10, (struct store_put){.expires_ms = expires_ms}), AIC_OK);
+        do {
+            before = clock_wall_ms(clock);
+            struct pin pin = {0};
+            aic_status status = kit_get(&kit, round, &pin);
+            pin_release(&pin);
+            after = clock_wall_ms(clock);
+            if (after < expires_ms) assert_int_equal(status, AIC_OK);
+            if (before >= expires_ms) assert_int_equal(status, AIC_MISS);
+            assert_true(clock_tick_ms(clock) <= clock_wall_ms(clock));
+        } while (before < expires_ms);
+    }
+    assert_int_equal(kit_stats(&kit).evicted_expired, 20);
+    kit_close(&kit);
+}
+
 static void test_wheel_expires_what_nobody_reads(void **state)
 {
     (void)state;
@@ -484,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_value_comes_back),
         cmocka_unit_test(test_parts_are_gathered),
         cmocka_unit_test(test_time_to_live),
+        cmocka_unit_test(test_system_clock_expires_to_the_millisecond),
         cmocka_unit_test(test_wheel_expires_what_nobody_reads),
         cmocka_unit_test(test_expiry_work_is_bounded),
         cmocka_unit_test(test_capacity_zero_keeps_nothing),

@@ -59,6 +59,32 @@ static void test_pool_merges_what_comes_back(void **state)
     pool_close(&kit);
 }
 
+/* What is given back in an exchange is there for what is taken in it, and comes back even when nothing can be taken. */
+static void test_pool_exchanges(void **state)
+{
+    (void)state;
+    struct pool_kit kit;
+    static handle at[5000];
+    unsigned count = 0;
+    uint64_t granules;
+    handle other;
+    pool_open(&kit, 0); /* two arenas */
+    while (take(&kit, 960, &at[count]) == POOL_TAKEN) count++;
+    assert_int_equal(kit.pool.holes.granules, 0);
+    uint64_t taken = kit.pool.taken, gives = kit.pool.gives;
+    assert_int_equal(pool_exchange(&kit.pool, at, 3, 3 * 1024 - 64, UINT64_MAX, &other, &granules), POOL_TAKEN);
+    assert_int_equal(other, at[0]);
+    assert_int_equal(kit.pool.taken, taken);
+    assert_int_equal(kit.pool.gives, gives + 3);
+    assert_int_equal(pool_exchange(&kit.pool, at + 3, 2, 1 << 20, UINT64_MAX, &other, &granules), POOL_FULL);
+    assert_int_equal(kit.pool.taken, taken - 32);
+    assert_null(pool_verify(&kit.pool));
+    pool_give_all(&kit.pool, at, 1);
+    pool_give_all(&kit.pool, at + 5, count - 5);
+    assert_int_equal(kit.pool.holes.whole, 2);
+    pool_close(&kit);
+}
+
 static void test_pool_uses_scattered_memory(void **state)
 {
     (void)state;
@@ -446,6 +472,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool_merges_what_comes_back),
+        cmocka_unit_test(test_pool_exchanges),
         cmocka_unit_test(test_pool_uses_scattered_memory),
         cmocka_unit_test(test_pool_returns_empty_arenas),
         cmocka_unit_test(test_pool_drains),
