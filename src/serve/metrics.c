@@ -299,13 +299,8 @@ static void write_server(struct page *page)
 static void write_owners(struct page *page)
 {
     begin(page, METRIC_OWNER_BYTES);
-    /* The daemon and the cache count apart; an owner's bytes are those of both. */
-    const struct mem *daemon = page->routes->options.mem;
-    const struct mem *cache = cache_mem(page->routes->options.cache);
-    for (enum mem_owner owner = 0; owner < MEM_OWNER_COUNT; owner++) {
-        uint64_t bytes = mem_bytes(daemon, owner) + (cache != daemon ? mem_bytes(cache, owner) : 0);
-        labelled(page, "owner", mem_owner_name(owner), NULL, NULL, bytes);
-    }
+    for (enum mem_owner owner = 0; owner < MEM_OWNER_COUNT; owner++)
+        labelled(page, "owner", mem_owner_name(owner), NULL, NULL, watch_owner_bytes(page->routes->watch, owner));
 }
 
 static void write_process(struct page *page)
