@@ -16,6 +16,7 @@ struct view {
     struct routes *routes;
     struct probe_report reports[PART_COUNT];
     struct parts_facts facts;
+    struct pressure_figures pressure;
     enum probe_status overall;
     unsigned up, counted;
     bool draining;
@@ -40,6 +41,7 @@ static void look(struct routes *routes, struct view *view)
     view->routes = routes;
     for (enum part part = 0; part < PART_COUNT; part++) parts_read(routes->parts, part, &view->reports[part]);
     parts_facts(routes->parts, &view->facts);
+    pressure_read(watch_pressure(routes->watch), &view->pressure);
     freshen(view);
     view->overall = parts_overall(view->reports, &view->up, &view->counted);
     view->draining = atomic_load_explicit(&routes->draining, memory_order_relaxed);
@@ -74,13 +76,12 @@ static void write_stats(struct json_writer *writer, const struct view *view)
 static void write_memory(struct json_writer *writer, const struct view *view)
 {
     const struct parts_facts *facts = &view->facts;
-    double percent = host_pressure(&facts->host);
     put_count(writer, "bytes", facts->stats.memory_bytes);
     put_count(writer, "max_bytes", facts->stats.memory_max_bytes);
     put_count(writer, "rss_bytes", facts->host.rss_bytes);
     put_count(writer, "limit_bytes", host_limit(&facts->host));
-    put_number(writer, "pressure_percent", percent);
-    put_text(writer, "pressure", percent >= 90 ? "critical" : percent >= 75 ? "warning" : "normal");
+    put_number(writer, "pressure_percent", host_pressure(&facts->host));
+    put_text(writer, "pressure", pressure_state_name(view->pressure.state));
 }
 
 static void write_part(struct json_writer *writer, const struct view *view, enum part part)

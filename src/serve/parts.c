@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define CHECK_DEADLINE_MS 2000
-#define MACHINE_CRITICAL_PERCENT 90.0
 
 static const struct {
     const char *name, *type, *measurement;
@@ -76,7 +75,9 @@ static aic_status check_memory(void *context, struct probe_result *result)
     aic_cache_stats(parts->options.cache, &stats);
     double percent = host_pressure(&host);
     bool over = stats.memory_bytes > stats.memory_max_bytes;
-    result->status = over || percent >= MACHINE_CRITICAL_PERCENT ? PROBE_DEGRADED : PROBE_HEALTHY;
+    struct pressure *pressure = parts->options.pressure;
+    bool pressed = pressure != NULL && pressure_state(pressure) == PRESSURE_CRITICAL;
+    result->status = over || pressed ? PROBE_DEGRADED : PROBE_HEALTHY;
     snprintf(result->details, sizeof result->details, "memory tier %.1f of %.1f MB, machine at %.1f%%",
              (double)stats.memory_bytes / 1048576.0, (double)stats.memory_max_bytes / 1048576.0, percent);
     return AIC_OK;

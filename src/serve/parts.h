@@ -8,6 +8,7 @@
 #define SERVE_PARTS_H
 
 #include "monitor/host.h"
+#include "monitor/pressure.h"
 #include "monitor/probes.h"
 
 /* In the order of answers: enum name, name, component type of the health+json draft, the measurement that it calls it
@@ -36,7 +37,8 @@ struct parts_options {
     const aic_clock *clock;
     aic_cache *cache;
     const char *storage_kind;
-    uint64_t interval_ms; /* between checks; 0: 2000 */
+    struct pressure *pressure; /* whose state the memory part repeats; borrowed; NULL: none */
+    uint64_t interval_ms;      /* between checks; 0: 2000 */
 };
 
 /* Figures as of the last refresh. */

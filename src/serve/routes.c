@@ -45,9 +45,6 @@ static aic_status create_parts(struct routes *routes)
     TRY(digest_random(&routes->seed, sizeof routes->seed));
     routes->past = mem_zalloc(options->mem, MEM_OTHER, sizeof *routes->past);
     if (routes->past == NULL) return AIC_NO_MEMORY;
-    struct parts_options parts = {
-        .mem = options->mem, .clock = options->clock, .cache = options->cache, .storage_kind = options->storage_kind};
-    TRY(parts_create(&parts, &routes->parts));
     struct watch_options watch = options->watch;
     watch.mem = options->mem;
     watch.clock = options->clock;
@@ -55,7 +52,13 @@ static aic_status create_parts(struct routes *routes)
     watch.cache = options->cache;
     watch.monitor = options->monitor;
     watch.pools = &routes->pools;
-    return watch_create(&watch, &routes->watch, NULL);
+    TRY(watch_create(&watch, &routes->watch, NULL));
+    struct parts_options parts = {.mem = options->mem,
+                                  .clock = options->clock,
+                                  .cache = options->cache,
+                                  .storage_kind = options->storage_kind,
+                                  .pressure = watch_pressure(routes->watch)};
+    return parts_create(&parts, &routes->parts);
 }
 
 aic_status routes_create(const struct routes_options *options, struct routes **out)
@@ -91,8 +94,8 @@ void routes_destroy(struct routes **routes)
     *routes = NULL;
     CHECK(self->fronts == NULL);
     struct mem *mem = self->options.mem;
-    watch_destroy(&self->watch);
     parts_destroy(&self->parts);
+    watch_destroy(&self->watch);
     mem_free(mem, MEM_OTHER, self->past, sizeof *self->past);
     auth_release(&self->auth);
     tally_names_fini(&self->namespaces);

@@ -54,6 +54,7 @@ struct world {
     struct mem mem;
     struct fake_tier *storage; /* the cache's */
     aic_monitor *monitor;      /* NULL: none */
+    struct watch_options watch;
     aic_cache *cache;
     struct auth *auth;
     struct routes *routes;
@@ -61,7 +62,7 @@ struct world {
     uint16_t port;
 };
 
-/* On a world that is zeroed, but for its monitor. */
+/* On a world that is zeroed, but for its monitor and its watch. */
 static inline void start_world(struct world *world, uint64_t memory_bytes, const struct auth_key *keys,
                                size_t key_count)
 {
@@ -77,6 +78,7 @@ static inline void start_world(struct world *world, uint64_t memory_bytes, const
                                      .auth = world->auth,
                                      .threads = 2,
                                      .version = "test",
+                                     .watch = world->watch,
                                      .storage_kind = "fake"};
     assert_int_equal(routes_create(&options, &world->routes), AIC_OK);
     const char *listen[] = {"127.0.0.1:0"};

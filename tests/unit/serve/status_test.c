@@ -1,9 +1,13 @@
 /*
  * status_test.c - what is told of measurements where nothing ticks beside the requests: one look leaves one snapshot
- * (K25), a large set of data is told of quickly (N11), a cache whose storage is down is degraded (O16).
+ * (K25), a large set of data is told of quickly (N11), a cache whose storage is down is degraded (O16); pressure
+ * is one for all who tell of it, and every owner's memory is counted.
  */
 #include "routes_world.h"
 
+#include "monitor/monitor.h"
+
+#include <sys/stat.h>
 #include <time.h>
 
 #define PUT_BODY "{\"operation\":\"qa\",\"text\":\"one\",\"response\":\"answer\"}"
@@ -124,13 +128,60 @@ static void O16_storage_down_is_a_degraded_cache(void **state)
     end(&world);
 }
 
+/* What the monitor holds is counted where the cache's and the daemon's own is, as in the breakdown by owner. */
+static void every_owner_is_accounted_for(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, 1000);
+    record_many(&world, 1000);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    static const char series[] = "\naicache_accounted_bytes{owner=\"monitor\"} ";
+    const char *at = strstr(answer.text, series);
+    assert_non_null(at);
+    uint64_t monitors = mem_bytes(&world.monitor->mem, MEM_MONITOR), daemons = mem_bytes(&world.mem, MEM_MONITOR);
+    assert_true(monitors > 0 && daemons > 0);
+    assert_true(strtoull(at + strlen(series), NULL, 10) >= monitors + daemons);
+    end(&world);
+}
+
+/* Half of the machine is in use: with these thresholds that is critical, for all who tell of it. */
+static void pressure_is_one_everywhere(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    char path[256];
+    own_dir_make(&dir);
+    snprintf(path, sizeof path, "%s/proc", dir.path);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof path, "%s/proc/meminfo", dir.path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n", file);
+    fclose(file);
+    world.watch = (struct watch_options){.root = dir.path, .warning_percent = 30, .critical_percent = 40};
+    start_world(&world, 0, NULL, 0);
+    routes_tick(world.routes);
+    assert_int_equal(ask(&world, "GET", "/monitoring/pressure", ""), 200);
+    assert_true(says("\"current_state\":\"critical\""));
+    for (int i = 0; i < 300; i++) { /* the check looks when it does */
+        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+        assert_true(says("\"pressure\":\"critical\""));
+        if (says("\"memory\":{\"status\":\"degraded\"")) break;
+        usleep(100000);
+    }
+    assert_true(says("\"memory\":{\"status\":\"degraded\""));
+    end(&world);
+    own_dir_remove(&dir);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(K25_a_look_leaves_one_snapshot),
-        cmocka_unit_test(K25_also_when_storage_is_down),
-        cmocka_unit_test(N11_ten_thousand_operations),
-        cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
+        cmocka_unit_test(K25_a_look_leaves_one_snapshot), cmocka_unit_test(K25_also_when_storage_is_down),
+        cmocka_unit_test(N11_ten_thousand_operations),    cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
+        cmocka_unit_test(pressure_is_one_everywhere),     cmocka_unit_test(every_owner_is_accounted_for),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
