@@ -26,6 +26,8 @@ struct replay {
     uint64_t ttl;
     bool ttl_given;
     uint64_t line, hits, misses, puts, not_kept, bad;
+    uint64_t first_bad; /* the line */
+    char first_why[600];
     uint64_t bytes_read, bytes_served, bytes_put, tokens_saved;
     double cost_saved;
     struct hist hit_ns, miss_ns, put_ns;
@@ -42,6 +44,10 @@ static void bad_line(struct replay *replay, const char *why)
 {
     enum { TOLD = 20 };
     progress_end(&replay->progress);
+    if (replay->bad == 0) {
+        replay->first_bad = replay->line;
+        snprintf(replay->first_why, sizeof replay->first_why, "%s", why);
+    }
     if (++replay->bad <= TOLD) fprintf(stderr, "aicache: %s:%" PRIu64 ": %s\n", replay->name, replay->line, why);
     if (replay->bad == TOLD) fprintf(stderr, "aicache: further bad lines are only counted\n");
 }
@@ -274,7 +280,12 @@ static void print_result(const struct replay *replay, double seconds)
     double rate = lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0;
     printf("%" PRIu64 " lookups in %.2f s: %" PRIu64 " hits, %" PRIu64 " misses, hit rate %.1f %%\n", lookups, seconds,
            replay->hits, replay->misses, rate);
-    if (replay->bad > 0) printf("%" PRIu64 " bad lines\n", replay->bad);
+    if (replay->bad > 0) {
+        printf("%" PRIu64 " bad line%s, the first is line %" PRIu64 ": ", replay->bad, replay->bad == 1 ? "" : "s",
+               replay->first_bad);
+        print_cell(stdout, replay->first_why, sizeof replay->first_why, false);
+        putchar('\n');
+    }
     print_latency("hit", &replay->hit_ns);
     print_latency("miss", &replay->miss_ns);
     print_latency("put", &replay->put_ns);
@@ -297,6 +308,10 @@ static void print_result_json(const struct replay *replay, double seconds)
     json_object_object_add(out, "hit_rate",
                            json_object_new_double(lookups > 0 ? (double)replay->hits / (double)lookups : 0));
     json_object_object_add(out, "bad_lines", json_object_new_uint64(replay->bad));
+    if (replay->bad > 0) {
+        json_object_object_add(out, "first_bad_line", json_object_new_uint64(replay->first_bad));
+        json_object_object_add(out, "first_bad_reason", json_object_new_string(replay->first_why));
+    }
     json_object_object_add(out, "puts", json_object_new_uint64(replay->puts));
     json_object_object_add(out, "not_kept", json_object_new_uint64(replay->not_kept));
     json_object_object_add(out, "bytes_put", json_object_new_uint64(replay->bytes_put));
@@ -328,7 +343,7 @@ static int run(struct replay *replay)
     if (result != CLI_OK) return result;
     if (replay->cli->json) print_result_json(replay, seconds);
     else print_result(replay, seconds);
-    return CLI_OK;
+    return replay->bad > 0 ? CLI_NO : CLI_OK;
 }
 
 int command_replay(struct cli *cli)

@@ -231,9 +231,16 @@ class Client(unittest.TestCase):
                  for i in range(40)]
         lines[5:5] = ["{broken", '{"operation":"qa"}', ""]
         done = self.client("replay", "-", "--json", stdin="\n".join(lines).encode())
-        self.assertEqual(done.status, 0, done.err)
+        self.assertEqual(done.status, 1, done.err)
         result = json.loads(done.out)
         self.assertEqual((result["hits"], result["misses"], result["puts"], result["bad_lines"]), (30, 10, 10, 2))
+        self.assertEqual(result["first_bad_line"], 6)
+        self.assertIn("not JSON", result["first_bad_reason"])
+        again = self.client("replay", "-", stdin="\n".join(lines[:10]).encode())
+        self.assertEqual(again.status, 1)
+        self.assertRegex(again.out, r"(?m)^2 bad lines, the first is line 6: not JSON: ")
+        done_well = self.client("replay", "-", "--json", stdin="\n".join(lines[:5]).encode())
+        self.assertEqual((done_well.status, "first_bad_line" in json.loads(done_well.out)), (0, False))
         self.assertEqual(result["hit_rate"], 0.75)
         self.assertEqual(result["tokens_saved"], 90)
         self.assertEqual(result["bytes_served"], 30 * len('"answer"'))
