@@ -189,17 +189,20 @@ enum pressure_state pressure_observe(struct pressure *p, double percent, uint64_
     return state;
 }
 
-void pressure_tick(struct pressure *p, bool stalled)
+void pressure_tick(struct pressure *p, const struct host_memory *host, bool stalled)
 {
-    struct host_memory host;
+    struct host_memory read;
     struct host_psi psi;
-    host_memory_read(p->options.root, &host);
+    if (host == NULL) {
+        host_memory_read(p->options.root, &read);
+        host = &read;
+    }
     host_psi_read(p->options.root, &psi);
     pthread_mutex_lock(&p->mutex);
-    p->host = host;
+    p->host = *host;
     p->psi = psi;
     pthread_mutex_unlock(&p->mutex);
-    pressure_observe(p, host_pressure(&host), host_limit(&host), stalled);
+    pressure_observe(p, host_pressure(host), host_limit(host), stalled);
 }
 
 enum pressure_state pressure_state(struct pressure *p)

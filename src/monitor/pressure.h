@@ -49,8 +49,10 @@ AIC_MUST_CHECK aic_status pressure_create(const struct pressure_options *options
                                           aic_error *error);
 void pressure_destroy(struct pressure **pressure);
 
-/* Reads the host and acts. `stalled`: a stall trigger fired. */
-void pressure_tick(struct pressure *pressure, bool stalled);
+/* Looks at the host and acts. `host`: what was just read of it; NULL: it is read here. `stalled`: a stall trigger
+ * fired.
+ */
+void pressure_tick(struct pressure *pressure, const struct host_memory *host, bool stalled);
 /* The same with a given figure in place of the host's (tests, embedders). Returns the state after it. */
 enum pressure_state pressure_observe(struct pressure *pressure, double percent, uint64_t limit_bytes, bool stalled);
 

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "cache/cache.h"
+#include "serve/handlers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,45 +70,38 @@ static aic_status check_storage(void *context, struct probe_result *result)
 static aic_status check_memory(void *context, struct probe_result *result)
 {
     struct parts *parts = context;
-    struct host_memory host;
-    aic_stats stats;
-    host_memory_read("", &host);
-    aic_cache_stats(parts->options.cache, &stats);
-    double percent = host_pressure(&host);
-    bool over = stats.memory_bytes > stats.memory_max_bytes;
+    struct parts_facts facts;
+    parts_facts(parts, &facts);
+    bool over = facts.stats.memory_bytes > facts.stats.memory_max_bytes;
     struct pressure *pressure = parts->options.pressure;
     bool pressed = pressure != NULL && pressure_state(pressure) == PRESSURE_CRITICAL;
     result->status = over || pressed ? PROBE_DEGRADED : PROBE_HEALTHY;
     snprintf(result->details, sizeof result->details, "memory tier %.1f of %.1f MB, machine at %.1f%%",
-             (double)stats.memory_bytes / 1048576.0, (double)stats.memory_max_bytes / 1048576.0, percent);
+             (double)facts.stats.memory_bytes / 1048576.0, (double)facts.stats.memory_max_bytes / 1048576.0,
+             host_pressure(&facts.host));
     return AIC_OK;
-}
-
-static double hit_rate(const aic_stats *stats)
-{
-    uint64_t hits = stats->hits_memory + stats->hits_storage;
-    uint64_t lookups = hits + stats->misses;
-    return lookups > 0 ? 100.0 * (double)hits / (double)lookups : 0.0;
 }
 
 /* The cache is well when a tier that is configured keeps entries, and degraded when one of them does not. */
 static aic_status check_cache(void *context, struct probe_result *result)
 {
-    struct parts *parts = context;
-    aic_stats stats;
-    aic_cache_stats(parts->options.cache, &stats);
-    bool memory = stats.memory_max_bytes > 0;
-    bool storage_lost = stats.storage_configured && !stats.storage_up;
-    if (!memory && !(stats.storage_configured && stats.storage_up)) {
+    struct parts_facts facts;
+    char rate[RENDER_RATE_BYTES];
+    parts_facts(context, &facts);
+    const aic_stats *stats = &facts.stats;
+    render_rate(stats, rate);
+    bool memory = stats->memory_max_bytes > 0;
+    bool storage_lost = stats->storage_configured && !stats->storage_up;
+    if (!memory && !(stats->storage_configured && stats->storage_up)) {
         result->status = PROBE_UNHEALTHY;
         snprintf(result->details, sizeof result->details, "No tier keeps entries");
     } else if (storage_lost || !memory) {
         result->status = PROBE_DEGRADED;
-        snprintf(result->details, sizeof result->details, "Cache degraded: %s - %.1f%% hit rate",
-                 storage_lost ? "storage is down" : "the memory tier is off", hit_rate(&stats));
+        snprintf(result->details, sizeof result->details, "Cache degraded: %s - %s hit rate",
+                 storage_lost ? "storage is down" : "the memory tier is off", rate);
     } else {
         result->status = PROBE_HEALTHY;
-        snprintf(result->details, sizeof result->details, "Cache operational - %.1f%% hit rate", hit_rate(&stats));
+        snprintf(result->details, sizeof result->details, "Cache operational - %s hit rate", rate);
     }
     return AIC_OK;
 }
@@ -132,6 +126,7 @@ aic_status parts_create(const struct parts_options *options, struct parts **out)
     struct parts *parts = mem_zalloc(options->mem, MEM_MONITOR, sizeof *parts);
     if (parts == NULL) return AIC_NO_MEMORY;
     parts->options = *options;
+    if (parts->options.root == NULL) parts->options.root = "";
     pthread_mutex_init(&parts->mutex, NULL);
     struct probe_options probing = {.mem = options->mem,
                                     .clock = options->clock,
@@ -163,8 +158,7 @@ void parts_refresh(struct parts *parts)
 {
     struct parts_facts facts;
     aic_cache_stats(parts->options.cache, &facts.stats);
-    host_memory_read("", &facts.host);
-    facts.at_ms = clock_wall_ms(parts->options.clock);
+    host_memory_read(parts->options.root, &facts.host);
     pthread_mutex_lock(&parts->mutex);
     parts->facts = facts;
     pthread_mutex_unlock(&parts->mutex);

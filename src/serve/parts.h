@@ -1,8 +1,8 @@
 /*
  * parts.h - the parts whose health is told, what their checks look at, and the figures that /health repeats.
  *
- * Checks run on the threads of monitor/probes.h and may wait; parts_refresh() copies statistics once a second.
- * Rendering reads both and waits for nothing. The mutex protects the copy of the figures; it is a leaf.
+ * Checks run on the threads of monitor/probes.h and may wait; parts_refresh() copies statistics once a second, for the
+ * checks too. Rendering reads both and waits for nothing. The mutex protects the copy of the figures; it is a leaf.
  */
 #ifndef SERVE_PARTS_H
 #define SERVE_PARTS_H
@@ -37,6 +37,7 @@ struct parts_options {
     const aic_clock *clock;
     aic_cache *cache;
     const char *storage_kind;
+    const char *root;          /* where /proc and /sys are, borrowed; NULL: this machine's */
     struct pressure *pressure; /* whose state the memory part repeats; borrowed; NULL: none */
     uint64_t interval_ms;      /* between checks; 0: 2000 */
 };
@@ -45,7 +46,6 @@ struct parts_options {
 struct parts_facts {
     aic_stats stats;
     struct host_memory host;
-    uint64_t at_ms;
 };
 
 struct parts;

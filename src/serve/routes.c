@@ -57,6 +57,7 @@ static aic_status create_parts(struct routes *routes)
                                   .clock = options->clock,
                                   .cache = options->cache,
                                   .storage_kind = options->storage_kind,
+                                  .root = options->watch.root,
                                   .pressure = watch_pressure(routes->watch)};
     return parts_create(&parts, &routes->parts);
 }

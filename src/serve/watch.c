@@ -34,9 +34,7 @@ struct watch {
 static uint64_t cache_bytes(void *context)
 {
     struct watch *watch = context;
-    struct store_stats stats;
-    store_stats(cache_store(watch->options.cache), &stats);
-    return stats.bytes;
+    return store_bytes(cache_store(watch->options.cache));
 }
 
 static void resize_cache(void *context, uint64_t max_bytes)
@@ -260,7 +258,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
     struct pressure_figures pressure;
     if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
     watch_record_memory(watch, &facts->stats, facts->host.rss_bytes);
-    pressure_tick(watch->pressure, false);
+    pressure_tick(watch->pressure, &facts->host, false);
     pressure_read(watch->pressure, &pressure);
     alerts_watch_pressure(watch->alerts, pressure.percent);
     alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
@@ -272,7 +270,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
 
 void watch_stalled(struct watch *watch)
 {
-    pressure_tick(watch->pressure, true);
+    pressure_tick(watch->pressure, NULL, true);
 }
 
 void watch_set_memory_limit(struct watch *watch, uint64_t max_bytes)

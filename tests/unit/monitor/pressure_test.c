@@ -230,7 +230,7 @@ static void reads_a_v2_cgroup_with_a_tighter_ancestor(void **state)
     put_file(&w, "/proc/pressure/memory",
              "some avg10=1.50 avg60=0.75 avg300=0.25 total=4242\n"
              "full avg10=0.50 avg60=0.00 avg300=0.00 total=42\n");
-    pressure_tick(w.pressure, false);
+    pressure_tick(w.pressure, NULL, false);
     assert_int_equal(pressure_state(w.pressure), PRESSURE_WARNING);
     world_read(&w, &r);
     reading_expect(&r, "current_pressure", 80);
@@ -283,7 +283,7 @@ static void falls_back_to_the_machine_and_to_nothing(void **state)
     host_memory_read(w.root, &host);
     assert_true(host_pressure(&host) == 90.0);
     assert_int_equal(host.rss_bytes, 440 * (uint64_t)sysconf(_SC_PAGESIZE));
-    pressure_tick(w.pressure, false);
+    pressure_tick(w.pressure, NULL, false);
     assert_int_equal(pressure_state(w.pressure), PRESSURE_CRITICAL);
     world_close(&w);
 }

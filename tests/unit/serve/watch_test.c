@@ -88,8 +88,11 @@ static void world_open(struct world *world)
     assert_int_equal(aic_cache_open(&cache, &world->cache, NULL), AIC_OK);
     aic_monitor_options monitor = {.clock = &world->hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world->monitor, NULL), AIC_OK);
-    struct parts_options parts = {
-        .mem = &world->test.mem, .clock = clock_system(), .cache = world->cache, .storage_kind = "none"};
+    struct parts_options parts = {.mem = &world->test.mem,
+                                  .clock = clock_system(),
+                                  .cache = world->cache,
+                                  .root = world->dir.path,
+                                  .storage_kind = "none"};
     assert_int_equal(parts_create(&parts, &world->parts), AIC_OK);
     struct watch_options options = options_of(world);
     assert_int_equal(watch_create(&options, &world->watch, NULL), AIC_OK);
