@@ -119,6 +119,7 @@ static aic_status key_of_body(aic_cache *cache, const struct call *call, struct 
     return cache_key(cache, &request->key, key, text_length, error);
 }
 
+/* Parsed on this thread; `hash`: for the memo, to which a body that is too long for it does not go. */
 static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64_t hash)
 {
     struct front *front = front_of(exchange);
@@ -197,6 +198,10 @@ void handle_lookup(struct http_exchange *exchange)
     aic_view body = http_body(exchange);
     if (body.size > HANDLERS_INLINE_BODY) {
         look_up_by_worker(exchange, body);
+        return;
+    }
+    if (body.size > MEMO_MAX_BODY) {
+        look_up_inline(exchange, body, 0);
         return;
     }
     uint64_t hash = memo_hash(&front->memo, call_ns(call), body);

@@ -6,6 +6,7 @@
 #include "routes_world.h"
 
 #include "base/digest.h"
+#include "serve/memo.h"
 
 #include <time.h>
 
@@ -66,6 +67,24 @@ static void test_a_damaged_entry_is_counted_as_a_miss(void **state)
     assert_true(says("result=\"miss\""));
     assert_false(says("result=\"hit\",kind=\"exact\",tier=\"memory\",namespace=\"default\",operation=\"qa\"} 1"));
     free(response);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+/* What the memo would not keep is neither hashed for it nor counted by it. */
+static void test_a_long_body_is_no_miss_of_the_memo(void **state)
+{
+    (void)state;
+    struct world world;
+    char body[MEMO_MAX_BODY + 1000];
+    start(&world, 0, NULL, 0);
+    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%0*d\"}", MEMO_MAX_BODY, 1);
+    for (int i = 0; i < 2; i++) assert_int_equal(ask(&world, "POST", "/cache/lookup", body), 200);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 0\n"));
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 1\n"));
     stop_server(&world);
     stop_cache(&world);
 }
@@ -344,6 +363,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hit_of_storage),
         cmocka_unit_test(test_a_damaged_entry_is_counted_as_a_miss),
+        cmocka_unit_test(test_a_long_body_is_no_miss_of_the_memo),
         cmocka_unit_test(test_slow_storage_is_a_miss_in_time),
         cmocka_unit_test(test_what_comes_after_the_end_is_released),
         cmocka_unit_test(test_storage_down),
