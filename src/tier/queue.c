@@ -222,13 +222,27 @@ void queue_land(struct queue *queue, struct queue_item **items, size_t count)
     }
 }
 
+/* Its newer write takes its place and its sequence: whoever waits for this one may not be told that it was applied
+ * while the tier still holds what was there before. */
+static void return_superseded(struct queue *queue, struct queue_item *item)
+{
+    struct queue_item *newer = queue_find(queue, &item->key);
+    if (newer != NULL) {
+        list_remove(queue, newer);
+        newer->sequence = item->sequence;
+        newer->queued_ns = item->queued_ns;
+        list_insert(queue, newer, NULL, queue->oldest);
+    }
+    forget(queue, item);
+}
+
 void queue_return(struct queue *queue, struct queue_item **items, size_t count)
 {
     for (size_t i = count; i > 0; i--) {
         struct queue_item *item = items[i - 1];
         queue->flying--;
         item->flying = false;
-        if (item->superseded) forget(queue, item);
+        if (item->superseded) return_superseded(queue, item);
         else list_insert(queue, item, NULL, queue->oldest);
     }
 }

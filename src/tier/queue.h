@@ -3,7 +3,8 @@
  *
  * An item is WAITING (in the list), or FLYING (taken by the writer, not applied yet). The index knows the newest item
  * of each key, in either state, so that a read sees what was written last. A new write of a key replaces a waiting one
- * in its place; a flying one is superseded: it ends its flight, but is seen no more and never comes back.
+ * in its place; a flying one is superseded: it ends its flight, is seen no more, and if the tier fails its newer write
+ * comes back in its place.
  *
  *      index: key -> newest item            oldest                    newest
  *      waiting list                          [a]-[b]-[c]-[d]
@@ -69,7 +70,7 @@ struct queue_item *queue_find(const struct queue *queue, const aic_key *key);
 size_t queue_take(struct queue *queue, struct queue_item **out, size_t max, uint64_t max_bytes);
 /* They were applied, or are given up: releases them. */
 void queue_land(struct queue *queue, struct queue_item **items, size_t count);
-/* They were not applied: those that are still the newest of their key go back to the front, in order. */
+/* They were not applied: they, or the newer writes of their keys, go back to the front, in order. */
 void queue_return(struct queue *queue, struct queue_item **items, size_t count);
 /* Drops what is waiting and supersedes what is flying. */
 void queue_drop(struct queue *queue);
