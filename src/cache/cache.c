@@ -58,7 +58,6 @@ void writer_end(struct stripe *stripe)
 aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct moment moment, uint64_t expires_ms,
                          const struct iovec *parts, size_t part_count, bool only_if_absent)
 {
-    if (!cache->memory_on) return AIC_NOT_STORED;
     if (!moment_is_quiet(moment)) return AIC_STALE;
     const struct store_guard guards[] = {{&cache->epoch, moment.epoch},
                                          {&stripe_of(cache, key)->writes, moment.writes}};
@@ -143,7 +142,6 @@ static aic_status make_tables(struct aic_cache *cache)
 static aic_status make_memory_tier(struct aic_cache *cache, const aic_options *options)
 {
     uint64_t max_bytes = or_default(options->memory_max_bytes, DEFAULT_MEMORY_BYTES);
-    cache->memory_on = max_bytes > 0;
     cache->max_item_bytes = or_default(options->memory_max_item_bytes, DEFAULT_ITEM_BYTES);
     TRY(store_create(&(struct store_options){.mem = &cache->mem,
                                              .clock = &cache->clock,
@@ -152,7 +150,7 @@ static aic_status make_memory_tier(struct aic_cache *cache, const aic_options *o
                                              .max_item_bytes = cache->max_item_bytes,
                                              .policy = options->memory_policy},
                      &cache->store));
-    return cache->memory_on ? hot_create(&cache->mem, max_bytes, &cache->hot) : AIC_OK;
+    return max_bytes > 0 ? hot_create(&cache->mem, max_bytes, &cache->hot) : AIC_OK;
 }
 
 static aic_status make_codec(struct aic_cache *cache, const aic_options *options, aic_error *error)

@@ -153,7 +153,8 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
     all->tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
 }
 
-void filter_bound(struct filter_node *node)
+/* With the lock held. What is stored after the node was added is another matter. */
+static void bound(struct filter_node *node)
 {
     struct filter *filter = &node->filter;
     if (filter->until_given && filter->until_ms <= node->since_ms) return;
@@ -161,10 +162,17 @@ void filter_bound(struct filter_node *node)
     filter->until_ms = node->since_ms;
 }
 
+void filter_list_bound(struct filter_list *list, struct filter_node *node)
+{
+    pthread_mutex_lock(&list->lock);
+    bound(node);
+    pthread_mutex_unlock(&list->lock);
+}
+
 void filter_list_owe(struct filter_list *list, struct filter_node **node)
 {
     pthread_mutex_lock(&list->lock);
-    filter_bound(*node);
+    bound(*node);
     (*node)->running = false;
     if (++list->owed > FILTERS_MAX) join_owed(list, *node);
     pthread_mutex_unlock(&list->lock);

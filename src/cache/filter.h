@@ -45,7 +45,7 @@ struct filter_list {
     struct mem *mem;
     pthread_mutex_t lock; /* protects what follows */
     struct filter_node *first;
-    _Atomic unsigned count; /* also read without the lock; partner: the reads of filter_list_hides (acquire) */
+    _Atomic unsigned count; /* also read without the lock, by list_matches(); sequentially consistent on both sides */
     unsigned owed;
 };
 
@@ -57,8 +57,9 @@ AIC_MUST_CHECK aic_status filter_list_make(struct filter_list *list, struct filt
 void filter_list_add(struct filter_list *list, struct filter_node *node, uint64_t now_ms);
 /* Takes out and frees; nulls. A node that was never added is freed. */
 void filter_list_remove(struct filter_list *list, struct filter_node **node);
-/* The end of a filter that may be owed: what is stored after the node was added is another matter. */
-void filter_bound(struct filter_node *node);
+/* The end of a filter that may be owed: what is stored after the node was added is another matter. The node is in the
+ * list. */
+void filter_list_bound(struct filter_list *list, struct filter_node *node);
 /* Running no more, owed from now on, and bounded; the list owns the node. */
 void filter_list_owe(struct filter_list *list, struct filter_node **node);
 /* The first owed node, or NULL. It stays valid until it is removed by the caller, who holds cache.invalidating. */

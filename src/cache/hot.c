@@ -136,7 +136,7 @@ void hot_touch(struct hot *hot, const aic_key *key)
 static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes)
 {
     pthread_mutex_lock(&hot->lock);
-    bool room = hot->count < hot->row_count && bytes <= hot->max_bytes - hot->bytes;
+    bool room = hot->count < hot->row_count && hot->bytes + bytes <= hot->max_bytes;
     if (room) {
         hot->rows[(hot->first + hot->count++) % hot->row_count] = (struct ledger_row){*key, bytes};
         hot->bytes += bytes;
@@ -161,7 +161,8 @@ static bool ledger_take_first(struct hot *hot, struct ledger_row *out)
     return some;
 }
 
-/* Back to the end of the ring, where it just came from the front: there is room unless a move took it meanwhile. */
+/* Back to the end of the ring, where it just came from the front: there is room unless a move took it meanwhile. The
+ * bytes are still in memory, so they count even where a move has filled the share since. */
 static void ledger_return(struct hot *hot, const struct ledger_row *row)
 {
     pthread_mutex_lock(&hot->lock);
@@ -190,8 +191,7 @@ static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct mo
 
 static bool is_wanted(struct aic_cache *cache, size_t plain_bytes)
 {
-    return cache->memory_on && plain_bytes < cache->max_item_bytes / 2 &&
-           plain_bytes <= cache->hot->max_bytes / ITEM_SHARE;
+    return plain_bytes < cache->max_item_bytes / 2 && plain_bytes <= cache->hot->max_bytes / ITEM_SHARE;
 }
 
 void hot_decoded(struct cache_hit *hit, aic_view plain)
@@ -201,7 +201,7 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     if (slot_use(cache->hot, &hit->key) < DECODES_TO_MOVE) return;
     struct moment moment = {hit->epoch, hit->writes, 0};
     if (!moment_is_quiet(moment)) return;
-    /* The bytes are booked before they are moved in, so that the share is never exceeded; a failed move is crossed off
+    /* The bytes are booked before they are moved in, so that moves never exceed the share; a failed move is crossed off
      * by the tick. */
     if (!ledger_add(cache->hot, &hit->key, hit->head_bytes + plain.size)) return;
     struct record record = hit->record;

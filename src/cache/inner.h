@@ -97,7 +97,6 @@ struct aic_cache {
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
 
-    bool memory_on;
     uint64_t max_item_bytes;
     unsigned deadline_ms;
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */

@@ -116,7 +116,6 @@ static void tell_reference(struct aic_cache *cache, const aic_key *key, const st
 aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
 {
     hit->cache = NULL;
-    if (!cache->memory_on) return AIC_MISS;
     struct moment moment = moment_sample(cache, key);
     struct pin pin;
     aic_status found = store_get(cache->store, key, &pin);

@@ -114,6 +114,8 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
     pass->writes[pass->count].record = (aic_view){NULL, 0};
+    /* A put in the meantime is another matter; one that the filter matches has left a delete of its own. */
+    pass->writes[pass->count].created_ms = record.created_ms;
     pass->bytes[pass->count++] = bytes.size;
     return pass->count < BATCH;
 }
@@ -256,7 +258,7 @@ static aic_status run(struct pass *pass, struct filter_node **node)
         filter_list_remove(&cache->filters, node);
         return AIC_OK;
     }
-    filter_bound(*node);
+    filter_list_bound(&cache->filters, *node);
     pass->written_down = owed_filter(cache, &(*node)->filter) == AIC_OK;
     filter_list_owe(&cache->filters, node);
     return status;

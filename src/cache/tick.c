@@ -36,10 +36,8 @@ static void pay_what_is_owed(struct aic_cache *cache)
 void cache_tick(struct aic_cache *cache)
 {
     pthread_mutex_lock(&cache->ticking);
-    if (cache->memory_on) {
-        (void)store_expire(cache->store);
-        hot_tick(cache);
-    }
+    (void)store_expire(cache->store);
+    hot_tick(cache);
     if (cache->gate != NULL) {
         pay_what_is_owed(cache);
         expire_storage(cache);

@@ -164,8 +164,8 @@ static aic_status apply(struct gate *gate, struct queue_item **items, size_t cou
 {
     struct tier_write writes[GATE_BATCH_ITEMS];
     for (size_t i = 0; i < count; i++) {
-        writes[i].key = items[i]->key;
-        writes[i].record = items[i]->is_delete ? (aic_view){NULL, 0} : (aic_view){items[i]->record, items[i]->size};
+        aic_view record = items[i]->is_delete ? (aic_view){NULL, 0} : (aic_view){items[i]->record, items[i]->size};
+        writes[i] = (struct tier_write){.key = items[i]->key, .record = record};
     }
     *applied = 0;
     aic_status status = gate->tier->ops->apply(gate->tier, writes, count);

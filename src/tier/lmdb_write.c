@@ -252,12 +252,22 @@ static int put_row(struct lmdb_write *write, enum lmdb_database database, uint64
     return code == MDB_KEYEXIST ? 0 : code;
 }
 
+/* Is what stands there another record than the one that a delete is meant for? */
+static bool spares(const struct tier_write *one, MDB_val there)
+{
+    struct lmdb_envelope envelope;
+    size_t size;
+    if (one->record.data != NULL || one->created_ms == 0) return false;
+    return lmdb_envelope_read(there, &envelope, &size) == AIC_OK && envelope.created_ms != one->created_ms;
+}
+
 static int apply_one(struct lmdb_write *write, const struct tier_write *one, const struct lmdb_envelope *envelope)
 {
     bool is_delete = one->record.data == NULL;
     MDB_val entry = lmdb_val(one->key.bytes, AIC_KEY_BYTES);
     MDB_val old;
     int code = mdb_get(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &old);
+    if (code == 0 && spares(one, old)) return 0;
     if (code == 0) code = lmdb_remove(write, &one->key, old, is_delete ? NULL : envelope, !is_delete);
     else if (code == MDB_NOTFOUND) code = 0;
     if (code != 0) return code;

@@ -34,7 +34,8 @@ typedef aic_status tier_describe_fn(void *context, aic_view record, struct tier_
 
 struct tier_write {
     aic_key key;
-    aic_view record; /* data == NULL: delete */
+    aic_view record;     /* data == NULL: delete */
+    uint64_t created_ms; /* of a delete: spare a record that was created at another time; 0: whatever is there */
 };
 
 /* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any). */

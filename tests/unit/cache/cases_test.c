@@ -2,6 +2,8 @@
  * compression), by their ids; invalidation has a file of its own. */
 #include "fake_tier.h"
 
+#include "store/store.h"
+
 #include <aicache/monitor.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,6 +64,18 @@ static void C07_no_room_at_all(void **state)
     assert_int_equal(result.tiers, 0);
     assert_int_equal(look(table->cache, "qa", "text", NULL), '-');
     assert_int_equal(stats_of(table->cache).memory_entries, 0);
+}
+
+/* A tier that was opened without room and is given some while it runs. */
+static void room_that_comes_later(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_cache_close(&table->cache);
+    table->options.memory_max_bytes = AIC_ZERO;
+    table_open(table);
+    assert_int_equal(store_resize(cache_store(table->cache), 1 << 20, 0), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "text", "1"), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "text", "1"), 'm');
 }
 
 static void C13_odd_values(void **state)
@@ -453,6 +467,7 @@ int main(void)
         IN_MEMORY(B11_sizes_are_different_keys),
         IN_MEMORY(C01_D04_empty),
         IN_MEMORY(C07_no_room_at_all),
+        IN_MEMORY(room_that_comes_later),
         IN_MEMORY(C13_odd_values),
         IN_MEMORY(C14_D14_entries_and_limit),
         IN_MEMORY(D05_D07_D08_D25_time),

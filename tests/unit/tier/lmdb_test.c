@@ -70,6 +70,23 @@ static void test_a_batch_is_all_or_nothing(void **state)
     buf_fini(&record);
 }
 
+/* A delete that is meant for one record spares what took its place. */
+static void test_a_delete_spares_another_record(void **state)
+{
+    struct world *world = *state;
+    struct sample sample = plain;
+    struct tier_write delete = {.key = sample_key(1), .created_ms = plain.created_ms};
+    sample.created_ms = plain.created_ms + 1;
+    assert_int_equal(put(world, 1, &sample), AIC_OK);
+    assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);
+    assert_there(world, 1, &sample);
+    delete.created_ms = sample.created_ms;
+    assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);
+    assert_missing(world, 1);
+    assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);
+    assert_verified(world);
+}
+
 static void test_everything_survives_a_restart(void **state)
 {
     struct world *world = *state;
@@ -356,6 +373,7 @@ int main(void)
         TEST(put_get_delete),
         TEST(sizes_around_the_pieces),
         TEST(a_batch_is_all_or_nothing),
+        TEST(a_delete_spares_another_record),
         TEST(everything_survives_a_restart),
         TEST(expired_records_are_misses_and_leave),
         TEST(a_replaced_record_keeps_no_old_rows),
