@@ -60,15 +60,3 @@ void answers_fini(struct front *front)
     object_pools_remove(&front->routes->pools, &front->answers);
     object_pool_fini(&front->answers);
 }
-
-void reply_status(struct http_exchange *exchange, aic_status status, const aic_error *error)
-{
-    bool told = error != NULL && error->message[0] != '\0';
-    http_reply_error(exchange, status, told ? error : NULL);
-}
-
-void reply_json(struct http_exchange *exchange, int status, struct buf *body)
-{
-    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
-    http_reply_buf(exchange, status, HTTP_JSON, body);
-}

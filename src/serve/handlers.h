@@ -125,12 +125,10 @@ void answer_give(void *answer);
 void answers_init(struct front *front);
 void answers_fini(struct front *front);
 
-/* Sends a status and error; counts as the reply. */
-void reply_status(struct http_exchange *exchange, aic_status status, const aic_error *error);
+/* ---- spelling (render.c) ---- */
+
 /* Answers a finished JSON text. */
 void reply_json(struct http_exchange *exchange, int status, struct buf *body);
-
-/* ---- spelling (render.c) ---- */
 
 #define RENDER_TIME_BYTES 25
 /* "2026-11-22T15:49:12.123Z" */
@@ -183,8 +181,14 @@ void work_start(struct work *work);
 /* Starts a job of a deferred exchange, for the second and later runs. */
 void work_again(struct work *work);
 void work_free(struct work *work);
+/* Starts a job that only writes `body` and sets the status. */
+void work_answer(struct http_exchange *exchange, void (*run)(struct work *work));
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
+/* warnings.c: the list of warnings, of the monitor (if there is one) and of storage. May be called by any thread. */
+AIC_MUST_CHECK aic_status warnings_all(const struct routes_options *options, struct json_writer *out);
+/* handlers_status.c: false when measurements are off; that was answered then. */
+bool reply_has_monitor(struct http_exchange *exchange);
 /* handlers_entries.c, on a worker: from here on no kill brings back what cache_hide() removed. AIC_UNAVAILABLE
  * explains. */
 AIC_MUST_CHECK aic_status deletes_make_last(struct work *work, const aic_key *keys, size_t count);

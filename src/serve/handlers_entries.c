@@ -131,7 +131,7 @@ static void answer_put(struct http_exchange *exchange, const struct put_call *se
 {
     struct front *front = front_of(exchange);
     if (status < 0) {
-        reply_status(exchange, status, error);
+        http_reply_error(exchange, status, error);
         return;
     }
     hist_record(&front->tally.store_ns, clock_mono_ns(self->options->clock) - http_received_ns(exchange));
@@ -228,7 +228,7 @@ static void finish_delete(struct work *work)
     if (work->status == AIC_OK) http_reply_empty(work->exchange, 204);
     else if (work->status == AIC_MISS)
         http_reply_problem(work->exchange, 404, "not_found", "key", "no entry has this key");
-    else reply_status(work->exchange, work->status, work->error.status != AIC_OK ? &work->error : NULL);
+    else http_reply_error(work->exchange, work->status, work->error.status != AIC_OK ? &work->error : NULL);
     work_free(work);
 }
 
@@ -239,7 +239,7 @@ void handle_delete(struct http_exchange *exchange)
     aic_view ns;
     aic_status status = call_key(exchange, &key, &ns, &error);
     if (status != AIC_OK) {
-        reply_status(exchange, status, &error);
+        http_reply_error(exchange, status, &error);
         return;
     }
     struct delete_job *job = work_create(exchange, sizeof *job);

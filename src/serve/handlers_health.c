@@ -282,6 +282,6 @@ void handle_health_history(struct http_exchange *exchange)
     json_writer_init(&writer, &body);
     aic_status status = probes_write_history(parts_probes(front_of(exchange)->routes->parts), part_name(part), &writer);
     if (status == AIC_OK) reply_json(exchange, 200, &body);
-    else reply_status(exchange, status, NULL);
+    else http_reply_error(exchange, status, NULL);
     buf_fini(&body);
 }

@@ -75,7 +75,7 @@ void lookup_finish(struct http_exchange *exchange, aic_status status, struct cac
     struct answer *answer = answer_take(front_of(exchange));
     if (answer == NULL) {
         cache_hit_release(hit);
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
     cache_hit_move(&answer->hit, hit);
@@ -92,7 +92,7 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
     call->memory_before = cache_observe_begin(cache);
     struct answer *answer = answer_take(front);
     if (answer == NULL) {
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
     aic_status status = cache_lookup_memory(cache, ns, &call->key, &answer->hit);
@@ -103,7 +103,7 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
     answer_give(answer);
     if (status == AIC_MISS && cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
     else if (status == AIC_MISS) lookup_answer_miss(exchange, status);
-    else reply_status(exchange, status, NULL);
+    else http_reply_error(exchange, status, NULL);
 }
 
 static const struct field_rule lookup_rules[] = {REQUEST_RULES};
@@ -132,7 +132,7 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
     aic_status status = key_of_body(front->routes->options.cache, call, &front->json, &front->scratch, body, &request,
                                     &call->key, &call->text_length, &error);
     if (status != AIC_OK) {
-        reply_status(exchange, status, &error);
+        http_reply_error(exchange, status, &error);
         return;
     }
     hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
@@ -172,7 +172,7 @@ static void finish_key(struct work *work)
         work->call->cell = cell_of(front, job->request.key.ns, job->request.operation);
         look_up(work->exchange, job->request.key.ns);
     } else {
-        reply_status(work->exchange, work->status, &work->error);
+        http_reply_error(work->exchange, work->status, &work->error);
     }
     json_fini(&job->json);
     buf_fini(&job->scratch);
@@ -228,6 +228,6 @@ void handle_get(struct http_exchange *exchange)
     if (status == AIC_OK) status = call_query(exchange, "metadata", &metadata, &error);
     if (status == AIC_OK && metadata.data != NULL)
         status = fields_bool_text(metadata, "metadata", &call->metadata_only, &error);
-    if (status != AIC_OK) reply_status(exchange, status, &error);
+    if (status != AIC_OK) http_reply_error(exchange, status, &error);
     else look_up(exchange, ns);
 }

@@ -42,7 +42,7 @@ static void finish_job(struct work *work)
 
 static void refuse(struct select_job *job, aic_status status, const aic_error *error)
 {
-    reply_status(job->work.exchange, status, error);
+    http_reply_error(job->work.exchange, status, error);
     free_parts(job);
     work_free(&job->work);
 }

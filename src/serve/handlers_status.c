@@ -139,11 +139,7 @@ static void run_status(struct work *work)
 
 void handle_status(struct http_exchange *exchange)
 {
-    struct work *work = work_create(exchange, sizeof *work);
-    if (work == NULL) return;
-    work->run = run_status;
-    work->finish = work_reply;
-    work_start(work);
+    work_answer(exchange, run_status);
 }
 
 /* -------------------------------------------------------------------------------------------------- reports -- */
@@ -169,13 +165,17 @@ static void run_report(struct work *work)
     work->status = buf_status(&work->body);
 }
 
+bool reply_has_monitor(struct http_exchange *exchange)
+{
+    if (front_of(exchange)->routes->options.monitor != NULL) return true;
+    http_reply_problem(exchange, 503, "monitor_disabled", NULL,
+                       "measurements are switched off; set monitor.enabled to true to have them");
+    return false;
+}
+
 static void start_report(struct http_exchange *exchange, report_fn *make, double multiplier)
 {
-    if (front_of(exchange)->routes->options.monitor == NULL) {
-        http_reply_problem(exchange, 503, "monitor_disabled", NULL,
-                           "measurements are switched off; set monitor.enabled to true to have them");
-        return;
-    }
+    if (!reply_has_monitor(exchange)) return;
     struct report_job *job = work_create(exchange, sizeof *job);
     if (job == NULL) return;
     job->make = make;
@@ -200,9 +200,21 @@ void handle_cache_metrics(struct http_exchange *exchange)
     start_report(exchange, aic_monitor_statistics, 0);
 }
 
+static void run_warnings(struct work *work)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &work->body);
+    work->status = warnings_all(&work->front->routes->options, &writer);
+    if (work->status == AIC_OK) work->status = buf_status(&work->body);
+}
+
 void handle_warnings(struct http_exchange *exchange)
 {
-    start_report(exchange, aic_monitor_warnings, 0);
+    struct work *work = work_create(exchange, sizeof *work);
+    if (work == NULL) return;
+    work->run = run_warnings;
+    work->finish = work_reply;
+    work_start(work);
 }
 
 void handle_measurements(struct http_exchange *exchange)
@@ -226,7 +238,7 @@ void handle_slow(struct http_exchange *exchange)
         if (end == copy || *end != '\0' || text.size > 31 || !(multiplier > 0 && multiplier <= 1e6))
             status = error_set(&error, AIC_INVALID, "multiplier", "a number above 0, up to 1000000, is accepted");
     }
-    if (status != AIC_OK) reply_status(exchange, status, &error);
+    if (status != AIC_OK) http_reply_error(exchange, status, &error);
     else start_report(exchange, NULL, multiplier);
 }
 

@@ -134,7 +134,7 @@ void handle_stream(struct http_exchange *exchange)
     }
     struct subscriber *subscriber = mem_zalloc(front->routes->options.mem, MEM_CONNECTIONS, sizeof *subscriber);
     if (subscriber == NULL) {
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
     subscriber->exchange = exchange;

@@ -71,7 +71,7 @@ static void finish_export(struct work *work)
     struct http_exchange *exchange = work->exchange;
     bool good = work->status == AIC_OK || work->status == AIC_MISS;
     if (!job->opened && !good) {
-        reply_status(exchange, work->status, &work->error);
+        http_reply_error(exchange, work->status, &work->error);
         end_export(job);
         return;
     }
@@ -96,7 +96,7 @@ void handle_export(struct http_exchange *exchange)
     aic_error error = {0};
     aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE, &job->selection, &error);
     if (status != AIC_OK) {
-        reply_status(exchange, status, &error);
+        http_reply_error(exchange, status, &error);
         work_free(&job->work);
         return;
     }
@@ -175,7 +175,7 @@ static void end_import(struct import_job *job)
         write_report(&report, job->importer);
         reply_json(work->exchange, 200, &report);
     } else {
-        reply_status(work->exchange, work->status != AIC_OK ? work->status : AIC_INVALID, NULL);
+        http_reply_error(work->exchange, work->status != AIC_OK ? work->status : AIC_INVALID, NULL);
     }
     buf_fini(&report);
     aic_import_destroy(&job->importer);
@@ -241,7 +241,7 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
     if (!call->admin) options.only_ns = call_ns(call);
     aic_status status = aic_import_create(front_of(exchange)->routes->options.cache, &options, &job->importer, &error);
     if (status != AIC_OK) {
-        reply_status(exchange, status, &error);
+        http_reply_error(exchange, status, &error);
         work_free(&job->work);
         return;
     }

@@ -7,24 +7,6 @@
 #include "serve/handlers.h"
 #include "serve/pools.h"
 
-/* Starts a job that writes one JSON value. */
-static void start(struct http_exchange *exchange, void (*run)(struct work *work))
-{
-    struct work *work = work_create(exchange, sizeof *work);
-    if (work == NULL) return;
-    work->run = run;
-    work->finish = work_reply;
-    work_start(work);
-}
-
-static bool has_monitor(struct http_exchange *exchange)
-{
-    if (front_of(exchange)->routes->options.monitor != NULL) return true;
-    http_reply_problem(exchange, 503, "monitor_disabled", NULL,
-                       "measurements are switched off; set monitor.enabled to true to have them");
-    return false;
-}
-
 /* The monitor's report, and whose the memory is. */
 static void run_memory(struct work *work)
 {
@@ -44,7 +26,7 @@ static void run_memory(struct work *work)
 
 void handle_memory(struct http_exchange *exchange)
 {
-    if (has_monitor(exchange)) start(exchange, run_memory);
+    if (reply_has_monitor(exchange)) work_answer(exchange, run_memory);
 }
 
 static void run_history(struct work *work)
@@ -57,7 +39,7 @@ static void run_history(struct work *work)
 
 void handle_history(struct http_exchange *exchange)
 {
-    if (has_monitor(exchange)) start(exchange, run_history);
+    if (reply_has_monitor(exchange)) work_answer(exchange, run_history);
 }
 
 static void run_pressure(struct work *work)
@@ -70,7 +52,7 @@ static void run_pressure(struct work *work)
 
 void handle_pressure(struct http_exchange *exchange)
 {
-    start(exchange, run_pressure);
+    work_answer(exchange, run_pressure);
 }
 
 static void run_pools(struct work *work)
@@ -84,7 +66,7 @@ static void run_pools(struct work *work)
 
 void handle_pools(struct http_exchange *exchange)
 {
-    start(exchange, run_pools);
+    work_answer(exchange, run_pools);
 }
 
 static void run_alerts(struct work *work)
@@ -97,5 +79,5 @@ static void run_alerts(struct work *work)
 
 void handle_alerts(struct http_exchange *exchange)
 {
-    start(exchange, run_alerts);
+    work_answer(exchange, run_alerts);
 }

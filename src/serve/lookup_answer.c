@@ -233,7 +233,7 @@ static void answer_failed(struct http_exchange *exchange, struct answer *answer,
 {
     answer_give(answer);
     if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
-    else reply_status(exchange, status, NULL);
+    else http_reply_error(exchange, status, NULL);
 }
 
 /* A large compressed response, which would hold up the other connections of the thread. */

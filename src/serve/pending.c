@@ -114,7 +114,7 @@ void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *k
     struct mem *mem = http_mem(exchange);
     struct pending *pending = mem_zalloc(mem, MEM_CONNECTIONS, sizeof *pending);
     if (pending == NULL) {
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
     pending->post.run = on_arrival;

@@ -170,3 +170,9 @@ bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes)
     uint64_t limit = warning_bytes > 0 ? warning_bytes : stats->memory_max_bytes / 5 * 4;
     return limit > 0 && stats->memory_bytes >= limit;
 }
+
+void reply_json(struct http_exchange *exchange, int status, struct buf *body)
+{
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
+    http_reply_buf(exchange, status, HTTP_JSON, body);
+}

@@ -6,7 +6,7 @@ void *work_create(struct http_exchange *exchange, size_t size)
     struct mem *mem = http_mem(exchange);
     struct work *work = mem_zalloc(mem, MEM_CONNECTIONS, size);
     if (work == NULL) {
-        reply_status(exchange, AIC_NO_MEMORY, NULL);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return NULL;
     }
     work->exchange = exchange;
@@ -25,7 +25,7 @@ void work_free(struct work *work)
     mem_free(mem, MEM_CONNECTIONS, work, work->size);
 }
 
-static void run(uv_work_t *uv)
+static void run_job(uv_work_t *uv)
 {
     struct work *work = uv->data;
     work->run(work);
@@ -41,7 +41,7 @@ static void after(uv_work_t *uv, int status)
 
 void work_again(struct work *work)
 {
-    CHECK(uv_queue_work(http_thread_loop(work->front->thread), &work->uv, run, after) == 0);
+    CHECK(uv_queue_work(http_thread_loop(work->front->thread), &work->uv, run_job, after) == 0);
 }
 
 void work_start(struct work *work)
@@ -53,6 +53,15 @@ void work_start(struct work *work)
 void work_reply(struct work *work)
 {
     if (work->status == AIC_OK) reply_json(work->exchange, 200, &work->body);
-    else reply_status(work->exchange, work->status, &work->error);
+    else http_reply_error(work->exchange, work->status, &work->error);
     work_free(work);
+}
+
+void work_answer(struct http_exchange *exchange, void (*run)(struct work *work))
+{
+    struct work *work = work_create(exchange, sizeof *work);
+    if (work == NULL) return;
+    work->run = run;
+    work->finish = work_reply;
+    work_start(work);
 }
