@@ -36,6 +36,8 @@ class Running:
         self.write(config)
         self.lines = []
         self.changed = threading.Condition()
+        # A lookup waits long enough for storage that a busy machine turns no hit into a miss.
+        environment.setdefault("AICACHE_STORAGE_DEADLINE", "10s")
         self.process = subprocess.Popen([AICACHED, "--config", self.path, "--data-dir", self.data, *flags], stderr=subprocess.PIPE,
                                         stdin=subprocess.DEVNULL, env=clean_environment(**environment))
         self.reader = threading.Thread(target=self.read, daemon=True)
