@@ -54,6 +54,8 @@ void gate_unlock(struct gate *gate)
 void gate_note(struct gate *gate, enum gate_note note)
 {
     gate->notes |= 1u << note;
+    if (note == GATE_NOTE_WRITES_DOWN || note == GATE_NOTE_DISTRUSTED)
+        gate->writes_down_ms = clock_wall_ms(gate->clock);
 }
 
 uint64_t gate_now(const struct gate *gate)
@@ -225,12 +227,23 @@ static void abandon(struct gate *gate)
     }
 }
 
+/* The last word about writes that the tier did not take before the end. */
+static void tell_lost(void (*log)(void *, aic_log_level, const char *), void *context, uint64_t lost)
+{
+    char line[128];
+    if (log == NULL || lost == 0) return;
+    snprintf(line, sizeof line, "storage: takes no writes at the end: %llu that were waiting for it are lost",
+             (unsigned long long)lost);
+    log(context, AIC_LOG_WARNING, line);
+}
+
 aic_status gate_destroy(struct gate **gate_slot)
 {
     struct gate *gate = *gate_slot;
     *gate_slot = NULL;
     if (gate == NULL) return AIC_OK;
     gate_lock(gate);
+    uint64_t dropped = gate->dropped_writes;
     gate->stopping = true;
     pthread_cond_broadcast(&gate->jobs_changed);
     pthread_cond_broadcast(&gate->writes_changed);
@@ -240,12 +253,17 @@ aic_status gate_destroy(struct gate **gate_slot)
     gate_answer_jobs(gate, jobs, AIC_CLOSED);
     gate_lock(gate);
     wait_for_threads(gate);
+    void (*log)(void *, aic_log_level, const char *) = gate->log;
+    void *context = gate->log_context;
     if (gate->threads > 0) {
+        uint64_t waiting = gate->queue.waiting + gate->queue.flying;
         abandon(gate);
+        tell_lost(log, context, waiting);
         return AIC_TIMEOUT;
     }
     gate_unlock(gate);
     join_threads(gate);
+    tell_lost(log, context, gate->dropped_writes - dropped);
     free_gate(gate);
     return AIC_OK;
 }
@@ -270,9 +288,13 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
 {
     gate_lock(gate);
     bool reads_up = gate->reads.state == BREAKER_CLOSED && !any_hangs(gate, gate_now(gate));
+    bool writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted;
+    bool ask = !writes_up && gate->tier->ops->trouble != NULL;
     *out = (struct gate_stats){
-        .up = reads_up && gate->writes.state == BREAKER_CLOSED && !gate->distrusted,
+        .up = reads_up && writes_up,
         .reads_up = reads_up,
+        .writes_down_ms = writes_up ? 0 : gate->writes_down_ms,
+        .trouble = ask ? gate->tier->ops->trouble(gate->tier) : NULL,
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,
         .queue_max_bytes = gate->queue.max_bytes,

@@ -100,6 +100,7 @@ struct gate {
     uint64_t distrusts;      /* times; a read that saw another number before it asked is a miss */
     bool gave_up;            /* the end of the gate met a tier that fails */
     uint64_t write_retry_ns; /* not before */
+    uint64_t writes_down_ms; /* wall clock: when they last began to fail, or the tier was distrusted */
     unsigned flushing;       /* flushes that wait: no gathering of batches */
     bool sync_wanted;        /* by a flush */
     uint64_t sync_due_ns;

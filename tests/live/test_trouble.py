@@ -303,6 +303,9 @@ class FullDisk(unittest.TestCase):
     def test_removals_on_a_full_disk_outlive_a_kill(self):
         self.on_a_small_disk("remove")
 
+    def test_a_stop_on_a_full_disk_says_what_is_lost(self):
+        self.on_a_small_disk("lose")
+
     def on_a_small_disk(self, what):
         with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
             done = subprocess.run([sys.executable, "-B", os.path.abspath(__file__), what, directory], capture_output=True, timeout=120)
@@ -334,8 +337,16 @@ class FullDisk(unittest.TestCase):
                 break
             time.sleep(0.1)
         self.assertIn("writes fail", health["details"])
+        warned = daemon.client("warnings", "--json")
+        self.assertEqual(warned.status, 1)
+        warnings = [one for one in json.loads(warned.out) if one["code"] == "storage_writes_fail"]
+        self.assertEqual([one["severity"] for one in warnings], ["critical"])
+        self.assertIn("No space left on device", warnings[0]["message"])
+        self.assertEqual(warnings[0]["recommendations"][0]["setting"], "storage.max_bytes")
+        self.assertIn("storage.max_bytes", daemon.client("warnings").out)
         os.unlink(ballast)
         daemon.wait_for("storage: writes are taken again", seconds=60)
+        self.assertNotIn("storage_writes_fail", daemon.client("warnings", "--json").out)
         self.assertEqual(daemon.stop(), 0)
         daemon = Running(directory=directory)
         for text, answer in answers.items():
@@ -371,9 +382,23 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(daemon.client("verify").status, 0)
         self.assertEqual(daemon.stop(), 0)
 
+    def lose(self, directory):
+        """A stop while the disk is full says how many writes it loses."""
+        with open(os.path.join(directory, "ballast"), "wb") as file:
+            file.write(bytes(512 << 10))
+        daemon = Running(directory=directory)
+        for number in range(40):
+            self.assertEqual(daemon.client("put", "chat", "filler %d" % number, os.urandom(15000).hex()).status, 0)
+        daemon.wait_for("storage: writes fail.*: No space left on device")
+        waiting = json.loads(daemon.client("stats", "--json").out)["storage"]["queue_entries"]
+        self.assertGreater(waiting, 0)
+        daemon.stop()
+        lost = int(daemon.wait_for(r"storage: takes no writes at the end: (\d+) that were waiting for it are lost").group(1))
+        self.assertTrue(0 < lost <= waiting, (lost, waiting))
+
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["fill"], ["remove"]):
+    if sys.argv[1:2] in (["fill"], ["remove"], ["lose"]):
         if not become_alone_on_a_small_disk(sys.argv[2]):
             sys.exit(77)
         getattr(FullDisk(), sys.argv[1])(sys.argv[2])
