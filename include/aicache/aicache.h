@@ -149,9 +149,11 @@ typedef enum aic_log_level { AIC_LOG_DEBUG = 0, AIC_LOG_INFO, AIC_LOG_WARNING, A
 
 /* Options of aic_cache_open(). All pointers are borrowed for the call; zero everywhere means the defaults. */
 typedef struct aic_options {
-    const char *data_dir;    /* where storage and secret live; NULL: memory only, a random secret */
-    aic_storage storage;     /* default: LMDB with a data_dir, none without */
-    const char *secret_file; /* default: data_dir/secret, made at first start with mode 0600 */
+    const char *data_dir; /* where storage and secret live; NULL: memory only, a random secret */
+    aic_storage storage;  /* default: LMDB with a data_dir, none without */
+    /* Default: data_dir/secret, made at the first open with 64 hex digits and mode 0600 and read ever after. A file
+     * that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused. */
+    const char *secret_file;
 
     uint64_t memory_max_bytes;      /* default 256 MiB; AIC_ZERO: no memory tier */
     uint64_t memory_max_entries;    /* default: no limit */
@@ -181,22 +183,20 @@ typedef struct aic_options {
 } aic_options;
 
 /*
- * Opens a cache. At most one process has a data_dir open: AIC_LOCKED otherwise. AIC_NEWER for a store of a newer
- * version, AIC_IO for a directory that cannot be written (`error` says which and why). *out is owned by the caller.
+ * Opens a cache; NULL options are the defaults: in memory only. At most one process has a data_dir open: AIC_LOCKED
+ * otherwise. AIC_NEWER for a store of a newer version, AIC_DAMAGED for one whose marks cannot be read, AIC_IO for a
+ * directory that cannot be written, AIC_INVALID for an option out of range, AIC_NO_MEMORY; `error` says which and why.
+ * *out is owned by the caller. Any thread.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
 
-/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit must have
- * been released and no other call be running. */
+/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit, page,
+ * explanation, export and import must have been released and no other call be running. */
 AIC_API void aic_cache_close(aic_cache **cache);
 
-/* Waits until everything that was put before this call is on disk. AIC_OK at once without storage. */
+/* Waits until everything that was put before this call is on disk, a minute at most: AIC_TIMEOUT then, AIC_UNAVAILABLE
+ * when storage takes no writes. AIC_OK at once without storage. Any thread. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_sync(aic_cache *cache);
-
-/*
- * The cache's secret: with a data_dir it is made at the first open (data_dir/secret, 64 hex digits, mode 0600) and read
- * ever after. A file that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused.
- */
 
 /* ------------------------------------------------------------------------------------------- put, lookup, get -- */
 
@@ -217,7 +217,11 @@ typedef struct aic_request {
 #define AIC_MAX_NAME_BYTES 128 /* of a namespace, operation, model or tag: UTF-8 without control characters */
 #define AIC_MAX_TTL_SECONDS UINT64_C(3155760000) /* a hundred years; more is refused, 0 is the way to say "never" */
 
-/* What is stored beside the request. `response` is the text of any JSON value and comes back byte for byte. */
+#define AIC_MAX_TOKENS (UINT64_C(1) << 40) /* of one answer: so that sums over all answers never wrap */
+#define AIC_MAX_COST_USD 1e9
+
+/* What is stored beside the request. `response` is the text of any JSON value and comes back byte for byte; each tag
+ * may be given once. */
 typedef struct aic_put {
     aic_request request;
     aic_view response;
@@ -246,7 +250,8 @@ typedef struct aic_put_result {
     unsigned tiers; /* AIC_IN_MEMORY | AIC_IN_STORAGE: where it was accepted */
 } aic_put_result;
 
-/* The key of a request. AIC_INVALID with `error` when the request is not acceptable. */
+/* The key of a request. AIC_INVALID with `error` when the request is not acceptable, AIC_TOO_LARGE, AIC_NO_MEMORY. Any
+ * thread. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_key(aic_cache *cache, const aic_request *request, aic_key *out,
                                                 aic_error *error);
 
@@ -288,7 +293,8 @@ typedef struct aic_hit aic_hit;
 AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_key *key,
                                                    aic_hit **hit, aic_error *error);
 
-/* The same by key. An entry of another namespace than `ns` is a miss. */
+/* The same by key; an empty `ns` is "default". AIC_OK, AIC_MISS, AIC_NO_MEMORY. An entry of another namespace than `ns`
+ * is a miss. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
 
 /*
@@ -341,8 +347,9 @@ typedef struct aic_invalidated {
  * Removes every entry that matches, from both tiers: after the return none of them is served. With dry_run, only
  * counts. Cost: linear in the memory tier's entries and in the matching storage entries. AIC_INVALID for a filter that
  * names nothing. AIC_UNAVAILABLE or AIC_TIMEOUT when storage could not be reached: memory is clean then, what storage
- * still holds is hidden from every lookup at once and removed when storage is back (as long as this process lives; *out
- * is written all the same and counts what was removed so far).
+ * still holds is hidden from every lookup at once and removed when storage is back, by the next process if this one
+ * ends before (`error` says so where even that could not be written down); *out is written all the same and counts what
+ * was removed so far. AIC_NO_MEMORY: nothing was removed.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run,
                                                        aic_invalidated *out, aic_error *error);
@@ -354,16 +361,23 @@ typedef struct aic_page aic_page;
  * Lists entries that match, in the order of their keys. `cursor` is empty for the first page, afterwards
  * aic_page_cursor() of the page before. Every entry that is there during the whole walk is listed exactly once.
  * limit 1..1000. A page costs a pass over the memory tier. While storage is down the page shows memory alone.
+ * AIC_INVALID with the field in `error`, AIC_NO_MEMORY. Any thread; a page is used by one at a time.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit,
                                                  aic_view cursor, aic_page **out, aic_error *error);
 AIC_API size_t aic_page_count(const aic_page *page);
+/* NULL beyond the last; valid until the release. */
 AIC_API const aic_metadata *aic_page_entry(const aic_page *page, size_t index);
 /* Empty after the last page. Valid until the release. */
 AIC_API aic_view aic_page_cursor(const aic_page *page);
+/* Releases and nulls. Accepts a pointer to NULL. */
 AIC_API void aic_page_release(aic_page **page);
 
-/* Why a request hits or misses, as the text of a JSON object (see docs/http.md, `POST /cache/explain`). */
+/*
+ * Why a request hits or misses, as the text of a JSON object (see docs/http.md, `POST /cache/explain`). Looks at 200
+ * 000 entries of memory and 20 000 of storage at most. AIC_INVALID and AIC_TOO_LARGE as aic_cache_key(), AIC_NO_MEMORY.
+ * The explanation is the caller's, its text valid until the release, which nulls and accepts a pointer to NULL.
+ */
 typedef struct aic_explanation aic_explanation;
 AIC_API AIC_MUST_CHECK aic_status aic_cache_explain(aic_cache *cache, const aic_request *request, aic_explanation **out,
                                                     aic_error *error);
@@ -378,6 +392,9 @@ AIC_API void aic_explanation_release(aic_explanation **explanation);
  * the key stands for it. An entry comes once, or twice if the memory tier's tables grow during the walk; importing it
  * twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds nothing but its own
  * piece.
+ *
+ * aic_export_create() waits for the write-behind queue, ten seconds at most; the cache outlives the export. `filter` is
+ * copied. AIC_INVALID, AIC_NO_MEMORY.
  */
 typedef struct aic_export aic_export;
 AIC_API AIC_MUST_CHECK aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out,
@@ -388,6 +405,7 @@ AIC_API AIC_MUST_CHECK aic_status aic_export_create(aic_cache *cache, const aic_
  */
 AIC_API AIC_MUST_CHECK aic_status aic_export_next(aic_export *exporter, size_t piece_bytes, aic_view *out);
 AIC_API uint64_t aic_export_lines(const aic_export *exporter); /* so far */
+/* Frees and nulls. Accepts a pointer to NULL. */
 AIC_API void aic_export_destroy(aic_export **exporter);
 
 /*
@@ -412,18 +430,20 @@ typedef struct aic_import_counts {
 } aic_import_counts;
 
 typedef struct aic_import aic_import;
-/* `options` may be NULL. Keeps a pointer to the cache and copies the rest. */
+/* `options` may be NULL. Keeps a pointer to the cache, which outlives the import, and copies the rest. AIC_INVALID,
+ * AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_create(aic_cache *cache, const aic_import_options *options,
                                                     aic_import **out, aic_error *error);
 /* Takes any bytes. Waits while the write-behind queue is full. AIC_NO_MEMORY (the import can go on), or AIC_OK. One
  * thread at a time. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_add(aic_import *importer, aic_view bytes);
-/* The last line may lack its newline: this takes it in. */
+/* The last line may lack its newline: this takes it in. AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_finish(aic_import *importer);
 AIC_API void aic_import_count(const aic_import *importer, aic_import_counts *out);
 /* The index-th rejection: the line's number (from 1) and what was wrong; AIC_MISS beyond the last one kept. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_rejection(const aic_import *importer, size_t index, uint64_t *line,
                                                        aic_error *error);
+/* Frees and nulls. Accepts a pointer to NULL. */
 AIC_API void aic_import_destroy(aic_import **importer);
 
 /* ------------------------------------------------------------------------------------------- statistics, verify -- */
@@ -456,6 +476,7 @@ typedef struct aic_stats {
     uint64_t invalidations_pending;  /* that storage has still to carry out */
 } aic_stats;
 
+/* Takes each lock of the memory tier for a moment: once a second, not once a request. Any thread. */
 AIC_API void aic_cache_stats(aic_cache *cache, aic_stats *out);
 
 /*

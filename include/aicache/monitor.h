@@ -5,8 +5,9 @@
  * record its operations here and gets the same statistics. Conventions are those of aicache.h.
  *
  * Streams keep the newest `max_measurements` within `retention_hours`; counters run until aic_monitor_reset().
- * Recording is O(1), takes no lock and may be done by any thread; reading never stops a writer. Durations are seconds,
- * measured with a monotonic clock by the caller.
+ * Recording is O(1), takes no lock and may be done by any thread (a thread's first record of a stream allocates its
+ * ring; memory snapshots take a mutex); reading never stops a writer. Durations are seconds, measured with a monotonic
+ * clock by the caller.
  */
 #ifndef AICACHE_MONITOR_H
 #define AICACHE_MONITOR_H
@@ -29,17 +30,17 @@ typedef struct aic_monitor_options {
     double slow_operation_seconds;           /* 0.05 */
     int64_t invalidations_warning_per_hour;  /* 50 */
     int64_t invalidations_critical_per_hour; /* 100 */
-    const aic_allocator *allocator;
+    const aic_allocator *allocator;          /* copied, as the clock; what they point to lives as long as the monitor */
     const aic_clock *clock;
     void (*log)(void *context, aic_log_level level,
                 const char *line); /* may be NULL; called by the thread that records */
-    void *log_context;
+    void *log_context;             /* borrowed until the close */
 } aic_monitor_options;
 
 /* AIC_INVALID with the field in `error`, AIC_NO_MEMORY. *out is owned by the caller. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **out,
                                                    aic_error *error);
-/* Frees and nulls; no other call may be running. Accepts a pointer to NULL. */
+/* Frees and nulls; every report must have been released and no other call be running. Accepts a pointer to NULL. */
 AIC_API void aic_monitor_close(aic_monitor **monitor);
 
 #define AIC_MONITOR_MAX_DATA_BYTES 256 /* of additional data, the text of a JSON object */
@@ -77,7 +78,8 @@ typedef struct aic_memory_sample {
 } aic_memory_sample;
 AIC_API void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data);
 
-/* Text owned by the caller: JSON (see docs/monitoring.md for every field). */
+/* Text owned by the caller: JSON (see docs/monitoring.md for every field), valid until the release, which nulls and
+ * accepts a pointer to NULL. */
 typedef struct aic_report aic_report;
 AIC_API aic_view aic_report_json(const aic_report *report);
 AIC_API void aic_report_release(aic_report **report);
@@ -90,7 +92,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_monitor_summary(aic_monitor *monitor, aic_
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_memory_usage(aic_monitor *monitor, aic_report **out);
 /* Warnings with recommendations. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_warnings(aic_monitor *monitor, aic_report **out);
-/* Slow operations per stream: at least `multiplier` (> 0) times the mean of the fastest 80 %. AIC_INVALID. */
+/* Slow operations per stream: at least `multiplier` (> 0) times the mean of the fastest 80 %. AIC_INVALID,
+ * AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_slow(aic_monitor *monitor, double multiplier, aic_report **out);
 /* Invalidation rates, patterns, efficiency; and advice on them. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_invalidations(aic_monitor *monitor, aic_report **out);

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/glob.h"
 #include "base/status.h"
+#include "base/view.h"
 #include "cache/cache.h"
 
 #include <string.h>
@@ -44,15 +45,10 @@ aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t n
     return AIC_OK;
 }
 
-static bool same(aic_view a, aic_view b)
-{
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
-}
-
 static bool some_tag(const struct filter *filter, const struct record *record)
 {
     for (size_t i = 0; i < record->tag_count; i++) {
-        if (same(record->tags[i], filter->tag)) return true;
+        if (view_equal(record->tags[i], filter->tag)) return true;
     }
     return false;
 }
@@ -68,10 +64,10 @@ static bool some_glob(const struct filter *filter, const struct record *record)
 
 bool filter_matches(const struct filter *filter, const struct record *record)
 {
-    if (!filter->any_namespace && !same(filter->ns, record->ns)) return false;
+    if (!filter->any_namespace && !view_equal(filter->ns, record->ns)) return false;
     if (filter->until_given && record->created_ms > filter->until_ms) return false;
-    if (filter->has_operation && !same(filter->operation, record->operation)) return false;
-    if (filter->has_model && !same(filter->model, record->model)) return false;
+    if (filter->has_operation && !view_equal(filter->operation, record->operation)) return false;
+    if (filter->has_model && !view_equal(filter->model, record->model)) return false;
     if (filter->has_tag && !some_tag(filter, record)) return false;
     return !filter->has_pattern || some_glob(filter, record);
 }

@@ -344,7 +344,7 @@ static aic_status parse_line(struct aic_import *importer, aic_view line, aic_err
     TRY(take_tags(importer, at[FIELD_TAGS], tags, &put.tag_count, error));
     put.tags = tags;
     TRY(take_cost(importer, at, &put, error));
-    TRY(cache_check_put(tags, put.tag_count, put.model, false, 0, put.cost_usd, error));
+    TRY(cache_check_put(&put, error));
     if (at[FIELD_RESPONSE] == ABSENT) return error_set(error, AIC_INVALID, "response", "is required");
     put.response = json_text(&importer->json, at[FIELD_RESPONSE]);
     TRY(take_dates(importer, at, &put, error));

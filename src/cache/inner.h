@@ -215,8 +215,7 @@ AIC_MUST_CHECK aic_status cache_decode(struct aic_cache *cache, const struct rec
 AIC_MUST_CHECK aic_status request_take(struct aic_cache *cache, const aic_request *request, struct json *json,
                                        struct key_request *out, aic_error *error);
 /* Checks the tags, model and numbers of a put. */
-AIC_MUST_CHECK aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given,
-                                          uint64_t ttl_seconds, double cost_usd, aic_error *error);
+AIC_MUST_CHECK aic_status cache_check_put(const struct cache_put *put, aic_error *error);
 
 /* Walks the labels that a filter selects storage by. Returns how many were filled (at most 4). */
 size_t filter_labels(const struct filter *filter, struct tier_label *out);

@@ -206,7 +206,7 @@ static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json 
                               .completion_tokens = put->completion_tokens,
                               .cost_usd = put->cost_usd};
     TRY(request_take(cache, &put->request, json, &inner.request, error));
-    TRY(cache_check_put(put->tags, put->tag_count, put->model, put->ttl_given, put->ttl_seconds, put->cost_usd, error));
+    TRY(cache_check_put(&inner, error));
     TRY(check_response(cache, put->response, error));
     return cache_put(cache, &inner, result, error);
 }

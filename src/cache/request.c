@@ -6,6 +6,7 @@
 #include "cache/text_tier.h"
 
 #include "base/utf8.h"
+#include "base/view.h"
 
 #include <aicache/monitor.h>
 #include <math.h>
@@ -50,21 +51,39 @@ aic_status cache_check_ttl(uint64_t ttl_seconds, aic_error *error)
                      (unsigned long long)AIC_MAX_TTL_SECONDS);
 }
 
-aic_status cache_check_put(const aic_view *tags, size_t tag_count, aic_view model, bool ttl_given, uint64_t ttl_seconds,
-                           double cost_usd, aic_error *error)
+static aic_status check_tags(const struct cache_put *put, aic_error *error)
 {
-    if (tag_count > AIC_MAX_TAGS)
-        return error_set(error, AIC_INVALID, "tags", "%zu tags are too many: at most %d are accepted", tag_count,
+    if (put->tag_count > AIC_MAX_TAGS)
+        return error_set(error, AIC_INVALID, "tags", "%zu tags are too many: at most %d are accepted", put->tag_count,
                          AIC_MAX_TAGS);
-    for (size_t i = 0; i < tag_count; i++) {
+    for (size_t i = 0; i < put->tag_count; i++) {
         char field[32];
         snprintf(field, sizeof field, "tags[%zu]", i);
-        TRY(cache_check_name(field, tags[i], error));
+        TRY(cache_check_name(field, put->tags[i], error));
+        for (size_t other = 0; other < i; other++) {
+            if (view_equal(put->tags[other], put->tags[i]))
+                return error_set(error, AIC_INVALID, field, "this tag came twice; each tag is accepted once");
+        }
     }
-    if (model.size > 0) TRY(cache_check_name("model", model, error));
-    if (ttl_given) TRY(cache_check_ttl(ttl_seconds, error));
-    if (!isfinite(cost_usd) || cost_usd < 0)
-        return error_set(error, AIC_INVALID, "cost_usd", "must be a number that is not negative");
+    return AIC_OK;
+}
+
+static aic_status check_tokens(const char *field, uint64_t count, aic_error *error)
+{
+    if (count <= AIC_MAX_TOKENS) return AIC_OK;
+    return error_set(error, AIC_INVALID, field, "too many: a whole number from 0 to %llu is accepted",
+                     (unsigned long long)AIC_MAX_TOKENS);
+}
+
+aic_status cache_check_put(const struct cache_put *put, aic_error *error)
+{
+    TRY(check_tags(put, error));
+    if (put->model.size > 0) TRY(cache_check_name("model", put->model, error));
+    if (put->ttl_given) TRY(cache_check_ttl(put->ttl_seconds, error));
+    TRY(check_tokens("prompt_tokens", put->prompt_tokens, error));
+    TRY(check_tokens("completion_tokens", put->completion_tokens, error));
+    if (!(put->cost_usd >= 0 && put->cost_usd <= AIC_MAX_COST_USD))
+        return error_set(error, AIC_INVALID, "cost_usd", "a number of US dollars from 0 to 1e9 is accepted");
     return AIC_OK;
 }
 
@@ -124,6 +143,7 @@ aic_status cache_key(struct aic_cache *cache, const struct key_request *request,
 
 aic_status aic_cache_key(aic_cache *cache, const aic_request *request, aic_key *out, aic_error *error)
 {
+    if (error != NULL) *error = (aic_error){0};
     struct json json;
     struct key_request taken;
     aic_status status = request_take(cache, request, &json, &taken, error);

@@ -384,13 +384,14 @@ static void refusals_name_the_field(void **state)
     struct bench_cache *table = *state;
     static char long_name[130];
     memset(long_name, 'n', 129);
+    aic_view twice[] = {AIC_LITERAL("a"), AIC_LITERAL("b"), AIC_LITERAL("a")};
     aic_view many[33], bad_tag[] = {AIC_LITERAL("a"), AIC_LITERAL("b"), AIC_LITERAL("c"), AIC_LITERAL("d\n")};
     for (size_t i = 0; i < 33; i++) many[i] = AIC_LITERAL("t");
     aic_put good = put_of("qa", "x", "1");
     struct {
         const char *field;
         aic_put put;
-    } rows[20];
+    } rows[24];
     size_t n = 0;
 #define ROW(name, change)                                                                                              \
     do {                                                                                                               \
@@ -413,7 +414,11 @@ static void refusals_name_the_field(void **state)
     ROW("response", put.response = AIC_LITERAL("{\"a\":}"));
     ROW("tags", (put.tags = many, put.tag_count = 33));
     ROW("tags[3]", (put.tags = bad_tag, put.tag_count = 4));
+    ROW("tags[2]", (put.tags = twice, put.tag_count = 3));
     ROW("model", put.model = AIC_LITERAL("m\x7F"));
+    ROW("prompt_tokens", put.prompt_tokens = AIC_MAX_TOKENS + 1);
+    ROW("completion_tokens", put.completion_tokens = UINT64_MAX);
+    ROW("cost_usd", put.cost_usd = 1.1e9);
     ROW("ttl", (put.ttl_given = true, put.ttl_seconds = AIC_MAX_TTL_SECONDS + 1));
     ROW("cost_usd", put.cost_usd = -1);
     for (size_t i = 0; i < n; i++) {
