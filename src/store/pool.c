@@ -59,7 +59,9 @@ void pool_set_limit(struct pool *pool, uint64_t max_bytes)
 
 static void note_whole(struct pool *pool)
 {
-    atomic_store_explicit(&pool->whole, pool->holes.whole, memory_order_relaxed);
+    /* Written when it changes only: everybody reads it after every put. */
+    if (atomic_load_explicit(&pool->whole, memory_order_relaxed) != pool->holes.whole)
+        atomic_store_explicit(&pool->whole, pool->holes.whole, memory_order_relaxed);
 }
 
 /* ----------------------------------------------------------------------------------------------- map and return -- */

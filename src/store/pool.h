@@ -37,16 +37,17 @@ struct pool {
     char *base; /* handle 0; aligned to an arena; the first arena is never mapped, so that no entry has handle 0 */
     uint64_t *edges;
     struct arena *arenas;
-    uint32_t arena_count; /* reserved, the first one included */
-    uint32_t search;      /* no arena below is absent */
+    uint32_t arena_count;        /* reserved, the first one included */
+    _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
+    _Atomic uint32_t kept_whole; /* more empty arenas than these are returned; relaxed: as above */
+    char apart[64]; /* what follows is written by every put, what precedes is read by everybody: not in one line */
+    struct lock lock;
+    uint32_t search; /* no arena below is absent */
     uint32_t mapped, limit;
     uint64_t taken;               /* granules */
     uint64_t takes, gives, grows; /* entries that got memory and gave it back, arenas mapped: since the start */
     uint32_t most_mapped;         /* at once */
     struct holes holes;
-    struct lock lock;
-    _Atomic uint32_t whole;      /* copy of holes.whole for pool_wants_trim(); relaxed: a hint */
-    _Atomic uint32_t kept_whole; /* more empty arenas than these are returned; relaxed: as above */
 };
 
 /* Reserves addresses for `reserve_bytes` of entries. AIC_NO_MEMORY. */

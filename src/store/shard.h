@@ -62,8 +62,10 @@ struct store {
     size_t shard_block_bytes;
     char *index; /* the reservation of all tables and ghosts */
     size_t index_bytes;
-    struct budget budget;
     struct pool pool;
+    char apart_1[64]; /* as in the pool: each put writes the budget, each get reads what is above */
+    struct budget budget;
+    char apart_2[64];
     pthread_mutex_t resize_lock;                 /* one resize or compaction at a time; taken before everything else */
     _Atomic uint32_t hand;                       /* the shard that is asked to evict next; relaxed: any order will do */
     _Atomic uint64_t refused_size, refused_full; /* relaxed counts */
