@@ -2,7 +2,7 @@
  * aicached_reload.c - SIGHUP: what is live changes, part by part; what is wrong changes nothing.
  *
  * The order is that of setup(). A part that refuses its new value (a memory budget beyond what was reserved, a
- * certificate that does not load) keeps the old one, and the settings in force say so.
+ * certificate that does not load) keeps the old one; the settings in force say so, and the next reload tries again.
  */
 #include "aicached.h"
 
@@ -18,6 +18,7 @@ struct http_limits daemon_limits(const struct settings *settings)
     return (struct http_limits){
         .connections = settings->limits_connections,
         .body_bytes = settings->limits_body_bytes,
+        .bodies_bytes = settings->limits_bodies_bytes,
         .header_bytes = settings->limits_header_bytes,
         .header_ms = settings->timeouts_header,
         .body_ms = settings->timeouts_body,
@@ -52,12 +53,51 @@ void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *pa
     }
 }
 
-static void reload_auth(struct daemon *daemon, const struct settings *next)
+static const char *why(aic_status status, const aic_error *error)
+{
+    return error->message[0] != '\0' ? error->message : aic_status_text(status);
+}
+
+/* What was read, on its way to being in force: a part that refuses its new value keeps the old one. */
+struct reload {
+    struct settings next;
+    struct buf changed, fixed; /* names of options that change; lines about those that cannot */
+};
+
+/* Takes the line of a name out of a list. */
+static void strike(struct buf *lines, const char *name)
+{
+    size_t size = strlen(name);
+    for (size_t at = 0; at < lines->size;) {
+        char *line = lines->data + at;
+        const char *end = memchr(line, '\n', lines->size - at);
+        size_t whole = end != NULL ? (size_t)(end - line) + 1 : lines->size - at;
+        if (whole == size + 1 && memcmp(line, name, size) == 0) {
+            memmove(line, line + whole, lines->size - at - whole);
+            lines->size -= whole;
+            return;
+        }
+        at += whole;
+    }
+}
+
+/* An option stays as it is: then the next reload finds it changed again and tries again. */
+static void keep(struct daemon *daemon, struct reload *reload, const char *name)
+{
+    const struct option_row *row = option_find(settings_table(), name);
+    CHECK(row != NULL);
+    option_swap(row, &daemon->settings, &reload->next);
+    strike(&reload->changed, name);
+}
+
+static void reload_auth(struct daemon *daemon, struct reload *reload)
 {
     struct auth *auth;
     aic_error error = {0};
-    if (daemon_auth(daemon, next, &auth, &error) != AIC_OK) {
-        log_line(daemon->log, AIC_LOG_ERROR, "settings", "api_keys: the old ones stay: %s", error.message);
+    aic_status status = daemon_auth(daemon, &reload->next, &auth, &error);
+    if (status != AIC_OK) {
+        log_line(daemon->log, AIC_LOG_ERROR, "settings", "api_keys: the old ones stay: %s", why(status, &error));
+        keep(daemon, reload, "api_keys");
         return;
     }
     routes_reload_auth(daemon->routes, auth);
@@ -65,18 +105,17 @@ static void reload_auth(struct daemon *daemon, const struct settings *next)
     daemon->auth = auth;
 }
 
-static void reload_memory(struct daemon *daemon, struct settings *next)
+static void reload_memory(struct daemon *daemon, struct reload *reload)
 {
-    struct settings *now = &daemon->settings;
-    struct store *store = cache_store(daemon->cache);
+    const struct settings *now = &daemon->settings, *next = &reload->next;
     bool same = next->memory_max_bytes == now->memory_max_bytes && next->memory_max_entries == now->memory_max_entries;
-    if (!same && (store == NULL || store_resize(store, next->memory_max_bytes, next->memory_max_entries) != AIC_OK)) {
+    if (!same && store_resize(cache_store(daemon->cache), next->memory_max_bytes, next->memory_max_entries) != AIC_OK) {
         log_line(
             daemon->log, AIC_LOG_ERROR, "settings",
             "memory.max_bytes: %llu is more than what was reserved at the start (four times the first value, at least 1G); it stays %llu, restart to go beyond",
             (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
-        next->memory_max_bytes = now->memory_max_bytes;
-        next->memory_max_entries = now->memory_max_entries;
+        keep(daemon, reload, "memory.max_bytes");
+        keep(daemon, reload, "memory.max_entries");
     } else if (!same) routes_reload_memory(daemon->routes, next->memory_max_bytes);
     uint64_t warning = settings_warning_bytes(next), critical = settings_critical_bytes(next);
     routes_reload_thresholds(daemon->routes, warning, critical);
@@ -84,68 +123,82 @@ static void reload_memory(struct daemon *daemon, struct settings *next)
         monitor_set_memory_thresholds(daemon->monitor, warning, critical);
 }
 
-static void reload_ttls(struct daemon *daemon, const struct settings *next, const struct buf *changed)
+static void reload_ttls(struct daemon *daemon, struct reload *reload)
 {
     aic_error error = {0};
+    const struct settings *next = &reload->next;
+    const struct buf *changed = &reload->changed;
     if (changed->size == 0 || memmem(changed->data, changed->size, "ttl.", 4) == NULL) return;
     aic_status status = cache_set_ttls(daemon->cache, next->ttl_default != 0 ? next->ttl_default : AIC_ZERO,
                                        next->ttl_operations.items, next->ttl_operations.count, &error);
-    if (status != AIC_OK) log_line(daemon->log, AIC_LOG_ERROR, "settings", "ttl: the old ones stay: %s", error.message);
+    if (status == AIC_OK) return;
+    log_line(daemon->log, AIC_LOG_ERROR, "settings", "ttl: the old ones stay: %s", why(status, &error));
+    keep(daemon, reload, "ttl.default");
+    keep(daemon, reload, "ttl.operations");
 }
 
 /* Always, not only when the paths changed: a renewed certificate stands at the old path. */
-static void reload_tls(struct daemon *daemon, const struct settings *next)
+static void reload_tls(struct daemon *daemon, struct reload *reload)
 {
     aic_error error = {0};
+    const struct settings *next = &reload->next;
     bool was = daemon->settings.tls_certificate != NULL, is = next->tls_certificate != NULL;
+    aic_status status = AIC_OK;
     if (was != is) {
         log_line(daemon->log, AIC_LOG_WARNING, "settings",
                  "TLS cannot be switched on or off while running; restart to do so");
-    } else if (is && http_server_reload_tls(daemon->server, next->tls_certificate, next->tls_key, &error) != AIC_OK) {
-        log_line(daemon->log, AIC_LOG_ERROR, "settings", "tls: the old certificate stays: %s", error.message);
+    } else if (is) {
+        status = http_server_reload_tls(daemon->server, next->tls_certificate, next->tls_key, &error);
+        if (status != AIC_OK)
+            log_line(daemon->log, AIC_LOG_ERROR, "settings", "tls: the old certificate stays: %s", why(status, &error));
     }
+    if (was == is && status == AIC_OK) return;
+    keep(daemon, reload, "tls.certificate");
+    keep(daemon, reload, "tls.key");
 }
 
-static void apply(struct daemon *daemon, struct settings *next, const struct buf *changed)
+static void apply(struct daemon *daemon, struct reload *reload)
 {
+    struct settings *next = &reload->next;
     struct http_limits limits = daemon_limits(next);
     log_set(daemon->log, (aic_log_level)next->log_level, (enum log_format)next->log_format);
     oplog_set(&daemon->oplog, daemon->cache, next->log_sample);
-    reload_memory(daemon, next);
-    reload_ttls(daemon, next, changed);
-    reload_auth(daemon, next);
+    reload_memory(daemon, reload);
+    reload_ttls(daemon, reload);
+    reload_auth(daemon, reload);
     http_server_set_limits(daemon->server, &limits);
-    reload_tls(daemon, next);
+    reload_tls(daemon, reload);
     settings_release(&daemon->mem, &daemon->settings);
     daemon->settings = *next;
 }
 
-static void reload(struct daemon *daemon, struct buf *changed, struct buf *fixed, struct option_report *report)
+static void run_reload(struct daemon *daemon, struct reload *reload, struct option_report *report)
 {
-    struct settings next;
-    aic_status status = settings_reload(&daemon->mem, &daemon->input, &daemon->settings, &next, changed, fixed, report);
+    aic_status status = settings_reload(&daemon->mem, &daemon->input, &daemon->settings, &reload->next,
+                                        &reload->changed, &reload->fixed, report);
     daemon_log_lines(daemon, status == AIC_OK ? AIC_LOG_WARNING : AIC_LOG_ERROR, "settings", "", &report->text);
     if (status != AIC_OK) {
         log_line(daemon->log, AIC_LOG_ERROR, "settings", "nothing was changed: %s", aic_status_text(status));
         return;
     }
-    apply(daemon, &next, changed);
-    daemon_log_lines(daemon, AIC_LOG_INFO, "settings", "changed: ", changed);
-    daemon_log_lines(daemon, AIC_LOG_WARNING, "settings", "cannot change while running, restart for that: ", fixed);
+    apply(daemon, reload);
+    daemon_log_lines(daemon, AIC_LOG_INFO, "settings", "changed: ", &reload->changed);
+    daemon_log_lines(daemon, AIC_LOG_WARNING, "settings",
+                     "cannot change while running, restart for that: ", &reload->fixed);
     log_line(daemon->log, AIC_LOG_INFO, "settings", "reloaded");
 }
 
 void daemon_reload(struct daemon *daemon)
 {
-    struct buf changed, fixed;
+    struct reload reload;
     struct option_report report;
-    buf_init(&changed, &daemon->mem, MEM_CONFIG);
-    buf_init(&fixed, &daemon->mem, MEM_CONFIG);
+    buf_init(&reload.changed, &daemon->mem, MEM_CONFIG);
+    buf_init(&reload.fixed, &daemon->mem, MEM_CONFIG);
     option_report_init(&report, &daemon->mem);
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_mono_ns(clock_system()) / 1000));
-    reload(daemon, &changed, &fixed, &report);
+    run_reload(daemon, &reload, &report);
     sd_notify(0, "READY=1");
     option_report_fini(&report);
-    buf_fini(&fixed);
-    buf_fini(&changed);
+    buf_fini(&reload.fixed);
+    buf_fini(&reload.changed);
 }

@@ -6,13 +6,52 @@
 static const struct head_refusal CUT_SHORT = {400, "body_cut_short",
                                               "The connection ended before the end of the body."};
 
+bool conn_body_hold(struct conn *conn, uint64_t bytes)
+{
+    struct http_server *server = conn->thread->server;
+    if (bytes <= conn->body_held) return true;
+    uint64_t more = bytes - conn->body_held;
+    uint64_t sum = atomic_fetch_add_explicit(&server->body_bytes, more, memory_order_relaxed) + more;
+    if (sum > LIMIT(conn->thread, bodies_bytes)) {
+        atomic_fetch_sub_explicit(&server->body_bytes, more, memory_order_relaxed);
+        return false;
+    }
+    conn->body_held = bytes;
+    return true;
+}
+
+void conn_body_release(struct conn *conn)
+{
+    buf_fini(&conn->body);
+    if (conn->body_held == 0) return;
+    atomic_fetch_sub_explicit(&conn->thread->server->body_bytes, conn->body_held, memory_order_relaxed);
+    conn->body_held = 0;
+}
+
+void conn_bodies_full(const struct conn *conn, struct head_refusal *why)
+{
+    THREAD_COUNT(conn->thread, bodies_refused, 1);
+    head_refuse(why, 503, "bodies_full",
+                "The bodies of all requests together may hold %llu bytes (limits.bodies_bytes), and hold too many now.",
+                (unsigned long long)LIMIT(conn->thread, bodies_bytes));
+}
+
 /* Hands a piece of the body to whom it belongs. */
 static void body_deliver(struct conn *conn, aic_view piece)
 {
     struct http_exchange *exchange = &conn->exchange;
     if (conn->phase == CONN_DISCARD) return;
-    if (exchange->sink != NULL) exchange->sink(exchange, HTTP_BODY_DATA, piece, exchange->sink_context);
-    else if (exchange->route->body == HTTP_BODY_BUFFERED) buf_append(&conn->body, piece.data, piece.size);
+    if (exchange->sink != NULL) {
+        exchange->sink(exchange, HTTP_BODY_DATA, piece, exchange->sink_context);
+    } else if (exchange->route->body == HTTP_BODY_BUFFERED) {
+        if (conn_body_hold(conn, conn->body.size + piece.size)) {
+            buf_append(&conn->body, piece.data, piece.size);
+            return;
+        }
+        struct head_refusal why;
+        conn_bodies_full(conn, &why);
+        exchange_refuse(conn, &why);
+    }
 }
 
 static void body_finish(struct conn *conn)

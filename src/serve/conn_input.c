@@ -142,6 +142,7 @@ static bool body_space(struct conn *conn, char **out, size_t *size)
                                                                             : BODY_FIRST_BYTES;
     if (conn->body.capacity > conn->body.size) room = conn->body.capacity - conn->body.size;
     if (room > conn->body_left) room = (size_t)conn->body_left;
+    if (!conn_body_hold(conn, conn->body.size + room)) return false; /* refused when the next piece is delivered */
     *out = buf_reserve(&conn->body, room);
     *size = room < BODY_READ_BYTES ? room : BODY_READ_BYTES;
     return *out != NULL;

@@ -45,6 +45,7 @@ const struct object_pool_hooks conn_hooks = {.fini = conn_fini};
 static void conn_give(struct conn *conn)
 {
     void *given = conn;
+    conn_body_release(conn);
     CHECK(object_pool_give(&conn->thread->conn_pool, &given));
 }
 
@@ -401,7 +402,7 @@ void conn_completed(struct conn *conn)
     exchange->drain = exchange->gone = NULL;
     exchange->sink = NULL;
     exchange->paused = false;
-    buf_rest(&conn->body, 0);
+    conn_body_release(conn);
     buf_rest(&exchange->fields, 1024);
     buf_rest(&exchange->decoded, 1024);
     conn->in_floor = 0;

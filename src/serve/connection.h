@@ -120,7 +120,8 @@ struct conn {
     uint64_t body_limit; /* of the route */
     uint64_t body_taken; /* of a chunked body; never more than body_limit */
     uint64_t body_since_ms;
-    struct buf body; /* a buffered body that does not fit into the block */
+    struct buf body;    /* a buffered body that does not fit into the block */
+    uint64_t body_held; /* bytes of it that are counted in server->body_bytes */
 
     struct output out;
     unsigned gathered;                       /* answers queued since the last flush */
@@ -212,6 +213,7 @@ struct http_server {
     void (*thread_stop)(void *context, struct http_thread *thread, void *data);
     void (*finished)(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes);
     struct http_live_limits limits;
+    _Atomic uint64_t body_bytes; /* held by all connections, against limits.bodies_bytes; relaxed, it orders nothing */
     _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
     _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */
     struct listener listeners[HTTP_MAX_LISTEN];
@@ -257,6 +259,12 @@ void conn_widen_block(struct conn *conn);
 bool conn_step_body(struct conn *conn);
 /* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
 void conn_want_body(struct conn *conn);
+/* Counts room for a body of so many bytes, all in all; false when limits.bodies_bytes has none left for it. */
+bool conn_body_hold(struct conn *conn, uint64_t bytes);
+/* Frees what was gathered of a body, and its room. */
+void conn_body_release(struct conn *conn);
+/* The sentence about it. */
+void conn_bodies_full(const struct conn *conn, struct head_refusal *why);
 /* Sends 100 Continue if the client waits for it and no body has come yet. */
 void conn_send_continue(struct conn *conn);
 

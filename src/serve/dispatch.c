@@ -115,6 +115,12 @@ void exchange_body_too_large(const struct conn *conn, uint64_t size, struct head
                     (unsigned long long)size, limit, option);
 }
 
+/* Only looks: room is taken as the bytes come, so that a client that promises much and sends nothing takes none. */
+static bool bodies_have_room(const struct conn *conn)
+{
+    return http_server_body_bytes(conn->thread->server) + conn->body_left <= LIMIT(conn->thread, bodies_bytes);
+}
+
 /* Refuses a body that cannot be taken before any of it is read. */
 static bool accept_body(struct http_exchange *exchange)
 {
@@ -127,9 +133,16 @@ static bool accept_body(struct http_exchange *exchange)
     }
     uint64_t limit = exchange->route->body_bytes;
     conn->body_limit = limit != 0 ? limit : LIMIT(conn->thread, body_bytes);
-    if (conn->body_left <= conn->body_limit) return true;
     struct head_refusal why;
-    exchange_body_too_large(conn, conn->body_left, &why);
+    if (conn->body_left > conn->body_limit) {
+        exchange_body_too_large(conn, conn->body_left, &why);
+    } else if (exchange->route->body == HTTP_BODY_BUFFERED && conn->body_left > BLOCK_BYTES &&
+               !bodies_have_room(conn)) {
+        conn_bodies_full(conn, &why);
+        http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
+    } else {
+        return true;
+    }
     http_reply_problem(exchange, why.status, why.code, NULL, why.message);
     return false;
 }
@@ -197,6 +210,7 @@ void exchange_refuse(struct conn *conn, const struct head_refusal *why)
         conn->body_done = true;
     }
     buf_clear(&exchange->fields);
+    if (why->status == 503) http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
     conn->phase = CONN_HEAD; /* with close_after: nothing more is read */
     reply_problem(exchange, why->status, why->code, NULL, why->message);
     if (exchange->called) {

@@ -290,6 +290,7 @@ static void write_server(struct page *page)
     count(page, METRIC_HTTP_CONNECTIONS, page->http.open);
     count(page, METRIC_HTTP_ACCEPTED, page->http.accepted);
     count(page, METRIC_HTTP_REJECTED, page->http.rejected);
+    count(page, METRIC_HTTP_BODIES_REFUSED, page->http.bodies_refused);
     count(page, METRIC_HTTP_ERRORS, page->http.parse_errors);
     count(page, METRIC_HTTP_TIMEOUTS, page->http.timeouts);
     count(page, METRIC_HTTP_IN, page->http.bytes_in);

@@ -170,6 +170,11 @@ aic_status http_server_reload_tls(struct http_server *server, const char *certif
     return tls_reload(server->tls, certificate, key, error);
 }
 
+uint64_t http_server_body_bytes(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->body_bytes, memory_order_relaxed);
+}
+
 void http_server_counters(const struct http_server *server, struct http_counters *out)
 {
     memset(out, 0, sizeof *out);

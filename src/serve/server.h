@@ -17,6 +17,7 @@
 #define HTTP_LIMIT_MAP(X)                                                                                              \
     X(connections, 10240, "open connections; one more is answered 503 and closed")                                     \
     X(body_bytes, 16777216, "of a request's body; larger is 413")                                                      \
+    X(bodies_bytes, 268435456, "of all bodies that are held at one time; one more is 503")                             \
     X(header_bytes, 32768, "of request line and fields together, at most 65000; larger is 431")                        \
     X(target_bytes, 16384, "of a request target; longer is 414")                                                       \
     X(header_ms, 10000, "from a request's first byte to the end of its head; then 408")                                \
@@ -39,6 +40,7 @@ struct http_limits {
     X(open, "connections open now")                                                                                    \
     X(accepted, "connections accepted")                                                                                \
     X(rejected, "connections refused because of limits.connections")                                                   \
+    X(bodies_refused, "requests refused because of limits.bodies_bytes")                                               \
     X(accept_failures, "accepts that failed, for want of file descriptors or memory")                                  \
     X(requests, "requests whose head was read")                                                                        \
     X(status_1xx, "interim answers")                                                                                   \
@@ -125,5 +127,7 @@ AIC_MUST_CHECK aic_status http_server_reload_tls(struct http_server *server, con
 
 /* The sum over all threads. Each figure is exact, the set is no snapshot. Any thread. */
 void http_server_counters(const struct http_server *server, struct http_counters *out);
+/* Bytes of bodies that are held now, against limits.bodies_bytes. Any thread. */
+uint64_t http_server_body_bytes(const struct http_server *server);
 
 #endif

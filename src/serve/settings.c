@@ -148,6 +148,17 @@ static void check_pressure(const struct rules *rules)
                   (unsigned long long)settings->pressure_warning, (unsigned long long)settings->pressure_critical);
 }
 
+static void check_bodies(const struct rules *rules)
+{
+    const struct settings *settings = rules->settings;
+    if (settings->limits_bodies_bytes >= settings->limits_body_bytes) return;
+    option_refuse(
+        rules->report, origin_of(rules, "limits.bodies_bytes"), "limits.bodies_bytes",
+        "all bodies together may have %llu bytes and one of them %llu (limits.body_bytes); accepted: no less than "
+        "one",
+        (unsigned long long)settings->limits_bodies_bytes, (unsigned long long)settings->limits_body_bytes);
+}
+
 /* What is wrong with an http:// or https:// address; NULL: nothing. A port of 0 is nobody's there. */
 static const char *web_address_fault(const char *address)
 {
@@ -234,6 +245,7 @@ static aic_status check_all(struct mem *mem, const struct option_input *input, s
     }
     check_listen(&rules);
     check_memory(&rules);
+    check_bodies(&rules);
     check_pressure(&rules);
     check_webhook(&rules);
     check_tls(&rules);

@@ -236,6 +236,48 @@ class Senders(unittest.TestCase):
             self.assertTrue(answer.startswith(b"HTTP/1.1 431 "), answer)
 
 
+class ManyBodies(unittest.TestCase):
+    def test_bodies_together_are_limited(self):
+        """Whoever comes while others hold all the room gets 503 and may come again; what was begun is not disturbed."""
+        daemon = Running("limits: {body_bytes: 1M, bodies_bytes: 1M}\n")
+        try:
+            head, body = put_request("large", "x" * 700000, "Connection: close\r\n")
+            connections = [socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) for _ in range(4)]
+            first, second, third, fourth = connections
+            first.sendall(head + body[:400000])
+            for _ in range(3000):  # until it is being read
+                second.close()
+                second = socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60)
+                second.sendall(head[:-2] + b"Expect: 100-continue\r\n\r\n")
+                answer = read_head(second)
+                if not answer.startswith(b"HTTP/1.1 100 "):
+                    break
+                time.sleep(0.01)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertRegex(answer, rb"\r\nRetry-After: 1\r\n")
+            first.sendall(body[400000:])
+            self.assertTrue(read_all(first).startswith(b"HTTP/1.1 201 "))
+            # Who goes away in the middle gives its room back.
+            third.sendall(head + body[:400000])
+            third.close()
+            for _ in range(3000):
+                fourth.close()
+                fourth = socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60)
+                fourth.sendall(head + body)
+                answer = read_all(fourth)
+                if not answer.startswith(b"HTTP/1.1 503 "):
+                    break
+                time.sleep(0.01)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
+            for connection in connections + [second, fourth]:
+                connection.close()
+            with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                self.assertRegex(read_all(connection), rb"\naicache_http_bodies_refused_total [1-9]")
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+
 def ask(daemon, verb, path, body=b""):
     """The status of an answer, read from a connection that says nothing else: the next line can be the kill."""
     with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
