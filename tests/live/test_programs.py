@@ -276,6 +276,28 @@ class Signals(unittest.TestCase):
         finally:
             self.assertEqual(daemon.stop(), 0)
 
+    def test_what_fails_of_a_reload_is_not_in_force(self):
+        """It is not told as changed, is tried again at the next reload, and its way back is no change either."""
+        good = "memory.max_bytes: 32M\n"
+        bad = "memory.max_bytes: 900G\nttl: {operations: {qa: 7s}}\ntls: {certificate: /nowhere.pem, key: /nowhere.key}\n"
+        daemon = Running(good)
+
+        def reload(config):
+            since = len(daemon.lines)
+            daemon.reload(config, r"settings: reloaded")
+            said = "\n".join(line for line in daemon.lines[since:] if line)
+            return said, re.findall(r"changed: (\S+)", said)
+        try:
+            for changed in (["ttl.operations"], []):
+                said, names = reload(bad)
+                for words in ("it stays 33554432", "TLS cannot be switched on or off"):
+                    self.assertIn(words, said)
+                self.assertEqual(names, changed, said)
+            said, names = reload(good)
+            self.assertEqual(names, ["ttl.operations"], said)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
     def test_systemd_is_told(self):
         with tempfile.TemporaryDirectory(prefix="aicache-live-") as directory:
             path = os.path.join(directory, "notify")
