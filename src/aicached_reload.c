@@ -18,6 +18,7 @@ struct http_limits daemon_limits(const struct settings *settings)
     return (struct http_limits){
         .connections = settings->limits_connections,
         .body_bytes = settings->limits_body_bytes,
+        .bodies_bytes = settings->limits_bodies_bytes,
         .header_bytes = settings->limits_header_bytes,
         .header_ms = settings->timeouts_header,
         .body_ms = settings->timeouts_body,
