@@ -271,9 +271,22 @@ static void test_pieces_are_given_back_once(void **state)
 #define SMALL "GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
 #define CLIENTS 3
 
-/* Everybody asks before the loop turns. */
-static void ask_at_once(struct drive *drive, int clients[CLIENTS])
+static uint64_t mono_ns, step_ns;
+
+static uint64_t step_mono_ns(void *context)
 {
+    (void)context;
+    return mono_ns += step_ns;
+}
+
+/* Everybody asks before the loop turns, by a clock that takes a step with each look at it. */
+static void ask_at_once(struct drive *drive, int clients[CLIENTS], uint64_t step)
+{
+    static aic_clock clock;
+    clock = *drive->server->clock;
+    clock.mono_ns = step_mono_ns;
+    drive->server->clock = &clock;
+    step_ns = step;
     released = 0;
     for (size_t i = 0; i < CLIENTS; i++) {
         clients[i] = drive_connect(drive);
@@ -302,7 +315,7 @@ static void test_answers_leave_after_the_reads(void **state)
     int clients[CLIENTS];
     bool eof;
     assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    ask_at_once(&drive, clients);
+    ask_at_once(&drive, clients, 1);
     uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
     assert_int_equal(bytes_out(&drive), 0);
@@ -321,14 +334,6 @@ static void test_answers_leave_after_the_reads(void **state)
     test_mem_fini(&test);
 }
 
-static uint64_t slow_ns;
-
-static uint64_t slow_mono_ns(void *context)
-{
-    (void)context;
-    return slow_ns += HOLD_NS * 2 / 3;
-}
-
 /* Answers that have waited too long for the reads of others are sent before all sockets were read. */
 static void test_no_answer_waits_long(void **state)
 {
@@ -338,10 +343,7 @@ static void test_no_answer_waits_long(void **state)
     struct drive drive;
     int clients[CLIENTS];
     assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    aic_clock clock = *drive.server->clock;
-    clock.mono_ns = slow_mono_ns;
-    drive.server->clock = &clock;
-    ask_at_once(&drive, clients);
+    ask_at_once(&drive, clients, HOLD_NS * 2 / 3);
     uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, 0);
     assert_true(bytes_out(&drive) > 0);
@@ -360,7 +362,7 @@ static void test_held_answer_is_given_back(void **state)
     struct drive drive;
     int clients[CLIENTS];
     assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    ask_at_once(&drive, clients);
+    ask_at_once(&drive, clients, 1);
     uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
     while (drive.thread->conn_count > 0) conn_close(drive.thread->conns[0]);
