@@ -48,17 +48,16 @@ int command_config_presets(struct cli *cli)
     const struct settings_preset *presets = settings_presets(&count);
     json_object *list = json_object_new_array();
     if (!cli->json)
-        printf("%-15s %7s %12s %8s %8s %9s %6s %8s %8s  %s\n", "preset", "ttl", "connections", "timeout", "entries",
-               "compress", "level", "monitor", "log", "for");
+        printf("%-15s %7s %8s %9s %6s %8s %8s  %s\n", "preset", "ttl", "entries", "compress", "level", "monitor", "log",
+               "for");
     for (size_t i = 0; i < count; i++) {
         const struct settings_preset *preset = &presets[i];
         char entries[24] = "by bytes";
         if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
         if (cli->json) json_object_array_add(list, describe(preset));
         else
-            printf("%-15s %7" PRIu64 " %12" PRIu64 " %8" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s  %s\n",
-                   preset->name, preset->default_ttl, preset->connections, preset->connect_timeout, entries,
-                   preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level,
+            printf("%-15s %7" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s  %s\n", preset->name, preset->default_ttl,
+                   entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level,
                    preset->purpose);
         if (!cli->json && preset->operations[0] != '\0') printf("%-15s %s\n", "", preset->operations);
     }

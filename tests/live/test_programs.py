@@ -130,6 +130,9 @@ class Presets(unittest.TestCase):
                          {"summarize": 14400, "sentiment": 7200, "key_points": 10800, "questions": 9600, "qa": 7200})
         self.assertIsNone(listed["production"]["memory_entries"])
         self.assertEqual(listed["minimal"]["connect_timeout"], 3)
+        # The table shows what is set, and nothing else.
+        head = run(AICACHE, "config", "presets").out.split("\n")[0].split()
+        self.assertEqual(head, ["preset", "ttl", "entries", "compress", "level", "monitor", "log", "for"])
 
     def test_unknown(self):
         done = run(AICACHE, "config", "check", "--preset", "bogus")
