@@ -127,8 +127,6 @@ static bool shorten(aic_view form, struct buf *out)
     return any;
 }
 
-#define FORM_PREFIX "aicache-key-1;"
-
 static aic_status write_form(struct aic_cache *cache, const struct key_request *request, struct json_writer *writer,
                              aic_error *error)
 {
@@ -139,8 +137,8 @@ static aic_status write_form(struct aic_cache *cache, const struct key_request *
     TRY_OR_FAIL(key_canonical(&cache->mem, request, &form, error));
     buf_append_byte(&form, '\0'); /* so that reading a number cannot run on */
     TRY_OR_FAIL(buf_status(&form));
-    size_t front = sizeof FORM_PREFIX - 1;
-    buf_append_text(&readable, FORM_PREFIX);
+    size_t front = sizeof KEY_FORM_TAG - 1;
+    buf_append_text(&readable, KEY_FORM_TAG);
     bool shortened = shorten((aic_view){form.data + front, form.size - 1 - front}, &readable);
     TRY_OR_FAIL(buf_status(&readable));
     json_key(writer, "canonical"), json_put_view(writer, buf_view(&readable));

@@ -71,8 +71,7 @@ aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iov
     if (hit->record.form.compressed) {
         aic_status status = decode_pieces(hit, plain, out, count);
         if (status == AIC_DAMAGED) {
-            struct moment moment = {hit->epoch, hit->writes, 0};
-            cache_drop_damaged(hit->cache, &hit->key, moment);
+            cache_drop_damaged(hit->cache, &hit->key, hit_moment(hit));
         }
         return status;
     }

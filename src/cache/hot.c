@@ -199,7 +199,7 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     struct aic_cache *cache = hit->cache;
     if (hit->pin.entry == NULL || cache->hot == NULL || !is_wanted(cache, plain.size)) return;
     if (slot_use(cache->hot, &hit->key) < DECODES_TO_MOVE) return;
-    struct moment moment = {hit->epoch, hit->writes, 0};
+    struct moment moment = hit_moment(hit);
     if (!moment_is_quiet(moment)) return;
     /* The bytes are booked before they are moved in, so that moves never exceed the share; a failed move is crossed off
      * by the tick. */
@@ -225,7 +225,7 @@ static void compress_again(struct cache_hit *hit)
         if (codec_encode(cache->codec, record.ns, buf_view(&plain), &packed, &record.form) == AIC_OK &&
             record.form.compressed) {
             record.payload = buf_view(&packed);
-            struct moment moment = {hit->epoch, hit->writes, 0};
+            struct moment moment = hit_moment(hit);
             (void)rewrite(cache, &hit->key, moment, &record);
         }
     }

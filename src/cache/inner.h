@@ -1,12 +1,14 @@
 /*
  * inner.h - the inside of a cache, shared by the files of this folder and by nobody else.
  *
- * Two tiers have to agree although neither waits for the other. Three things keep them honest:
+ * Two tiers have to agree although neither waits for the other. Four things keep them honest:
  *
  * - epoch, one per cache: odd while an invalidation cleans storage, so it changes at the begin and at the end of that.
  * - stripe.writes, one per stripe of keys: odd while a put or delete of a key of that stripe is at work. The stripe's
  *   mutex makes writers of one key take turns, so that memory and storage see them in the same order.
  * - the list of active filters: the invalidations that run now, and those that storage still owes.
+ * - settled: how often an owed invalidation was carried out. A record that was read from storage before is not accepted
+ *   after, because its filter has left the list meanwhile.
  *
  * Whoever moves an entry that it has read (promotion from storage, the plain form of what is hot) samples epoch and
  * writes before it reads, gives up at once when one of them is odd, and hands both to the store as guards, which are
@@ -150,6 +152,11 @@ static inline struct moment moment_sample(struct aic_cache *cache, const aic_key
     moment.writes = atomic_load_explicit(&stripe_of(cache, key)->writes, memory_order_acquire);
     moment.settled = atomic_load_explicit(&cache->settled, memory_order_acquire);
     return moment;
+}
+/* The moment before a hit was read. */
+static inline struct moment hit_moment(const struct cache_hit *hit)
+{
+    return (struct moment){hit->epoch, hit->writes, 0};
 }
 static inline bool moment_is_quiet(struct moment moment)
 {

@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The first bytes of every form. A change of the form changes the number, so that keys of two versions never meet. */
-#define FORM_TAG "aicache-key-1;"
-
 static void add_bytes(const struct key_form *form, const void *bytes, size_t size)
 {
     if (size > 0) form->add(form->context, bytes, size);
@@ -203,7 +200,7 @@ static aic_status form_request(const struct key_form *form, const struct key_req
 {
     TRY(check_text(&request->text, "text", form->error));
     TRY(check_text(&request->question, "question", form->error));
-    add_bytes(form, FORM_TAG, sizeof FORM_TAG - 1);
+    add_bytes(form, KEY_FORM_TAG, sizeof KEY_FORM_TAG - 1);
     add_plain_string(form, request->ns);
     add_plain_string(form, request->operation);
     key_form_text(form, &request->text, points);

@@ -12,6 +12,9 @@
 #include "base/digest.h"
 #include "base/json.h"
 
+/* The first bytes of every form. A change of the form changes the number, so that keys of two versions never meet. */
+#define KEY_FORM_TAG "aicache-key-1;"
+
 /* A text of a request: plain UTF-8 (`json` NULL), or a string token of a scanned document that is unescaped on the way
  * into the digest. */
 struct key_text {

@@ -19,11 +19,6 @@ static bool is_in(aic_view ns, aic_view wanted)
     return wanted.size == 0 || same_text(ns, wanted);
 }
 
-static struct moment hit_moment(const struct cache_hit *hit)
-{
-    return (struct moment){hit->epoch, hit->writes, 0};
-}
-
 static void hit_init(struct cache_hit *hit, struct aic_cache *cache, const aic_key *key, struct moment moment,
                      unsigned tier)
 {
@@ -94,7 +89,8 @@ void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct mome
     writer_end(stripe);
 }
 
-/* A pin to a hit: the namespace must be the caller's. The pin is the hit's from here on, and released on failure. */
+/* A pin to a hit: the namespace must be the caller's. The pin is the hit's from here on, also on
+ * failure: the caller releases the hit. */
 static aic_status hit_from_pin(struct cache_hit *hit, aic_view ns)
 {
     aic_status status = hit_read_pin(hit);

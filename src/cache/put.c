@@ -101,7 +101,6 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
     if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
-    else drop_from_memory(cache, key);
     if (kept == AIC_OK && cache->monitor != NULL)
         monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end
@@ -134,7 +133,7 @@ static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put
     return status;
 }
 
-/* The monitor's record of a put. The reason names the tier: "redis_connection_failed", "lmdb_error". */
+/* The monitor's record of a put. The reason names the tier: "lmdb_error". */
 static void record_set(struct aic_cache *cache, const struct cache_put *put, uint64_t started, aic_status status,
                        unsigned tiers)
 {

@@ -63,8 +63,7 @@ uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words)
 
 uint64_t ring_total(const struct ring *ring)
 {
-    /* `first` before `head`: never more was cleared than was appended. */
-    uint64_t first = atomic_load_explicit(&ring->first, memory_order_acquire);
+    uint64_t first = atomic_load_explicit(&ring->first, memory_order_relaxed);
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     return head > first ? head - first : 0;
 }

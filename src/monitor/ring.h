@@ -21,7 +21,7 @@ struct ring {
     _Atomic uint64_t head; /* tickets given; relaxed: a slot's own sequence number orders its words */
     /* Tickets below were cleared; relaxed, a reader that misses the change reads once more what was there. */
     _Atomic uint64_t first;
-    _Atomic uint64_t lost;
+    _Atomic uint64_t lost;   /* relaxed: a count */
     _Atomic uint64_t *slots; /* borrowed; ring_bytes() of them */
 };
 

@@ -11,8 +11,8 @@
 struct throttle {
     /* When the last line was said, plus one; 0: never. Relaxed: only this word decides who speaks. */
     _Atomic uint64_t last_ns;
-    _Atomic uint64_t held; /* lines held back since */
-    _Atomic int state;
+    _Atomic uint64_t held; /* lines held back since; relaxed: a count */
+    _Atomic int state;     /* of the last call; relaxed: a change is told once more or once less at worst */
 };
 
 /* May a line be said now? true at most once per interval; *held gets what was held back since. Any thread. */

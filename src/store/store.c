@@ -111,7 +111,7 @@ void store_destroy(struct store **store)
 
 /* --------------------------------------------------------------------------------------------------- get, delete -- */
 
-/* Relaxed: the lock orders it against removal; the release of the last holder is in shard.c. */
+/* Relaxed: the lock orders it against removal; its partner is the last release in shard.c. */
 static inline void pin_entry_locked(struct shard *shard, struct entry *entry, struct pin *out)
 {
     atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);

@@ -1,8 +1,9 @@
 /*
  * gate.c - making and ending a gate, and what both of its sides use.
  *
- * Threads: `readers` for reads, one for writes. They call the tier; nobody else does. An end waits for them close_ms
- * long, then leaves hung ones behind: the gate is freed by the last of them.
+ * Threads: `readers` for reads, one for writes; whoever walks the whole tier (invalidation, listing, export) calls it
+ * by itself. An end waits for the gate's threads close_ms long, then leaves hung ones behind: the gate is freed by the
+ * last of them.
  */
 #include "tier/gate_state.h"
 

@@ -4,7 +4,7 @@
  *
  * Reads: a job goes to a reader thread; its `done` is called exactly once, by that thread, or at once when the breaker
  * is open or the job queue is full (AIC_UNAVAILABLE, AIC_BUSY). The deadline is the waiter's: it stops waiting and lets
- * the job end unseen (the job is reference-counted).
+ * the job end unseen (what both share is reference-counted).
  *
  * Writes: put into the queue, visible to reads at once (read-your-writes), applied in batches by the writer thread,
  * synced every sync_ms or 64 MB. When the queue is full a put is dropped and a delete of the same key takes its place,

@@ -1,8 +1,8 @@
 /*
  * gate_state.h - what the files of the gate share. See gate.h for what it is.
  *
- * One lock protects everything; nothing is called under it: not the tier, not a `done`, not the log. It is held for a
- * table look-up and a list operation; a hit in the memory tier never comes here.
+ * One lock protects everything; nothing that may wait is called under it: no read or write of the tier, no `done`, no
+ * log. It is held for a table look-up and a list operation; a hit in the memory tier never comes here.
  */
 #ifndef TIER_GATE_STATE_H
 #define TIER_GATE_STATE_H
