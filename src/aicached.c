@@ -1,9 +1,10 @@
 /*
  * aicached.c - the daemon: parts set up in one order and torn down in its reverse.
  *
- * The main thread is the back loop. It owns every part, takes signals, and once a second measures health and tells
- * systemd's watchdog that it lives. Requests never pass through it: front threads belong to the server, storage has
- * threads of its own, the cache ticks by itself.
+ * The main thread is the back loop. It owns every part, takes signals, and once a second has the routes do what is due
+ * (figures, pressure, alerts, history) and tells systemd's watchdog that it lives. Checks of health have threads of
+ * their own. Requests never pass through it: front threads belong to the server, storage has threads of its own, the
+ * cache ticks by itself.
  */
 #include "aicached.h"
 
@@ -160,7 +161,6 @@ static int setup_routes(struct daemon *daemon)
         .cache = daemon->cache,
         .auth = daemon->auth,
         .monitor = daemon->monitor,
-        .threads = daemon->threads,
         .version = AIC_VERSION,
         .storage_kind = settings->storage_kind == SETTINGS_STORAGE_NONE ? "none" : "lmdb",
         .storage_deadline_ms = settings->storage_deadline,

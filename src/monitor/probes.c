@@ -261,30 +261,6 @@ void probes_each(struct probes *probes, probe_visit_fn *visit, void *context)
     }
 }
 
-struct tally {
-    enum probe_status worst;
-    unsigned up, counted;
-};
-
-static void count_part(void *context, const char *name, const struct probe_report *report)
-{
-    (void)name;
-    struct tally *tally = context;
-    if (report->status == PROBE_DISABLED) return;
-    tally->counted++;
-    tally->up += report->status == PROBE_HEALTHY;
-    if (report->status > tally->worst) tally->worst = report->status;
-}
-
-enum probe_status probes_overall(struct probes *probes, unsigned *up, unsigned *counted)
-{
-    struct tally tally = {.worst = PROBE_HEALTHY};
-    probes_each(probes, count_part, &tally);
-    *up = tally.up;
-    *counted = tally.counted;
-    return tally.worst;
-}
-
 static void write_past(const struct past *past, struct json_writer *out)
 {
     json_open(out, '{');

@@ -64,8 +64,6 @@ struct probe_report {
     double down_seconds; /* since it was last healthy; 0: it is, or is disabled */
 };
 AIC_MUST_CHECK aic_status probes_get(struct probes *probes, const char *name, struct probe_report *out);
-/* The worst of the parts; *up of *counted are healthy. */
-enum probe_status probes_overall(struct probes *probes, unsigned *up, unsigned *counted);
 /* Calls `visit` for each part, in order of registration, outside the mutex. */
 typedef void probe_visit_fn(void *context, const char *name, const struct probe_report *report);
 void probes_each(struct probes *probes, probe_visit_fn *visit, void *context);

@@ -207,7 +207,6 @@ struct http_server {
     struct tls *tls;
     struct object_pools *pools; /* borrowed; may be NULL */
     http_guard_fn *guard;
-    void *guard_context;
     void *context;
     aic_status (*thread_start)(void *context, struct http_thread *thread, void **data);
     void (*thread_stop)(void *context, struct http_thread *thread, void *data);

@@ -186,9 +186,7 @@ void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end)
     conn->continue_due = exchange->head.expect_continue && !conn->body_done;
     conn->phase = CONN_WAIT;
     if (!find_route(exchange)) return;
-    if (thread->server->guard != NULL &&
-        !thread->server->guard(exchange, exchange->route, thread->server->guard_context))
-        return;
+    if (thread->server->guard != NULL && !thread->server->guard(exchange, exchange->route)) return;
     if (!accept_body(exchange)) return;
     if (conn->body_done || exchange->route->body == HTTP_BODY_STREAMED) exchange_run_handler(exchange);
     else conn_want_body(conn);
@@ -248,11 +246,6 @@ enum http_verb http_verb(const struct http_exchange *exchange)
 const struct http_route *http_route(const struct http_exchange *exchange)
 {
     return exchange->route;
-}
-
-aic_view http_target(const struct http_exchange *exchange)
-{
-    return head_view(exchange->base, exchange->head.target);
 }
 
 aic_view http_path(const struct http_exchange *exchange)
@@ -360,11 +353,6 @@ aic_view http_body(const struct http_exchange *exchange)
 }
 
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
-
-void *http_context(const struct http_exchange *exchange)
-{
-    return exchange->conn->thread->server->context;
-}
 
 struct mem *http_mem(const struct http_exchange *exchange)
 {

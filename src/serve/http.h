@@ -70,14 +70,13 @@ struct http_route {
  * Called when the head is complete and its route is found, before `100 Continue` and before any of the body is read.
  * True goes on; false means that the guard has replied itself (401, 403). Runs on the front thread.
  */
-typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_route *route, void *context);
+typedef bool http_guard_fn(struct http_exchange *exchange, const struct http_route *route);
 
 /* ---------------------------------------------------------------------------------------------------- request -- */
 
 enum http_verb http_verb(const struct http_exchange *exchange); /* HEAD stays HEAD */
 const struct http_route *http_route(const struct http_exchange *exchange);
-/* The request target as received ("/a/b?c=d"), and its path. */
-aic_view http_target(const struct http_exchange *exchange);
+/* The path of the request target as received. */
 aic_view http_path(const struct http_exchange *exchange);
 /* The index-th `{name}` of the route, percent-decoded (a `%2F` in it is a slash); absent view beyond the last. */
 aic_view http_parameter(const struct http_exchange *exchange, size_t index);
@@ -99,8 +98,6 @@ aic_view http_body(const struct http_exchange *exchange);
 
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
 
-/* What http_options.context held. */
-void *http_context(const struct http_exchange *exchange);
 /* The options' mem: for what a handler allocates (owner MEM_CONNECTIONS or its own). */
 struct mem *http_mem(const struct http_exchange *exchange);
 /*

@@ -16,7 +16,7 @@
 #include <uv.h>
 
 struct mailbox {
-    _Atomic(struct http_post *) head; /* newest first */
+    _Atomic(struct http_post *) head; /* newest first; posting releases, emptying acquires: a message is seen whole */
     uv_async_t wake;                  /* data is free for the owner */
 };
 

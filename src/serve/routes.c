@@ -249,9 +249,8 @@ static void take_caller(struct call *call, const struct auth_caller *caller)
     call->admin = caller->admin;
 }
 
-static bool guard(struct http_exchange *exchange, const struct http_route *route, void *context)
+static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
-    (void)context;
     struct call *call = call_of(exchange);
     struct front *front = front_of(exchange);
     if (route->access == ROUTES_PUBLIC) return true;
@@ -290,7 +289,6 @@ void routes_serve(struct routes *routes, struct http_options *options)
     options->routes = table;
     options->route_count = COUNT_OF(table);
     options->guard = guard;
-    options->guard_context = routes;
     options->context = routes;
     options->pools = &routes->pools;
     options->thread_start = thread_start;

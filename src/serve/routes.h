@@ -34,10 +34,9 @@ struct routes_options {
     aic_cache *cache;
     struct auth *auth;
     aic_monitor *monitor; /* NULL: measurements are off */
-    unsigned threads;     /* front threads of the server */
     const char *version;
     struct watch_options watch;     /* root, history_file, webhook and percents; the rest is filled in */
-    const char *storage_kind;       /* "none", "lmdb", "redis" */
+    const char *storage_kind;       /* "none", "lmdb" */
     uint64_t storage_deadline_ms;   /* 0: 20 */
     uint64_t memory_warning_bytes;  /* of the memory tier; 0: 80 % of its limit */
     uint64_t memory_critical_bytes; /* 0: 95 % */
@@ -48,7 +47,7 @@ AIC_MUST_CHECK aic_status routes_create(const struct routes_options *options, st
 /* After http_server_stop(). Accepts a pointer to NULL; nulls. */
 void routes_destroy(struct routes **routes);
 
-/* Fills routes, route_count, guard, guard_context, context, thread_start, thread_stop and finished. */
+/* Fills routes, route_count, guard, context, thread_start, thread_stop and finished. */
 void routes_serve(struct routes *routes, struct http_options *options);
 /* The server whose counters /metrics shows, from before its start until after its stop. */
 void routes_attach(struct routes *routes, const struct http_server *server);
@@ -56,7 +55,9 @@ void routes_detach(struct routes *routes);
 /* The table by itself, for the reference page. Static. */
 const struct http_route *routes_table(size_t *count);
 
-/* Copies the figures that /health repeats. Once a second, from one background thread; takes milliseconds at most. */
+/* One second's work: the figures that /health and its checks repeat, all that the watch does (watch.h: memory, pressure
+ * and what is done about it, alerts, history), a snapshot for who looks. From one background thread; takes
+ * milliseconds. */
 void routes_tick(struct routes *routes);
 /* The kernel told of a stall on memory. By the thread that ticks. */
 void routes_stalled(struct routes *routes);

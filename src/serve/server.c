@@ -24,7 +24,6 @@ static void copy_options(struct http_server *server, const struct http_options *
 {
     server->clock = options->clock != NULL ? options->clock : clock_system();
     server->guard = options->guard;
-    server->guard_context = options->guard_context;
     server->context = options->context;
     server->pools = options->pools;
     server->thread_start = options->thread_start;
@@ -153,12 +152,6 @@ const char *http_server_address(const struct http_server *server, size_t index)
 {
     CHECK(index < server->listener_count);
     return server->listeners[index].address;
-}
-
-struct http_thread *http_server_thread(struct http_server *server, unsigned index)
-{
-    CHECK(index < server->thread_count);
-    return &server->threads[index];
 }
 
 aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key,

@@ -72,9 +72,8 @@ struct http_options {
     const struct http_route *routes; /* borrowed as long as the server lives */
     size_t route_count;
     struct http_limits limits;
-    http_guard_fn *guard; /* NULL: everyone may do everything */
-    void *guard_context;
-    void *context;               /* http_context() */
+    http_guard_fn *guard;        /* NULL: everyone may do everything */
+    void *context;               /* of the three calls below */
     struct object_pools *pools;  /* told of the threads' pools; outlives the server; may be NULL */
     const char *tls_certificate; /* PEM files, both or neither; borrowed for the call */
     const char *tls_key;
@@ -115,8 +114,6 @@ void http_server_stop(struct http_server *server, uint64_t deadline_ms);
  */
 size_t http_server_address_count(const struct http_server *server);
 const char *http_server_address(const struct http_server *server, size_t index);
-
-struct http_thread *http_server_thread(struct http_server *server, unsigned index);
 
 /* Changes limits while running; zero fields become the defaults. Any thread. */
 void http_server_set_limits(struct http_server *server, const struct http_limits *limits);

@@ -144,7 +144,6 @@ void tally_add(struct tally_sum *sum, const struct tally *tally)
     hist_add(&sum->store_ns, &tally->store_ns);
     hist_add(&sum->key_ns, &tally->key_ns);
     hist_add(&sum->age_ms, &tally->age_ms);
-    hist_add(&sum->request_ns, &tally->request_ns);
     for (size_t route = 0; route < TALLY_MAX_ROUTES; route++) {
         for (size_t class = 0; class < TALLY_STATUS_CLASSES; class ++)
             sum->answers[route][class] += atomic_load_explicit(&tally->answers[route][class], memory_order_relaxed);

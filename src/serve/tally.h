@@ -72,7 +72,6 @@ struct tally {
     struct hist store_ns;
     struct hist key_ns;
     struct hist age_ms;
-    struct hist request_ns;
     _Atomic uint64_t answers[TALLY_MAX_ROUTES][TALLY_STATUS_CLASSES]; /* relaxed: one writer */
     _Atomic uint64_t prompt_tokens_saved, completion_tokens_saved;    /* relaxed: one writer */
     _Atomic double cost_saved_usd;                                    /* relaxed: one writer */
@@ -99,7 +98,7 @@ struct tally_sum {
     size_t pair_count;
     uint16_t index[TALLY_LABELS + 1][TALLY_LABELS + 1]; /* of a pair in `pairs`, from one; 0: not there */
     struct hist_total lookup_ns[TALLY_OUTCOMES];
-    struct hist_total store_ns, key_ns, age_ms, request_ns;
+    struct hist_total store_ns, key_ns, age_ms;
     uint64_t answers[TALLY_MAX_ROUTES][TALLY_STATUS_CLASSES];
     uint64_t prompt_tokens_saved, completion_tokens_saved;
     double cost_saved_usd;

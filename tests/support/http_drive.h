@@ -33,7 +33,7 @@ static inline aic_status drive_init(struct drive *drive, struct mem *mem, const 
     if (limits != NULL) options.limits = *limits;
     signal(SIGPIPE, SIG_IGN);
     TRY(http_server_create(&options, &drive->server, NULL));
-    drive->thread = http_server_thread(drive->server, 0);
+    drive->thread = &drive->server->threads[0];
     return AIC_OK;
 }
 

@@ -252,11 +252,12 @@ static void on_header(struct http_exchange *exchange)
     http_reply_bytes(exchange, 200, "text/plain", value.data != NULL ? value : AIC_LITERAL("absent"));
 }
 
+static struct http_server *server;
+
 static void on_counters(struct http_exchange *exchange)
 {
-    struct http_server **server = http_context(exchange);
     struct http_counters counters;
-    http_server_counters(*server, &counters);
+    http_server_counters(server, &counters);
     struct buf body;
     buf_init(&body, http_mem(exchange), MEM_OTHER);
 #define PRINT_COUNTER(name, help) buf_printf(&body, #name " %llu\n", (unsigned long long)counters.name);
@@ -299,10 +300,9 @@ static const struct http_route routes[] = {
     {HTTP_VERB_GET, "/forgotten", on_forgotten},
 };
 
-static bool guard(struct http_exchange *exchange, const struct http_route *route, void *context)
+static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
     aic_view key = http_header(exchange, "X-API-Key");
-    (void)context;
     if (route->access == 0 || (key.size == 4 && memcmp(key.data, "open", 4) == 0)) return true;
     http_reply_problem(exchange, 401, "no_key", NULL, "This needs a key.");
     return false;
@@ -332,9 +332,7 @@ static void set_limit(struct http_limits *limits, const char *text)
 int main(int argc, char **argv)
 {
     const char *listen[HTTP_MAX_LISTEN];
-    struct http_server *server = NULL;
-    struct http_options options = {
-        .listen = listen, .routes = routes, .route_count = COUNT_OF(routes), .guard = guard, .context = &server};
+    struct http_options options = {.listen = listen, .routes = routes, .route_count = COUNT_OF(routes), .guard = guard};
     uint64_t stop_ms = 5000;
     for (int i = 1; i < argc; i++) {
         if (i + 1 >= argc) usage();

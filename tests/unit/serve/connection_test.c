@@ -201,7 +201,7 @@ static void test_gone_while_deferred(void **state)
     assert_int_equal(told_gone, 1);
     assert_int_equal(drive.thread->live, 1);
     assert_int_equal(drive.thread->conn_count, 0);
-    assert_memory_equal(http_target(kept).data, "/keep?a=b", 9);
+    assert_memory_equal(http_path(kept).data, "/keep?a=b", 9);
     http_reply_header(kept, "A", AIC_LITERAL("b"));
     http_reply_bytes(kept, 200, "text/plain", AIC_LITERAL("nobody reads this"));
     drive_turn(&drive);
@@ -233,7 +233,7 @@ static void test_deadline_passed(void **state)
     assert_true(eof);
     assert_true(http_is_gone(kept));
     assert_int_equal(told_gone, 1);
-    assert_memory_equal(http_target(kept).data, "/keep", 5);
+    assert_memory_equal(http_path(kept).data, "/keep", 5);
     released = 1;
     aic_view piece = {large, 10};
     http_reply_pieces(kept, 200, "text/plain", &piece, 1, on_release, NULL);
@@ -396,7 +396,7 @@ static void on_finished(void *context, struct http_exchange *exchange, int statu
 {
     (void)context;
     (void)bytes;
-    (void)http_target(exchange);
+    (void)http_path(exchange);
     finished++;
     finished_status = status;
 }

@@ -76,7 +76,6 @@ static inline void start_world(struct world *world, uint64_t memory_bytes, const
                                      .cache = world->cache,
                                      .monitor = world->monitor,
                                      .auth = world->auth,
-                                     .threads = 2,
                                      .version = "test",
                                      .watch = world->watch,
                                      .storage_kind = "fake"};
