@@ -91,7 +91,8 @@ static void line_quoted(struct line *line, const char *text, size_t size)
     line_text(line, "\"");
 }
 
-const char *log_level_name(aic_log_level level)
+/* "debug", "info", "warning", "error" */
+static const char *log_level_name(aic_log_level level)
 {
     static const char *const names[] = {"debug", "info", "warning", "error"};
     return (unsigned)level < COUNT_OF(names) ? names[level] : "error";

@@ -77,7 +77,4 @@ void log_from_cache(void *context, aic_log_level level, const char *line);
  * reader again. */
 uint64_t log_lost(const struct log *log);
 
-/* "debug", "info", "warning", "error" */
-const char *log_level_name(aic_log_level level);
-
 #endif

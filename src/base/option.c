@@ -87,7 +87,8 @@ void option_refuse(struct option_report *report, struct option_origin origin, co
     report->errors++;
 }
 
-void option_warn(struct option_report *report, struct option_origin origin, const char *key, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void option_warn(struct option_report *report, struct option_origin origin,
+                                                              const char *key, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -96,8 +97,9 @@ void option_warn(struct option_report *report, struct option_origin origin, cons
     report->warnings++;
 }
 
-void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin,
-                           const char *key)
+/* Tells of an unknown key, with the nearest name. */
+static void option_refuse_unknown(const struct option_table *table, struct option_report *report,
+                                  struct option_origin origin, const char *key)
 {
     char quoted[OPTION_QUOTE_SIZE];
     const char *near = option_nearest(table, key);

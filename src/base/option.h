@@ -154,8 +154,6 @@ void option_report_fini(struct option_report *report);
 /* Adds "PLACE: key: message". What the user wrote belongs into the message through option_quote(). */
 __attribute__((format(printf, 4, 5))) void option_refuse(struct option_report *report, struct option_origin origin,
                                                          const char *key, const char *format, ...);
-__attribute__((format(printf, 4, 5))) void option_warn(struct option_report *report, struct option_origin origin,
-                                                       const char *key, const char *format, ...);
 /* Writes `text` in quotes, cut at some 60 bytes, control bytes escaped, and returns `out`. */
 #define OPTION_QUOTE_SIZE 96
 const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text);

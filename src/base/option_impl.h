@@ -28,8 +28,4 @@ AIC_MUST_CHECK aic_status option_texts_add(struct mem *mem, struct option_texts 
 /* Releases one row's value and zeroes it. */
 void option_release_row(const struct option_row *row, struct mem *mem, void *target);
 
-/* Tells of an unknown key, with the nearest name. */
-void option_refuse_unknown(const struct option_table *table, struct option_report *report, struct option_origin origin,
-                           const char *key);
-
 #endif

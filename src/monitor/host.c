@@ -156,7 +156,8 @@ uint64_t host_limit(const struct host_memory *memory)
     return memory->in_cgroup ? memory->cgroup_limit_bytes : memory->total_bytes;
 }
 
-uint64_t host_used(const struct host_memory *memory)
+/* What of the limit is in use. */
+static uint64_t host_used(const struct host_memory *memory)
 {
     if (memory->in_cgroup) return memory->cgroup_working_bytes;
     return memory->total_bytes > memory->available_bytes ? memory->total_bytes - memory->available_bytes : 0;

@@ -32,9 +32,8 @@ void host_psi_read(const char *root, struct host_psi *out);
 
 /* Percent of the limit (the cgroup's, or the machine's) that is in use; 0.0 when nothing can be read. */
 double host_pressure(const struct host_memory *memory);
-/* The limit that host_pressure() measures against, and what is used of it. */
+/* The limit that host_pressure() measures against. */
 uint64_t host_limit(const struct host_memory *memory);
-uint64_t host_used(const struct host_memory *memory);
 
 /*
  * Opens a trigger for stalls of 100 ms within 2 s (the shortest window that the kernel allows without privileges): poll
