@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 import unittest
 
+from programs import die_with_parent
+
 PROGRAM = os.environ.get("AICACHED", "build/aicached")
 
 
@@ -53,6 +55,11 @@ class Daemon:
                 name, digest, namespace, "true" if admin else "false")
         self.start()
 
+    def begin(self):
+        die_with_parent()
+        if self.enter:
+            self.enter()
+
     def start(self):
         arguments = [PROGRAM]
         if self.config:
@@ -67,7 +74,7 @@ class Daemon:
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
         environment = {"TSAN_OPTIONS": "detect_deadlocks=0", **os.environ, **self.environment}
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment,
-                                        preexec_fn=self.enter)
+                                        preexec_fn=self.begin)
         first = self.process.stderr.readline().decode()
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
         if not match:

@@ -1,4 +1,5 @@
 """The two programs as a user starts them. AICACHED and AICACHE name them; every daemon is stopped by its own process id."""
+import ctypes
 import os
 import re
 import shutil
@@ -10,6 +11,11 @@ import time
 
 AICACHED = os.environ.get("AICACHED", "build/aicached")
 AICACHE = os.environ.get("AICACHE", "build/aicache")
+
+
+def die_with_parent():
+    """For preexec_fn: a test that is killed leaves no daemon behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def clean_environment(**more):
@@ -39,7 +45,7 @@ class Running:
         # A lookup waits long enough for storage that a busy machine turns no hit into a miss.
         environment.setdefault("AICACHE_STORAGE_DEADLINE", "10s")
         self.process = subprocess.Popen([AICACHED, "--config", self.path, "--data-dir", self.data, *flags], stderr=subprocess.PIPE,
-                                        stdin=subprocess.DEVNULL, env=clean_environment(**environment))
+                                        stdin=subprocess.DEVNULL, env=clean_environment(**environment), preexec_fn=die_with_parent)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         found = self.wait_for(r"listening on (?:127\.0\.0\.1:)?(\S+)")
