@@ -49,7 +49,7 @@ void pool_fini(struct pool *pool)
 
 void pool_set_limit(struct pool *pool, uint64_t max_bytes)
 {
-    uint64_t arenas = (max_bytes + max_bytes / 32) / ARENA_BYTES + 2;
+    uint64_t arenas = (max_bytes + max_bytes / 22) / ARENA_BYTES + 2;
     lock_take(&pool->lock);
     pool->limit = arenas < pool->arena_count ? (uint32_t)arenas : pool->arena_count - 1;
     /* What lies in holes at the limit; keeping less would map and return the same arenas all day. */

@@ -6,7 +6,7 @@
  * starve another; a general allocator keeps what it once had. Here any run of 64-byte granules can become any entry: it
  * is taken in one piece from a hole that is long enough, and in several pieces when there is none, so memory that is
  * free is always usable and an entry wastes 32 bytes on average. The number of arenas is bounded: the limit in bytes,
- * plus 3 % and two arenas for what lies in holes. Freed runs merge; arenas that become empty go back to the kernel at
+ * plus 4.5 % and two arenas for what lies in holes. Freed runs merge; arenas that become empty go back to the kernel at
  * once, but for as many as lie in holes at the limit anyway.
  *
  * Arenas are aligned and advised as huge pages: random reads over gigabytes of 4 KiB pages miss the TLB on every

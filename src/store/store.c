@@ -78,7 +78,7 @@ aic_status store_create(const struct store_options *options, struct store **out)
     bool has_pool = false;
     size_t region_bytes = region_bytes_for(store->reserve_bytes, shards);
     aic_status status = pool_init(&store->pool, store->mem,
-                                  store->reserve_bytes + store->reserve_bytes / 32 + 3 * ARENA_BYTES);
+                                  store->reserve_bytes + store->reserve_bytes / 22 + 3 * ARENA_BYTES);
     if (status != AIC_OK) goto fail;
     has_pool = true;
     pool_set_limit(&store->pool, options->max_bytes);
@@ -111,7 +111,7 @@ void store_destroy(struct store **store)
 
 /* --------------------------------------------------------------------------------------------------- get, delete -- */
 
-/* Relaxed: the lock orders it against removal; its partner is the last release in shard.c. */
+/* Relaxed: the lock orders it against removal; the release of the last holder is in shard.c. */
 static inline void pin_entry_locked(struct shard *shard, struct entry *entry, struct pin *out)
 {
     atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
