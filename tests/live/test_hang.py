@@ -3,7 +3,9 @@
 /health answers from what is known, memory serves, a lookup that needs storage is a miss in time and counted; when storage answers again, all comes
 back by itself and nothing is lost. A shim that is loaded before the libraries lets the calls wait as long as a file is there.
 """
+import json
 import os
+import select
 import threading
 import time
 import unittest
@@ -125,6 +127,21 @@ class HangingStorage(unittest.TestCase):
         self.assertEqual(answers, [200] * len(walkers))
         self.assertTrue(until(lambda: self.health()[0] == "healthy"))
         self.assertEqual(self.daemon.get("/cache/export").body.count(b"\n"), COUNT)
+
+    def test_invalidations_wait_alone(self):
+        """More of them than a pool of four could serve; what tells of the daemon is answered before any of them is."""
+        open(self.hang, "w").close()
+        body = json.dumps({"operation": "qa"}).encode()
+        waiting = [self.daemon.connect() for _ in range(6)]
+        for connection in waiting:
+            self.addCleanup(connection.close)
+            connection.request("POST", "/cache/invalidate", body)
+        told = [self.daemon.get(path).status for path in ("/livez", "/metrics", "/cache/status", "/monitoring/pressure")]
+        answered, _, _ = select.select([connection.sock for connection in waiting], [], [], 0)
+        self.assertEqual((told, answered), ([200] * 4, []))
+        self.let_go()
+        for connection in waiting:
+            self.assertIn(connection.getresponse().status, (200, 503))
 
     def test_a_stop_does_not_wait_for_it(self):
         self.quickest = 1e9
