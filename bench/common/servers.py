@@ -59,19 +59,26 @@ def family(pid):
         found |= more
 
 
+def process_seconds(pid):
+    try:
+        nanoseconds = 0
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as schedstat:
+                nanoseconds += int(schedstat.read().split()[0])
+        return nanoseconds / 1e9
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has ended, as nginx's cache loader does after a minute; it had used next to nothing
+
+
 def cpu_seconds(pids):
     """User and system time. schedstat has the sum of both in nanoseconds; stat, in ticks of 10 ms, where the kernel has no schedstat."""
-    seconds = 0.0
-    for pid in pids:
-        try:
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as schedstat:
-                    seconds += int(schedstat.read().split()[0]) / 1e9
-        except FileNotFoundError:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-                fields = stat.read().rsplit(")", 1)[1].split()
-            seconds += (int(fields[11]) + int(fields[12])) / TICK
-    return seconds
+    return sum(process_seconds(pid) for pid in pids)
 
 
 def exchange(port, request):
