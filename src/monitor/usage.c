@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
+#include "monitor/warning.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -163,34 +164,6 @@ static uint64_t above_since(const struct window *window, uint64_t threshold)
     return since;
 }
 
-static void open_warning(struct json_writer *out, const char *severity, const char *code, const char *message,
-                         uint64_t since_ms)
-{
-    json_open(out, '{');
-    put_text(out, "severity", severity);
-    put_text(out, "code", code);
-    put_text(out, "message", message);
-    put_time(out, "since", since_ms);
-    json_key(out, "recommendations");
-    json_open(out, '[');
-}
-
-static void close_warning(struct json_writer *out)
-{
-    json_close(out, ']');
-    json_close(out, '}');
-}
-
-/* One piece of advice: the setting, a value to try, and why. */
-static void put_advice(struct json_writer *out, const char *setting, uint64_t value, const char *reason)
-{
-    json_open(out, '{');
-    put_text(out, "setting", setting);
-    put_count(out, "value", value);
-    put_text(out, "reason", reason);
-    json_close(out, '}');
-}
-
 /* The next power of two of mebibytes that leaves a quarter free above `bytes`. */
 static uint64_t roomy(uint64_t bytes)
 {
@@ -209,13 +182,13 @@ static void write_threshold_warning(struct aic_monitor *monitor, const struct wi
     char message[192];
     snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
              critical ? "critical" : "warning", (double)limit / MB);
-    open_warning(out, critical ? "critical" : "warning", critical ? "memory_critical" : "memory_warning", message,
+    warning_open(out, critical ? "critical" : "warning", critical ? "memory_critical" : "memory_warning", message,
                  above_since(window, limit));
-    put_advice(out, "memory.max_bytes", monitor_warning_bytes(monitor),
-               "Lower it to the warning threshold: the cache then evicts before it passes it.");
-    put_advice(out, critical ? "memory.critical_bytes" : "memory.warning_bytes", roomy(total),
-               "Raise it when this much memory is meant for the cache.");
-    close_warning(out);
+    warning_advise(out, "memory.max_bytes", monitor_warning_bytes(monitor),
+                   "Lower it to the warning threshold: the cache then evicts before it passes it.");
+    warning_advise(out, critical ? "memory.critical_bytes" : "memory.warning_bytes", roomy(total),
+                   "Raise it when this much memory is meant for the cache.");
+    warning_close(out);
 }
 
 static void write_full_warning(const struct event *last, const char *unit, uint64_t used, uint64_t limit,
@@ -226,11 +199,11 @@ static void write_full_warning(const struct event *last, const char *unit, uint6
     char message[192];
     snprintf(message, sizeof message, "The memory tier is at %.1f%% of its limit: %" PRIu64 "/%" PRIu64 " %s.",
              (double)used / (double)limit * 100, used, limit, unit);
-    open_warning(out, "info", entries ? "memory_entries_nearly_full" : "memory_bytes_nearly_full", message,
+    warning_open(out, "info", entries ? "memory_entries_nearly_full" : "memory_bytes_nearly_full", message,
                  last->wall_ms);
-    put_advice(out, entries ? "memory.max_entries" : "memory.max_bytes", entries ? limit * 2 : roomy(limit),
-               "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
-    close_warning(out);
+    warning_advise(out, entries ? "memory.max_entries" : "memory.max_bytes", entries ? limit * 2 : roomy(limit),
+                   "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
+    warning_close(out);
 }
 
 /*
@@ -254,9 +227,9 @@ static void write_size_advice(struct aic_monitor *monitor, const struct event *l
              grow ? "twice the memory" : "half the memory");
     if (grow) snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.", (twice - now) / (1 - now) * 100);
     else snprintf(reason, sizeof reason, "The hit rate stays the same within half a point.");
-    open_warning(out, "info", grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
-    put_advice(out, "memory.max_bytes", grow ? limit * 2 : limit / 2, reason);
-    close_warning(out);
+    warning_open(out, "info", grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
+    warning_advise(out, "memory.max_bytes", grow ? limit * 2 : limit / 2, reason);
+    warning_close(out);
 }
 
 aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out)

@@ -5,37 +5,11 @@
 
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
+#include "monitor/warning.h"
 
 #include <stdio.h>
 
 #define NEARLY_FULL 0.75 /* of the queue */
-
-static void open_warning(struct json_writer *out, const char *severity, const char *code, const char *message,
-                         uint64_t since_ms)
-{
-    json_open(out, '{');
-    put_text(out, "severity", severity);
-    put_text(out, "code", code);
-    put_text(out, "message", message);
-    put_time(out, "since", since_ms);
-    json_key(out, "recommendations");
-    json_open(out, '[');
-}
-
-static void put_advice(struct json_writer *out, const char *setting, uint64_t value, const char *reason)
-{
-    json_open(out, '{');
-    put_text(out, "setting", setting);
-    put_count(out, "value", value);
-    put_text(out, "reason", reason);
-    json_close(out, '}');
-}
-
-static void close_warning(struct json_writer *out)
-{
-    json_close(out, ']');
-    json_close(out, '}');
-}
 
 /* A file that may not grow on a full disk evicts and reuses its own room instead. */
 static uint64_t present_size(const aic_stats *stats)
@@ -54,14 +28,14 @@ static void write_storage(struct json_writer *out, const struct gate_stats *gate
              gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
              (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
              (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
-    open_warning(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
-    put_advice(
+    warning_open(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
+    warning_advise(
         out, "storage.max_bytes", present_size(stats),
         "Free room where data_dir is; or keep the store at the size that it has, so that it evicts instead of growing.");
     if (nearly_full)
-        put_advice(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
-                   "Let more writes wait until storage takes them again; beyond it they are dropped.");
-    close_warning(out);
+        warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
+                       "Let more writes wait until storage takes them again; beyond it they are dropped.");
+    warning_close(out);
 }
 
 aic_status warnings_all(const struct routes_options *options, struct json_writer *out)
