@@ -1,5 +1,6 @@
 /* connection_test.c - connections without threads: failed allocations, what is kept, what is given back, counters. */
 #include "../../support/http_drive.h"
+#include "../../support/test_in.h"
 #include "../../support/test_mem.h"
 
 #include <setjmp.h>
@@ -112,39 +113,52 @@ static const char *const REQUESTS[] = {
     "GET /hello HTTP/1.1\r\n\r\n",
 };
 
+static char out[4000000]; /* what came last, and whether the connection ended with it */
+static bool eof;
+
+static size_t receive(struct drive *drive, int client)
+{
+    size_t size = drive_receive(drive, client, out, sizeof out - 1, &eof);
+    out[size] = '\0';
+    return size;
+}
+
+static void expect_answer(struct drive *drive, int client, const char *start)
+{
+    assert_true(receive(drive, client) > 12);
+    assert_memory_equal(out, start, 12);
+}
+
 /* Sends one request in two parts, reads what comes. */
-static void ask(struct drive *drive, const char *request, char *out, size_t room, size_t *size, bool *eof)
+static size_t ask(struct drive *drive, const char *request)
 {
     int client = drive_connect(drive);
-    *size = 0;
-    *eof = true;
-    if (client < 0) return;
+    eof = true;
+    if (client < 0) return 0;
     size_t half = strlen(request) / 2;
     drive_send(drive, client, request, half);
     drive_send(drive, client, request + half, strlen(request) - half);
-    *size = drive_receive(drive, client, out, room, eof);
+    size_t size = receive(drive, client);
     close(client);
     drive_turn(drive);
+    return size;
 }
 
 /* With one allocation refused, each request is answered, or refused with 503, or its connection ends; the next one is
  * served as ever. */
 static void ask_everything(struct test_mem *test)
 {
-    static char out[4000000];
     struct drive drive;
-    size_t size;
-    bool eof;
     if (drive_init(&drive, &test->mem, ROUTES, COUNT_OF(ROUTES), NULL) != AIC_OK) return;
     for (size_t i = 0; i < COUNT_OF(REQUESTS); i++) {
         bool before = test_mem_refused(test);
-        ask(&drive, REQUESTS[i], out, sizeof out, &size, &eof);
+        size_t size = ask(&drive, REQUESTS[i]);
         if (size >= 12) assert_memory_equal(out, "HTTP/1.1 ", 9);
         else assert_true(size == 0 && eof && !before);
     }
-    ask(&drive, REQUESTS[0], out, sizeof out, &size, &eof);
+    ask(&drive, REQUESTS[0]);
     if (test_mem_refused(test)) {
-        ask(&drive, REQUESTS[0], out, sizeof out, &size, &eof);
+        ask(&drive, REQUESTS[0]);
         assert_memory_equal(out, "HTTP/1.1 200", 12);
     }
     drive_fini(&drive);
@@ -157,79 +171,69 @@ static void test_without_memory(void **state)
     TEST_MEM_SWEEP(test, ask_everything(&test));
 }
 
-/* A third and a hundredth request on a connection allocate nothing. */
-static void test_steady_state_allocates_nothing(void **state)
+/* ---- the other tests: on a server of their own, whose memory must all come back ---- */
+
+static struct test_mem memory;
+
+static void a_server(void **state)
 {
-    (void)state;
-    static char out[1000];
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
+    void (*run)(struct drive *) = *state;
     struct drive drive;
-    bool eof;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    int client = drive_connect(&drive);
-    for (int i = 0; i < 100; i++) {
-        if (i == 2) atomic_store(&test.until_refusal, 0);
-        drive_send(&drive, client, REQUESTS[i % 2], strlen(REQUESTS[i % 2]));
-        assert_true(drive_receive(&drive, client, out, sizeof out, &eof) > 12);
-        assert_memory_equal(out, "HTTP/1.1 200", 12);
-    }
-    assert_false(test_mem_refused(&test));
-    atomic_store(&test.until_refusal, TEST_MEM_NEVER);
-    close(client);
+    test_mem_init(&memory, TEST_MEM_NEVER);
+    assert_int_equal(drive_init(&drive, &memory.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
+    run(&drive);
     drive_fini(&drive);
-    test_mem_fini(&test);
+    test_mem_fini(&memory);
+}
+
+/* A third and a hundredth request on a connection allocate nothing. */
+static void test_steady_state_allocates_nothing(struct drive *drive)
+{
+    int client = drive_connect(drive);
+    for (int i = 0; i < 100; i++) {
+        if (i == 2) atomic_store(&memory.until_refusal, 0);
+        drive_send(drive, client, REQUESTS[i % 2], strlen(REQUESTS[i % 2]));
+        expect_answer(drive, client, "HTTP/1.1 200");
+    }
+    assert_false(test_mem_refused(&memory));
+    atomic_store(&memory.until_refusal, TEST_MEM_NEVER);
+    close(client);
 }
 
 /* The client goes while its request is deferred: the handler is told, the exchange and its views stay until the reply.
  */
-static void test_gone_while_deferred(void **state)
+static void test_gone_while_deferred(struct drive *drive)
 {
-    (void)state;
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    int client = drive_connect(&drive);
+    int client = drive_connect(drive);
     told_gone = 0;
     kept = NULL;
-    drive_text(&drive, client, "GET /keep?a=b HTTP/1.1\r\nHost: x\r\n\r\n");
+    drive_text(drive, client, "GET /keep?a=b HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_non_null(kept);
     assert_false(http_is_gone(kept));
     conn_close(kept->conn); /* as a reset of the socket does */
-    drive_turn(&drive);
+    drive_turn(drive);
     assert_int_equal(told_gone, 1);
-    assert_int_equal(drive.thread->live, 1);
-    assert_int_equal(drive.thread->conn_count, 0);
+    assert_int_equal(drive->thread->live, 1);
+    assert_int_equal(drive->thread->conn_count, 0);
     assert_memory_equal(http_path(kept).data, "/keep?a=b", 9);
     http_reply_header(kept, "A", AIC_LITERAL("b"));
     http_reply_bytes(kept, 200, "text/plain", AIC_LITERAL("nobody reads this"));
-    drive_turn(&drive);
-    assert_int_equal(drive.thread->live, 0);
+    drive_turn(drive);
+    assert_int_equal(drive->thread->live, 0);
     assert_int_equal(told_gone, 1);
     close(client);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
 /* The deadline answers in place of the handler, whose own answer goes nowhere. */
-static void test_deadline_passed(void **state)
+static void test_deadline_passed(struct drive *drive)
 {
-    (void)state;
-    static char out[1000];
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
-    bool eof;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    int client = drive_connect(&drive);
+    int client = drive_connect(drive);
     kept = NULL;
     told_gone = 0;
-    drive_text(&drive, client, "GET /keep HTTP/1.1\r\nHost: x\r\n\r\n");
+    drive_text(drive, client, "GET /keep HTTP/1.1\r\nHost: x\r\n\r\n");
     conn_check_time(kept->conn, UINT64_MAX);
-    drive_turn(&drive);
-    assert_true(drive_receive(&drive, client, out, sizeof out, &eof) > 12);
-    assert_memory_equal(out, "HTTP/1.1 504", 12);
+    drive_turn(drive);
+    expect_answer(drive, client, "HTTP/1.1 504");
     assert_true(eof);
     assert_true(http_is_gone(kept));
     assert_int_equal(told_gone, 1);
@@ -239,33 +243,22 @@ static void test_deadline_passed(void **state)
     http_reply_pieces(kept, 200, "text/plain", &piece, 1, on_release, NULL);
     assert_int_equal(released, 0);
     close(client);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
-static void test_pieces_are_given_back_once(void **state)
+static void test_pieces_are_given_back_once(struct drive *drive)
 {
-    (void)state;
-    static char out[4000000];
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
-    bool eof;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    int client = drive_connect(&drive);
+    int client = drive_connect(drive);
     released = 0;
-    drive_text(&drive, client, "GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n");
+    drive_text(drive, client, "GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_int_equal(released, 1); /* the socket's buffer is smaller than the answer */
-    size_t size = drive_receive(&drive, client, out, sizeof out, &eof);
+    size_t size = receive(drive, client);
     assert_true(size > sizeof large);
     assert_int_equal(released, 0);
-    drive_text(&drive, client, "GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n");
+    drive_text(drive, client, "GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_int_equal(released, 1);
     close(client); /* unsent */
-    drive_turn(&drive);
+    drive_turn(drive);
     assert_int_equal(released, 0);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
 #define SMALL "GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -305,91 +298,59 @@ static uint64_t bytes_out(struct drive *drive)
 }
 
 /* Sockets that are ready together are all read before the first answer is sent; then each gets its own, whole. */
-static void test_answers_leave_after_the_reads(void **state)
+static void test_answers_leave_after_the_reads(struct drive *drive)
 {
-    (void)state;
-    static char out[1000];
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
     int clients[CLIENTS];
-    bool eof;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    ask_at_once(&drive, clients, 1);
-    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    ask_at_once(drive, clients, 1);
+    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
-    assert_int_equal(bytes_out(&drive), 0);
-    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    assert_int_equal(bytes_out(drive), 0);
+    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, 0);
     for (size_t i = 0; i < CLIENTS; i++) {
-        size_t size = drive_receive(&drive, clients[i], out, sizeof out - 1, &eof);
-        out[size] = '\0';
+        expect_answer(drive, clients[i], "HTTP/1.1 200");
         assert_false(eof);
-        assert_memory_equal(out, "HTTP/1.1 200", 12);
         assert_non_null(strstr(out, "Content-Length: 13\r\n"));
         assert_string_equal(strstr(out, "\r\n\r\n"), "\r\n\r\none,two,three");
         close(clients[i]);
     }
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
 /* Answers that have waited too long for the reads of others are sent before all sockets were read. */
-static void test_no_answer_waits_long(void **state)
+static void test_no_answer_waits_long(struct drive *drive)
 {
-    (void)state;
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
     int clients[CLIENTS];
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    ask_at_once(&drive, clients, HOLD_NS * 2 / 3);
-    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    ask_at_once(drive, clients, HOLD_NS * 2 / 3);
+    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, 0);
-    assert_true(bytes_out(&drive) > 0);
+    assert_true(bytes_out(drive) > 0);
     for (size_t i = 0; i < CLIENTS; i++) close(clients[i]);
-    drive_turn(&drive);
-    drive_fini(&drive);
-    test_mem_fini(&test);
+    drive_turn(drive);
 }
 
 /* What an answer borrows is given back when its connection ends before it could leave. */
-static void test_held_answer_is_given_back(void **state)
+static void test_held_answer_is_given_back(struct drive *drive)
 {
-    (void)state;
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
     int clients[CLIENTS];
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    ask_at_once(&drive, clients, 1);
-    uv_run(&drive.thread->loop, UV_RUN_NOWAIT);
+    ask_at_once(drive, clients, 1);
+    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
-    while (drive.thread->conn_count > 0) conn_close(drive.thread->conns[0]);
+    while (drive->thread->conn_count > 0) conn_close(drive->thread->conns[0]);
     assert_int_equal(released, 0);
-    drive_turn(&drive);
-    assert_int_equal(drive.thread->live, 0);
-    assert_int_equal(bytes_out(&drive), 0);
+    drive_turn(drive);
+    assert_int_equal(drive->thread->live, 0);
+    assert_int_equal(bytes_out(drive), 0);
     for (size_t i = 0; i < CLIENTS; i++) close(clients[i]);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
-static void test_body_cut_while_streamed(void **state)
+static void test_body_cut_while_streamed(struct drive *drive)
 {
-    (void)state;
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    int client = drive_connect(&drive);
+    int client = drive_connect(drive);
     failed_bodies = 0;
-    drive_text(&drive, client, "POST /mirror HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
+    drive_text(drive, client, "POST /mirror HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
     close(client);
-    drive_turn(&drive);
+    drive_turn(drive);
     assert_int_equal(failed_bodies, 1);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
 static void on_finished(void *context, struct http_exchange *exchange, int status, uint64_t bytes)
@@ -401,27 +362,18 @@ static void on_finished(void *context, struct http_exchange *exchange, int statu
     finished_status = status;
 }
 
-static void test_counters(void **state)
+static void test_counters(struct drive *drive)
 {
-    (void)state;
-    static char out[4000000];
-    struct test_mem test;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    struct drive drive;
     struct http_counters counters;
-    size_t size;
-    bool eof;
-    assert_int_equal(drive_init(&drive, &test.mem, ROUTES, COUNT_OF(ROUTES), NULL), AIC_OK);
-    drive.server->finished = on_finished;
+    drive->server->finished = on_finished;
     finished = 0;
     size_t sent = 0;
     size_t received = 0;
     for (size_t i = 0; i < COUNT_OF(REQUESTS); i++) {
-        ask(&drive, REQUESTS[i], out, sizeof out, &size, &eof);
         sent += strlen(REQUESTS[i]);
-        received += size;
+        received += ask(drive, REQUESTS[i]);
     }
-    http_server_counters(drive.server, &counters);
+    http_server_counters(drive->server, &counters);
     assert_int_equal(finished, COUNT_OF(REQUESTS));
     assert_int_equal(finished_status, 400);
     assert_int_equal(counters.requests, 8);
@@ -431,23 +383,21 @@ static void test_counters(void **state)
     assert_int_equal(counters.bytes_in, sent);
     assert_int_equal(counters.bytes_out, received);
     assert_int_equal(counters.resets, 0);
-    drive_fini(&drive);
-    test_mem_fini(&test);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_memory),
-        cmocka_unit_test(test_steady_state_allocates_nothing),
-        cmocka_unit_test(test_gone_while_deferred),
-        cmocka_unit_test(test_deadline_passed),
-        cmocka_unit_test(test_pieces_are_given_back_once),
-        cmocka_unit_test(test_answers_leave_after_the_reads),
-        cmocka_unit_test(test_no_answer_waits_long),
-        cmocka_unit_test(test_held_answer_is_given_back),
-        cmocka_unit_test(test_body_cut_while_streamed),
-        cmocka_unit_test(test_counters),
+        cmocka_unit_test_in(test_steady_state_allocates_nothing, a_server),
+        cmocka_unit_test_in(test_gone_while_deferred, a_server),
+        cmocka_unit_test_in(test_deadline_passed, a_server),
+        cmocka_unit_test_in(test_pieces_are_given_back_once, a_server),
+        cmocka_unit_test_in(test_answers_leave_after_the_reads, a_server),
+        cmocka_unit_test_in(test_no_answer_waits_long, a_server),
+        cmocka_unit_test_in(test_held_answer_is_given_back, a_server),
+        cmocka_unit_test_in(test_body_cut_while_streamed, a_server),
+        cmocka_unit_test_in(test_counters, a_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
