@@ -5,6 +5,7 @@
  */
 #include "routes_world.h"
 
+#include "../../support/test_in.h"
 #include "base/digest.h"
 #include "serve/memo.h"
 
@@ -14,7 +15,7 @@
 #define PUT_BODY "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":\"answer\"}"
 #define LOOKUP_BODY "{\"operation\":\"qa\",\"text\":\"slow\"}"
 
-/* ------------------------------------------------------------------------------------------------- storage -- */
+/* -------------------------------------------------------------------------------------- where the tests work -- */
 
 static void put_into_storage(struct world *world)
 {
@@ -22,129 +23,124 @@ static void put_into_storage(struct world *world)
     assert_int_equal(aic_cache_sync(world->cache), AIC_OK);
 }
 
-static void test_a_hit_of_storage(void **state)
+static void run_in(void **state, uint64_t memory_bytes, void (*prepare)(struct world *))
 {
-    (void)state;
+    void (*run)(struct world *) = *state;
     struct world world;
-    start(&world, AIC_ZERO, NULL, 0);
-    put_into_storage(&world);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-        assert_true(says("\"tier\":\"storage\""));
-        assert_true(says("\"response\":\"answer\""));
-    }
+    start(&world, memory_bytes, NULL, 0);
+    if (prepare != NULL) prepare(&world);
+    run(&world);
     stop_server(&world);
     stop_cache(&world);
 }
 
-/* Found, but what it holds cannot be decoded: a miss, and counted as nothing else. */
-static void test_a_damaged_entry_is_counted_as_a_miss(void **state)
+static void a_world(void **state)
 {
-    (void)state;
-    struct world world;
-    start(&world, 0, NULL, 0);
+    run_in(state, 0, NULL);
+}
+
+/* No memory tier, and PUT_BODY's entry in storage. */
+static void a_world_of_storage(void **state)
+{
+    run_in(state, AIC_ZERO, put_into_storage);
+}
+
+/* A lookup of PUT_BODY's entry. */
+static void expect_miss(struct world *world)
+{
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+}
+
+/* ------------------------------------------------------------------------------------------------- storage -- */
+
+static void test_a_hit_of_storage(struct world *world)
+{
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+        assert_true(says("\"tier\":\"storage\""));
+        assert_true(says("\"response\":\"answer\""));
+    }
+}
+
+/* Found, but what it holds cannot be decoded: a miss, and counted as nothing else. */
+static void test_a_damaged_entry_is_counted_as_a_miss(struct world *world)
+{
     char *response = make_response(3000, 1), body[4096];
     snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":%s}", response);
-    assert_int_equal(ask(&world, "PUT", "/cache/entries", body), 201);
+    assert_int_equal(ask(world, "PUT", "/cache/entries", body), 201);
     aic_request request = request_of("qa", "slow");
     aic_key key;
-    assert_int_equal(aic_cache_key(world.cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(aic_cache_key(world->cache, &request, &key, NULL), AIC_OK);
     struct pin pin;
-    assert_int_equal(store_peek(cache_store(world.cache), &key, &pin), AIC_OK);
+    assert_int_equal(store_peek(cache_store(world->cache), &key, &pin), AIC_OK);
     struct iovec piece;
     size_t covered;
     assert_int_equal(pin_pieces(&pin, pin_size(&pin) - 64, 64, &piece, 1, &covered), 1);
     memset(piece.iov_base, 0xFF, covered);
     pin_release(&pin);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_true(says("\"hit\":false"));
+    expect_miss(world);
     aic_stats stats;
-    aic_cache_stats(world.cache, &stats);
+    aic_cache_stats(world->cache, &stats);
     assert_int_equal(stats.damaged, 1);
     assert_int_equal(stats.misses, 1);
     assert_int_equal(stats.lookups, 1);
-    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
     assert_true(says("result=\"miss\""));
     assert_false(says("result=\"hit\",kind=\"exact\",tier=\"memory\",namespace=\"default\",operation=\"qa\"} 1"));
     free(response);
-    stop_server(&world);
-    stop_cache(&world);
 }
 
 /* What the memo would not keep is neither hashed for it nor counted by it. */
-static void test_a_long_body_is_no_miss_of_the_memo(void **state)
+static void test_a_long_body_is_no_miss_of_the_memo(struct world *world)
 {
-    (void)state;
-    struct world world;
     char body[MEMO_MAX_BODY + 1000];
-    start(&world, 0, NULL, 0);
     snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%0*d\"}", MEMO_MAX_BODY, 1);
-    for (int i = 0; i < 2; i++) assert_int_equal(ask(&world, "POST", "/cache/lookup", body), 200);
-    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    for (int i = 0; i < 2; i++) assert_int_equal(ask(world, "POST", "/cache/lookup", body), 200);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
     assert_true(says("\naicache_request_memo_misses_total 0\n"));
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
     assert_true(says("\naicache_request_memo_misses_total 1\n"));
-    stop_server(&world);
-    stop_cache(&world);
 }
 
-static void test_slow_storage_is_a_miss_in_time(void **state)
+static void test_slow_storage_is_a_miss_in_time(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, AIC_ZERO, NULL, 0);
-    put_into_storage(&world);
-    atomic_store(&world.storage->delay_us, SLOW_US);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_true(says("\"hit\":false"));
+    atomic_store(&world->storage->delay_us, SLOW_US);
+    expect_miss(world);
     aic_stats stats;
-    aic_cache_stats(world.cache, &stats);
+    aic_cache_stats(world->cache, &stats);
     assert_int_equal(stats.storage_timeouts, 1);
     assert_int_equal(stats.misses, 1);
     /* The connection's other requests go on while storage hangs. */
-    assert_int_equal(ask(&world, "GET", "/livez", ""), 200);
-    stop_server(&world);
-    stop_cache(&world);
+    assert_int_equal(ask(world, "GET", "/livez", ""), 200);
 }
 
-static void test_what_comes_after_the_end_is_released(void **state)
+static void test_what_comes_after_the_end_is_released(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, AIC_ZERO, NULL, 0);
-    put_into_storage(&world);
-    atomic_store(&world.storage->delay_us, SLOW_US);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_true(says("\"hit\":false"));
-    /* The reader is still at it when the server is gone. */
-    stop_server(&world);
-    stop_cache(&world);
+    atomic_store(&world->storage->delay_us, SLOW_US);
+    expect_miss(world);
+    /* The reader is still at it when the world ends. */
 }
 
-static void test_storage_down(void **state)
+static void test_storage_down(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, 0, NULL, 0);
-    atomic_store(&world.storage->down, true);
-    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    atomic_store(&world->storage->down, true);
+    assert_int_equal(ask(world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
     assert_true(says("\"tier\":\"memory\""));
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
+        assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
         assert_true(says("\"hit\":false"));
     }
     /* The check finds it by itself; how soon is its own affair. */
     for (int i = 0; i < 300 && !says("\"storage\":{\"status\":\"unhealthy\""); i++) {
         usleep(100000);
-        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+        assert_int_equal(ask(world, "GET", "/health", ""), 200);
     }
     assert_true(says("\"storage\":{\"status\":\"unhealthy\""));
     assert_true(says("{\"status\":\"degraded\""));
-    assert_int_equal(ask(&world, "GET", "/health/storage", ""), 503);
-    stop_server(&world);
-    stop_cache(&world);
+    assert_int_equal(ask(world, "GET", "/health/storage", ""), 503);
 }
 
 static double seconds(void)
@@ -155,19 +151,15 @@ static double seconds(void)
 }
 
 /* A read that does not come back costs its check its deadline, and /health nothing: it answers from what is known. */
-static void test_health_answers_while_storage_hangs(void **state)
+static void test_health_answers_while_storage_hangs(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, 0, NULL, 0);
-    atomic_store(&world.storage->hang, true);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_true(says("\"hit\":false"));
+    atomic_store(&world->storage->hang, true);
+    expect_miss(world);
     double quickest = 1e9;
     bool noticed = false;
     for (int i = 0; i < 600 && !noticed; i++) {
         double began = seconds();
-        assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+        assert_int_equal(ask(world, "GET", "/health", ""), 200);
         double took = seconds() - began;
         assert_true(took < 1.5); /* the check's deadline is two seconds: nobody waited for it */
         if (took < quickest) quickest = took;
@@ -177,9 +169,7 @@ static void test_health_answers_while_storage_hangs(void **state)
     assert_true(noticed);
     assert_true(says("{\"status\":\"degraded\""));
     assert_true(quickest < 0.05);
-    atomic_store(&world.storage->hang, false);
-    stop_server(&world);
-    stop_cache(&world);
+    atomic_store(&world->storage->hang, false);
 }
 
 /* --------------------------------------------------------------------------------------------- keys, stopping -- */
@@ -211,61 +201,45 @@ static void test_keys_change_live(void **state)
     stop_cache(&world);
 }
 
-static void test_draining_is_not_ready(void **state)
+static void test_draining_is_not_ready(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, 0, NULL, 0);
-    assert_int_equal(ask(&world, "GET", "/health/ready", ""), 200);
-    assert_int_equal(ask(&world, "GET", "/health", ""), 200);
-    routes_drain(world.routes);
-    assert_int_equal(ask(&world, "GET", "/health/ready", ""), 503);
+    assert_int_equal(ask(world, "GET", "/health/ready", ""), 200);
+    assert_int_equal(ask(world, "GET", "/health", ""), 200);
+    routes_drain(world->routes);
+    assert_int_equal(ask(world, "GET", "/health/ready", ""), 503);
     assert_true(says("draining"));
-    assert_int_equal(ask(&world, "GET", "/health", ""), 503);
-    assert_int_equal(ask(&world, "GET", "/livez", ""), 200);
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_int_equal(ask(world, "GET", "/health", ""), 503);
+    assert_int_equal(ask(world, "GET", "/livez", ""), 200);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
     /* The streams were ended; one that begins now would hold the stop up. */
-    assert_int_equal(ask(&world, "GET", "/monitoring/stream", ""), 503);
-    stop_server(&world);
-    stop_cache(&world);
+    assert_int_equal(ask(world, "GET", "/monitoring/stream", ""), 503);
 }
 
 /* Two requests of one connection: the answer to the first is its head alone, and the second is served. */
-static void test_a_head_of_a_stream_is_complete(void **state)
+static void test_a_head_of_a_stream_is_complete(struct world *world)
 {
-    (void)state;
     static const char *const paths[] = {"/monitoring/stream", "/cache/export"};
-    struct world world;
-    start(&world, 0, NULL, 0);
-    put_into_storage(&world);
+    put_into_storage(world);
     for (size_t i = 0; i < COUNT_OF(paths); i++) {
         char head[512];
         snprintf(head, sizeof head,
                  "HEAD %s HTTP/1.1\r\nHost: test\r\n\r\nGET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
                  paths[i]);
-        talk(&world, head, "", &answer);
+        talk(world, head, "", &answer);
         assert_int_equal(answer.status, 200);
         assert_true(says("\r\n\r\nHTTP/1.1 200"));
         assert_true(says("alive"));
     }
-    stop_server(&world);
-    stop_cache(&world);
 }
 
 /* What is not sent is not read either. */
-static void test_a_head_of_an_export_reads_nothing(void **state)
+static void test_a_head_of_an_export_reads_nothing(struct world *world)
 {
-    (void)state;
-    struct world world;
-    start(&world, AIC_ZERO, NULL, 0);
-    put_into_storage(&world);
-    uint64_t before = atomic_load(&world.storage->selects);
-    assert_int_equal(ask(&world, "HEAD", "/cache/export", ""), 200);
-    assert_int_equal(atomic_load(&world.storage->selects), before);
-    assert_int_equal(ask(&world, "GET", "/cache/export", ""), 200);
-    assert_true(atomic_load(&world.storage->selects) > before);
-    stop_server(&world);
-    stop_cache(&world);
+    uint64_t before = atomic_load(&world->storage->selects);
+    assert_int_equal(ask(world, "HEAD", "/cache/export", ""), 200);
+    assert_int_equal(atomic_load(&world->storage->selects), before);
+    assert_int_equal(ask(world, "GET", "/cache/export", ""), 200);
+    assert_true(atomic_load(&world->storage->selects) > before);
 }
 
 /* ---------------------------------------------------------------------------------------------- out of memory -- */
@@ -284,9 +258,8 @@ static bool ask_without_memory(struct world *world, const char *method, const ch
     return atomic_load(&failed_once);
 }
 
-static void test_no_allocation_ends_more_than_its_request(void **state)
+static void test_no_allocation_ends_more_than_its_request(struct world *world)
 {
-    (void)state;
     static const struct {
         const char *method, *path, *body;
     } requests[] = {
@@ -311,23 +284,19 @@ static void test_no_allocation_ends_more_than_its_request(void **state)
         {"GET", "/monitoring/pressure", ""},
         {"GET", "/monitoring/alerts", ""},
     };
-    struct world world;
-    start(&world, 0, NULL, 0);
-    assert_int_equal(ask(&world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"),
+    assert_int_equal(ask(world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"),
                      201);
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
         int64_t n = 0;
         /* Other threads allocate as well, so that a pass without a failure is asked for twice. */
         for (int quiet = 0; quiet < 2; n++) {
-            quiet = ask_without_memory(&world, requests[i].method, requests[i].path, requests[i].body, n) ? 0
-                                                                                                          : quiet + 1;
+            quiet = ask_without_memory(world, requests[i].method, requests[i].path, requests[i].body, n) ? 0
+                                                                                                         : quiet + 1;
             assert_true(n < 2000);
         }
     }
-    assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"oom\"}"), 200);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"oom\"}"), 200);
     assert_true(says("\"hit\":true"));
-    stop_server(&world);
-    stop_cache(&world);
 }
 
 static void test_starting_without_memory(void **state)
@@ -361,18 +330,18 @@ static void test_starting_without_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_hit_of_storage),
-        cmocka_unit_test(test_a_damaged_entry_is_counted_as_a_miss),
-        cmocka_unit_test(test_a_long_body_is_no_miss_of_the_memo),
-        cmocka_unit_test(test_slow_storage_is_a_miss_in_time),
-        cmocka_unit_test(test_what_comes_after_the_end_is_released),
-        cmocka_unit_test(test_storage_down),
-        cmocka_unit_test(test_health_answers_while_storage_hangs),
+        cmocka_unit_test_in(test_a_hit_of_storage, a_world_of_storage),
+        cmocka_unit_test_in(test_a_damaged_entry_is_counted_as_a_miss, a_world),
+        cmocka_unit_test_in(test_a_long_body_is_no_miss_of_the_memo, a_world),
+        cmocka_unit_test_in(test_slow_storage_is_a_miss_in_time, a_world_of_storage),
+        cmocka_unit_test_in(test_what_comes_after_the_end_is_released, a_world_of_storage),
+        cmocka_unit_test_in(test_storage_down, a_world),
+        cmocka_unit_test_in(test_health_answers_while_storage_hangs, a_world),
         cmocka_unit_test(test_keys_change_live),
-        cmocka_unit_test(test_draining_is_not_ready),
-        cmocka_unit_test(test_a_head_of_a_stream_is_complete),
-        cmocka_unit_test(test_a_head_of_an_export_reads_nothing),
-        cmocka_unit_test(test_no_allocation_ends_more_than_its_request),
+        cmocka_unit_test_in(test_draining_is_not_ready, a_world),
+        cmocka_unit_test_in(test_a_head_of_a_stream_is_complete, a_world),
+        cmocka_unit_test_in(test_a_head_of_an_export_reads_nothing, a_world_of_storage),
+        cmocka_unit_test_in(test_no_allocation_ends_more_than_its_request, a_world),
         cmocka_unit_test(test_starting_without_memory),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
