@@ -1,4 +1,5 @@
 /* Counting: labels are bounded and shared, sums are exact while threads write, a memo never answers for other bytes. */
+#include "../../support/test_in.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/memo.h"
@@ -141,6 +142,20 @@ static void test_reading_while_threads_write(void **state)
 
 /* ---- memo ---- */
 
+static void a_memo(void **state)
+{
+    void (*run)(struct memo *) = *state;
+    struct mem mem;
+    struct memo *memo = malloc(sizeof *memo);
+    assert_non_null(memo);
+    mem_init(&mem, NULL);
+    memo_init(memo, &mem, 99);
+    run(memo);
+    memo_fini(memo);
+    free(memo);
+    mem_fini(&mem);
+}
+
 static const struct memo_entry *find(struct memo *memo, const char *caller, bool admin, const char *body)
 {
     aic_view who = aic_view_of(caller), what = aic_view_of(body);
@@ -154,14 +169,8 @@ static void add(struct memo *memo, const char *caller, bool admin, const char *n
     memo_add(memo, &entry, who, aic_view_of(ns), what);
 }
 
-static void test_memo_answers_only_for_the_same_bytes(void **state)
+static void test_memo_answers_only_for_the_same_bytes(struct memo *memo)
 {
-    (void)state;
-    struct mem mem;
-    struct memo *memo = malloc(sizeof *memo);
-    assert_non_null(memo);
-    mem_init(&mem, NULL);
-    memo_init(memo, &mem, 99);
     add(memo, "red", false, "red", "{\"a\":1}", 1);
     const struct memo_entry *entry = find(memo, "red", false, "{\"a\":1}");
     assert_non_null(entry);
@@ -174,52 +183,31 @@ static void test_memo_answers_only_for_the_same_bytes(void **state)
     assert_null(find(memo, "red", false, "{\"a\":1} "));
     add(memo, "red", false, "red", "{\"a\":1}", 2);
     assert_int_equal(find(memo, "red", false, "{\"a\":1}")->key.bytes[0], 2);
-    memo_fini(memo);
-    free(memo);
-    mem_fini(&mem);
 }
 
 /* A hash that is equal by force: the comparison alone must tell. */
-static void test_memo_with_colliding_hashes(void **state)
+static void test_memo_with_colliding_hashes(struct memo *memo)
 {
-    (void)state;
-    struct mem mem;
-    struct memo *memo = malloc(sizeof *memo);
-    assert_non_null(memo);
-    mem_init(&mem, NULL);
-    memo_init(memo, &mem, 99);
     struct memo_entry entry = {.hash = 5};
     memo_add(memo, &entry, AIC_LITERAL("ns"), AIC_LITERAL("ns"), AIC_LITERAL("one body"));
     assert_null(memo_find(memo, 5, AIC_LITERAL("ns"), false, AIC_LITERAL("two body")));
     assert_null(memo_find(memo, 5, AIC_LITERAL("nt"), false, AIC_LITERAL("one body")));
     assert_non_null(memo_find(memo, 5, AIC_LITERAL("ns"), false, AIC_LITERAL("one body")));
-    memo_fini(memo);
-    free(memo);
-    mem_fini(&mem);
 }
 
-static void test_memo_is_bounded(void **state)
+static void test_memo_is_bounded(struct memo *memo)
 {
-    (void)state;
-    struct mem mem;
-    struct memo *memo = malloc(sizeof *memo);
-    assert_non_null(memo);
     static char body[MEMO_MAX_BODY + 2];
-    mem_init(&mem, NULL);
-    memo_init(memo, &mem, 99);
     memset(body, 'x', MEMO_MAX_BODY + 1);
     add(memo, "ns", true, "ns", body, 1);
-    assert_int_equal(mem_bytes(&mem, MEM_CACHE), 0);
+    assert_int_equal(mem_bytes(memo->mem, MEM_CACHE), 0);
     body[MEMO_MAX_BODY] = '\0';
     for (unsigned i = 0; i < 5000; i++) {
         snprintf(body, 16, "%u", i);
         body[strlen(body)] = ' ';
         add(memo, "ns", true, "ns", body, 1);
     }
-    assert_true(mem_bytes(&mem, MEM_CACHE) <= MEMO_SLOTS * (sizeof(struct memo_entry) + 4 + MEMO_MAX_BODY));
-    memo_fini(memo);
-    free(memo);
-    mem_fini(&mem);
+    assert_true(mem_bytes(memo->mem, MEM_CACHE) <= MEMO_SLOTS * (sizeof(struct memo_entry) + 4 + MEMO_MAX_BODY));
 }
 
 static void test_tails_know_an_entry_by_all_of_it(void **state)
@@ -277,9 +265,9 @@ int main(void)
         cmocka_unit_test(test_a_name_like_the_rest),
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_reading_while_threads_write),
-        cmocka_unit_test(test_memo_answers_only_for_the_same_bytes),
-        cmocka_unit_test(test_memo_with_colliding_hashes),
-        cmocka_unit_test(test_memo_is_bounded),
+        cmocka_unit_test_in(test_memo_answers_only_for_the_same_bytes, a_memo),
+        cmocka_unit_test_in(test_memo_with_colliding_hashes, a_memo),
+        cmocka_unit_test_in(test_memo_is_bounded, a_memo),
         cmocka_unit_test(test_tails_know_an_entry_by_all_of_it),
         cmocka_unit_test(test_print_cost),
     };
