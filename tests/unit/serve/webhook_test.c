@@ -102,94 +102,93 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static void tells_in_order(void **state)
-{
-    (void)state;
+/* A webhook and whom it tells. */
+struct world {
     struct test_mem test;
     struct listener listener;
     struct webhook *webhook;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    listener_open(&listener, 204);
-    assert_int_equal(webhook_create(&test.mem, listener.url, NULL, &webhook, NULL), AIC_OK);
-    for (int i = 0; i < 10; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "{\"number\":%d}", i);
-        webhook_send(webhook, aic_view_of(text));
-    }
-    struct webhook_stats stats = wait_for(webhook, 10);
+};
+
+static void world_open(struct world *w, int status)
+{
+    test_mem_init(&w->test, TEST_MEM_NEVER);
+    listener_open(&w->listener, status);
+    assert_int_equal(webhook_create(&w->test.mem, w->listener.url, NULL, &w->webhook, NULL), AIC_OK);
+}
+
+static void world_close(struct world *w)
+{
+    webhook_destroy(&w->webhook);
+    listener_close(&w->listener);
+    test_mem_fini(&w->test);
+}
+
+/* The n-th of a row of messages. */
+static aic_view message(char room[32], int n)
+{
+    snprintf(room, 32, "{\"number\":%d}", n);
+    return aic_view_of(room);
+}
+
+static void tells_in_order(void **state)
+{
+    (void)state;
+    struct world w;
+    char text[32];
+    world_open(&w, 204);
+    for (int i = 0; i < 10; i++) webhook_send(w.webhook, message(text, i));
+    struct webhook_stats stats = wait_for(w.webhook, 10);
     assert_int_equal(stats.sent, 10);
     assert_int_equal(stats.failed + stats.dropped + stats.waiting, 0);
-    for (int i = 0; i < 10; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "{\"number\":%d}", i);
-        assert_string_equal(listener.bodies[i], text);
-    }
-    webhook_destroy(&webhook);
-    webhook_destroy(&webhook); /* NULL is fine */
-    listener_close(&listener);
-    test_mem_fini(&test);
+    for (int i = 0; i < 10; i++) assert_string_equal(w.listener.bodies[i], message(text, i).data);
+    webhook_destroy(&w.webhook); /* and once more below: NULL is fine */
+    world_close(&w);
 }
 
 static void counts_refusals_and_follows_no_redirect(void **state)
 {
     (void)state;
-    struct test_mem test;
     static const int statuses[] = {500, 404, 302};
     for (unsigned i = 0; i < 3; i++) {
-        struct listener listener;
-        struct webhook *webhook;
-        test_mem_init(&test, TEST_MEM_NEVER);
-        listener_open(&listener, statuses[i]);
-        assert_int_equal(webhook_create(&test.mem, listener.url, NULL, &webhook, NULL), AIC_OK);
-        webhook_send(webhook, AIC_LITERAL("{}"));
-        struct webhook_stats stats = wait_for(webhook, 1);
+        struct world w;
+        world_open(&w, statuses[i]);
+        webhook_send(w.webhook, AIC_LITERAL("{}"));
+        struct webhook_stats stats = wait_for(w.webhook, 1);
         assert_int_equal(stats.failed, 1);
         assert_int_equal(stats.sent, 0);
-        assert_int_equal(listener.count, 1);
-        webhook_destroy(&webhook);
-        listener_close(&listener);
-        test_mem_fini(&test);
+        assert_int_equal(w.listener.count, 1);
+        world_close(&w);
     }
 }
 
 static void counts_who_is_not_there(void **state)
 {
     (void)state;
-    struct test_mem test;
-    struct listener listener;
-    struct webhook *webhook;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    listener_open(&listener, 0);
-    close(listener.fd); /* nobody listens there any more */
-    assert_int_equal(webhook_create(&test.mem, listener.url, NULL, &webhook, NULL), AIC_OK);
-    webhook_send(webhook, AIC_LITERAL("{}"));
-    assert_int_equal(wait_for(webhook, 1).failed, 1);
-    webhook_destroy(&webhook);
-    pthread_mutex_destroy(&listener.mutex);
-    test_mem_fini(&test);
+    struct world w;
+    world_open(&w, 0);
+    close(w.listener.fd); /* nobody listens there any more */
+    w.listener.fd = -1;
+    webhook_send(w.webhook, AIC_LITERAL("{}"));
+    assert_int_equal(wait_for(w.webhook, 1).failed, 1);
+    world_close(&w);
 }
 
 static void a_dead_end_delays_nothing(void **state)
 {
     (void)state;
-    struct test_mem test;
-    struct listener listener;
-    struct webhook *webhook;
-    test_mem_init(&test, TEST_MEM_NEVER);
-    listener_open(&listener, 0);
-    assert_int_equal(webhook_create(&test.mem, listener.url, NULL, &webhook, NULL), AIC_OK);
+    struct world w;
+    world_open(&w, 0);
     double began = now();
-    for (int i = 0; i < 1000; i++) webhook_send(webhook, AIC_LITERAL("{\"a\":1}"));
+    for (int i = 0; i < 1000; i++) webhook_send(w.webhook, AIC_LITERAL("{\"a\":1}"));
     struct webhook_stats stats;
-    webhook_stats(webhook, &stats);
+    webhook_stats(w.webhook, &stats);
     /* One may be under way; the queue holds 32, and the oldest made room. */
     assert_int_equal(stats.sent + stats.failed, 0);
     assert_true(stats.waiting <= 32);
     assert_true(stats.dropped + stats.waiting >= 999);
-    webhook_destroy(&webhook);
+    webhook_destroy(&w.webhook);
     assert_true(now() - began < 8); /* far below the ten seconds that one message has */
-    listener_close(&listener);
-    test_mem_fini(&test);
+    world_close(&w);
 }
 
 static void takes_web_addresses_only(void **state)
@@ -211,30 +210,26 @@ static void takes_web_addresses_only(void **state)
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
-    struct test_mem test;
-    struct listener listener;
-    struct webhook *webhook = NULL;
-    listener_open(&listener, 204);
+    struct world w = {.webhook = NULL};
+    listener_open(&w.listener, 204);
     aic_status status = AIC_NO_MEMORY;
     for (int64_t n = 0; status != AIC_OK; n++) {
         assert_true(n < 20);
-        test_mem_init(&test, n);
-        status = webhook_create(&test.mem, listener.url, NULL, &webhook, NULL);
+        test_mem_init(&w.test, n);
+        status = webhook_create(&w.test.mem, w.listener.url, NULL, &w.webhook, NULL);
         if (status == AIC_OK) break;
         assert_int_equal(status, AIC_NO_MEMORY);
-        assert_null(webhook);
-        test_mem_fini(&test);
+        assert_null(w.webhook);
+        test_mem_fini(&w.test);
     }
-    atomic_store(&test.until_refusal, 0);
-    webhook_send(webhook, AIC_LITERAL("{\"lost\":true}"));
-    atomic_store(&test.until_refusal, TEST_MEM_NEVER);
-    webhook_send(webhook, AIC_LITERAL("{}"));
-    struct webhook_stats stats = wait_for(webhook, 1);
+    atomic_store(&w.test.until_refusal, 0);
+    webhook_send(w.webhook, AIC_LITERAL("{\"lost\":true}"));
+    atomic_store(&w.test.until_refusal, TEST_MEM_NEVER);
+    webhook_send(w.webhook, AIC_LITERAL("{}"));
+    struct webhook_stats stats = wait_for(w.webhook, 1);
     assert_int_equal(stats.sent, 1);
     assert_int_equal(stats.dropped, 1);
-    webhook_destroy(&webhook);
-    listener_close(&listener);
-    test_mem_fini(&test);
+    world_close(&w);
 }
 
 int main(void)
