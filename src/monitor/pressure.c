@@ -191,18 +191,16 @@ enum pressure_state pressure_observe(struct pressure *p, double percent, uint64_
 
 void pressure_tick(struct pressure *p, const struct host_memory *host, bool stalled)
 {
-    struct host_memory read;
+    struct host_memory now;
     struct host_psi psi;
-    if (host == NULL) {
-        host_memory_read(p->options.root, &read);
-        host = &read;
-    }
+    if (host != NULL) now = *host;
+    else host_memory_read(p->options.root, &now);
     host_psi_read(p->options.root, &psi);
     pthread_mutex_lock(&p->mutex);
-    p->host = *host;
+    p->host = now;
     p->psi = psi;
     pthread_mutex_unlock(&p->mutex);
-    pressure_observe(p, host_pressure(host), host_limit(host), stalled);
+    pressure_observe(p, host_pressure(&now), host_limit(&now), stalled);
 }
 
 enum pressure_state pressure_state(struct pressure *p)

@@ -241,7 +241,8 @@ aic_status window_read(struct window *window, struct mem *mem, const struct stre
 bool stream_is_empty(const struct stream *stream)
 {
     struct cursor cursors[LANES_MOST];
-    const struct cursor *cursor = newest(cursors, open_cursors(stream, cursors));
+    unsigned lanes = open_cursors(stream, cursors);
+    const struct cursor *cursor = newest(cursors, lanes);
     return cursor == NULL || is_old(stream, clock_mono_ns(stream->clock), cursor->words[0]);
 }
 
