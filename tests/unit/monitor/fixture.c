@@ -37,8 +37,24 @@ void fixture_open(struct fixture *fixture, aic_monitor_options options)
 
 void fixture_close(struct fixture *fixture)
 {
+    if (fixture->reading.report != NULL) reading_close(&fixture->reading);
     aic_monitor_close(&fixture->monitor);
     assert_null(fixture->monitor);
+}
+
+void fixture_reopen(struct fixture *fixture, aic_monitor_options options)
+{
+    fixture_close(fixture);
+    fixture_open(fixture, options);
+}
+
+void a_monitor(void **state)
+{
+    void (*run)(struct fixture *) = *state;
+    struct fixture fixture;
+    fixture_open(&fixture, (aic_monitor_options){0});
+    run(&fixture);
+    fixture_close(&fixture);
 }
 
 void fixture_advance(struct fixture *fixture, double seconds)
@@ -145,3 +161,48 @@ bool reading_contains(const struct reading *reading, const char *path, const cha
     aic_view source = json_source(&reading->json, must_find(reading, path));
     return memmem(source.data, source.size, part, strlen(part)) != NULL;
 }
+
+const struct reading *fixture_read(struct fixture *fixture, report_fn *fn)
+{
+    if (fixture->reading.report != NULL) reading_close(&fixture->reading);
+    reading_open(&fixture->reading, fixture, fn);
+    return &fixture->reading;
+}
+
+const struct reading *fixture_read_slow(struct fixture *fixture, double multiplier)
+{
+    aic_report *report = NULL;
+    if (fixture->reading.report != NULL) reading_close(&fixture->reading);
+    assert_int_equal(aic_monitor_slow(fixture->monitor, multiplier, &report), AIC_OK);
+    reading_take(&fixture->reading, report);
+    return &fixture->reading;
+}
+
+void feed_key(struct fixture *fixture, double seconds)
+{
+    aic_monitor_key_generation(fixture->monitor, seconds, 100, AIC_LITERAL("summarize"), NO_DATA);
+}
+
+void feed_operation(struct fixture *fixture, const char *kind, double seconds, bool hit)
+{
+    aic_monitor_operation(fixture->monitor, aic_view_of(kind), seconds, hit, 100, NO_DATA);
+}
+
+void feed_compression(struct fixture *fixture, uint64_t original, uint64_t compressed, double seconds)
+{
+    aic_monitor_compression(fixture->monitor, original, compressed, seconds, AIC_LITERAL("qa"));
+}
+
+void feed_invalidation(struct fixture *fixture, const char *pattern, uint64_t keys)
+{
+    aic_monitor_invalidation(fixture->monitor, aic_view_of(pattern), keys, 0.01, NO_DATA, NO_DATA, NO_DATA);
+}
+
+void feed_memory(struct fixture *fixture, uint64_t bytes, uint64_t entries)
+{
+    aic_memory_sample sample = {.memory_bytes = bytes, .memory_entries = entries};
+    aic_monitor_memory(fixture->monitor, &sample, NO_DATA);
+}
+
+const char *const exported_arrays[5] = {"key_generation_times", "cache_operation_times", "compression_ratios",
+                                        "memory_usage_measurements", "invalidation_events"};

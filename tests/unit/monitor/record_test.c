@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NO_DATA ((aic_view){0})
-
 static void keeps_the_fields_of_a_key_generation(void **state)
 {
     (void)state;

@@ -6,18 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NO_DATA ((aic_view){0})
-
-static void keygen(struct fixture *f, double seconds)
-{
-    aic_monitor_key_generation(f->monitor, seconds, 100, AIC_LITERAL("summarize"), NO_DATA);
-}
-
-static void operation(struct fixture *f, const char *kind, double seconds, bool hit)
-{
-    aic_monitor_operation(f->monitor, aic_view_of(kind), seconds, hit, 100, NO_DATA);
-}
-
 static void says_nothing_of_nothing(void **state)
 {
     (void)state;
@@ -50,9 +38,9 @@ static void tells_both_hit_rates(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
-    operation(&f, "get", 0.01, true);
-    operation(&f, "get", 0.01, false);
-    operation(&f, "set", 0.01, false);
+    feed_operation(&f, "get", 0.01, true);
+    feed_operation(&f, "get", 0.01, false);
+    feed_operation(&f, "set", 0.01, false);
     reading_open(&r, &f, aic_monitor_statistics);
     reading_expect_text(&r, "cache_hit_rate", "33.33333333333333");
     reading_expect(&r, "lookup_hit_rate", 50);
@@ -67,7 +55,7 @@ static void summarizes_key_generation(void **state)
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
     static const double seconds[] = {.001, .05, .2, .005, .15, .025, .002, .3};
-    for (unsigned i = 0; i < 8; i++) keygen(&f, seconds[i]);
+    for (unsigned i = 0; i < 8; i++) feed_key(&f, seconds[i]);
     reading_open(&r, &f, aic_monitor_statistics);
     reading_expect(&r, "key_generation.total_operations", 8);
     reading_expect(&r, "key_generation.slow_operations", 3);
@@ -90,10 +78,10 @@ static void summarizes_operations_by_kind(void **state)
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
     static const double gets[] = {.005, .008, .003, .012, .002};
-    for (unsigned i = 0; i < 5; i++) operation(&f, "get", gets[i], true);
-    operation(&f, "set", .015, false);
-    operation(&f, "set", .010, false);
-    operation(&f, "delete", .004, false);
+    for (unsigned i = 0; i < 5; i++) feed_operation(&f, "get", gets[i], true);
+    feed_operation(&f, "set", .015, false);
+    feed_operation(&f, "set", .010, false);
+    feed_operation(&f, "delete", .004, false);
     reading_open(&r, &f, aic_monitor_statistics);
     reading_expect(&r, "cache_operations.by_operation_type.get.count", 5);
     reading_expect(&r, "cache_operations.by_operation_type.get.avg_duration", .006);
@@ -114,7 +102,7 @@ static void bounds_the_kinds_it_tells_apart(void **state)
     for (unsigned i = 0; i < 200; i++) {
         char kind[16];
         snprintf(kind, sizeof kind, "kind%u", i);
-        operation(&f, kind, .001, false);
+        feed_operation(&f, kind, .001, false);
     }
     reading_open(&r, &f, aic_monitor_statistics);
     assert_int_equal(reading_length(&r, "cache_operations.by_operation_type"), 64);
@@ -181,9 +169,9 @@ static void finds_the_slow_one(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
-    keygen(&f, .01);
-    keygen(&f, .02);
-    keygen(&f, .15);
+    feed_key(&f, .01);
+    feed_key(&f, .02);
+    feed_key(&f, .15);
     slow_report(&r, &f, 3);
     assert_int_equal(reading_length(&r, "key_generation"), 1);
     reading_expect(&r, "key_generation.0.duration", .15);
@@ -199,12 +187,12 @@ static void finds_one_slow_in_each_stream(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
-    keygen(&f, .001);
-    keygen(&f, .001);
-    keygen(&f, 10);
-    operation(&f, "get", .001, true);
-    operation(&f, "get", .001, true);
-    operation(&f, "set", 10, false);
+    feed_key(&f, .001);
+    feed_key(&f, .001);
+    feed_key(&f, 10);
+    feed_operation(&f, "get", .001, true);
+    feed_operation(&f, "get", .001, true);
+    feed_operation(&f, "set", 10, false);
     aic_monitor_compression(f.monitor, 10, 5, .001, NO_DATA);
     aic_monitor_compression(f.monitor, 10, 5, 15, NO_DATA);
     slow_report(&r, &f, 1.5);
@@ -227,8 +215,8 @@ static void finds_nothing_slow_in_even_or_zero_durations(void **state)
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 5; i++) {
-        keygen(&f, .008 + .001 * i);
-        operation(&f, "get", 0, true);
+        feed_key(&f, .008 + .001 * i);
+        feed_operation(&f, "get", 0, true);
     }
     slow_report(&r, &f, 2);
     assert_int_equal(reading_length(&r, "key_generation"), 0);
@@ -239,22 +227,17 @@ static void finds_nothing_slow_in_even_or_zero_durations(void **state)
 
 /* ------------------------------------------------------------------------------------------------------ memory -- */
 
-static void snapshot(struct fixture *f, uint64_t bytes, uint64_t entries)
-{
-    aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = bytes, .memory_entries = entries}, NO_DATA);
-}
-
 static void warns_once_when_critical(void **state)
 {
     (void)state;
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
-    snapshot(&f, 10000, 10);
+    feed_memory(&f, 10000, 10);
     assert_int_equal(f.log_count, 1);
     assert_int_equal(f.levels[0], AIC_LOG_ERROR);
     fixture_advance(&f, 1);
-    snapshot(&f, 10000, 10);
+    feed_memory(&f, 10000, 10);
     assert_int_equal(f.log_count, 1);
     reading_open(&r, &f, aic_monitor_warnings);
     assert_int_equal(reading_length(&r, ""), 1);
@@ -271,11 +254,11 @@ static void warns_exactly_at_the_threshold(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
-    snapshot(&f, 1023, 1);
+    feed_memory(&f, 1023, 1);
     reading_open(&r, &f, aic_monitor_warnings);
     assert_int_equal(reading_length(&r, ""), 0);
     reading_close(&r);
-    snapshot(&f, 1024, 1);
+    feed_memory(&f, 1024, 1);
     reading_open(&r, &f, aic_monitor_warnings);
     reading_expect_text(&r, "0.severity", "warning");
     reading_close(&r);
@@ -316,7 +299,7 @@ static void tells_the_trend(void **state)
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 5; i++) {
-        snapshot(&f, sizes[i] << 20, sizes[i]);
+        feed_memory(&f, sizes[i] << 20, sizes[i]);
         fixture_advance(&f, 1);
     }
     reading_open(&r, &f, aic_monitor_memory_usage);
@@ -336,7 +319,7 @@ static void tells_growth_between_samples_a_day_apart(void **state)
     struct fixture f;
     struct reading r;
     fixture_open(&f, (aic_monitor_options){0});
-    snapshot(&f, 10 << 20, 1);
+    feed_memory(&f, 10 << 20, 1);
     fixture_advance(&f, 86400);
     aic_monitor_memory(f.monitor,
                        &(aic_memory_sample){.memory_bytes = 34 << 20, .memory_entries = 1, .limit_bytes = 44 << 20},
