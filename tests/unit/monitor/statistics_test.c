@@ -6,336 +6,234 @@
 #include <stdio.h>
 #include <string.h>
 
-static void says_nothing_of_nothing(void **state)
+static void says_nothing_of_nothing(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    reading_open(&r, &f, aic_monitor_statistics);
-    reading_expect(&r, "cache_hit_rate", 0.0);
-    reading_expect(&r, "lookup_hit_rate", 0.0);
-    reading_expect(&r, "total_cache_operations", 0);
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect(r, "cache_hit_rate", 0.0);
+    reading_expect(r, "lookup_hit_rate", 0.0);
+    reading_expect(r, "total_cache_operations", 0);
     static const char *const sections[] = {"key_generation", "cache_operations", "compression", "memory_usage",
                                            "invalidation"};
-    for (unsigned i = 0; i < 5; i++) assert_true(reading_is_null(&r, sections[i]));
-    reading_close(&r);
-    reading_open(&r, &f, aic_monitor_summary);
-    assert_int_equal(reading_find(&r, "memory_usage"), UINT32_MAX);
-    reading_expect(&r, "recent_avg_cache_operation_time", 0);
-    reading_close(&r);
-    reading_open(&r, &f, aic_monitor_invalidations);
-    assert_true(reading_true(&r, "no_invalidations"));
-    reading_expect(&r, "warning_threshold_per_hour", 50);
-    reading_expect(&r, "critical_threshold_per_hour", 100);
-    reading_close(&r);
-    fixture_close(&f);
+    for (unsigned i = 0; i < 5; i++) assert_true(reading_is_null(r, sections[i]));
+    r = fixture_read(f, aic_monitor_summary);
+    assert_int_equal(reading_find(r, "memory_usage"), UINT32_MAX);
+    reading_expect(r, "recent_avg_cache_operation_time", 0);
+    r = fixture_read(f, aic_monitor_invalidations);
+    assert_true(reading_true(r, "no_invalidations"));
+    reading_expect(r, "warning_threshold_per_hour", 50);
+    reading_expect(r, "critical_threshold_per_hour", 100);
 }
 
-static void tells_both_hit_rates(void **state)
+static void tells_both_hit_rates(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    feed_operation(&f, "get", 0.01, true);
-    feed_operation(&f, "get", 0.01, false);
-    feed_operation(&f, "set", 0.01, false);
-    reading_open(&r, &f, aic_monitor_statistics);
-    reading_expect_text(&r, "cache_hit_rate", "33.33333333333333");
-    reading_expect(&r, "lookup_hit_rate", 50);
-    reading_close(&r);
-    fixture_close(&f);
+    feed_operation(f, "get", 0.01, true);
+    feed_operation(f, "get", 0.01, false);
+    feed_operation(f, "set", 0.01, false);
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect_text(r, "cache_hit_rate", "33.33333333333333");
+    reading_expect(r, "lookup_hit_rate", 50);
 }
 
-static void summarizes_key_generation(void **state)
+static void summarizes_key_generation(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     static const double seconds[] = {.001, .05, .2, .005, .15, .025, .002, .3};
-    for (unsigned i = 0; i < 8; i++) feed_key(&f, seconds[i]);
-    reading_open(&r, &f, aic_monitor_statistics);
-    reading_expect(&r, "key_generation.total_operations", 8);
-    reading_expect(&r, "key_generation.slow_operations", 3);
-    reading_expect(&r, "key_generation.max_duration", .3);
-    reading_expect(&r, "key_generation.min_duration", .001);
-    reading_expect(&r, "key_generation.avg_duration", .091625);
-    reading_expect(&r, "key_generation.median_duration", (.025 + .05) / 2);
-    reading_expect(&r, "key_generation.avg_text_length", 100);
-    double p50 = reading_number(&r, "key_generation.p50"), p999 = reading_number(&r, "key_generation.p999");
+    for (unsigned i = 0; i < 8; i++) feed_key(f, seconds[i]);
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect(r, "key_generation.total_operations", 8);
+    reading_expect(r, "key_generation.slow_operations", 3);
+    reading_expect(r, "key_generation.max_duration", .3);
+    reading_expect(r, "key_generation.min_duration", .001);
+    reading_expect(r, "key_generation.avg_duration", .091625);
+    reading_expect(r, "key_generation.median_duration", (.025 + .05) / 2);
+    reading_expect(r, "key_generation.avg_text_length", 100);
+    double p50 = reading_number(r, "key_generation.p50"), p999 = reading_number(r, "key_generation.p999");
     assert_true(p50 >= .025 && p50 <= .027);
     assert_true(p999 >= .29 && p999 <= .3);
-    reading_close(&r);
-    fixture_close(&f);
 }
 
-static void summarizes_operations_by_kind(void **state)
+static void summarizes_operations_by_kind(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     static const double gets[] = {.005, .008, .003, .012, .002};
-    for (unsigned i = 0; i < 5; i++) feed_operation(&f, "get", gets[i], true);
-    feed_operation(&f, "set", .015, false);
-    feed_operation(&f, "set", .010, false);
-    feed_operation(&f, "delete", .004, false);
-    reading_open(&r, &f, aic_monitor_statistics);
-    reading_expect(&r, "cache_operations.by_operation_type.get.count", 5);
-    reading_expect(&r, "cache_operations.by_operation_type.get.avg_duration", .006);
-    reading_expect(&r, "cache_operations.by_operation_type.get.max_duration", .012);
-    reading_expect(&r, "cache_operations.by_operation_type.set.avg_duration", .0125);
-    reading_expect(&r, "cache_operations.by_operation_type.delete.count", 1);
-    reading_expect(&r, "cache_operations.slow_operations", 0);
-    reading_close(&r);
-    fixture_close(&f);
+    for (unsigned i = 0; i < 5; i++) feed_operation(f, "get", gets[i], true);
+    feed_operation(f, "set", .015, false);
+    feed_operation(f, "set", .010, false);
+    feed_operation(f, "delete", .004, false);
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect(r, "cache_operations.by_operation_type.get.count", 5);
+    reading_expect(r, "cache_operations.by_operation_type.get.avg_duration", .006);
+    reading_expect(r, "cache_operations.by_operation_type.get.max_duration", .012);
+    reading_expect(r, "cache_operations.by_operation_type.set.avg_duration", .0125);
+    reading_expect(r, "cache_operations.by_operation_type.delete.count", 1);
+    reading_expect(r, "cache_operations.slow_operations", 0);
 }
 
-static void bounds_the_kinds_it_tells_apart(void **state)
+static void bounds_the_kinds_it_tells_apart(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 200; i++) {
         char kind[16];
         snprintf(kind, sizeof kind, "kind%u", i);
-        feed_operation(&f, kind, .001, false);
+        feed_operation(f, kind, .001, false);
     }
-    reading_open(&r, &f, aic_monitor_statistics);
-    assert_int_equal(reading_length(&r, "cache_operations.by_operation_type"), 64);
-    reading_expect(&r, "cache_operations.by_operation_type.other.count", 137);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    assert_int_equal(reading_length(r, "cache_operations.by_operation_type"), 64);
+    reading_expect(r, "cache_operations.by_operation_type.other.count", 137);
 }
 
-static void summarizes_compression(void **state)
+static void summarizes_compression(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    aic_monitor_compression(f.monitor, 1000, 600, 0.001, AIC_LITERAL("qa"));
-    aic_monitor_compression(f.monitor, 2000, 1000, 0.003, AIC_LITERAL("qa"));
-    reading_open(&r, &f, aic_monitor_statistics);
-    reading_expect(&r, "compression.total_operations", 2);
-    reading_expect(&r, "compression.avg_compression_ratio", .55);
-    reading_expect(&r, "compression.median_compression_ratio", .55);
-    reading_expect(&r, "compression.best_compression_ratio", .5);
-    reading_expect(&r, "compression.worst_compression_ratio", .6);
-    reading_expect(&r, "compression.total_bytes_processed", 3000);
-    reading_expect(&r, "compression.total_bytes_saved", 1400);
-    reading_expect(&r, "compression.overall_savings_percent", 1400.0 / 3000 * 100);
-    reading_close(&r);
-    fixture_close(&f);
+    aic_monitor_compression(f->monitor, 1000, 600, 0.001, AIC_LITERAL("qa"));
+    aic_monitor_compression(f->monitor, 2000, 1000, 0.003, AIC_LITERAL("qa"));
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect(r, "compression.total_operations", 2);
+    reading_expect(r, "compression.avg_compression_ratio", .55);
+    reading_expect(r, "compression.median_compression_ratio", .55);
+    reading_expect(r, "compression.best_compression_ratio", .5);
+    reading_expect(r, "compression.worst_compression_ratio", .6);
+    reading_expect(r, "compression.total_bytes_processed", 3000);
+    reading_expect(r, "compression.total_bytes_saved", 1400);
+    reading_expect(r, "compression.overall_savings_percent", 1400.0 / 3000 * 100);
 }
 
-static void tells_ratios_of_odd_sizes(void **state)
+static void tells_ratios_of_odd_sizes(struct fixture *f)
 {
-    (void)state;
     static const struct {
         uint64_t original, compressed;
         double ratio;
     } rows[] = {{1000, 500, .5}, {2000, 2000, 1}, {500, 600, 1.2}, {1, 1, 1}, {1000000, 100000, .1}, {0, 0, 1}};
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 6; i++)
-        aic_monitor_compression(f.monitor, rows[i].original, rows[i].compressed, .001, NO_DATA);
-    reading_open(&r, &f, aic_monitor_export);
+        aic_monitor_compression(f->monitor, rows[i].original, rows[i].compressed, .001, NO_DATA);
+    const struct reading *r = fixture_read(f, aic_monitor_export);
     for (unsigned i = 0; i < 6; i++) {
         char path[64];
         snprintf(path, sizeof path, "compression_ratios.%u.compression_ratio", i);
-        reading_expect(&r, path, rows[i].ratio);
+        reading_expect(r, path, rows[i].ratio);
     }
-    reading_close(&r);
-    fixture_close(&f);
 }
 
 /* -------------------------------------------------------------------------------------------------------- slow -- */
 
-static void slow_report(struct reading *r, struct fixture *f, double multiplier)
+static void finds_the_slow_one(struct fixture *f)
 {
+    feed_key(f, .01);
+    feed_key(f, .02);
+    feed_key(f, .15);
+    const struct reading *r = fixture_read_slow(f, 3);
+    assert_int_equal(reading_length(r, "key_generation"), 1);
+    reading_expect(r, "key_generation.0.duration", .15);
+    reading_expect_text(r, "key_generation.0.operation_type", "summarize");
+    assert_true(reading_number(r, "key_generation.0.times_slower") > 3);
+}
+
+static void finds_one_slow_in_each_stream(struct fixture *f)
+{
+    feed_key(f, .001);
+    feed_key(f, .001);
+    feed_key(f, 10);
+    feed_operation(f, "get", .001, true);
+    feed_operation(f, "get", .001, true);
+    feed_operation(f, "set", 10, false);
+    aic_monitor_compression(f->monitor, 10, 5, .001, NO_DATA);
+    aic_monitor_compression(f->monitor, 10, 5, 15, NO_DATA);
+    const struct reading *r = fixture_read_slow(f, 1.5);
+    reading_expect(r, "key_generation.0.duration", 10);
+    reading_expect(r, "cache_operations.0.duration", 10);
+    reading_expect_text(r, "cache_operations.0.operation_type", "set");
+    reading_expect(r, "compression.0.duration", 15);
+    assert_int_equal(reading_length(r, "key_generation"), 1);
     aic_report *report = NULL;
-    assert_int_equal(aic_monitor_slow(f->monitor, multiplier, &report), AIC_OK);
-    reading_take(r, report);
+    assert_int_equal(aic_monitor_slow(f->monitor, 0, &report), AIC_INVALID);
+    assert_int_equal(aic_monitor_slow(f->monitor, -1, &report), AIC_INVALID);
 }
 
-static void finds_the_slow_one(void **state)
+static void finds_nothing_slow_in_even_or_zero_durations(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    feed_key(&f, .01);
-    feed_key(&f, .02);
-    feed_key(&f, .15);
-    slow_report(&r, &f, 3);
-    assert_int_equal(reading_length(&r, "key_generation"), 1);
-    reading_expect(&r, "key_generation.0.duration", .15);
-    reading_expect_text(&r, "key_generation.0.operation_type", "summarize");
-    assert_true(reading_number(&r, "key_generation.0.times_slower") > 3);
-    reading_close(&r);
-    fixture_close(&f);
-}
-
-static void finds_one_slow_in_each_stream(void **state)
-{
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    feed_key(&f, .001);
-    feed_key(&f, .001);
-    feed_key(&f, 10);
-    feed_operation(&f, "get", .001, true);
-    feed_operation(&f, "get", .001, true);
-    feed_operation(&f, "set", 10, false);
-    aic_monitor_compression(f.monitor, 10, 5, .001, NO_DATA);
-    aic_monitor_compression(f.monitor, 10, 5, 15, NO_DATA);
-    slow_report(&r, &f, 1.5);
-    reading_expect(&r, "key_generation.0.duration", 10);
-    reading_expect(&r, "cache_operations.0.duration", 10);
-    reading_expect_text(&r, "cache_operations.0.operation_type", "set");
-    reading_expect(&r, "compression.0.duration", 15);
-    assert_int_equal(reading_length(&r, "key_generation"), 1);
-    reading_close(&r);
-    aic_report *report = NULL;
-    assert_int_equal(aic_monitor_slow(f.monitor, 0, &report), AIC_INVALID);
-    assert_int_equal(aic_monitor_slow(f.monitor, -1, &report), AIC_INVALID);
-    fixture_close(&f);
-}
-
-static void finds_nothing_slow_in_even_or_zero_durations(void **state)
-{
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 5; i++) {
-        feed_key(&f, .008 + .001 * i);
-        feed_operation(&f, "get", 0, true);
+        feed_key(f, .008 + .001 * i);
+        feed_operation(f, "get", 0, true);
     }
-    slow_report(&r, &f, 2);
-    assert_int_equal(reading_length(&r, "key_generation"), 0);
-    assert_int_equal(reading_length(&r, "cache_operations"), 0);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read_slow(f, 2);
+    assert_int_equal(reading_length(r, "key_generation"), 0);
+    assert_int_equal(reading_length(r, "cache_operations"), 0);
 }
 
 /* ------------------------------------------------------------------------------------------------------ memory -- */
 
-static void warns_once_when_critical(void **state)
+static void warns_once_when_critical(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
-    feed_memory(&f, 10000, 10);
-    assert_int_equal(f.log_count, 1);
-    assert_int_equal(f.levels[0], AIC_LOG_ERROR);
-    fixture_advance(&f, 1);
-    feed_memory(&f, 10000, 10);
-    assert_int_equal(f.log_count, 1);
-    reading_open(&r, &f, aic_monitor_warnings);
-    assert_int_equal(reading_length(&r, ""), 1);
-    reading_expect_text(&r, "0.severity", "critical");
-    reading_expect_text(&r, "0.recommendations.0.setting", "memory.max_bytes");
-    assert_true(reading_number(&r, "0.recommendations.1.value") >= 12500);
-    reading_close(&r);
-    fixture_close(&f);
+    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
+    feed_memory(f, 10000, 10);
+    assert_int_equal(f->log_count, 1);
+    assert_int_equal(f->levels[0], AIC_LOG_ERROR);
+    fixture_advance(f, 1);
+    feed_memory(f, 10000, 10);
+    assert_int_equal(f->log_count, 1);
+    const struct reading *r = fixture_read(f, aic_monitor_warnings);
+    assert_int_equal(reading_length(r, ""), 1);
+    reading_expect_text(r, "0.severity", "critical");
+    reading_expect_text(r, "0.recommendations.0.setting", "memory.max_bytes");
+    assert_true(reading_number(r, "0.recommendations.1.value") >= 12500);
 }
 
-static void warns_exactly_at_the_threshold(void **state)
+static void warns_exactly_at_the_threshold(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
-    feed_memory(&f, 1023, 1);
-    reading_open(&r, &f, aic_monitor_warnings);
-    assert_int_equal(reading_length(&r, ""), 0);
-    reading_close(&r);
-    feed_memory(&f, 1024, 1);
-    reading_open(&r, &f, aic_monitor_warnings);
-    reading_expect_text(&r, "0.severity", "warning");
-    reading_close(&r);
-    reading_open(&r, &f, aic_monitor_memory_usage);
-    assert_true(reading_true(&r, "current.warning_threshold_reached"));
-    reading_expect(&r, "current.cache_utilization_percent", 100);
-    reading_close(&r);
-    fixture_close(&f);
+    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
+    feed_memory(f, 1023, 1);
+    assert_int_equal(reading_length(fixture_read(f, aic_monitor_warnings), ""), 0);
+    feed_memory(f, 1024, 1);
+    reading_expect_text(fixture_read(f, aic_monitor_warnings), "0.severity", "warning");
+    const struct reading *r = fixture_read(f, aic_monitor_memory_usage);
+    assert_true(reading_true(r, "current.warning_threshold_reached"));
+    reading_expect(r, "current.cache_utilization_percent", 100);
 }
 
-static void names_the_real_limit(void **state)
+static void names_the_real_limit(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 95, .memory_entries = 95, .limit_entries = 100},
+    aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = 95, .memory_entries = 95, .limit_entries = 100},
                        NO_DATA);
-    reading_open(&r, &f, aic_monitor_warnings);
-    assert_int_equal(reading_length(&r, ""), 1);
-    reading_expect_text(&r, "0.severity", "info");
-    assert_true(reading_contains(&r, "0.message", "95.0%") && reading_contains(&r, "0.message", "95/100"));
-    reading_close(&r);
-    aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 95, .memory_entries = 480, .limit_entries = 500},
-                       NO_DATA);
-    reading_open(&r, &f, aic_monitor_warnings);
-    assert_true(reading_contains(&r, "0.message", "480/500"));
-    reading_expect(&r, "0.recommendations.0.value", 1000);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_warnings);
+    assert_int_equal(reading_length(r, ""), 1);
+    reading_expect_text(r, "0.severity", "info");
+    assert_true(reading_contains(r, "0.message", "95.0%") && reading_contains(r, "0.message", "95/100"));
+    aic_monitor_memory(f->monitor,
+                       &(aic_memory_sample){.memory_bytes = 95, .memory_entries = 480, .limit_entries = 500}, NO_DATA);
+    r = fixture_read(f, aic_monitor_warnings);
+    assert_true(reading_contains(r, "0.message", "480/500"));
+    reading_expect(r, "0.recommendations.0.value", 1000);
 }
 
-static void tells_the_trend(void **state)
+static void tells_the_trend(struct fixture *f)
 {
-    (void)state;
     static const uint64_t sizes[] = {1, 2, 3, 2, 4};
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
     for (unsigned i = 0; i < 5; i++) {
-        feed_memory(&f, sizes[i] << 20, sizes[i]);
-        fixture_advance(&f, 1);
+        feed_memory(f, sizes[i] << 20, sizes[i]);
+        fixture_advance(f, 1);
     }
-    reading_open(&r, &f, aic_monitor_memory_usage);
-    reading_expect(&r, "current.memory_cache_entry_count", 4);
-    reading_expect(&r, "trends.max_entry_count", 4);
-    reading_expect(&r, "trends.total_measurements", 5);
-    reading_expect(&r, "trends.avg_entry_count", 12.0 / 5);
-    reading_expect(&r, "trends.growth_rate_mb_per_hour", 3.0 / 4 * 3600);
-    reading_expect(&r, "thresholds.warning_threshold_mb", 50);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_memory_usage);
+    reading_expect(r, "current.memory_cache_entry_count", 4);
+    reading_expect(r, "trends.max_entry_count", 4);
+    reading_expect(r, "trends.total_measurements", 5);
+    reading_expect(r, "trends.avg_entry_count", 12.0 / 5);
+    reading_expect(r, "trends.growth_rate_mb_per_hour", 3.0 / 4 * 3600);
+    reading_expect(r, "thresholds.warning_threshold_mb", 50);
 }
 
-static void tells_growth_between_samples_a_day_apart(void **state)
+static void tells_growth_between_samples_a_day_apart(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    feed_memory(&f, 10 << 20, 1);
-    fixture_advance(&f, 86400);
-    aic_monitor_memory(f.monitor,
+    feed_memory(f, 10 << 20, 1);
+    fixture_advance(f, 86400);
+    aic_monitor_memory(f->monitor,
                        &(aic_memory_sample){.memory_bytes = 34 << 20, .memory_entries = 1, .limit_bytes = 44 << 20},
                        NO_DATA);
-    reading_open(&r, &f, aic_monitor_memory_usage);
-    reading_expect(&r, "trends.total_measurements", 1);
-    reading_expect(&r, "trends.growth_rate_mb_per_hour", 1);
-    reading_expect(&r, "trends.projected_seconds_to_limit", 36000);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_memory_usage);
+    reading_expect(r, "trends.total_measurements", 1);
+    reading_expect(r, "trends.growth_rate_mb_per_hour", 1);
+    reading_expect(r, "trends.projected_seconds_to_limit", 36000);
 }
 
 /* Looks up 2000 entries of so many bytes in a loop, with a full tier of 128 MB. */
-static void loop_over(struct fixture *f, struct reading *r, uint64_t bytes)
+static const struct reading *loop_over(struct fixture *f, uint64_t bytes)
 {
-    fixture_open(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
+    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
     for (unsigned i = 0; i < 40000; i++) {
         aic_key key = {{0}};
         uint64_t hash = (i % 2000 + 1) * 0x9E3779B97F4A7C15ULL;
@@ -346,26 +244,20 @@ static void loop_over(struct fixture *f, struct reading *r, uint64_t bytes)
     aic_monitor_memory(f->monitor,
                        &(aic_memory_sample){.memory_bytes = 128 << 20, .memory_entries = 128, .limit_bytes = 128 << 20},
                        NO_DATA);
-    reading_open(r, f, aic_monitor_warnings);
+    return fixture_read(f, aic_monitor_warnings);
 }
 
-static void advises_on_the_size_by_the_curve(void **state)
+static void advises_on_the_size_by_the_curve(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    loop_over(&f, &r, 1 << 20); /* 2 GB in a loop: nothing hits now, with half or with twice as much */
-    assert_int_equal(reading_length(&r, ""), 2);
-    reading_expect_text(&r, "1.code", "memory_tier_too_large");
-    reading_close(&r);
-    fixture_close(&f);
-    loop_over(&f, &r, 100 << 10); /* 200 MB in a loop */
-    reading_expect_text(&r, "0.code", "memory_bytes_nearly_full");
-    reading_expect_text(&r, "1.code", "memory_tier_too_small");
-    reading_expect_text(&r, "1.recommendations.0.setting", "memory.max_bytes");
-    reading_expect(&r, "1.recommendations.0.value", 256 << 20);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = loop_over(
+        f, 1 << 20); /* 2 GB in a loop: nothing hits now, with half or with twice as much */
+    assert_int_equal(reading_length(r, ""), 2);
+    reading_expect_text(r, "1.code", "memory_tier_too_large");
+    r = loop_over(f, 100 << 10); /* 200 MB in a loop */
+    reading_expect_text(r, "0.code", "memory_bytes_nearly_full");
+    reading_expect_text(r, "1.code", "memory_tier_too_small");
+    reading_expect_text(r, "1.recommendations.0.setting", "memory.max_bytes");
+    reading_expect(r, "1.recommendations.0.value", 256 << 20);
 }
 
 /* ----------------------------------------------------------------------------------------------- invalidations -- */
@@ -375,138 +267,106 @@ static void invalidate(struct fixture *f, const char *pattern, uint64_t keys, do
     aic_monitor_invalidation(f->monitor, aic_view_of(pattern), keys, seconds, aic_view_of(type), NO_DATA, NO_DATA);
 }
 
-static void analyses_invalidations(void **state)
+static void analyses_invalidations(struct fixture *f)
 {
-    (void)state;
     static const char *const patterns[] = {"a", "b", "a", "c", "a"};
     static const char *const types[] = {"manual", "automatic", NULL, "ttl_expired", "manual"};
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    for (unsigned i = 0; i < 5; i++) invalidate(&f, patterns[i], i + 1, .01 * (i + 1), types[i]);
-    reading_open(&r, &f, aic_monitor_invalidations);
-    reading_expect(&r, "total_invalidations", 5);
-    reading_expect(&r, "total_keys_invalidated", 15);
-    reading_expect(&r, "rates.last_hour", 5);
-    reading_expect(&r, "patterns.most_common_patterns.a", 3);
-    reading_expect(&r, "patterns.most_common_patterns.b", 1);
-    reading_expect(&r, "patterns.invalidation_types.manual", 3);
-    reading_expect(&r, "efficiency.avg_keys_per_invalidation", 3);
-    reading_expect(&r, "efficiency.max_duration", .05);
-    reading_expect_text(&r, "thresholds.current_alert_level", "normal");
-    reading_close(&r);
-    fixture_close(&f);
+    for (unsigned i = 0; i < 5; i++) invalidate(f, patterns[i], i + 1, .01 * (i + 1), types[i]);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidations);
+    reading_expect(r, "total_invalidations", 5);
+    reading_expect(r, "total_keys_invalidated", 15);
+    reading_expect(r, "rates.last_hour", 5);
+    reading_expect(r, "patterns.most_common_patterns.a", 3);
+    reading_expect(r, "patterns.most_common_patterns.b", 1);
+    reading_expect(r, "patterns.invalidation_types.manual", 3);
+    reading_expect(r, "efficiency.avg_keys_per_invalidation", 3);
+    reading_expect(r, "efficiency.max_duration", .05);
+    reading_expect_text(r, "thresholds.current_alert_level", "normal");
 }
 
-static void counts_the_last_hour_and_the_last_day(void **state)
+static void counts_the_last_hour_and_the_last_day(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    invalidate(&f, "old", 1, .01, NULL);
-    fixture_advance(&f, 3700);
-    for (unsigned i = 0; i < 3; i++) invalidate(&f, "new", 1, .01, NULL);
-    reading_open(&r, &f, aic_monitor_invalidations);
-    reading_expect(&r, "rates.last_hour", 3);
-    reading_expect(&r, "rates.last_24_hours", 4);
-    reading_expect(&r, "rates.average_per_hour", 3);
-    reading_close(&r);
-    fixture_close(&f);
+    invalidate(f, "old", 1, .01, NULL);
+    fixture_advance(f, 3700);
+    for (unsigned i = 0; i < 3; i++) invalidate(f, "new", 1, .01, NULL);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidations);
+    reading_expect(r, "rates.last_hour", 3);
+    reading_expect(r, "rates.last_24_hours", 4);
+    reading_expect(r, "rates.average_per_hour", 3);
 }
 
-static void alarms_at_the_limits(void **state)
+static void alarms_at_the_limits(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f,
-                 (aic_monitor_options){.invalidations_warning_per_hour = 10, .invalidations_critical_per_hour = 25});
+    fixture_reopen(f,
+                   (aic_monitor_options){.invalidations_warning_per_hour = 10, .invalidations_critical_per_hour = 25});
     static const char *const levels[] = {"normal", "warning", "warning", "critical"};
     static const unsigned counts[] = {9, 10, 24, 25};
     unsigned done = 0;
     for (unsigned i = 0; i < 4; i++) {
-        for (; done < counts[i]; done++) invalidate(&f, "x", 1, .01, NULL);
-        reading_open(&r, &f, aic_monitor_invalidations);
-        reading_expect_text(&r, "thresholds.current_alert_level", levels[i]);
-        reading_close(&r);
+        for (; done < counts[i]; done++) invalidate(f, "x", 1, .01, NULL);
+        reading_expect_text(fixture_read(f, aic_monitor_invalidations), "thresholds.current_alert_level", levels[i]);
     }
-    reading_open(&r, &f, aic_monitor_invalidation_advice);
-    reading_expect_text(&r, "0.severity", "critical");
-    reading_expect_text(&r, "0.issue", "High invalidation frequency");
-    assert_true(reading_contains(&r, "0.message", "times per hour"));
-    reading_expect_text(&r, "1.issue", "Dominant invalidation pattern");
-    assert_true(reading_contains(&r, "1.message", "'x'"));
-    reading_close(&r);
-    assert_int_equal(f.log_count, 2);
-    assert_non_null(strstr(f.log[0], "High invalidation rate"));
-    assert_int_equal(f.levels[0], AIC_LOG_WARNING);
-    assert_non_null(strstr(f.log[1], "Critical invalidation rate"));
-    assert_int_equal(f.levels[1], AIC_LOG_ERROR);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidation_advice);
+    reading_expect_text(r, "0.severity", "critical");
+    reading_expect_text(r, "0.issue", "High invalidation frequency");
+    assert_true(reading_contains(r, "0.message", "times per hour"));
+    reading_expect_text(r, "1.issue", "Dominant invalidation pattern");
+    assert_true(reading_contains(r, "1.message", "'x'"));
+    assert_int_equal(f->log_count, 2);
+    assert_non_null(strstr(f->log[0], "High invalidation rate"));
+    assert_int_equal(f->levels[0], AIC_LOG_WARNING);
+    assert_non_null(strstr(f->log[1], "Critical invalidation rate"));
+    assert_int_equal(f->levels[1], AIC_LOG_ERROR);
 }
 
-static void alarms_whatever_number_of_events_is_kept(void **state)
+static void alarms_whatever_number_of_events_is_kept(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){.max_measurements = 40});
+    fixture_reopen(f, (aic_monitor_options){.max_measurements = 40});
     for (unsigned i = 0; i < 300; i++) {
-        invalidate(&f, "x", 1, .001, NULL);
-        fixture_advance(&f, 0.2);
+        invalidate(f, "x", 1, .001, NULL);
+        fixture_advance(f, 0.2);
     }
-    reading_open(&r, &f, aic_monitor_invalidations);
-    reading_expect_text(&r, "thresholds.current_alert_level", "critical");
-    reading_expect(&r, "rates.last_hour", 300);
-    reading_close(&r);
-    fixture_close(&f);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidations);
+    reading_expect_text(r, "thresholds.current_alert_level", "critical");
+    reading_expect(r, "rates.last_hour", 300);
 }
 
-static void advises_on_impact_and_efficiency(void **state)
+static void advises_on_impact_and_efficiency(struct fixture *f)
 {
-    (void)state;
-    struct fixture f;
-    struct reading r;
-    fixture_open(&f, (aic_monitor_options){0});
-    for (unsigned i = 0; i < 2; i++) invalidate(&f, i == 0 ? "a" : "b", 150, .01, NULL);
-    reading_open(&r, &f, aic_monitor_invalidation_advice);
-    reading_expect_text(&r, "0.issue", "High invalidation impact");
-    reading_expect_text(&r, "0.severity", "warning");
-    assert_true(reading_contains(&r, "0.message", "150 keys invalidated"));
-    reading_close(&r);
-    aic_monitor_reset(f.monitor);
-    for (unsigned i = 0; i < 2; i++) invalidate(&f, i == 0 ? "a" : "b", 0, .01, NULL);
-    reading_open(&r, &f, aic_monitor_invalidation_advice);
-    reading_expect_text(&r, "0.issue", "Low invalidation efficiency");
-    reading_close(&r);
-    fixture_close(&f);
+    for (unsigned i = 0; i < 2; i++) invalidate(f, i == 0 ? "a" : "b", 150, .01, NULL);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidation_advice);
+    reading_expect_text(r, "0.issue", "High invalidation impact");
+    reading_expect_text(r, "0.severity", "warning");
+    assert_true(reading_contains(r, "0.message", "150 keys invalidated"));
+    aic_monitor_reset(f->monitor);
+    for (unsigned i = 0; i < 2; i++) invalidate(f, i == 0 ? "a" : "b", 0, .01, NULL);
+    reading_expect_text(fixture_read(f, aic_monitor_invalidation_advice), "0.issue", "Low invalidation efficiency");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(says_nothing_of_nothing),
-        cmocka_unit_test(tells_both_hit_rates),
-        cmocka_unit_test(summarizes_key_generation),
-        cmocka_unit_test(summarizes_operations_by_kind),
-        cmocka_unit_test(bounds_the_kinds_it_tells_apart),
-        cmocka_unit_test(summarizes_compression),
-        cmocka_unit_test(tells_ratios_of_odd_sizes),
-        cmocka_unit_test(finds_the_slow_one),
-        cmocka_unit_test(finds_one_slow_in_each_stream),
-        cmocka_unit_test(finds_nothing_slow_in_even_or_zero_durations),
-        cmocka_unit_test(warns_once_when_critical),
-        cmocka_unit_test(warns_exactly_at_the_threshold),
-        cmocka_unit_test(names_the_real_limit),
-        cmocka_unit_test(tells_the_trend),
-        cmocka_unit_test(tells_growth_between_samples_a_day_apart),
-        cmocka_unit_test(advises_on_the_size_by_the_curve),
-        cmocka_unit_test(analyses_invalidations),
-        cmocka_unit_test(counts_the_last_hour_and_the_last_day),
-        cmocka_unit_test(alarms_at_the_limits),
-        cmocka_unit_test(alarms_whatever_number_of_events_is_kept),
-        cmocka_unit_test(advises_on_impact_and_efficiency),
+        cmocka_unit_test_in(says_nothing_of_nothing, a_monitor),
+        cmocka_unit_test_in(tells_both_hit_rates, a_monitor),
+        cmocka_unit_test_in(summarizes_key_generation, a_monitor),
+        cmocka_unit_test_in(summarizes_operations_by_kind, a_monitor),
+        cmocka_unit_test_in(bounds_the_kinds_it_tells_apart, a_monitor),
+        cmocka_unit_test_in(summarizes_compression, a_monitor),
+        cmocka_unit_test_in(tells_ratios_of_odd_sizes, a_monitor),
+        cmocka_unit_test_in(finds_the_slow_one, a_monitor),
+        cmocka_unit_test_in(finds_one_slow_in_each_stream, a_monitor),
+        cmocka_unit_test_in(finds_nothing_slow_in_even_or_zero_durations, a_monitor),
+        cmocka_unit_test_in(warns_once_when_critical, a_monitor),
+        cmocka_unit_test_in(warns_exactly_at_the_threshold, a_monitor),
+        cmocka_unit_test_in(names_the_real_limit, a_monitor),
+        cmocka_unit_test_in(tells_the_trend, a_monitor),
+        cmocka_unit_test_in(tells_growth_between_samples_a_day_apart, a_monitor),
+        cmocka_unit_test_in(advises_on_the_size_by_the_curve, a_monitor),
+        cmocka_unit_test_in(analyses_invalidations, a_monitor),
+        cmocka_unit_test_in(counts_the_last_hour_and_the_last_day, a_monitor),
+        cmocka_unit_test_in(alarms_at_the_limits, a_monitor),
+        cmocka_unit_test_in(alarms_whatever_number_of_events_is_kept, a_monitor),
+        cmocka_unit_test_in(advises_on_impact_and_efficiency, a_monitor),
     };
     return cmocka_run_group_tests_name("monitor statistics", tests, NULL, NULL);
 }
