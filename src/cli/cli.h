@@ -151,6 +151,8 @@ bool json_bool_at(json_object *root, const char *path);
 /* Text of other people on a terminal: control characters are shown as '?'. At most `width` columns, padded when `pad`.
  */
 void print_cell(FILE *out, const char *text, int width, bool pad);
+/* "name: " before the message about that field; nothing where `param` is NULL or empty. */
+void print_param(FILE *out, const char *param);
 
 struct progress {
     const char *what;

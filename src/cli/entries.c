@@ -22,11 +22,11 @@ static void add_labels(struct cli *cli, struct buf *path)
 
 /* -------------------------------------------------------------------------------------------------------- list -- */
 
+/* The key is last and whole: what follows the columns that are cut can be given to get and delete as it stands. */
 static void print_entry(json_object *entry)
 {
     char size[PRINT_BYTES], age[PRINT_BYTES], left[PRINT_BYTES];
     json_object *ttl = json_at(entry, "ttl_seconds");
-    printf("%.16s… ", json_text_at(entry, "key", ""));
     print_cell(stdout, json_text_at(entry, "namespace", NULL), 12, true);
     putchar(' ');
     print_cell(stdout, json_text_at(entry, "operation", NULL), 16, true);
@@ -36,11 +36,13 @@ static void print_entry(json_object *entry)
            print_age(age, json_text_at(entry, "created_at", NULL)),
            ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never");
     json_object *tags = json_at(entry, "tags");
-    for (size_t i = 0; tags != NULL && i < json_object_array_length(tags); i++) {
+    size_t count = tags != NULL ? json_object_array_length(tags) : 0;
+    if (count == 0) putchar('-');
+    for (size_t i = 0; i < count; i++) {
         if (i > 0) putchar(',');
         print_cell(stdout, json_object_get_string(json_object_array_get_idx(tags, i)), 24, false);
     }
-    putchar('\n');
+    printf("  %s\n", json_text_at(entry, "key", "-"));
 }
 
 static int list_page(struct cli *cli, const char *cursor, bool first, struct reply *reply)
@@ -68,8 +70,8 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     json_object *entries = json_at(reply->json, "entries");
     size_t count = entries != NULL ? json_object_array_length(entries) : 0;
     if (first && count > 0)
-        printf("%-17s %-12s %-16s %-16s %10s %9s %9s %s\n", "key", "namespace", "operation", "model", "size", "age",
-               "expires", "tags");
+        printf("%-12s %-16s %-16s %10s %9s %9s %s\n", "namespace", "operation", "model", "size", "age", "expires",
+               "tags  key");
     for (size_t i = 0; i < count; i++) print_entry(json_object_array_get_idx(entries, i));
     return CLI_OK;
 }
@@ -187,6 +189,7 @@ static void print_import(struct cli *cli, const struct reply *reply)
     for (size_t i = 0; errors != NULL && i < json_object_array_length(errors); i++) {
         json_object *error = json_object_array_get_idx(errors, i);
         fprintf(stderr, "line %llu: ", (unsigned long long)json_u64_at(error, "line"));
+        print_param(stderr, json_text_at(error, "param", NULL));
         print_cell(stderr, json_text_at(error, "message", ""), 400, false);
         fputc('\n', stderr);
     }

@@ -147,6 +147,13 @@ void print_cell(FILE *out, const char *text, int width, bool pad)
     for (column += cut ? 1 : 0; pad && column < width; column++) fputc(' ', out);
 }
 
+void print_param(FILE *out, const char *param)
+{
+    if (param == NULL || param[0] == '\0') return;
+    print_cell(out, param, 200, false); /* it may be a name that the user wrote */
+    fputs(": ", out);
+}
+
 void progress_begin(struct progress *progress, const char *what, uint64_t total)
 {
     *progress = (struct progress){.what = what, .total = total, .on = isatty(STDERR_FILENO) != 0};

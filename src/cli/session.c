@@ -189,10 +189,7 @@ int session_complain(struct cli *cli, const struct reply *reply)
     const char *message = json_text_at(reply->json, "error.message",
                                        "the answer explains nothing; is this an aicached?");
     fprintf(stderr, "aicache: %ld: ", reply->status);
-    if (parameter != NULL) {
-        print_cell(stderr, parameter, 200, false); /* it may be a name that the user wrote */
-        fputs(": ", stderr);
-    }
+    print_param(stderr, parameter);
     print_cell(stderr, message, 2000, false);
     fputs(reply->status == 401 ? " (--api-key or AICACHE_API_KEY gives one)\n" : "\n", stderr);
     return CLI_ERROR;

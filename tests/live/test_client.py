@@ -139,6 +139,10 @@ class Client(unittest.TestCase):
         keys = [self.client("put", "op%d" % (i % 2), "text %d" % i, "r", "--tag", "even" if i % 2 == 0 else "odd").out.strip() for i in range(7)]
         rows = self.client("list").out.splitlines()
         self.assertEqual(len(rows), 8)
+        # Keys are whole and last: what is listed can be given to get as it stands.
+        self.assertEqual(sorted(row.split()[-1] for row in rows[1:]), sorted(keys))
+        self.assertRegex(rows[0], "key$")
+        self.assertEqual(self.client("get", rows[1].split()[-1]).out, '"r"\n')
         self.assertEqual(len(self.client("list", "--operation", "op1").out.splitlines()), 4)
         page = self.client("list", "--limit", "3")
         self.assertIn("more: --cursor", page.err)
@@ -219,6 +223,11 @@ class Client(unittest.TestCase):
         bad = self.client("import", "-", stdin=("\n".join(lines[:2]) + "\nnonsense\n").encode())
         self.assertEqual(bad.status, 1)
         self.assertIn("line 3: ", bad.err)
+        for command in ("import", "warm"):
+            nameless = self.client(command, "-", stdin=b'{"operation":"qa","response":1}\n{"operation":"qa","text":"t","response":1,"tags":[1]}\n')
+            self.assertEqual(nameless.status, 1)
+            self.assertIn("line 1: text: ", nameless.err)
+            self.assertIn("line 2: tags: ", nameless.err)
         warm = self.client("import", "--warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"w"}\n')
         self.assertEqual(warm.status, 0, warm.err)
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"w"\n')
