@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DATA_NAME "cache.mdb"
@@ -201,4 +202,17 @@ aic_status lmdb_home_swap(struct lmdb_home *home)
 void lmdb_home_drop_new(struct lmdb_home *home)
 {
     if (unlinkat(home->directory_fd, LMDB_NEW_DATA_NAME, 0) != 0) errno = 0;
+}
+
+/* A file without a name takes the room and gives it back. Where there are none, or room cannot be asked for, the count
+ * of free blocks has to do. */
+int lmdb_home_room_fault(const struct lmdb_home *home, uint64_t bytes)
+{
+    struct statvfs room;
+    int fd = openat(home->directory_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    int code = fd < 0 ? errno : fallocate(fd, 0, 0, (off_t)bytes) != 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    if (code == 0 || code == ENOSPC || code == EDQUOT) return code;
+    if (fstatvfs(home->directory_fd, &room) != 0) return 0;
+    return (uint64_t)room.f_bavail * room.f_frsize < bytes ? ENOSPC : 0;
 }

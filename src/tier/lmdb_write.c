@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPTS = 8, SHRINK_ENTRIES = 512 };
+enum { ATTEMPTS = 8, SHRINK_ENTRIES = 512, ROOM_BYTES = 1 << 18 };
 
 void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
 {
@@ -161,6 +161,15 @@ static void tell_departures(struct lmdb_tier *lmdb, const struct buf *departures
     }
 }
 
+/* LMDB tells a write that was cut short as EIO, and the kernel cuts the last one that a disk has room for: what the
+ * write wanted is asked for again. Rounded up generously: a batch copies pages on its way to the root. */
+static int name_fault(const struct lmdb_tier *lmdb, int code, uint64_t need_bytes)
+{
+    if (code != EIO) return code;
+    int fault = lmdb_home_room_fault(&lmdb->home, need_bytes + ROOM_BYTES);
+    return fault != 0 ? fault : code;
+}
+
 aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context)
 {
     struct buf departures;
@@ -178,7 +187,7 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     pthread_mutex_unlock(&lmdb->write_lock);
     if (status < 0) {
         lmdb_count(&lmdb->counts.errors, 1);
-        atomic_store_explicit(&lmdb->trouble, code, memory_order_relaxed);
+        atomic_store_explicit(&lmdb->trouble, name_fault(lmdb, code, need_bytes), memory_order_relaxed);
     }
     tell_departures(lmdb, &departures);
     buf_fini(&departures);

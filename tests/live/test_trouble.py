@@ -345,6 +345,9 @@ class FullDisk(unittest.TestCase):
     def test_removals_on_a_full_disk_outlive_a_kill(self):
         self.on_a_small_disk("remove")
 
+    def test_a_write_cut_short(self):
+        self.on_a_small_disk("cut")
+
     def test_a_stop_on_a_full_disk_says_what_is_lost(self):
         self.on_a_small_disk("lose")
 
@@ -424,6 +427,16 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(daemon.client("verify").status, 0)
         self.assertEqual(daemon.stop(), 0)
 
+    def cut(self, directory):
+        """The disk has room for a part of a write: LMDB says EIO, and the reason is the full disk all the same."""
+        with open(os.path.join(directory, "ballast"), "wb") as file:
+            file.write(bytes(512 << 10))
+        daemon = Running(directory=directory)
+        body = json.dumps({"operation": "chat", "text": "long", "response": os.urandom(600000).hex()}).encode()
+        self.assertEqual(ask(daemon, "PUT", "/cache/entries", body), 201)
+        daemon.wait_for("storage: writes fail.*: No space left on device")
+        daemon.stop()
+
     def lose(self, directory):
         """A stop while the disk is full says how many writes it loses."""
         with open(os.path.join(directory, "ballast"), "wb") as file:
@@ -440,7 +453,7 @@ class FullDisk(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["fill"], ["remove"], ["lose"]):
+    if sys.argv[1:2] in (["fill"], ["remove"], ["cut"], ["lose"]):
         if not become_alone_on_a_small_disk(sys.argv[2]):
             sys.exit(77)
         getattr(FullDisk(), sys.argv[1])(sys.argv[2])
