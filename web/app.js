@@ -102,7 +102,7 @@ function showCurve(s) {
   const c = s.curve;
   if (!c || !c.known) { text("curve-note", "Not enough lookups yet to draw the curve."); state.charts.curve.set([[], []]); return; }
   const at = (factor) => c.points.find((p) => p.factor === factor).hit_rate;
-  text("curve-note", `half ${format.percent(at(0.5))} · now ${format.percent(at(1))} · double ${format.percent(at(2))} · four times ${format.percent(at(4))}`);
+  text("curve-note", `answered from memory with half ${format.percent(at(0.5))} · now ${format.percent(at(1))} · double ${format.percent(at(2))} · four times ${format.percent(at(4))}`);
   const points = c.points.map((p) => ({ x: p.bytes, y: p.hit_rate }));
   const now = c.points.find((p) => p.factor === 1);
   state.charts.curve.set([points, [{ x: now.bytes, y: 0 }, { x: now.bytes, y: 100 }]]);
@@ -134,11 +134,22 @@ function samplesOf(level) {
   return level.samples.map((row) => Object.fromEntries(level.figures.map((name, i) => [name, row[i]])));
 }
 
+/* Milliseconds between two samples beyond which nobody was measuring: a restart, or a page that slept. */
+const gapOf = { seconds: 5000, minutes: 180000, hours: 10800000 };
+const IDLE = 12; /* so many gaps without a lookup, and a line about lookups is interrupted */
+
+/* Interrupts a line where two points are more than `ms` apart. */
+function interrupt(points, ms) {
+  return points.flatMap((point, i) => i > 0 && point.x - points[i - 1].x > ms ? [{ x: point.x - 1, y: NaN }, point] : [point]);
+}
+
+/* One point for each pair of neighbours that were measured one after the other; null from fn leaves one out. */
 function between(samples, fn) {
   const out = [];
   for (let i = 1; i < samples.length; i++) {
-    const a = samples[i - 1], b = samples[i], seconds = (b.time_ms - a.time_ms) / 1000;
-    if (seconds > 0) { const y = fn(a, b, seconds); if (y !== null) out.push({ x: b.time_ms, y }); }
+    const a = samples[i - 1], b = samples[i], ms = b.time_ms - a.time_ms;
+    const y = ms > 0 && ms <= gapOf[state.span] ? fn(a, b, ms / 1000) : null;
+    if (y !== null) out.push({ x: b.time_ms, y });
   }
   return out;
 }
@@ -147,16 +158,22 @@ function drawSeries() {
   const samples = state.span === "seconds" ? state.live : samplesOf(state.history[state.span]);
   if (samples.length < 2 || !state.last) return;
   const m = state.last.memory;
-  const level = (value) => samples.map((s) => ({ x: s.time_ms, y: value }));
-  state.charts.memory.set([samples.map((s) => ({ x: s.time_ms, y: s.memory_bytes })), level(m.warning_bytes), level(m.critical_bytes)]);
-  state.charts.resident.set(["tier", "storage", "heap", "program"].map((part) => samples.map((s) => ({ x: s.time_ms, y: s[`resident_${part}_bytes`] || 0 }))));
-  state.charts.hit.set([between(samples, (a, b) => {
+  const range = [samples[0].time_ms, samples[samples.length - 1].time_ms];
+  const level = (value) => range.map((x) => ({ x, y: value }));
+  const gap = gapOf[state.span];
+  const measured = (fn) => interrupt(samples.map((s) => ({ x: s.time_ms, y: fn(s) })), gap);
+  state.charts.memory.set([measured((s) => s.memory_bytes), level(m.warning_bytes), level(m.critical_bytes)], range);
+  state.charts.resident.set(["tier", "storage", "heap", "program"].map((part) => measured((s) => s[`resident_${part}_bytes`] || 0)), range);
+  const rates = between(samples, (a, b) => {
     const hits = b.hits - a.hits, all = hits + b.misses - a.misses;
     return all > 0 ? Math.round(hits / all * 1000) / 10 : null;
-  })]);
-  state.charts.rate.set([between(samples, (a, b, s) => Math.max(0, (b.hits + b.misses - a.hits - a.misses) / s))]);
+  });
+  state.charts.hit.set([interrupt(rates, IDLE * gap)], range);
+  state.charts.rate.set([interrupt(between(samples, (a, b, s) => Math.max(0, (b.hits + b.misses - a.hits - a.misses) / s)), gap)], range);
+  /* Latencies are not kept in the history: this chart begins with the page. */
+  const live = [state.live[0].time_ms, state.live[state.live.length - 1].time_ms];
   const timed = state.live.filter((s) => s.latency);
-  state.charts.latency.set(["p50", "p99"].map((p) => timed.map((s) => ({ x: s.time_ms, y: s.latency[p] }))));
+  state.charts.latency.set(["p50", "p99"].map((p) => interrupt(timed.map((s) => ({ x: s.time_ms, y: s.latency[p] })), IDLE * gapOf.seconds)), live);
 }
 
 function show(s) {

@@ -6,7 +6,7 @@ function colour(name) { return getComputedStyle(document.documentElement).getPro
 const sayNothingYet = {
   id: "sayNothingYet",
   afterDraw(chart) {
-    if (chart.data.datasets.some((series) => series.data.length)) return;
+    if (chart.data.datasets.some((series) => series.data.some((point) => Number.isFinite(point.y)))) return;
     const { ctx, chartArea: area } = chart;
     ctx.save();
     ctx.fillStyle = colour("--quiet");
@@ -46,15 +46,15 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
   });
   return {
     chart,
-    /* rows: one array of {x, y} per series. */
-    set(rows) {
+    /* rows: one array of {x, y} per series; a y of NaN interrupts the line. range: [from, until] of x, by default the points'. */
+    set(rows, range) {
       rows.forEach((points, i) => { chart.data.datasets[i].data = points; });
-      const all = rows[0], some = Boolean(all && all.length);
+      const all = rows[0], some = all.some((point) => Number.isFinite(point.y));
       chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = some;
-      if (some) { chart.options.scales.x.min = all[0].x; chart.options.scales.x.max = all[all.length - 1].x; }
+      if (some) [chart.options.scales.x.min, chart.options.scales.x.max] = range || [all[0].x, all[all.length - 1].x];
       if (yFormat === format.bytes) {
         /* Whole binary steps, three to six of them. */
-        const most = Math.max(1024, ...rows.flat().map((point) => point.y));
+        const most = Math.max(1024, ...rows.flat().map((point) => point.y || 0));
         chart.options.scales.y.ticks.stepSize = 2 ** Math.floor(Math.log2(most / 3));
       }
       chart.update("none");
