@@ -110,6 +110,12 @@ struct monitor_totals {
 };
 struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 
+/* Does a tier use so much of its limit (0: none) that it stands at it: 99 %? */
+static inline bool memory_at_limit(uint64_t used, uint64_t limit)
+{
+    return limit > 0 && used >= limit - limit / 100;
+}
+
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);
 /* The entries that these bytes are of. */

@@ -13,7 +13,7 @@
 #define MB 1048576.0
 #define TREND_SNAPSHOTS 10
 #define NEARLY_FULL 0.9       /* of a real limit: worth a word, no warning yet */
-#define WORTH_GROWING 0.03    /* so much more of all lookups must hit with twice the memory */
+#define WORTH_GROWING 0.03    /* so much more of all lookups must be answered with twice the memory */
 #define WORTH_SHRINKING 0.005 /* so little may be lost with half of it */
 
 uint64_t memory_event_total(const struct event *event)
@@ -172,63 +172,112 @@ static uint64_t roomy(uint64_t bytes)
     return value;
 }
 
+/*
+ * The way to be told no more: thresholds above what the tier can ever use. Nothing is said of memory.max_bytes where a
+ * tier has it: a threshold may be a share of it, and would follow it down; only the miss-ratio curve speaks of that.
+ */
+static void advise_thresholds(const struct aic_monitor *monitor, uint64_t total, uint64_t limit,
+                              struct json_writer *out)
+{
+    static const char *const reasons[] = {"Raise it when this much memory is meant for the cache.",
+                                          "Above memory.max_bytes it is never reached: a full tier is normal, and "
+                                          "nothing is said of it any more."};
+    uint64_t most = total > limit ? total : limit;
+    uint64_t critical = monitor_critical_bytes(monitor);
+    bool raise_critical = critical <= most + 1; /* a warning must find room between */
+    if (raise_critical) critical = roomy(most);
+    if (limit == 0)
+        warning_advise(out, "memory.max_bytes", monitor_warning_bytes(monitor),
+                       "A limit there lets the cache evict before it passes the threshold.");
+    if (raise_critical) warning_advise(out, "memory.critical_bytes", critical, reasons[limit > 0]);
+    if (monitor_warning_bytes(monitor) <= most)
+        warning_advise(out, "memory.warning_bytes", critical - (critical - most) / 2, reasons[limit > 0]);
+}
+
 static void write_threshold_warning(struct aic_monitor *monitor, const struct window *window, const struct event *last,
                                     struct json_writer *out)
 {
-    uint64_t total = memory_event_total(last);
+    uint64_t total = memory_event_total(last), most = last->number[MEMORY_LIMIT_BYTES];
     bool critical = total >= monitor_critical_bytes(monitor);
     if (!critical && total < monitor_warning_bytes(monitor)) return;
     uint64_t limit = critical ? monitor_critical_bytes(monitor) : monitor_warning_bytes(monitor);
-    char message[192];
-    snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
-             critical ? "critical" : "warning", (double)limit / MB);
-    warning_open(out, critical ? "critical" : "warning", critical ? "memory_critical" : "memory_warning", message,
-                 above_since(window, limit));
-    warning_advise(out, "memory.max_bytes", monitor_warning_bytes(monitor),
-                   "Lower it to the warning threshold: the cache then evicts before it passes it.");
-    warning_advise(out, critical ? "memory.critical_bytes" : "memory.warning_bytes", roomy(total),
-                   "Raise it when this much memory is meant for the cache.");
+    const char *name = critical ? "critical" : "warning";
+    char message[256];
+    if (memory_at_limit(last->number[MEMORY_BYTES], most))
+        snprintf(
+            message, sizeof message,
+            "The memory tier is full: it evicts the least useful, which is normal. It uses %.1f MB of %.1f MB; the "
+            "%s threshold is %.1f MB.",
+            (double)last->number[MEMORY_BYTES] / MB, (double)most / MB, name, (double)limit / MB);
+    else
+        snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
+                 name, (double)limit / MB);
+    warning_open(out, name, critical ? "memory_critical" : "memory_warning", message, above_since(window, limit));
+    advise_thresholds(monitor, total, most, out);
     warning_close(out);
 }
 
+/* Of bytes nothing is advised here: the miss-ratio curve knows whether more would pay. */
 static void write_full_warning(const struct event *last, const char *unit, uint64_t used, uint64_t limit,
                                struct json_writer *out)
 {
     if (limit == 0 || (double)used <= NEARLY_FULL * (double)limit) return;
     bool entries = unit[0] == 'e';
-    char message[192];
-    snprintf(message, sizeof message, "The memory tier is at %.1f%% of its limit: %" PRIu64 "/%" PRIu64 " %s.",
-             (double)used / (double)limit * 100, used, limit, unit);
+    char message[256];
+    snprintf(message, sizeof message, "The memory tier is at %.1f%% of its limit: %" PRIu64 "/%" PRIu64 " %s.%s",
+             (double)used / (double)limit * 100, used, limit, unit,
+             !entries && memory_at_limit(used, limit) ? " It is full: it evicts the least useful, which is normal."
+                                                      : "");
     warning_open(out, "info", entries ? "memory_entries_nearly_full" : "memory_bytes_nearly_full", message,
                  last->wall_ms);
-    warning_advise(out, entries ? "memory.max_entries" : "memory.max_bytes", entries ? limit * 2 : roomy(limit),
-                   "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
+    if (entries)
+        warning_advise(out, "memory.max_entries", limit * 2,
+                       "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
     warning_close(out);
 }
 
+/* What the miss-ratio curve says of a tier: the part of all lookups that it answers, by size. */
+struct size_advice {
+    bool grow, shrink; /* never both; neither when the curve is unknown or flat */
+    double now, other; /* with the present size, with the advised one */
+};
+
+static struct size_advice size_advice(struct aic_monitor *monitor, uint64_t limit)
+{
+    struct size_advice advice = {0};
+    if (!reuse_is_known(monitor->reuse)) return advice;
+    double least = reuse_hit_ratio(monitor->reuse, limit / 8), half = reuse_hit_ratio(monitor->reuse, limit / 2);
+    double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
+    advice.now = reuse_hit_ratio(monitor->reuse, limit);
+    advice.grow = twice - advice.now >= WORTH_GROWING;
+    bool flat = twice - least < WORTH_GROWING; /* no size from an eighth to twice makes a difference */
+    advice.shrink = !advice.grow && !flat && advice.now - half <= WORTH_SHRINKING;
+    advice.other = advice.grow ? twice : half;
+    return advice;
+}
+
 /*
- * What the miss-ratio curve says of a full memory tier: more would pay, or less would do. A tier with room left has no
- * question to answer.
+ * More would pay, or less would do. A tier with room left has no question to answer.
  */
 static void write_size_advice(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
 {
-    uint64_t limit = last->number[MEMORY_LIMIT_BYTES];
-    if (limit == 0 || (double)last->number[MEMORY_BYTES] <= NEARLY_FULL * (double)limit) return;
-    if (!reuse_is_known(monitor->reuse)) return;
-    double half = reuse_hit_ratio(monitor->reuse, limit / 2), now = reuse_hit_ratio(monitor->reuse, limit);
-    double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
-    bool grow = twice - now >= WORTH_GROWING, shrink = !grow && now - half <= WORTH_SHRINKING;
-    if (!grow && !shrink) return;
-    char message[256], reason[192];
-    double other = grow ? twice : half;
+    uint64_t used = last->number[MEMORY_BYTES], limit = last->number[MEMORY_LIMIT_BYTES];
+    if (limit == 0 || (double)used <= NEARLY_FULL * (double)limit) return;
+    struct size_advice advice = size_advice(monitor, limit);
+    if (!advice.grow && !advice.shrink) return;
+    char message[256], reason[192], filled[32] = "full";
+    if (!memory_at_limit(used, limit))
+        snprintf(filled, sizeof filled, "at %.1f%% of its limit", (double)used / (double)limit * 100);
     snprintf(message, sizeof message,
-             "The memory tier is full and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.",
-             grow ? "too small" : "larger than it needs to be", now * 100, other * 100,
-             grow ? "twice the memory" : "half the memory");
-    if (grow) snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.", (twice - now) / (1 - now) * 100);
+             "The memory tier is %s and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.", filled,
+             advice.grow ? "too small" : "larger than it needs to be", advice.now * 100, advice.other * 100,
+             advice.grow ? "twice the memory" : "half the memory");
+    if (advice.grow)
+        snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.",
+                 (advice.other - advice.now) / (1 - advice.now) * 100);
     else snprintf(reason, sizeof reason, "The hit rate stays the same within half a point.");
-    warning_open(out, "info", grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
-    warning_advise(out, "memory.max_bytes", grow ? limit * 2 : limit / 2, reason);
+    warning_open(out, "info", advice.grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
+    warning_advise(out, "memory.max_bytes", advice.grow ? limit * 2 : limit / 2, reason);
     warning_close(out);
 }
 

@@ -174,6 +174,54 @@ static void warns_once_when_critical(struct fixture *f)
     assert_true(reading_number(r, "0.recommendations.1.value") >= 12500);
 }
 
+#define LIMIT ((uint64_t)16 << 20)
+
+/* Thresholds that are 80 and 95 % of the limit, and a tier that uses so much of it. */
+static const struct reading *fill(struct fixture *f, uint64_t bytes)
+{
+    fixture_reopen(
+        f, (aic_monitor_options){.memory_warning_bytes = LIMIT / 100 * 80, .memory_critical_bytes = LIMIT / 100 * 95});
+    aic_monitor_memory(f->monitor,
+                       &(aic_memory_sample){.memory_bytes = bytes, .memory_entries = 1, .limit_bytes = LIMIT}, NO_DATA);
+    return fixture_read(f, aic_monitor_warnings);
+}
+
+/* A full tier is normal: no size is advised, and following what is advised ends it at once. */
+static void leaves_the_size_of_a_full_tier_alone(struct fixture *f)
+{
+    const struct reading *r = fill(f, LIMIT);
+    assert_int_equal(reading_length(r, ""), 2);
+    reading_expect_text(r, "0.code", "memory_critical");
+    assert_true(reading_contains(r, "0.message", "is full: it evicts the least useful, which is normal"));
+    assert_int_equal(reading_length(r, "0.recommendations"), 2);
+    reading_expect_text(r, "0.recommendations.0.setting", "memory.critical_bytes");
+    reading_expect_text(r, "0.recommendations.1.setting", "memory.warning_bytes");
+    uint64_t critical = (uint64_t)reading_number(r, "0.recommendations.0.value");
+    uint64_t warning = (uint64_t)reading_number(r, "0.recommendations.1.value");
+    assert_true(LIMIT < warning && warning < critical);
+    reading_expect_text(r, "1.code", "memory_bytes_nearly_full");
+    assert_int_equal(reading_length(r, "1.recommendations"), 0);
+    monitor_set_memory_thresholds(f->monitor, LIMIT / 100 * 80, critical); /* the first half of it */
+    r = fixture_read(f, aic_monitor_warnings);
+    reading_expect_text(r, "0.code", "memory_warning");
+    assert_int_equal(reading_length(r, "0.recommendations"), 1);
+    reading_expect_text(r, "0.recommendations.0.setting", "memory.warning_bytes");
+    assert_int_equal((uint64_t)reading_number(r, "0.recommendations.0.value"), warning);
+    monitor_set_memory_thresholds(f->monitor, warning, critical);
+    r = fixture_read(f, aic_monitor_warnings);
+    assert_int_equal(reading_length(r, ""), 1);
+    reading_expect_text(r, "0.severity", "info");
+}
+
+static void calls_full_only_what_is_full(struct fixture *f)
+{
+    assert_false(reading_contains(fill(f, LIMIT / 100 * 85), "0.message", "full"));
+    const struct reading *r = fill(f, LIMIT / 100 * 96);
+    assert_false(reading_contains(r, "0.message", "full") || reading_contains(r, "1.message", "full"));
+    r = fill(f, LIMIT - LIMIT / 100);
+    assert_true(reading_contains(r, "0.message", "is full") && reading_contains(r, "1.message", "is full"));
+}
+
 static void warns_exactly_at_the_threshold(struct fixture *f)
 {
     fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1024, .memory_critical_bytes = 2048});
@@ -230,34 +278,45 @@ static void tells_growth_between_samples_a_day_apart(struct fixture *f)
     reading_expect(r, "trends.projected_seconds_to_limit", 36000);
 }
 
-/* Looks up 2000 entries of so many bytes in a loop, with a full tier of 128 MB. */
-static const struct reading *loop_over(struct fixture *f, uint64_t bytes)
+/* Looks up so many entries of so many bytes in a loop, with a tier of 128 MB that holds so many. */
+static const struct reading *loop_over(struct fixture *f, unsigned entries, uint64_t bytes, uint64_t used_mb)
 {
     fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
     for (unsigned i = 0; i < 40000; i++) {
         aic_key key = {{0}};
-        uint64_t hash = (i % 2000 + 1) * 0x9E3779B97F4A7C15ULL;
+        uint64_t hash = (i % entries + 1) * 0x9E3779B97F4A7C15ULL;
         hash ^= hash >> 29;
         memcpy(key.bytes + 8, &(uint64_t){hash * 0xBF58476D1CE4E5B9ULL}, 8);
         monitor_reference(f->monitor, &key, bytes);
     }
-    aic_monitor_memory(f->monitor,
-                       &(aic_memory_sample){.memory_bytes = 128 << 20, .memory_entries = 128, .limit_bytes = 128 << 20},
-                       NO_DATA);
+    aic_monitor_memory(
+        f->monitor,
+        &(aic_memory_sample){.memory_bytes = used_mb << 20, .memory_entries = 128, .limit_bytes = 128 << 20}, NO_DATA);
     return fixture_read(f, aic_monitor_warnings);
 }
 
 static void advises_on_the_size_by_the_curve(struct fixture *f)
 {
-    const struct reading *r = loop_over(
-        f, 1 << 20); /* 2 GB in a loop: nothing hits now, with half or with twice as much */
+    const struct reading *r = loop_over(f, 2000, 15 << 10, 128); /* 30 MB in a loop: a quarter would do */
     assert_int_equal(reading_length(r, ""), 2);
     reading_expect_text(r, "1.code", "memory_tier_too_large");
-    r = loop_over(f, 100 << 10); /* 200 MB in a loop */
+    assert_true(reading_contains(r, "1.message", "The memory tier is full and larger"));
+    reading_expect(r, "1.recommendations.0.value", 64 << 20);
+    r = loop_over(f, 2000, 100 << 10, 128); /* 200 MB in a loop */
     reading_expect_text(r, "0.code", "memory_bytes_nearly_full");
+    assert_int_equal(reading_length(r, "0.recommendations"), 0);
     reading_expect_text(r, "1.code", "memory_tier_too_small");
     reading_expect_text(r, "1.recommendations.0.setting", "memory.max_bytes");
     reading_expect(r, "1.recommendations.0.value", 256 << 20);
+    r = loop_over(f, 2000, 100 << 10, 120);
+    assert_true(reading_contains(r, "1.message", "The memory tier is at 93.8% of its limit and too small"));
+}
+
+static void advises_no_size_by_a_flat_curve(struct fixture *f)
+{
+    /* 2 GB in a loop: nothing hits with any size; and 2 MB: everything hits with any. */
+    assert_int_equal(reading_length(loop_over(f, 2000, 1 << 20, 128), ""), 1);
+    assert_int_equal(reading_length(loop_over(f, 2000, 1 << 10, 128), ""), 1);
 }
 
 /* ----------------------------------------------------------------------------------------------- invalidations -- */
@@ -362,6 +421,9 @@ int main(void)
         cmocka_unit_test_in(tells_the_trend, a_monitor),
         cmocka_unit_test_in(tells_growth_between_samples_a_day_apart, a_monitor),
         cmocka_unit_test_in(advises_on_the_size_by_the_curve, a_monitor),
+        cmocka_unit_test_in(advises_no_size_by_a_flat_curve, a_monitor),
+        cmocka_unit_test_in(leaves_the_size_of_a_full_tier_alone, a_monitor),
+        cmocka_unit_test_in(calls_full_only_what_is_full, a_monitor),
         cmocka_unit_test_in(analyses_invalidations, a_monitor),
         cmocka_unit_test_in(counts_the_last_hour_and_the_last_day, a_monitor),
         cmocka_unit_test_in(alarms_at_the_limits, a_monitor),
