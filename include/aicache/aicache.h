@@ -152,7 +152,8 @@ typedef struct aic_options {
     const char *data_dir; /* where storage and secret live; NULL: memory only, a random secret */
     aic_storage storage;  /* default: LMDB with a data_dir, none without */
     /* Default: data_dir/secret, made at the first open with 64 hex digits and mode 0600 and read ever after. A file
-     * that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused. */
+     * that others may read is accepted with a warning through `log`; fewer than 16 bytes are refused, and so is any
+     * other secret than the one under which the store was written. */
     const char *secret_file;
 
     uint64_t memory_max_bytes;      /* default 256 MiB; AIC_ZERO: no memory tier */
@@ -186,7 +187,9 @@ typedef struct aic_options {
  * Opens a cache; NULL options are the defaults: in memory only. At most one process has a data_dir open: AIC_LOCKED
  * otherwise. AIC_NEWER for a store of a newer version, AIC_DAMAGED for one whose marks cannot be read, AIC_IO for a
  * directory that cannot be written, AIC_INVALID for an option out of range, AIC_NO_MEMORY; `error` says which and why.
- * *out is owned by the caller. Any thread.
+ * AIC_INVALID with the field "secret_file" is also a store that was written under another secret, or whose secret file
+ * is missing: none of its entries could be found. It stays as it is, and no secret is made for it. *out is owned by the
+ * caller. Any thread.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
 
@@ -247,7 +250,9 @@ typedef struct aic_put_result {
     uint64_t size_bytes;   /* of the response as given */
     uint64_t stored_bytes; /* of the response as kept */
     bool compressed;
-    unsigned tiers; /* AIC_IN_MEMORY | AIC_IN_STORAGE: where it was accepted */
+    /* AIC_IN_MEMORY | AIC_IN_STORAGE: where it was accepted. Storage's queue counts while storage takes writes, and
+     * when nobody else has it. */
+    unsigned tiers;
 } aic_put_result;
 
 /* The key of a request. AIC_INVALID with `error` when the request is not acceptable, AIC_TOO_LARGE, AIC_NO_MEMORY. Any
@@ -387,9 +392,10 @@ AIC_API void aic_explanation_release(aic_explanation **explanation);
 /* ---------------------------------------------------------------------------------------------- export, import -- */
 
 /*
- * Export writes one JSON object per line: {key, namespace, operation, model?, tags?, text_length, created_ms,
+ * Export writes one JSON object per line: {key, secret, namespace, operation, model?, tags?, text_length, created_ms,
  * expires_ms, prompt_tokens?, completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so
- * the key stands for it. An entry comes once, or twice if the memory tier's tables grow during the walk; importing it
+ * the key stands for it; `secret` is the fingerprint (16 hex digits) of the secret under which the key was computed:
+ * under another one no lookup finds it. An entry comes once, or twice if the memory tier's tables grow during the walk; importing it
  * twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds nothing but its own
  * piece.
  *
@@ -410,7 +416,8 @@ AIC_API void aic_export_destroy(aic_export **exporter);
 
 /*
  * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that
- * key) or `operation` and `text` with options?, question? (the key is computed: warming from a log of requests).
+ * key, and rejected when `secret` is another fingerprint than this cache's; a line without `secret` is taken) or
+ * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests).
  * Optional: namespace, model, tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}),
  * prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms
  * (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.

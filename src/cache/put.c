@@ -84,42 +84,59 @@ static void undo(struct aic_cache *cache, const aic_key *key)
                   "an entry that an invalidation removed may still be in storage: out of memory");
 }
 
+/* Where a put went. */
+struct placement {
+    unsigned tiers; /* that have it, for whoever asks */
+    bool queued;    /* storage took it into its queue */
+    bool up;        /* storage took it and answers, both ways */
+};
+
+/* What waits for storage while its writes fail is in storage's hands only: named when nobody else has it. */
+static unsigned tiers_of(bool kept, bool queued, bool writes_up)
+{
+    unsigned tiers = kept ? AIC_IN_MEMORY : 0;
+    return queued && (writes_up || !kept) ? tiers | AIC_IN_STORAGE : tiers;
+}
+
 /*
  * Both tiers, under the stripe. Storage first: when its queue has no memory for the write the put fails with nothing
  * changed. What memory does not keep it must not keep the older value of, either.
  */
-static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const struct making *making, unsigned *tiers)
+static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const struct making *making,
+                              struct placement *placement)
 {
     const struct record *record = &making->record;
     struct iovec parts[] = {{making->head.data, making->head.size},
                             {(void *)(uintptr_t)record->payload.data, record->payload.size}};
-    aic_status stored = cache->gate != NULL ? gate_put(cache->gate, key, parts, COUNT_OF(parts)) : AIC_NOT_STORED;
+    struct gate_health health = {0};
+    aic_status stored = cache->gate != NULL ? gate_put(cache->gate, key, parts, COUNT_OF(parts), &health)
+                                            : AIC_NOT_STORED;
     if (stored != AIC_OK && stored != AIC_NOT_STORED) return stored;
-    if (stored == AIC_OK) *tiers |= AIC_IN_STORAGE;
     aic_status kept = store_put(cache->store, &(struct store_put){.key = *key,
                                                                   .expires_ms = record->expires_ms,
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
-    if (kept == AIC_OK) *tiers |= AIC_IN_MEMORY;
+    placement->queued = stored == AIC_OK;
+    placement->up = placement->queued && health.reads_up && health.writes_up;
+    placement->tiers = tiers_of(kept == AIC_OK, placement->queued, health.writes_up);
     if (kept == AIC_OK && cache->monitor != NULL)
         monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end
      * unseen, because it waits for every writer before it leaves the list. */
     if (filter_list_strikes(&cache->filters, record)) undo(cache, key);
-    if (*tiers == 0 && kept == AIC_NO_MEMORY) return AIC_NO_MEMORY;
-    return *tiers == 0 ? AIC_NOT_STORED : AIC_OK;
+    if (placement->tiers == 0 && kept == AIC_NO_MEMORY) return AIC_NO_MEMORY;
+    return placement->tiers == 0 ? AIC_NOT_STORED : AIC_OK;
 }
 
 static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put, const aic_key *key,
-                            aic_put_result *result)
+                            struct placement *placement, aic_put_result *result)
 {
     struct making making;
     making_init(&making, &cache->mem);
-    unsigned tiers = 0;
     aic_status status = make(cache, put, &making);
     if (status == AIC_OK) {
         struct stripe *stripe = writer_begin(cache, key);
-        status = write_tiers(cache, key, &making, &tiers);
+        status = write_tiers(cache, key, &making, placement);
         writer_end(stripe);
     }
     if (status >= 0)
@@ -128,22 +145,22 @@ static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put
                                    .size_bytes = put->response.size,
                                    .stored_bytes = making.record.payload.size,
                                    .compressed = making.record.form.compressed,
-                                   .tiers = tiers};
+                                   .tiers = placement->tiers};
     making_fini(&making);
     return status;
 }
 
 /* The monitor's record of a put. The reason names the tier: "lmdb_error". */
 static void record_set(struct aic_cache *cache, const struct cache_put *put, uint64_t started, aic_status status,
-                       unsigned tiers)
+                       const struct placement *placement)
 {
     if (cache->monitor == NULL) return;
     const char *kind = cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "";
     const char *reason = NULL;
     char failure[160];
     aic_view data = text_tier_data(put->text_length);
-    if (cache->gate != NULL && (tiers & AIC_IN_STORAGE) == 0) reason = "error";
-    else if (cache->gate != NULL && !cache_storage_up(cache)) reason = "connection_failed";
+    if (cache->gate != NULL && !placement->queued) reason = "error";
+    else if (cache->gate != NULL && !placement->up) reason = "connection_failed";
     if (reason != NULL) {
         snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"failed\",\"reason\":\"%s_%s\"}",
                  aic_text_tier(put->text_length), kind, reason);
@@ -164,10 +181,11 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     if (put.key != NULL) key = *put.key;
     else TRY(cache_key(cache, &put.request, &key, &put.text_length, error));
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
+    struct placement placement = {0};
     aic_put_result done = {0};
-    aic_status status = put_keyed(cache, &put, &key, &done);
+    aic_status status = put_keyed(cache, &put, &key, &placement, &done);
     if (status >= 0) count_add(cache, COUNT_PUTS, 1);
-    record_set(cache, &put, started, status, done.tiers);
+    record_set(cache, &put, started, status, &placement);
     if (cache_is_observed(cache))
         cache_observe_end(cache, (struct cache_event){.kind = "set",
                                                       .key = &key,

@@ -285,16 +285,23 @@ static bool any_hangs(const struct gate *gate, uint64_t now_ns)
     return false;
 }
 
+struct gate_health gate_health_now(const struct gate *gate)
+{
+    return (struct gate_health){
+        .reads_up = gate->reads.state == BREAKER_CLOSED && !any_hangs(gate, gate_now(gate)),
+        .writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted,
+    };
+}
+
 void gate_stats(struct gate *gate, struct gate_stats *out)
 {
     gate_lock(gate);
-    bool reads_up = gate->reads.state == BREAKER_CLOSED && !any_hangs(gate, gate_now(gate));
-    bool writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted;
-    bool ask = !writes_up && gate->tier->ops->trouble != NULL;
+    struct gate_health health = gate_health_now(gate);
+    bool ask = !health.writes_up && gate->tier->ops->trouble != NULL;
     *out = (struct gate_stats){
-        .up = reads_up && writes_up,
-        .reads_up = reads_up,
-        .writes_down_ms = writes_up ? 0 : gate->writes_down_ms,
+        .up = health.reads_up && health.writes_up,
+        .reads_up = health.reads_up,
+        .writes_down_ms = health.writes_up ? 0 : gate->writes_down_ms,
         .trouble = ask ? gate->tier->ops->trouble(gate->tier) : NULL,
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,

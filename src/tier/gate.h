@@ -56,9 +56,18 @@ void gate_read(struct gate *gate, const aic_key *key, gate_done_fn *done, void *
  * is the caller's to look. */
 AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms, struct buf *out);
 
-/* Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing
- * changed), AIC_CLOSED. The record is copied. */
-AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count);
+struct gate_health {
+    bool reads_up;  /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
+    bool writes_up; /* writes are admitted, and the tier is trusted */
+};
+
+/*
+ * Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing
+ * changed), AIC_CLOSED. The record is copied. With the first two *health, unless it is NULL, gets how the tier was at
+ * that moment: what is queued while writes fail is in the queue alone.
+ */
+AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count,
+                                   struct gate_health *health);
 /* AIC_OK: queued; never lost while the process lives. AIC_NO_MEMORY (nothing changed), AIC_CLOSED. */
 AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
 /* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes

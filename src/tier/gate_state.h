@@ -113,6 +113,8 @@ struct gate {
 void gate_lock(struct gate *gate);
 /* Unlocks and tells the log what happened meanwhile. */
 void gate_unlock(struct gate *gate);
+/* How both sides are. Under the lock. */
+struct gate_health gate_health_now(const struct gate *gate);
 void gate_note(struct gate *gate, enum gate_note note);
 uint64_t gate_now(const struct gate *gate);
 /* Waits on a condition for at most this long (UINT64_MAX: until it is signalled). */

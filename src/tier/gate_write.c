@@ -38,7 +38,8 @@ static void drop_put(struct gate *gate, const aic_key *key)
     if (item == NULL || add(gate, item) != AIC_OK) gate_begin_distrust(gate);
 }
 
-aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count)
+aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count,
+                    struct gate_health *health)
 {
     struct queue_item *item = queue_item_create(gate->mem, key, parts, part_count);
     if (item == NULL) return AIC_NO_MEMORY;
@@ -58,6 +59,7 @@ aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *p
             gate_note(gate, GATE_NOTE_QUEUE_FITS);
         }
     }
+    if (health != NULL) *health = gate_health_now(gate);
     gate_unlock(gate);
     return status;
 }

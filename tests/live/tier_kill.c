@@ -94,7 +94,7 @@ static void write_for_ever(int report_fd, uint64_t number)
             buf_clear(&record);
             sample_write(&operation.sample, &record);
             struct iovec part = {.iov_base = record.data, .iov_len = record.size};
-            status = gate_put(gate, &key, &part, 1);
+            status = gate_put(gate, &key, &part, 1, NULL);
         }
         CHECK(status == AIC_OK); /* the queue holds more than is written between two flushes */
         if (number % 97 != 0) continue;

@@ -271,6 +271,32 @@ static void E05_E10_E11_E13_E14_storage_down(void **state)
     table->options.monitor = NULL;
 }
 
+/* Where a put is while storage takes no writes: in memory, or in the queue alone. */
+static void a_put_names_storage_while_it_takes_writes(void **state)
+{
+    struct bench_cache *table = *state;
+    for (int memory = 1; memory >= 0; memory--) {
+        aic_cache_close(&table->cache);
+        if (memory == 0) table->options.memory_max_bytes = AIC_ZERO;
+        struct fake_tier *fake = table_open_fake(table);
+        aic_put put = put_of("qa", "x", "1");
+        aic_put_result result;
+        struct gate_stats gate;
+        unsigned kept = memory ? AIC_IN_MEMORY : 0;
+        assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+        assert_int_equal(result.tiers, kept | AIC_IN_STORAGE);
+        atomic_store(&fake->down, true);
+        do {
+            assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+            hand_turn(&table->hand, 1); /* past the gate's pauses between tries */
+            usleep(1000);
+            gate_stats(cache_gate(table->cache), &gate);
+        } while (gate.writes_down_ms == 0);
+        assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+        assert_int_equal(result.tiers, memory ? AIC_IN_MEMORY : AIC_IN_STORAGE);
+    }
+}
+
 static void E19_E20_delete(void **state)
 {
     struct bench_cache *table = *state;
@@ -484,6 +510,7 @@ int main(void)
         IN_BOTH(E01_ttls),
         IN_BOTH(E02_E04_metadata),
         IN_MEMORY(E05_E10_E11_E13_E14_storage_down),
+        IN_MEMORY(a_put_names_storage_while_it_takes_writes),
         IN_BOTH(E19_E20_delete),
         IN_BOTH(E_promotion_keeps_the_remaining_time),
         IN_BOTH(E25_every_kind_of_value),

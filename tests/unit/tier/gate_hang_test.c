@@ -153,7 +153,7 @@ static void test_allocations_may_fail(void **state)
             struct iovec part = {.iov_base = (void *)(uintptr_t) "text", .iov_len = 4};
             struct buf out;
             buf_init(&out, &mem, MEM_OTHER);
-            whole = gate_put(gate, &key, &part, 1) == AIC_OK;
+            whole = gate_put(gate, &key, &part, 1, NULL) == AIC_OK;
             whole = gate_flush(gate, true, LONG_MS) == AIC_OK && whole;
             whole = gate_get(gate, &key, LONG_MS, &out) == AIC_OK && whole;
             whole = gate_delete(gate, &key) == AIC_OK && whole;

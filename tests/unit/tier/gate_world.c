@@ -50,7 +50,7 @@ aic_status put(struct world *world, uint64_t number, const char *text)
 {
     aic_key key = sample_key(number);
     struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
-    return gate_put(world->gate, &key, &part, 1);
+    return gate_put(world->gate, &key, &part, 1, NULL);
 }
 
 aic_status delete (struct world *world, uint64_t number)

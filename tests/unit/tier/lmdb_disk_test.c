@@ -242,7 +242,7 @@ static void test_writes_wait_for_space_behind_the_gate(void **state)
     atomic_store(&writes_left, 0);
     for (uint64_t i = 0; i < 500; i++) {
         aic_key key = sample_key(i);
-        assert_int_equal(gate_put(gate, &key, &part, 1), AIC_OK);
+        assert_int_equal(gate_put(gate, &key, &part, 1, NULL), AIC_OK);
     }
     while (is_up(gate)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     struct buf found;
