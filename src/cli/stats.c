@@ -121,13 +121,28 @@ static void print_curve(json_object *curve)
     char bytes[PRINT_BYTES], name[32];
     json_object *points = json_at(curve, "points");
     if (!json_bool_at(curve, "known") || points == NULL) return;
-    printf("hits expected with a memory tier of\n");
+    printf("lookups answered from memory, with a memory tier of\n");
     for (size_t i = 0; i < json_object_array_length(points); i++) {
         json_object *point = json_object_array_get_idx(points, i);
         double factor = json_double_at(point, "factor");
         snprintf(name, sizeof name, "%s", print_size(bytes, json_u64_at(point, "bytes")));
         row(name, "%5.1f %%%s", json_double_at(point, "hit_rate"), factor == 1 ? "   as it is" : "");
     }
+}
+
+static void print_trend(json_object *root)
+{
+    char left[PRINT_BYTES];
+    bool at_limit = json_bool_at(root, "trends.at_limit");
+    if (!at_limit && json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
+    printf("trend\n");
+    if (at_limit) {
+        row("growth", "at its limit");
+        return;
+    }
+    row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
+    if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
+        row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
 }
 
 static void print_memory(json_object *root)
@@ -140,8 +155,6 @@ static void print_memory(json_object *root)
     printf("now\n");
     row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"),
         whole(root, "current.memory_cache_entry_count"));
-    row("all in memory", "%.1f MiB in %llu entries", json_double_at(root, "current.total_cache_size_mb"),
-        whole(root, "current.cache_entry_count"));
     row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
     row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
     printf("thresholds\n");
@@ -149,13 +162,7 @@ static void print_memory(json_object *root)
         json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
     row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"),
         json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
-    if (json_at(root, "trends.growth_rate_mb_per_hour") != NULL) {
-        char left[PRINT_BYTES];
-        printf("trend\n");
-        row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
-        if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
-            row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
-    }
+    print_trend(root);
     print_curve(json_at(root, "miss_ratio_curve"));
     print_breakdown(json_at(root, "breakdown"));
 }
@@ -213,16 +220,18 @@ int command_warnings(struct cli *cli)
 
 static void print_slow(json_object *root)
 {
+    char at[PRINT_BYTES];
     size_t total = 0;
     json_object_object_foreach(root, stream, list)
     {
         size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
         if (count == 0) continue;
-        if (total == 0) printf("%-18s %-24s %13s  %s\n", "slow", "operation", "took", "times the usual");
+        if (total == 0)
+            printf("%-18s %-19s %-24s %13s  %s\n", "slow", "at", "operation", "took", "times the usual");
         json_sort_by(list, "times_slower");
         for (size_t i = 0; i < count && i < SLOW_SHOWN; i++) {
             json_object *one = json_object_array_get_idx(list, i);
-            printf("%-18s ", i == 0 ? stream : "");
+            printf("%-18s %-19s ", i == 0 ? stream : "", print_moment(at, json_text_at(one, "timestamp", NULL)));
             print_cell(stdout, json_text_at(one, "operation_type", "-"), 24, true);
             printf(" %10.3f ms  %15.1f\n", json_double_at(one, "duration") * 1000, json_double_at(one, "times_slower"));
         }

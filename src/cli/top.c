@@ -131,23 +131,36 @@ static void add_tier(struct top *top, const char *name, json_object *tier, enum 
         (unsigned long long)json_u64_at(tier, "entries"), (unsigned long long)json_u64_at(tier, "hits"));
 }
 
+/* Where the memory tier goes, on the line below it. */
+static void add_growth(struct top *top, json_object *root)
+{
+    char growth[PRINT_BYTES], left[PRINT_BYTES];
+    json_object *rate = json_at(root, "memory.growth_bytes_per_hour");
+    json_object *limit = json_at(root, "memory.projected_seconds_to_limit");
+    if (json_bool_at(root, "memory.at_limit")) {
+        add(top, STYLE_PLAIN, "          at its limit");
+        return;
+    }
+    if (rate == NULL) return;
+    double hourly = json_object_get_double(rate);
+    add(top, STYLE_PLAIN, "          %s %s an hour%s%s", hourly < 0 ? "shrinking" : "growing",
+        print_size(growth, (uint64_t)fabs(hourly)), limit != NULL ? "   full in " : "",
+        limit != NULL ? print_duration(left, json_object_get_double(limit)) : "");
+}
+
 static void add_memory(struct top *top, json_object *root)
 {
-    char process[PRINT_BYTES], growth[PRINT_BYTES], left[PRINT_BYTES];
+    char process[PRINT_BYTES];
     uint64_t bytes = json_u64_at(root, "memory.bytes");
     bool warning = bytes > 0 && bytes >= json_u64_at(root, "memory.warning_bytes");
     add_tier(top, "memory", json_at(root, "tiers.memory"), warning ? STYLE_ALARM : STYLE_PLAIN);
+    add_growth(top, root);
     const char *status = json_text_at(root, "tiers.storage.status", "-");
     bool down = strcmp(status, "up") != 0 && strcmp(status, "disabled") != 0;
     if (down) add(top, STYLE_ALARM, "storage   %s", status);
     else if (json_u64_at(root, "tiers.storage.max_bytes") > 0)
         add_tier(top, "storage", json_at(root, "tiers.storage"), STYLE_PLAIN);
-    double hourly = json_double_at(root, "memory.growth_bytes_per_hour");
-    json_object *limit = json_at(root, "memory.projected_seconds_to_limit");
-    add(top, STYLE_PLAIN, "process   %s resident   %s %s an hour%s%s",
-        print_size(process, json_u64_at(root, "memory.process_bytes")), hourly < 0 ? "shrinking" : "growing",
-        print_size(growth, (uint64_t)fabs(hourly)), limit != NULL ? "   full in " : "",
-        limit != NULL ? print_duration(left, json_object_get_double(limit)) : "");
+    add(top, STYLE_PLAIN, "process   %s resident", print_size(process, json_u64_at(root, "memory.process_bytes")));
 }
 
 /* What more or less memory would do, from the miss-ratio curve. */
@@ -162,10 +175,10 @@ static void add_curve(struct top *top, json_object *root)
         double factor = json_double_at(point, "factor");
         bool wanted = factor == 0.5 || factor == 1 || factor == 2 || factor == 4;
         if (!wanted || at > sizeof line - 40) continue;
-        at += (size_t)snprintf(line + at, sizeof line - at, "   x%g: %.1f %% hits", factor,
+        at += (size_t)snprintf(line + at, sizeof line - at, "   x%g: %.1f %%", factor,
                                json_double_at(point, "hit_rate"));
     }
-    add(top, STYLE_PLAIN, "resized%s", line);
+    add(top, STYLE_PLAIN, "resized%s   from memory", line);
 }
 
 static void add_warnings(struct top *top, json_object *root)

@@ -110,6 +110,11 @@ struct monitor_totals {
 };
 struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 
+/* How long growth is watched before a limit is said to be reached at some time; samples of a second that are long
+ * enough for it, also when some came late. */
+#define GROWTH_SPAN_MS 60000
+#define GROWTH_SAMPLES 62
+
 /* Does a tier use so much of its limit (0: none) that it stands at it: 99 %? */
 static inline bool memory_at_limit(uint64_t used, uint64_t limit)
 {

@@ -84,15 +84,29 @@ static bool growth(struct aic_monitor *monitor, const struct event *first, const
            rate_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, rate);
 }
 
+/* A projection from less than a minute says more of the moment than of the growth. */
+static bool steady_growth(struct aic_monitor *monitor, const struct event *first, const struct event *last,
+                          double *rate)
+{
+    if (last->wall_ms >= first->wall_ms + GROWTH_SPAN_MS) return growth(monitor, first, last, rate);
+    struct history_sample a, b;
+    return history_span(&monitor->history, HISTORY_SECONDS, GROWTH_SAMPLES, &a, &b) &&
+           b.time_ms >= a.time_ms + GROWTH_SPAN_MS &&
+           rate_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, rate);
+}
+
 static void write_growth(struct aic_monitor *monitor, const struct event *first, const struct event *last,
                          struct json_writer *out)
 {
     double rate;
+    uint64_t limit = last->number[MEMORY_LIMIT_BYTES], used = last->number[MEMORY_BYTES];
+    bool at_limit = memory_at_limit(used, limit);
+    put_flag(out, "at_limit", at_limit);
     if (!growth(monitor, first, last, &rate)) return;
     put_number(out, "growth_rate_mb_per_hour", rate / MB);
     json_key(out, "projected_seconds_to_limit");
-    uint64_t limit = last->number[MEMORY_LIMIT_BYTES], used = last->number[MEMORY_BYTES];
-    if (rate > 0 && limit > used) json_put_double(out, (double)(limit - used) / rate * 3600);
+    if (!at_limit && limit > used && steady_growth(monitor, first, last, &rate) && rate > 0)
+        json_put_double(out, (double)(limit - used) / rate * 3600);
     else json_put_null(out);
 }
 
@@ -206,11 +220,11 @@ static void write_threshold_warning(struct aic_monitor *monitor, const struct wi
     if (memory_at_limit(last->number[MEMORY_BYTES], most))
         snprintf(
             message, sizeof message,
-            "The memory tier is full: it evicts the least useful, which is normal. It uses %.1f MB of %.1f MB; the "
-            "%s threshold is %.1f MB.",
+            "The memory tier is full: it evicts the least useful, which is normal. It uses %.1f MiB of %.1f MiB; the "
+            "%s threshold is %.1f MiB.",
             (double)last->number[MEMORY_BYTES] / MB, (double)most / MB, name, (double)limit / MB);
     else
-        snprintf(message, sizeof message, "The cache uses %.1f MB, the %s threshold is %.1f MB.", (double)total / MB,
+        snprintf(message, sizeof message, "The cache uses %.1f MiB, the %s threshold is %.1f MiB.", (double)total / MB,
                  name, (double)limit / MB);
     warning_open(out, name, critical ? "memory_critical" : "memory_warning", message, above_since(window, limit));
     advise_thresholds(monitor, total, most, out);
@@ -268,14 +282,17 @@ static void write_size_advice(struct aic_monitor *monitor, const struct event *l
     char message[256], reason[192], filled[32] = "full";
     if (!memory_at_limit(used, limit))
         snprintf(filled, sizeof filled, "at %.1f%% of its limit", (double)used / (double)limit * 100);
-    snprintf(message, sizeof message,
-             "The memory tier is %s and %s: by reuse distance %.1f%% of the lookups hit now, %.1f%% with %s.", filled,
-             advice.grow ? "too small" : "larger than it needs to be", advice.now * 100, advice.other * 100,
-             advice.grow ? "twice the memory" : "half the memory");
+    snprintf(
+        message, sizeof message,
+        "The memory tier is %s and %s: by reuse distance %.1f%% of the lookups are answered from memory now, %.1f%% "
+        "with %s.",
+        filled, advice.grow ? "too small" : "larger than it needs to be", advice.now * 100, advice.other * 100,
+        advice.grow ? "twice the memory" : "half the memory");
+    bool storage = last->number[MEMORY_STORAGE_ENTRIES] > 0 || last->number[MEMORY_STORAGE_BYTES] > 0;
     if (advice.grow)
-        snprintf(reason, sizeof reason, "%.1f%% of the misses would be hits.",
-                 (advice.other - advice.now) / (1 - advice.now) * 100);
-    else snprintf(reason, sizeof reason, "The hit rate stays the same within half a point.");
+        snprintf(reason, sizeof reason, "%.1f%% more of the lookups would be answered from memory%s.",
+                 (advice.other - advice.now) * 100, storage ? ", instead of from storage or not at all" : "");
+    else snprintf(reason, sizeof reason, "As many lookups are answered from memory, within half a point.");
     warning_open(out, "info", advice.grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
     warning_advise(out, "memory.max_bytes", advice.grow ? limit * 2 : limit / 2, reason);
     warning_close(out);

@@ -188,13 +188,16 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     json_close(out, '}');
 }
 
-/* Bytes an hour over the last minute of the history; false before there are two samples. */
-static bool growth_of(aic_monitor *monitor, double *out)
+/* Bytes an hour over the last minute of the history, and whether that is a minute yet; false before there are two
+ * samples. */
+static bool growth_of(aic_monitor *monitor, double *out, bool *steady)
 {
     struct history_sample first, last;
-    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, 60, &first, &last)) return false;
+    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, GROWTH_SAMPLES, &first, &last))
+        return false;
     if (last.time_ms <= first.time_ms) return false;
     *out = ((double)last.memory_bytes - (double)first.memory_bytes) / (double)(last.time_ms - first.time_ms) * 3600e3;
+    *steady = last.time_ms - first.time_ms >= GROWTH_SPAN_MS;
     return true;
 }
 
@@ -215,8 +218,9 @@ static void write_memory(const struct view *view, struct json_writer *out)
     const aic_stats *stats = &view->facts.stats;
     struct routes *routes = view->routes;
     double growth = 0;
-    bool known = growth_of(routes->options.monitor, &growth);
-    bool filling = known && growth > 0 && stats->memory_max_bytes > stats->memory_bytes;
+    bool steady = false, known = growth_of(routes->options.monitor, &growth, &steady);
+    bool at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes);
+    bool filling = known && steady && !at_limit && growth > 0 && stats->memory_max_bytes > stats->memory_bytes;
     json_key(out, "memory");
     json_open(out, '{');
     put_count(out, "bytes", stats->memory_bytes);
@@ -226,8 +230,9 @@ static void write_memory(const struct view *view, struct json_writer *out)
     put_count(out, "process_bytes", view->facts.host.rss_bytes);
     write_resident(view, out);
     json_key(out, "growth_bytes_per_hour");
-    if (known) json_put_double(out, growth);
+    if (known && !at_limit) json_put_double(out, growth);
     else json_put_null(out);
+    put_flag(out, "at_limit", at_limit);
     json_key(out, "projected_seconds_to_limit");
     if (filling) json_put_double(out, (double)(stats->memory_max_bytes - stats->memory_bytes) / growth * 3600);
     else json_put_null(out);

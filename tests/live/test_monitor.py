@@ -139,7 +139,8 @@ class Thresholds(LiveTest):
         warned = until(lambda: (lambda said: said if said["thresholds"]["warning_threshold_reached"] else None)(self.memory()))
         self.assertFalse(warned["thresholds"]["critical_threshold_reached"])
         self.assertGreater(warned["trends"]["growth_rate_mb_per_hour"], 0)
-        self.assertGreater(warned["trends"]["projected_seconds_to_limit"], 0)
+        self.assertFalse(warned["trends"]["at_limit"])
+        self.assertIn("projected_seconds_to_limit", warned["trends"])  # null until a minute was seen
         self.assertGreater(warned["current"]["cache_utilization_percent"], 100)
         self.assertEqual([row["severity"] for row in self.warnings()], ["warning"])
         self.fill("critical", 24)

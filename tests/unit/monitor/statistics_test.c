@@ -278,7 +278,42 @@ static void tells_growth_between_samples_a_day_apart(struct fixture *f)
     reading_expect(r, "trends.projected_seconds_to_limit", 36000);
 }
 
-/* Looks up so many entries of so many bytes in a loop, with a tier of 128 MB that holds so many. */
+static void feed_tier(struct fixture *f, uint64_t bytes)
+{
+    aic_monitor_memory(f->monitor,
+                       &(aic_memory_sample){.memory_bytes = bytes, .memory_entries = 1, .limit_bytes = 100 << 20},
+                       NO_DATA);
+}
+
+/* A moment's growth is no forecast; a minute of snapshots, more than the ten of the trend, is. */
+static void projects_after_a_minute(struct fixture *f)
+{
+    static const char projection[] = "trends.projected_seconds_to_limit";
+    const struct reading *r = NULL;
+    for (unsigned second = 0; second <= 61; second++) {
+        feed_tier(f, (10 + (uint64_t)second / 2) << 20);
+        fixture_advance(f, 1);
+        r = fixture_read(f, aic_monitor_memory_usage);
+        if (second > 0) assert_true(reading_find(r, "trends.growth_rate_mb_per_hour") != UINT32_MAX);
+        if (second == 59) assert_true(reading_is_null(r, projection));
+    }
+    reading_expect(r, projection, (double)(100 - 40) / (30.0 / 61));
+    assert_false(reading_true(r, "trends.at_limit"));
+}
+
+static void projects_nothing_at_the_limit(struct fixture *f)
+{
+    for (unsigned minute = 0; minute < 3; minute++) {
+        feed_tier(f, (uint64_t)(90 + minute * 9 / 2) << 20);
+        fixture_advance(f, 60);
+    }
+    const struct reading *r = fixture_read(f, aic_monitor_memory_usage);
+    assert_true(reading_true(r, "trends.at_limit"));
+    assert_true(reading_is_null(r, "trends.projected_seconds_to_limit"));
+}
+
+/* Looks up so many entries of so many bytes in a loop, with a tier of 128 MB that holds so many; where that is less
+ * than all, with a storage tier. */
 static const struct reading *loop_over(struct fixture *f, unsigned entries, uint64_t bytes, uint64_t used_mb)
 {
     fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
@@ -289,9 +324,12 @@ static const struct reading *loop_over(struct fixture *f, unsigned entries, uint
         memcpy(key.bytes + 8, &(uint64_t){hash * 0xBF58476D1CE4E5B9ULL}, 8);
         monitor_reference(f->monitor, &key, bytes);
     }
-    aic_monitor_memory(
-        f->monitor,
-        &(aic_memory_sample){.memory_bytes = used_mb << 20, .memory_entries = 128, .limit_bytes = 128 << 20}, NO_DATA);
+    aic_monitor_memory(f->monitor,
+                       &(aic_memory_sample){.memory_bytes = used_mb << 20,
+                                            .memory_entries = 128,
+                                            .storage_entries = used_mb < 128 ? 2000 : 0,
+                                            .limit_bytes = 128 << 20},
+                       NO_DATA);
     return fixture_read(f, aic_monitor_warnings);
 }
 
@@ -308,8 +346,12 @@ static void advises_on_the_size_by_the_curve(struct fixture *f)
     reading_expect_text(r, "1.code", "memory_tier_too_small");
     reading_expect_text(r, "1.recommendations.0.setting", "memory.max_bytes");
     reading_expect(r, "1.recommendations.0.value", 256 << 20);
+    assert_true(reading_contains(r, "1.message", "answered from memory now"));
+    assert_true(
+        reading_contains(r, "1.recommendations.0.reason", "more of the lookups would be answered from memory."));
     r = loop_over(f, 2000, 100 << 10, 120);
     assert_true(reading_contains(r, "1.message", "The memory tier is at 93.8% of its limit and too small"));
+    assert_true(reading_contains(r, "1.recommendations.0.reason", "instead of from storage or not at all"));
 }
 
 static void advises_no_size_by_a_flat_curve(struct fixture *f)
@@ -421,6 +463,8 @@ int main(void)
         cmocka_unit_test_in(tells_the_trend, a_monitor),
         cmocka_unit_test_in(tells_growth_between_samples_a_day_apart, a_monitor),
         cmocka_unit_test_in(advises_on_the_size_by_the_curve, a_monitor),
+        cmocka_unit_test_in(projects_after_a_minute, a_monitor),
+        cmocka_unit_test_in(projects_nothing_at_the_limit, a_monitor),
         cmocka_unit_test_in(advises_no_size_by_a_flat_curve, a_monitor),
         cmocka_unit_test_in(leaves_the_size_of_a_full_tier_alone, a_monitor),
         cmocka_unit_test_in(calls_full_only_what_is_full, a_monitor),
