@@ -100,7 +100,7 @@ bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity s
     return !quiet;
 }
 
-bool alerts_resolve(struct alerts *alerts, const char *id)
+bool alerts_resolve(struct alerts *alerts, const char *id, const char *message)
 {
     struct alert copy;
     pthread_mutex_lock(&alerts->mutex);
@@ -109,7 +109,8 @@ bool alerts_resolve(struct alerts *alerts, const char *id)
     if (open) {
         alert->resolved_ms = clock_wall_ms(alerts->clock);
         alerts->resolved++;
-        copy = *alert;
+        copy = *alert; /* the list keeps what the alert was about */
+        snprintf(copy.message, sizeof copy.message, "%s", message);
     }
     pthread_mutex_unlock(&alerts->mutex);
     if (open && alerts->notify != NULL) alerts->notify(alerts->context, &copy);
@@ -197,25 +198,26 @@ void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses
     pthread_mutex_unlock(&alerts->mutex);
     if (!enough) return;
     double percent = (double)new_hits / (double)(new_hits + new_misses) * 100;
-    if (percent >= 50) {
-        alerts_resolve(alerts, "low_hit_rate");
+    bool well = percent >= 50;
+    char message[160];
+    snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", well ? "" : "Only ", percent,
+             (unsigned long long)(new_hits + new_misses));
+    if (well) {
+        alerts_resolve(alerts, "low_hit_rate", message);
         return;
     }
-    char message[160];
-    snprintf(message, sizeof message, "Only %.1f%% of the last %llu lookups were hits.", percent,
-             (unsigned long long)(new_hits + new_misses));
     alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
 }
 
 void alerts_watch_pressure(struct alerts *alerts, double percent)
 {
+    char message[128];
+    snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
     if (percent < 75) {
-        alerts_resolve(alerts, "memory_pressure");
+        alerts_resolve(alerts, "memory_pressure", message);
         return;
     }
     enum alert_severity severity = percent >= 95 ? ALERT_CRITICAL : percent >= 85 ? ALERT_HIGH : ALERT_MEDIUM;
-    char message[128];
-    snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
     alerts_trigger(alerts, "memory_pressure", severity, 0, message);
 }
 
@@ -224,7 +226,8 @@ void alerts_watch_part(struct alerts *alerts, const char *part, double down_seco
     char id[64], message[160];
     snprintf(id, sizeof id, "down:%s", part);
     if (down_seconds <= 0) {
-        alerts_resolve(alerts, id);
+        snprintf(message, sizeof message, "%s is up again.", part);
+        alerts_resolve(alerts, id, message);
         return;
     }
     if (down_seconds < DOWN_SECONDS) return;

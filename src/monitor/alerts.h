@@ -36,8 +36,9 @@ void alerts_destroy(struct alerts **alerts);
  * yet (false then). */
 bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
                     const char *message);
-/* true when the id is known: open ones are resolved by it, resolved ones stay as they are. */
-bool alerts_resolve(struct alerts *alerts, const char *id);
+/* true when the id is known: open ones are resolved by it, resolved ones stay as they are. `message`: how things are
+ * now, for the notice; the list of past alerts keeps what the alert was about. */
+bool alerts_resolve(struct alerts *alerts, const char *id, const char *message);
 uint64_t alerts_open_count(struct alerts *alerts);
 /* How many are open of each severity. */
 void alerts_count_open(struct alerts *alerts, uint64_t counts[ALERT_SEVERITIES]);

@@ -75,10 +75,11 @@ static void opens_one_alert_per_id(void **state)
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
     assert_int_equal(w.last.escalations, 1);
     expect_counts(&w, 1, 0, 1);
-    assert_true(alerts_resolve(w.alerts, "a"));
-    assert_false(alerts_resolve(w.alerts, "unknown"));
-    assert_true(alerts_resolve(w.alerts, "a"));
+    assert_true(alerts_resolve(w.alerts, "a", "well"));
+    assert_false(alerts_resolve(w.alerts, "unknown", "well"));
+    assert_true(alerts_resolve(w.alerts, "a", "well"));
     assert_int_equal(w.told, 3);
+    assert_string_equal(w.last.message, "well");
     expect_counts(&w, 0, 1, 1);
     world_close(&w);
 }
@@ -93,7 +94,7 @@ static void bounds_its_history(void **state)
         char id[16];
         snprintf(id, sizeof id, "a%d", i);
         alerts_trigger(w.alerts, id, ALERT_MEDIUM, 0, "x");
-        alerts_resolve(w.alerts, id);
+        alerts_resolve(w.alerts, id, "well");
     }
     expect_counts(&w, 1, 99, 251);
     world_close(&w);
@@ -122,8 +123,10 @@ static void watches_the_hit_rate(void **state)
     alerts_watch_hit_rate(w.alerts, 0, 200);
     assert_int_equal(w.told, 1);
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
+    assert_string_equal(w.last.message, "Only 0.0% of the last 100 lookups were hits.");
     alerts_watch_hit_rate(w.alerts, 100, 200);
     assert_int_equal(alerts_open_count(w.alerts), 0);
+    assert_string_equal(w.last.message, "100.0% of the last 100 lookups were hits.");
     alerts_watch_hit_rate(w.alerts, 100, 300); /* again at once: quiet for 300 s */
     assert_int_equal(alerts_open_count(w.alerts), 0);
     w.now_ms += 300000;
@@ -148,6 +151,7 @@ static void watches_pressure_and_parts(void **state)
     }
     alerts_watch_pressure(w.alerts, 50);
     assert_int_equal(alerts_open_count(w.alerts), 0);
+    assert_string_equal(w.last.message, "Memory is at 50.0% of its limit.");
     alerts_watch_part(w.alerts, "storage", 59);
     assert_int_equal(alerts_open_count(w.alerts), 0);
     alerts_watch_part(w.alerts, "storage", 60);
@@ -156,6 +160,7 @@ static void watches_pressure_and_parts(void **state)
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
     alerts_watch_part(w.alerts, "storage", 0);
     assert_true(w.last.resolved_ms > 0);
+    assert_string_equal(w.last.message, "storage is up again.");
     world_close(&w);
 }
 
