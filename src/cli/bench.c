@@ -100,7 +100,8 @@ static int find_address(struct bench *bench, struct load_options *options)
         curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
         cli_fail("%s is no address", session_target(cli));
     else if (strcmp(scheme, "http") != 0)
-        cli_fail("bench speaks plain HTTP; listen on a second address without TLS, or on a unix socket, for that");
+        cli_fail("bench speaks plain HTTP, and no TCP address does where TLS is configured: let the daemon listen on a "
+                 "unix socket too, and give --unix PATH");
     else result = resolve(bench, host, port, options);
     curl_free(port);
     curl_free(host);

@@ -140,6 +140,8 @@ void print_json(const struct reply *reply);
 const char *print_size(char out[PRINT_BYTES], uint64_t bytes);
 const char *print_duration(char out[PRINT_BYTES], double seconds);
 const char *print_age(char out[PRINT_BYTES], const char *iso_time);
+/* The same moment as date and time of day of this machine, "2026-11-22 15:49:12"; "-" where there is none. */
+const char *print_moment(char out[PRINT_BYTES], const char *iso_time);
 /* A member by a dotted path ("memory.bytes"), or NULL. */
 json_object *json_at(json_object *root, const char *path);
 const char *json_text_at(json_object *root, const char *path, const char *otherwise);

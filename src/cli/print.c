@@ -76,6 +76,17 @@ const char *print_age(char out[PRINT_BYTES], const char *iso_time)
     return print_duration(out, seconds < 0 ? -seconds : seconds);
 }
 
+const char *print_moment(char out[PRINT_BYTES], const char *iso_time)
+{
+    struct tm parts = {0}, local;
+    time_t moment;
+    bool told = iso_time != NULL && strptime(iso_time, "%Y-%m-%dT%H:%M:%S", &parts) != NULL;
+    if (told) moment = timegm(&parts);
+    if (!told || localtime_r(&moment, &local) == NULL || strftime(out, PRINT_BYTES, "%F %T", &local) == 0)
+        snprintf(out, PRINT_BYTES, "-");
+    return out;
+}
+
 json_object *json_at(json_object *root, const char *path)
 {
     char name[128];

@@ -262,11 +262,15 @@ void memory_warn(struct aic_monitor *monitor, const struct event *event)
     uint64_t total = memory_event_total(event);
     int state = total >= monitor_critical_bytes(monitor) ? 2 : total >= monitor_warning_bytes(monitor) ? 1 : 0;
     uint64_t held;
-    bool pass = throttle_pass_state(&monitor->memory_log, state, event->mono_ns, STATE_LOG_INTERVAL_NS, &held);
+    /* A tier with a limit goes no further than that: what stays as it is was said. */
+    bool bounded = event->number[MEMORY_LIMIT_BYTES] > 0;
+    uint64_t interval = bounded ? UINT64_MAX : STATE_LOG_INTERVAL_NS;
+    bool pass = throttle_pass_state(&monitor->memory_log, state, event->mono_ns, interval, &held);
+    if (bounded) held = 0;
     if (!pass || state == 0) return;
     char line[192];
-    snprintf(line, sizeof line, "%s cache memory: %.1f MB used, %s threshold %.1f MB", state == 2 ? "Critical" : "High",
-             (double)total / 1048576.0, state == 2 ? "critical" : "warning",
+    snprintf(line, sizeof line, "%s cache memory: %.1f MiB used, %s threshold %.1f MiB",
+             state == 2 ? "Critical" : "High", (double)total / 1048576.0, state == 2 ? "critical" : "warning",
              (double)(state == 2 ? monitor_critical_bytes(monitor) : monitor_warning_bytes(monitor)) / 1048576.0);
     say(monitor, state == 2 ? AIC_LOG_ERROR : AIC_LOG_WARNING, line, held);
 }

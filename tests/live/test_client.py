@@ -201,7 +201,10 @@ class Client(unittest.TestCase):
         self.assertEqual(warnings.status, 1)
         self.assertRegex(warnings.out, r"(?m)^info     The memory tier is at 100\.0% of its limit: 8/8 entries\.\n         - memory\.max_entries 16: \w")
         slow = daemon.client("slow", "--multiplier", "1").out.splitlines()
-        self.assertRegex(slow[0], "^slow +operation +took +times the usual$")
+        self.assertRegex(slow[0], "^slow +at +operation +took +times the usual$")
+        self.assertRegex(slow[1], r"^key_generation +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d ")
+        memory = daemon.client("memory").out
+        self.assertEqual(memory.count(" entries\n"), 1, memory)
         listed = [float(line.split()[-1]) for line in slow if line.startswith(("key_generation ", "  ")) and "more" not in line][:10]
         self.assertEqual(listed, sorted(listed, reverse=True))
         self.assertTrue(any(re.match(r" +and \d+ more$", line) for line in slow), slow)

@@ -208,7 +208,8 @@ static void J14_retention_and_measurements(void **state)
 {
     (void)state;
     static const char *const bad[] = {"monitor.retention_hours: 0\n", "monitor.retention_hours: -1\n",
-                                      "monitor.max_measurements: 0\n", "monitor.max_measurements: -5\n"};
+                                      "monitor.retention_hours: 0.0009\n", "monitor.max_measurements: 0\n",
+                                      "monitor.max_measurements: -5\n"};
     static const char *const good[] = {"monitor.retention_hours: 0.001\n", "monitor.max_measurements: 1\n"};
     struct load self;
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
