@@ -163,6 +163,7 @@ static int setup_routes(struct daemon *daemon)
         .monitor = daemon->monitor,
         .version = AIC_VERSION,
         .storage_kind = settings->storage_kind == SETTINGS_STORAGE_NONE ? "none" : "lmdb",
+        .data_dir = settings->data_dir,
         .storage_deadline_ms = settings->storage_deadline,
         .memory_warning_bytes = settings_warning_bytes(settings),
         .memory_critical_bytes = settings_critical_bytes(settings),

@@ -176,7 +176,7 @@ int command_memory(struct cli *cli)
     return result;
 }
 
-/* "memory.max_bytes 536870912 (512.0 MiB): why". */
+/* "memory.max_bytes 536870912 (512.0 MiB): why"; "data_dir /var/lib/aicache: why". */
 static void print_advice(json_object *advice)
 {
     char size[PRINT_BYTES];
@@ -185,8 +185,11 @@ static void print_advice(json_object *advice)
     bool bytes = strlen(setting) > 6 && strcmp(setting + strlen(setting) - 6, "_bytes") == 0;
     fputs("         - ", stdout);
     print_cell(stdout, setting, 60, false);
-    printf(" %llu", (unsigned long long)value);
-    if (bytes) printf(" (%s)", print_size(size, value));
+    bool named = json_object_is_type(json_at(advice, "value"), json_type_string);
+    putchar(' ');
+    if (named) print_cell(stdout, json_text_at(advice, "value", "-"), 200, false);
+    else printf("%llu", (unsigned long long)value);
+    if (!named && bytes) printf(" (%s)", print_size(size, value));
     fputs(": ", stdout);
     print_cell(stdout, json_text_at(advice, "reason", ""), 400, false);
     putchar('\n');

@@ -37,6 +37,7 @@ struct routes_options {
     const char *version;
     struct watch_options watch;     /* root, history_file, webhook and percents; the rest is filled in */
     const char *storage_kind;       /* "none", "lmdb" */
+    const char *data_dir;           /* where storage lies; NULL: not told */
     uint64_t storage_deadline_ms;   /* 0: 20 */
     uint64_t memory_warning_bytes;  /* of the memory tier; 0: 80 % of its limit */
     uint64_t memory_critical_bytes; /* 0: 95 % */

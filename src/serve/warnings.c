@@ -7,9 +7,39 @@
 #include "monitor/monitor.h"
 #include "monitor/warning.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
 
 #define NEARLY_FULL 0.75 /* of the queue */
+
+static bool is_full(const char *trouble)
+{
+    return trouble != NULL && (strcmp(trouble, strerror(ENOSPC)) == 0 || strcmp(trouble, strerror(EDQUOT)) == 0);
+}
+
+/* What helps at once, without a restart: it comes first. */
+static void advise_place(struct json_writer *out, const char *directory, bool full)
+{
+    char reason[256];
+    struct statvfs room;
+    if (directory == NULL) directory = "";
+    if (full && statvfs(directory, &room) == 0)
+        snprintf(reason, sizeof reason,
+                 "Free space on the file system that data_dir lies on: %llu of its %llu bytes are free. Storage takes "
+                 "writes again by itself; a restart loses those that wait in its queue.",
+                 (unsigned long long)room.f_bavail * room.f_frsize, (unsigned long long)room.f_blocks * room.f_frsize);
+    else
+        snprintf(reason, sizeof reason, "%s. Storage takes writes again by itself; a restart loses those that wait.",
+                 full ? "Free space on the file system that data_dir lies on"
+                      : "Mend the device that data_dir lies on, or the rights to it");
+    json_open(out, '{');
+    put_text(out, "setting", "data_dir");
+    put_text(out, "value", directory);
+    put_text(out, "reason", reason);
+    json_close(out, '}');
+}
 
 /* A file that may not grow on a full disk evicts and reuses its own room instead. */
 static uint64_t present_size(const aic_stats *stats)
@@ -18,7 +48,8 @@ static uint64_t present_size(const aic_stats *stats)
     return (mebibytes > 4 ? mebibytes : 4) << 20;
 }
 
-static void write_storage(struct json_writer *out, const struct gate_stats *gate, const aic_stats *stats)
+static void write_storage(struct json_writer *out, const char *directory, const struct gate_stats *gate,
+                          const aic_stats *stats)
 {
     char message[256];
     bool nearly_full = (double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes;
@@ -29,12 +60,16 @@ static void write_storage(struct json_writer *out, const struct gate_stats *gate
              (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
              (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
     warning_open(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
-    warning_advise(
-        out, "storage.max_bytes", present_size(stats),
-        "Free room where data_dir is; or keep the store at the size that it has, so that it evicts instead of growing.");
+    bool full = is_full(gate->trouble);
+    advise_place(out, directory, full);
+    if (full && present_size(stats) < stats->storage_max_bytes)
+        warning_advise(out, "storage.max_bytes", present_size(stats),
+                       "Where no space can be freed: keep the store at the size that it has, so that it evicts instead "
+                       "of growing. Takes effect after a restart, which loses the writes that wait.");
     if (nearly_full)
         warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
-                       "Let more writes wait until storage takes them again; beyond it they are dropped.");
+                       "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
+                       "restart, which loses those that wait now.");
     warning_close(out);
 }
 
@@ -58,7 +93,7 @@ aic_status warnings_all(const struct routes_options *options, struct json_writer
             aic_stats stats;
             gate_stats(storage, &gate);
             aic_cache_stats(options->cache, &stats);
-            write_storage(out, &gate, &stats);
+            write_storage(out, options->data_dir, &gate, &stats);
         }
         json_close(out, ']');
     }

@@ -130,6 +130,40 @@ class Refused(unittest.TestCase):
         self.still_there()
 
 
+    def verify_says_so(self, *more):
+        verified = run(os.environ["AICACHE"], "verify", "--data-dir", self.data, *more)
+        self.assertEqual((verified.status, verified.out), (2, ""))
+        self.assertRegex(verified.err, self.ANOTHER)
+
+    ANOTHER = r"the store in .* was written under another secret .*none of its entries could be found; put the old secret file back, or start with an empty data_dir"
+
+    def test_another_secret(self):
+        path = os.path.join(self.data, "secret")
+        with open(path) as file:
+            secret = file.read()
+        os.remove(path)
+        with open(path, "w") as file:
+            os.chmod(path, 0o600)
+            file.write("f" * 64 + "\n")
+        self.refused(self.ANOTHER)
+        self.verify_says_so()
+        with open(path, "w") as file:
+            file.write(secret)
+        self.still_there()
+
+    def test_a_store_without_its_secret(self):
+        """As a copy of `cache` alone: no new secret is made for it, neither by the daemon nor by the client."""
+        path, aside = os.path.join(self.data, "secret"), os.path.join(self.directory, "aside")
+        os.rename(path, aside)
+        self.refused(self.ANOTHER)
+        self.verify_says_so()
+        self.assertFalse(os.path.exists(path))
+        whole = run(os.environ["AICACHE"], "verify", "--data-dir", self.data, "--secret-file", aside)
+        self.assertEqual((whole.status, whole.out), (0, "everything adds up\n"), whole.err)
+        os.rename(aside, path)
+        self.still_there()
+
+
 class Stops(unittest.TestCase):
     def refuses_soon(self, port):
         deadline = time.monotonic() + 30
@@ -387,8 +421,13 @@ class FullDisk(unittest.TestCase):
         warnings = [one for one in json.loads(warned.out) if one["code"] == "storage_writes_fail"]
         self.assertEqual([one["severity"] for one in warnings], ["critical"])
         self.assertIn("No space left on device", warnings[0]["message"])
-        self.assertEqual(warnings[0]["recommendations"][0]["setting"], "storage.max_bytes")
+        first, second = warnings[0]["recommendations"][:2]
+        self.assertEqual((first["setting"], first["value"]), ("data_dir", data))
+        self.assertRegex(first["reason"], r"Free space .*: \d+ of its 1048576 bytes are free.*a restart loses")
+        self.assertEqual(second["setting"], "storage.max_bytes")
+        self.assertRegex(second["reason"], "after a restart, which loses")
         self.assertIn("storage.max_bytes", daemon.client("warnings").out)
+        self.assertIn("data_dir %s: " % data, daemon.client("warnings").out)
         os.unlink(ballast)
         daemon.wait_for("storage: writes are taken again", seconds=60)
         self.assertNotIn("storage_writes_fail", daemon.client("warnings", "--json").out)
@@ -431,10 +470,12 @@ class FullDisk(unittest.TestCase):
         """The disk has room for a part of a write: LMDB says EIO, and the reason is the full disk all the same."""
         with open(os.path.join(directory, "ballast"), "wb") as file:
             file.write(bytes(512 << 10))
-        daemon = Running(directory=directory)
+        daemon = Running(directory=directory, AICACHE_STORAGE_MAX_BYTES="4M")
         body = json.dumps({"operation": "chat", "text": "long", "response": os.urandom(600000).hex()}).encode()
         self.assertEqual(ask(daemon, "PUT", "/cache/entries", body), 201)
         daemon.wait_for("storage: writes fail.*: No space left on device")
+        warning = next(one for one in json.loads(daemon.client("warnings", "--json").out) if one["code"] == "storage_writes_fail")
+        self.assertNotIn("storage.max_bytes", [one["setting"] for one in warning["recommendations"]])  # it is as small as it can be
         daemon.stop()
 
     def lose(self, directory):
