@@ -187,9 +187,9 @@ typedef struct aic_options {
  * Opens a cache; NULL options are the defaults: in memory only. At most one process has a data_dir open: AIC_LOCKED
  * otherwise. AIC_NEWER for a store of a newer version, AIC_DAMAGED for one whose marks cannot be read, AIC_IO for a
  * directory that cannot be written, AIC_INVALID for an option out of range, AIC_NO_MEMORY; `error` says which and why.
- * AIC_INVALID with the field "secret_file" is also a store that was written under another secret, or whose secret file
- * is missing: none of its entries could be found. It stays as it is, and no secret is made for it. *out is owned by the
- * caller. Any thread.
+ * AIC_INVALID with the field "secret_file" is also a store that was written under another secret, or whose
+ * data_dir/secret is missing: none of its entries could be found. It stays as it is, and no secret is made for it.
+ * *out is owned by the caller. Any thread.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
 
@@ -395,9 +395,9 @@ AIC_API void aic_explanation_release(aic_explanation **explanation);
  * Export writes one JSON object per line: {key, secret, namespace, operation, model?, tags?, text_length, created_ms,
  * expires_ms, prompt_tokens?, completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so
  * the key stands for it; `secret` is the fingerprint (16 hex digits) of the secret under which the key was computed:
- * under another one no lookup finds it. An entry comes once, or twice if the memory tier's tables grow during the walk; importing it
- * twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds nothing but its own
- * piece.
+ * under another one no lookup finds it. An entry comes once, or twice if the memory tier's tables grow during the walk;
+ * importing it twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds
+ * nothing but its own piece.
  *
  * aic_export_create() waits for the write-behind queue, ten seconds at most; the cache outlives the export. `filter` is
  * copied. AIC_INVALID, AIC_NO_MEMORY.

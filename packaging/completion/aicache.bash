@@ -23,7 +23,7 @@ _aicache() {
     export) words=' --namespace --all-namespaces --operation --model --tag' ;;
     import) words=' --warm --namespace' ;;
     warm) words=' --namespace' ;;
-    verify) words=' --data-dir' ;;
+    verify) words=' --data-dir --secret-file' ;;
     replay) words=' --namespace --answer-bytes --ttl --limit' ;;
     bench) words=' --namespace --mode --duration --connections --threads --keys --bytes' ;;
     key) words='new  --namespace --admin --id' ;;

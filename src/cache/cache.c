@@ -217,7 +217,7 @@ static aic_status cache_setup(struct aic_cache *cache, const aic_options *option
     TRY(ttl_init(cache, options, error));
     if (options->data_dir != NULL) TRY(make_directory(options->data_dir, error));
     if (*tier == NULL) TRY(open_tier(cache, options, tier, error)); /* first: it locks the directory */
-    TRY(secret_load(cache, options, &cache->digest, error));
+    TRY(secret_load(cache, options, *tier, error));
     TRY(make_codec(cache, options, error));
     TRY(make_memory_tier(cache, options));
     if (*tier != NULL) {

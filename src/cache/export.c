@@ -86,7 +86,8 @@ static void write_tags(struct json_writer *writer, const struct record *record)
     json_close(writer, ']');
 }
 
-static void write_line(struct buf *out, const aic_key *key, const struct record *record, aic_view response)
+static void write_line(struct buf *out, const char *secret, const aic_key *key, const struct record *record,
+                       aic_view response)
 {
     char hex[AIC_KEY_HEX_SIZE];
     aic_key_format(key, hex);
@@ -94,6 +95,7 @@ static void write_line(struct buf *out, const aic_key *key, const struct record 
     json_writer_init(&writer, out);
     json_open(&writer, '{');
     json_key(&writer, "key"), json_put_text(&writer, hex);
+    json_key(&writer, "secret"), json_put_text(&writer, secret);
     json_key(&writer, "namespace"), json_put_view(&writer, record->ns);
     json_key(&writer, "operation"), json_put_view(&writer, record->operation);
     if (record->model.size > 0) json_key(&writer, "model"), json_put_view(&writer, record->model);
@@ -132,7 +134,7 @@ static aic_status add_line(struct aic_export *exporter, const aic_key *key, aic_
     if (status == AIC_DAMAGED) return AIC_OK;
     if (status != AIC_OK) return status;
     flatten(&exporter->plain);
-    write_line(&exporter->text, key, &record, buf_view(&exporter->plain));
+    write_line(&exporter->text, exporter->cache->fingerprint, key, &record, buf_view(&exporter->plain));
     TRY(buf_status(&exporter->text));
     exporter->lines++;
     return AIC_OK;

@@ -54,7 +54,8 @@ struct aic_import {
     X(COMPLETION_TOKENS, "completion_tokens", NUMBER)                                                                  \
     X(TOKENS, "tokens", NULL)                                                                                          \
     X(COST, "cost_usd", NUMBER)                                                                                        \
-    X(RESPONSE, "response", NULL)
+    X(RESPONSE, "response", NULL)                                                                                      \
+    X(SECRET, "secret", STRING)
 
 enum field {
 #define FIELD_ENUM(name, text, type) FIELD_##name,
@@ -245,6 +246,19 @@ static aic_status take_request(struct aic_import *importer, const uint32_t at[FI
     return AIC_OK;
 }
 
+/* A key that was computed under another secret is no request's here. A line of before does not say. */
+static aic_status check_secret(struct aic_import *importer, uint32_t token, aic_error *error)
+{
+    if (token == ABSENT) return AIC_OK;
+    aic_view secret = take_string(importer, token);
+    const char *own = importer->cache->fingerprint;
+    if (secret.size == FINGERPRINT_DIGITS && memcmp(secret.data, own, FINGERPRINT_DIGITS) == 0) return AIC_OK;
+    return error_set(error, AIC_INVALID, "secret",
+                     "the key was computed under another secret than the one here (fingerprint %s), so that no lookup "
+                     "could find the entry; import it where that secret is, or give this daemon that secret file",
+                     own);
+}
+
 /* The key as the line gives it, or computed from the request. */
 static aic_status take_key(struct aic_import *importer, const uint32_t at[FIELD_COUNT], struct cache_put *put,
                            aic_key *key, aic_error *error)
@@ -257,6 +271,7 @@ static aic_status take_key(struct aic_import *importer, const uint32_t at[FIELD_
     if (at[FIELD_TEXT] != ABSENT) return error_set(error, AIC_INVALID, "key", "either key or text is given, not both");
     if (aic_key_parse(take_string(importer, at[FIELD_KEY]), key) != AIC_OK)
         return error_set(error, AIC_INVALID, "key", "must be 64 lower-case hex digits");
+    TRY(check_secret(importer, at[FIELD_SECRET], error));
     put->key = key;
     return take_whole(importer, at, FIELD_TEXT_LENGTH, &put->text_length, error);
 }
@@ -332,9 +347,9 @@ static aic_status parse_line(struct aic_import *importer, aic_view line, aic_err
     uint32_t at[FIELD_COUNT];
     TRY(json_scan(&importer->json, line, error));
     TRY(find_fields(importer, at, error));
-    /* Key, namespace, operation, model and every tag at their longest. */
+    /* Key, secret, namespace, operation, model and every tag at their longest. */
     buf_clear(&importer->names);
-    if (buf_reserve(&importer->names, (AIC_MAX_TAGS + 4) * ESCAPED_NAME_BYTES) == NULL) return AIC_NO_MEMORY;
+    if (buf_reserve(&importer->names, (AIC_MAX_TAGS + 5) * ESCAPED_NAME_BYTES) == NULL) return AIC_NO_MEMORY;
     struct cache_put put = {0};
     aic_key key;
     aic_view tags[AIC_MAX_TAGS];

@@ -87,10 +87,13 @@ struct dictionary_sweep {
     size_t count;
 };
 
+#define FINGERPRINT_DIGITS 16
+
 struct aic_cache {
     struct mem mem;
     aic_clock clock;
     struct digest *digest;
+    char fingerprint[FINGERPRINT_DIGITS + 1]; /* of the secret; never changed after the open */
     struct codec *codec;
     struct store *store;
     struct gate *gate; /* NULL: no storage tier */
@@ -234,7 +237,10 @@ void ttl_fini(struct aic_cache *cache);
 /* The thread that ticks. */
 AIC_MUST_CHECK aic_status tick_start(struct aic_cache *cache);
 void tick_stop(struct aic_cache *cache);
-AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct digest **out,
+/* Fills cache->digest and cache->fingerprint, and holds the latter against that of `tier` (NULL: no storage), which is
+ * written where there is none. AIC_INVALID (also for a store of another secret, which stays as it is; no secret is made
+ * for it), AIC_IO, AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct tier *tier,
                                       aic_error *error);
 AIC_MUST_CHECK aic_status dictionaries_load(struct aic_cache *cache, aic_error *error);
 void dictionaries_train(struct aic_cache *cache);

@@ -4,6 +4,11 @@
  *
  * The file holds 64 hex digits (32 bytes), or any other text of at least 16 bytes that several daemons share; white
  * space at the end does not count.
+ *
+ * Under another secret no entry of a store can be found, and nothing else would tell. So the store keeps a fingerprint
+ * of its secret, in the blob "secret/fingerprint": the first 8 bytes, as 16 hex digits, of the HMAC-SHA-256 of a fixed
+ * text, which no request has as its canonical form. It tells secrets apart and tells nothing of them. A store of before
+ * has none and gets that of the secret it is opened with; a new secret is not made for a store that holds entries.
  */
 #include "cache/inner.h"
 
@@ -17,6 +22,8 @@
 #define SECRET_BYTES 32
 #define SECRET_MIN_BYTES 16
 #define SECRET_MAX_FILE 4096
+#define SECRET_PATH_SIZE 4096
+#define FINGERPRINT_BLOB AIC_LITERAL("secret/fingerprint")
 
 static aic_status refuse(aic_error *error, const char *path, const char *what)
 {
@@ -124,19 +131,103 @@ static aic_status secret_open(struct aic_cache *cache, const char *path, struct 
     return status;
 }
 
-aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct digest **out, aic_error *error)
+static aic_status secret_path(const aic_options *options, char path[SECRET_PATH_SIZE], aic_error *error)
 {
-    if (options->secret_file != NULL) return secret_open(cache, options->secret_file, out, error);
-    if (options->data_dir == NULL) {
-        uint8_t raw[SECRET_BYTES];
-        TRY(digest_random(raw, sizeof raw));
-        aic_status status = digest_create(&cache->mem, raw, sizeof raw, out);
-        explicit_bzero(raw, sizeof raw);
-        return status;
+    bool given = options->secret_file != NULL;
+    int size = snprintf(path, SECRET_PATH_SIZE, "%s%s", given ? options->secret_file : options->data_dir,
+                        given ? "" : "/secret");
+    if (size >= 0 && size < SECRET_PATH_SIZE) return AIC_OK;
+    return error_set(error, AIC_INVALID, given ? "secret_file" : "data_dir", "the path is too long");
+}
+
+/* ---- the store's fingerprint of it ---- */
+
+static aic_status fingerprint_make(struct aic_cache *cache)
+{
+    struct digest_message *message;
+    aic_view text = AIC_LITERAL("aicache-secret-fingerprint");
+    aic_key key;
+    TRY(digest_begin(cache->digest, &message));
+    digest_add(message, text.data, text.size);
+    digest_end(&message, &key);
+    for (size_t i = 0; i < FINGERPRINT_DIGITS / 2; i++) snprintf(cache->fingerprint + 2 * i, 3, "%02x", key.bytes[i]);
+    return AIC_OK;
+}
+
+static aic_status refuse_store(const aic_options *options, const char *path, bool made, aic_error *error)
+{
+    return error_set(error, AIC_INVALID, "secret_file",
+                     "the store in '%.100s' was written under another secret than %s in '%.100s' %s: none of its "
+                     "entries could be found; put the old secret file back, or start with an empty data_dir",
+                     options->data_dir, made ? "a new one" : "the one", path, made ? "would be" : "is");
+}
+
+/* Before a secret is made: there must be nothing that was written under the one that is missing. */
+static aic_status refuse_to_replace(struct aic_cache *cache, const aic_options *options, struct tier *tier,
+                                    const char *path, aic_error *error)
+{
+    if (tier == NULL) return AIC_OK;
+    struct buf kept;
+    struct tier_stats stats;
+    buf_init(&kept, &cache->mem, MEM_CACHE);
+    aic_status status = tier->ops->blob_get(tier, FINGERPRINT_BLOB, &kept);
+    buf_fini(&kept);
+    tier->ops->stats(tier, &stats);
+    if (status == AIC_NO_MEMORY) return status;
+    return status == AIC_OK || stats.entries > 0 ? refuse_store(options, path, true, error) : AIC_OK;
+}
+
+/* Storage that is down now is no reason not to start: the next open compares. */
+static aic_status fingerprint_compare(struct aic_cache *cache, const aic_options *options, struct tier *tier,
+                                      aic_error *error)
+{
+    struct buf kept;
+    buf_init(&kept, &cache->mem, MEM_CACHE);
+    aic_status status = tier->ops->blob_get(tier, FINGERPRINT_BLOB, &kept);
+    bool same = status == AIC_OK && kept.size == FINGERPRINT_DIGITS &&
+                memcmp(kept.data, cache->fingerprint, FINGERPRINT_DIGITS) == 0;
+    buf_fini(&kept);
+    if (same) return AIC_OK;
+    if (status == AIC_OK) {
+        char path[SECRET_PATH_SIZE];
+        TRY(secret_path(options, path, error));
+        return refuse_store(options, path, false, error);
     }
-    char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/secret", options->data_dir) >= sizeof path)
-        return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
-    if (access(path, F_OK) != 0 && errno == ENOENT) TRY(secret_make(path, error));
-    return secret_open(cache, path, out, error);
+    if (status == AIC_MISS) /* the gate's first sync brings it to disk */
+        status = tier->ops->blob_put(tier, FINGERPRINT_BLOB, (aic_view){cache->fingerprint, FINGERPRINT_DIGITS});
+    if (status == AIC_OK || status == AIC_NO_MEMORY) return status;
+    cache_log(cache, AIC_LOG_WARNING, "the store's fingerprint of its secret cannot be read or written: %s",
+              aic_status_text(status));
+    return AIC_OK;
+}
+
+/* ---- all of it ---- */
+
+static aic_status secret_random(struct aic_cache *cache)
+{
+    uint8_t raw[SECRET_BYTES];
+    TRY(digest_random(raw, sizeof raw));
+    aic_status status = digest_create(&cache->mem, raw, sizeof raw, &cache->digest);
+    explicit_bzero(raw, sizeof raw);
+    return status;
+}
+
+static aic_status secret_find(struct aic_cache *cache, const aic_options *options, struct tier *tier, aic_error *error)
+{
+    if (options->secret_file == NULL && options->data_dir == NULL) return secret_random(cache);
+    char path[SECRET_PATH_SIZE];
+    TRY(secret_path(options, path, error));
+    if (options->secret_file == NULL && access(path, F_OK) != 0 && errno == ENOENT) {
+        TRY(refuse_to_replace(cache, options, tier, path, error));
+        TRY(secret_make(path, error));
+    }
+    return secret_open(cache, path, &cache->digest, error);
+}
+
+aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct tier *tier, aic_error *error)
+{
+    TRY(secret_find(cache, options, tier, error));
+    TRY(fingerprint_make(cache));
+    if (tier == NULL || options->data_dir == NULL) return AIC_OK; /* nothing that outlives the secret */
+    return fingerprint_compare(cache, options, tier, error);
 }

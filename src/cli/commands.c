@@ -72,7 +72,11 @@ static const struct cli_option top_options[] = {{"once", NULL, "one snapshot, wi
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
 static const struct cli_option import_options[] = {
     {"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};
-static const struct cli_option verify_options[] = {{"data-dir", "DIRECTORY", "open this store, without a daemon"}, {0}};
+static const struct cli_option verify_options[] = {
+    {"data-dir", "DIRECTORY", "open this store, without a daemon"},
+    {"secret-file", "FILE", "its secret, where the daemon has it by `secret_file`"},
+    {0},
+};
 static const struct cli_option replay_options[] = {
     NAMESPACE_OPTION,
     {"answer-bytes", "SIZE", "put a generated text of this size where a line has no response"},

@@ -249,18 +249,25 @@ static int print_verdict(struct cli *cli, bool sound, const char *message)
     return sound ? CLI_OK : CLI_NO;
 }
 
+/* A store without its secret is one, too: that it is missing is told then, and nothing is made. */
+static bool has_store(const char *directory)
+{
+    struct stat facts;
+    char store[4096];
+    return (size_t)snprintf(store, sizeof store, "%s/cache/cache.mdb", directory) < sizeof store &&
+           stat(store, &facts) == 0;
+}
+
 /* Opens the store as the daemon would; it is refused while a daemon has it open. */
 static int verify_directory(struct cli *cli, const char *directory)
 {
     struct stat facts;
     aic_cache *cache = NULL;
     aic_error error = {0};
-    char secret[4096];
-    snprintf(secret, sizeof secret, "%s/secret", directory);
     if (stat(directory, &facts) != 0) return cli_fail("%s: %s", directory, strerror(errno));
-    if (stat(secret, &facts) != 0)
-        return cli_fail("%s is no data directory of aicache: %s", directory, strerror(errno));
+    if (!has_store(directory)) return cli_fail("%s is no data directory of aicache: it holds no store", directory);
     aic_options options = {.data_dir = directory,
+                           .secret_file = cli_value(cli, "secret-file"),
                            .storage = AIC_STORAGE_LMDB,
                            .memory_max_bytes = AIC_ZERO,
                            .storage_max_bytes = UINT64_C(1) << 40,

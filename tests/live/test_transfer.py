@@ -1,5 +1,8 @@
 """Export, import and warm: streamed, complete, with every bad line named."""
+import hashlib
+import hmac
 import json
+import os
 import socket
 import time
 import unittest
@@ -134,17 +137,46 @@ class Transfer(LiveTest):
         self.assertEqual(self.daemon.get("/livez").status, 200)
 
 
+def secret_of(daemon):
+    with open(os.path.join(daemon.directory, "data", "secret")) as file:
+        return bytes.fromhex(file.read().strip())
+
+
+def fingerprint(secret):
+    return hmac.new(secret, b"aicache-secret-fingerprint", hashlib.sha256).hexdigest()[:16]
+
+
 class TwoDaemons(unittest.TestCase):
-    def test_expired_lines_and_another_secret(self):
-        first, second = Daemon(), Daemon()
-        try:
-            first.put(text="moves", response="there", ttl=0)
-            report = second.post("/cache/import", first.get("/cache/export").body + b'\n{"operation":"qa","text":"old","response":1,"expires_ms":1000}').json
-            self.assertEqual((report["accepted"], report["expired"]), (1, 1))
-            self.assertEqual(second.get("/cache/entries").json["entries"][0]["key"], first.get("/cache/entries").json["entries"][0]["key"])
-        finally:
-            first.close()
-            second.close()
+    def setUp(self):
+        self.first, self.second = Daemon(), Daemon()
+        self.addCleanup(self.first.close)
+        self.addCleanup(self.second.close)
+
+    def test_lines_of_another_secret(self):
+        for index in range(150):
+            self.first.put(text="moves %d" % index, response="there", ttl=0)
+        lines = self.first.get("/cache/export").body
+        marks = {json.loads(line)["secret"] for line in lines.splitlines()}
+        self.assertEqual(marks, {fingerprint(secret_of(self.first))})
+        report = self.second.post("/cache/import", b"\n" + lines).json
+        self.assertEqual((report["lines"], report["accepted"], report["rejected"], len(report["errors"])), (150, 0, 150, 100))
+        self.assertEqual([error["line"] for error in report["errors"]], list(range(2, 102)))
+        for error in report["errors"]:
+            self.assertEqual(error["param"], "secret")
+            self.assertIn("computed under another secret", error["message"])
+            self.assertIn(fingerprint(secret_of(self.second)), error["message"])
+        self.assertEqual(self.second.get("/cache/entries").json["entries"], [])
+        report = self.first.post("/cache/import", lines).json
+        self.assertEqual((report["accepted"], report["rejected"]), (150, 0))
+
+    def test_lines_of_before_and_expired_ones(self):
+        """Lines without `secret` do not say where they are from: they are taken, as ever."""
+        self.first.put(text="moves", response="there", ttl=0)
+        line = json.loads(self.first.get("/cache/export").body)
+        del line["secret"]
+        report = self.second.post("/cache/import", json.dumps(line) + '\n{"operation":"qa","text":"old","response":1,"expires_ms":1000}').json
+        self.assertEqual((report["accepted"], report["expired"]), (1, 1))
+        self.assertEqual(self.second.get("/cache/entries").json["entries"][0]["key"], line["key"])
 
 
 if __name__ == "__main__":

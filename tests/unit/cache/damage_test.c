@@ -262,6 +262,7 @@ static void the_secret(void **state)
     char shared[128];
     snprintf(shared, sizeof shared, "%s/shared", table->dir.path);
     table->options.secret_file = shared;
+    table->options.storage = AIC_STORAGE_NONE; /* the store belongs to the first one */
     aic_error error;
     assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), AIC_IO);
     assert_string_equal(error.field, "secret_file");

@@ -175,6 +175,7 @@ static inline size_t fake_blob(struct fake_tier *fake, aic_view name)
 static inline aic_status fake_blob_get(struct tier *tier, aic_view name, struct buf *out)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
+    if (atomic_load(&fake->down)) return AIC_IO;
     size_t at = fake_blob(fake, name);
     if (at == fake->blob_count) return AIC_MISS;
     buf_append(out, fake->blobs[at].bytes, fake->blobs[at].size);
