@@ -57,6 +57,9 @@ struct aic_monitor {
     struct history history;
     struct reuse *reuse; /* owned */
     struct throttle slow_log, rate_log, memory_log;
+    /* The tier's limit is not the configured one at the moment, so that its size is nothing to advise on. Relaxed:
+     * stands for itself. */
+    _Atomic bool tier_cut;
 };
 
 /* As aic_monitor_operation() for what began at `started_ns` of the monotonic clock and ends now: one look at the clock.
@@ -149,7 +152,7 @@ AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struc
 AIC_MUST_CHECK aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status export_write(struct aic_monitor *monitor, struct json_writer *out);
 
-/* Says a memory warning when its state changes and then at most once a minute. */
+/* Says a memory warning when its state changes and then, of a tier without a limit, at most once a minute. */
 void memory_warn(struct aic_monitor *monitor, const struct event *event);
 
 #endif

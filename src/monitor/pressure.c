@@ -214,7 +214,13 @@ enum pressure_state pressure_state(struct pressure *p)
 void pressure_read(struct pressure *p, struct pressure_figures *out)
 {
     pthread_mutex_lock(&p->mutex);
-    *out = (struct pressure_figures){.state = p->state, .psi = p->psi};
+    *out = (struct pressure_figures){.state = p->state,
+                                     .since_ms = p->since_ms,
+                                     .warning_percent = p->options.warning_percent,
+                                     .critical_percent = p->options.critical_percent,
+                                     .cache_limit = p->cache_limit,
+                                     .cache_max_bytes = p->cache_max_bytes,
+                                     .psi = p->psi};
     if (p->count > 0) out->percent = p->samples[(p->first + p->count - 1) % SAMPLES].percent;
     pthread_mutex_unlock(&p->mutex);
 }

@@ -61,7 +61,10 @@ enum pressure_state pressure_state(struct pressure *pressure);
 /* As of the last tick. */
 struct pressure_figures {
     enum pressure_state state;
-    double percent; /* of the limit */
+    uint64_t since_ms; /* when it was entered */
+    double percent;    /* of the limit */
+    double warning_percent, critical_percent;
+    uint64_t cache_limit, cache_max_bytes; /* of the memory tier: in force, configured */
     struct host_psi psi;
 };
 void pressure_read(struct pressure *pressure, struct pressure_figures *out);

@@ -259,7 +259,8 @@ struct size_advice {
 static struct size_advice size_advice(struct aic_monitor *monitor, uint64_t limit)
 {
     struct size_advice advice = {0};
-    if (!reuse_is_known(monitor->reuse)) return advice;
+    bool cut = atomic_load_explicit(&monitor->tier_cut, memory_order_relaxed);
+    if (cut || !reuse_is_known(monitor->reuse)) return advice;
     double least = reuse_hit_ratio(monitor->reuse, limit / 8), half = reuse_hit_ratio(monitor->reuse, limit / 2);
     double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
     advice.now = reuse_hit_ratio(monitor->reuse, limit);

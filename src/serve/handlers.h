@@ -185,8 +185,9 @@ void work_free(struct work *work);
 void work_answer(struct http_exchange *exchange, void (*run)(struct work *work));
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
-/* warnings.c: the list of warnings, of the monitor (if there is one) and of storage. May be called by any thread. */
-AIC_MUST_CHECK aic_status warnings_all(const struct routes_options *options, struct json_writer *out);
+/* warnings.c: the list of warnings, of the monitor (if there is one), of storage and of memory pressure. May be called
+ * by any thread. */
+AIC_MUST_CHECK aic_status warnings_all(const struct routes *routes, struct json_writer *out);
 /* handlers_status.c: false when measurements are off; that was answered then. */
 bool reply_has_monitor(struct http_exchange *exchange);
 /* handlers_entries.c, on a worker: from here on no kill brings back what cache_hide() removed. AIC_UNAVAILABLE

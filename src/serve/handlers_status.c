@@ -204,7 +204,7 @@ static void run_warnings(struct work *work)
 {
     struct json_writer writer;
     json_writer_init(&writer, &work->body);
-    work->status = warnings_all(&work->front->routes->options, &writer);
+    work->status = warnings_all(work->front->routes, &writer);
     if (work->status == AIC_OK) work->status = buf_status(&work->body);
 }
 

@@ -250,7 +250,7 @@ static aic_status write_monitor(const struct view *view, struct json_writer *out
     if (monitor == NULL) json_put_null(out);
     else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
     json_key(out, "warnings");
-    TRY(warnings_all(&view->routes->options, out));
+    TRY(warnings_all(view->routes, out));
     json_key(out, "slow");
     if (monitor != NULL) TRY(slow_recent_write(monitor, SLOW_MULTIPLIER, SLOW_SHOWN, out));
     else json_put_raw(out, AIC_LITERAL("[]"));

@@ -1,5 +1,6 @@
 /*
- * warnings.c - the warnings of GET /monitoring/warnings and of a snapshot: the monitor's, and what storage has to say.
+ * warnings.c - the warnings of GET /monitoring/warnings and of a snapshot: the monitor's, what storage has to say, and
+ * memory pressure while it lasts.
  */
 #include "serve/handlers.h"
 
@@ -13,6 +14,10 @@
 #include <sys/statvfs.h>
 
 #define NEARLY_FULL 0.75 /* of the queue */
+/* Percent of the memory limit: the defaults of the thresholds of pressure, and how far below one a state is left. */
+#define USUAL_WARNING 75
+#define USUAL_CRITICAL 90
+#define LEAVE_POINTS 5
 
 static bool is_full(const char *trouble)
 {
@@ -73,8 +78,39 @@ static void write_storage(struct json_writer *out, const char *directory, const 
     warning_close(out);
 }
 
-aic_status warnings_all(const struct routes_options *options, struct json_writer *out)
+/* Thresholds below the usual ones are what somebody set; where the usual ones would be calm, they are the advice. */
+static void advise_pressure(struct json_writer *out, const struct pressure_figures *now)
 {
+    static const char usual[] = "The default: pressure would be normal there, and the memory tier not cut.";
+    bool calm = now->warning_percent < USUAL_WARNING && now->percent <= USUAL_WARNING - LEAVE_POINTS;
+    bool no_error = now->state == PRESSURE_CRITICAL && now->percent <= USUAL_CRITICAL - LEAVE_POINTS;
+    if (calm) warning_advise(out, "pressure.warning", USUAL_WARNING, usual);
+    if (now->critical_percent < USUAL_CRITICAL && (no_error || (calm && now->critical_percent <= USUAL_WARNING)))
+        warning_advise(out, "pressure.critical", USUAL_CRITICAL,
+                       calm ? usual : "The default: pressure would not be critical there.");
+}
+
+static void write_pressure(struct json_writer *out, const struct pressure_figures *now)
+{
+    if (now->state == PRESSURE_NORMAL) return;
+    char message[320], cut[112] = "";
+    bool stalled = now->percent <= now->warning_percent - LEAVE_POINTS;
+    if (now->cache_limit < now->cache_max_bytes)
+        snprintf(cut, sizeof cut, " The memory tier is cut to %.1f MB of %.1f MB and grows back when pressure is over.",
+                 (double)now->cache_limit / 1048576.0, (double)now->cache_max_bytes / 1048576.0);
+    snprintf(message, sizeof message,
+             "Memory pressure is %s: %.1f%% of the memory limit is in use%s (pressure.warning %.0f, pressure.critical "
+             "%.0f; a state is left %d points below).%s",
+             pressure_state_name(now->state), now->percent, stalled ? " and programs waited for memory" : "",
+             now->warning_percent, now->critical_percent, LEAVE_POINTS, cut);
+    warning_open(out, pressure_state_name(now->state), "memory_pressure", message, now->since_ms);
+    advise_pressure(out, now);
+    warning_close(out);
+}
+
+aic_status warnings_all(const struct routes *routes, struct json_writer *out)
+{
+    const struct routes_options *options = &routes->options;
     struct buf own;
     aic_status status = AIC_OK;
     buf_init(&own, options->mem, MEM_CONNECTIONS);
@@ -95,6 +131,9 @@ aic_status warnings_all(const struct routes_options *options, struct json_writer
             aic_cache_stats(options->cache, &stats);
             write_storage(out, options->data_dir, &gate, &stats);
         }
+        struct pressure_figures pressure;
+        pressure_read(watch_pressure(routes->watch), &pressure);
+        write_pressure(out, &pressure);
         json_close(out, ']');
     }
     buf_fini(&own);

@@ -283,6 +283,20 @@ static void tells_the_log_of_changes_and_once_a_minute(struct fixture *f)
     }
 }
 
+/* A tier that stays at its limit is no news. */
+static void tells_the_log_once_of_a_full_tier(struct fixture *f)
+{
+    static const unsigned lines[] = {1, 1, 1, 1, 2};
+    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 800, .memory_critical_bytes = 950});
+    for (unsigned i = 0; i < 5; i++) {
+        aic_memory_sample sample = {.memory_bytes = i < 4 ? 1000 : 900, .memory_entries = 1, .limit_bytes = 1000};
+        aic_monitor_memory(f->monitor, &sample, NO_DATA);
+        assert_int_equal(f->log_count, lines[i]);
+        fixture_advance(f, 61);
+    }
+    assert_null(strstr(f->log[1], "more since"));
+}
+
 /* ---- L: slow operations ---- */
 
 static void L05_L07_nothing_is_slow(struct fixture *f)
@@ -427,6 +441,7 @@ int main(void)
         cmocka_unit_test_in(K11_an_hour_apart, a_monitor),
         cmocka_unit_test_in(K19_K20_what_storage_says, a_monitor),
         cmocka_unit_test_in(tells_the_log_of_changes_and_once_a_minute, a_monitor),
+        cmocka_unit_test_in(tells_the_log_once_of_a_full_tier, a_monitor),
         cmocka_unit_test_in(L05_L07_nothing_is_slow, a_monitor),
         cmocka_unit_test_in(M01_none_yet, a_monitor),
         cmocka_unit_test_in(M04_levels, a_monitor),

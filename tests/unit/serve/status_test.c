@@ -166,6 +166,12 @@ static void pressure_is_one_everywhere(void **state)
     routes_tick(world.routes);
     assert_int_equal(ask(&world, "GET", "/monitoring/pressure", ""), 200);
     assert_true(says("\"current_state\":\"critical\""));
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    assert_true(says(
+        "\"severity\":\"critical\",\"code\":\"memory_pressure\",\"message\":\"Memory pressure is critical: 50.0%"));
+    assert_true(says("pressure.warning 30, pressure.critical 40"));
+    assert_true(says("{\"setting\":\"pressure.warning\",\"value\":75,"));
+    assert_true(says("{\"setting\":\"pressure.critical\",\"value\":90,"));
     for (int i = 0; i < 300; i++) { /* the check looks when it does */
         assert_int_equal(ask(&world, "GET", "/health", ""), 200);
         assert_true(says("\"pressure\":\"critical\""));
