@@ -178,7 +178,8 @@ static void run_reload(struct daemon *daemon, struct reload *reload, struct opti
                                         &reload->changed, &reload->fixed, report);
     daemon_log_lines(daemon, status == AIC_OK ? AIC_LOG_WARNING : AIC_LOG_ERROR, "settings", "", &report->text);
     if (status != AIC_OK) {
-        log_line(daemon->log, AIC_LOG_ERROR, "settings", "nothing was changed: %s", aic_status_text(status));
+        log_line(daemon->log, AIC_LOG_ERROR, "settings", "%s; nothing was changed",
+                 status == AIC_INVALID ? "the settings are not acceptable" : aic_status_text(status));
         return;
     }
     apply(daemon, reload);

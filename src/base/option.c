@@ -87,8 +87,7 @@ void option_refuse(struct option_report *report, struct option_origin origin, co
     report->errors++;
 }
 
-__attribute__((format(printf, 4, 5))) static void option_warn(struct option_report *report, struct option_origin origin,
-                                                              const char *key, const char *format, ...)
+void option_warn(struct option_report *report, struct option_origin origin, const char *key, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -396,20 +395,28 @@ static aic_status apply_all(struct loader *loader, const struct option_node *roo
     return apply_flags(loader, false);
 }
 
-aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input,
-                       void *target, struct option_origin *origins, struct option_report *report)
+aic_status option_gather(const struct option_table *table, struct mem *mem, const struct option_input *input,
+                         void *target, struct option_origin *origins, struct option_report *report)
 {
     struct loader loader = {table, mem, input, target, origins, report};
     struct option_node *root;
-    size_t errors = report->errors;
     memset(target, 0, table->target_bytes);
     aic_status status = read_tree(&loader, &root);
     if (status == AIC_OK) status = apply_all(&loader, root);
     option_node_release(mem, &root);
     if (status == AIC_OK) status = buf_status(&report->text);
-    if (status == AIC_OK && report->errors > errors) status = AIC_INVALID;
     if (status != AIC_OK) option_release(table, mem, target);
     return status;
+}
+
+aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input,
+                       void *target, struct option_origin *origins, struct option_report *report)
+{
+    size_t errors = report->errors;
+    TRY(option_gather(table, mem, input, target, origins, report));
+    if (report->errors == errors) return AIC_OK;
+    option_release(table, mem, target);
+    return AIC_INVALID;
 }
 
 void option_release(const struct option_table *table, struct mem *mem, void *target)

@@ -154,6 +154,9 @@ void option_report_fini(struct option_report *report);
 /* Adds "PLACE: key: message". What the user wrote belongs into the message through option_quote(). */
 __attribute__((format(printf, 4, 5))) void option_refuse(struct option_report *report, struct option_origin origin,
                                                          const char *key, const char *format, ...);
+/* Notes what is odd but acceptable: no error. */
+__attribute__((format(printf, 4, 5))) void option_warn(struct option_report *report, struct option_origin origin,
+                                                       const char *key, const char *format, ...);
 /* Writes `text` in quotes, cut at some 60 bytes, control bytes escaped, and returns `out`. */
 #define OPTION_QUOTE_SIZE 96
 const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text);
@@ -170,6 +173,11 @@ AIC_MUST_CHECK aic_status option_parse_flags(const struct option_table *table, i
 AIC_MUST_CHECK aic_status option_load(const struct option_table *table, struct mem *mem,
                                       const struct option_input *input, void *target, struct option_origin *origins,
                                       struct option_report *report);
+/* The same, but findings do not take the target away: AIC_OK with report->errors, what was refused left as it was
+ * before. For rules across options, which are to be heard as well. AIC_INVALID when a source cannot be read at all. */
+AIC_MUST_CHECK aic_status option_gather(const struct option_table *table, struct mem *mem,
+                                        const struct option_input *input, void *target, struct option_origin *origins,
+                                        struct option_report *report);
 /* Releases what the target owns and zeroes it. */
 void option_release(const struct option_table *table, struct mem *mem, void *target);
 

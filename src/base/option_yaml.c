@@ -115,8 +115,7 @@ static aic_status take_name(struct builder *builder, const yaml_event_t *event)
         origin.line = (unsigned)event->start_mark.line + 1;
         option_refuse(builder->report, origin, NULL, "%s stands twice, first in line %u; accepted: once",
                       option_quote(quoted, text), other->line);
-        builder->refused = true;
-        return AIC_INVALID;
+        break; /* counted: the load fails in the end, and finds what else there is to find */
     }
     builder->name = mem_copy_string(builder->mem, MEM_CONFIG, (aic_view){text, size});
     return builder->name != NULL ? AIC_OK : AIC_NO_MEMORY;

@@ -259,8 +259,10 @@ aic_status settings_load(struct mem *mem, const struct option_input *input, stru
     struct option_origin own[COUNT_OF(((struct settings_origins *)0)->items)];
     struct option_origin *places = origins != NULL ? origins : own;
     struct settings settings;
-    TRY(option_load(settings_table(), mem, input, &settings, places, report));
+    size_t errors = report->errors;
+    TRY(option_gather(settings_table(), mem, input, &settings, places, report));
     aic_status status = check_all(mem, input, &settings, places, report);
+    if (status == AIC_OK && report->errors > errors) status = AIC_INVALID;
     if (status == AIC_OK) *out = settings;
     else settings_release(mem, &settings);
     return status;

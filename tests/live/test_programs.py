@@ -90,6 +90,33 @@ class Settings(unittest.TestCase):
             self.assertEqual(done.status, 2, text)
             self.assertRegex(done.err, says)
 
+    def test_all_findings_at_once(self):
+        done = self.check("threads: 1\nthreads: 2\nlog: {level: loud}\npressure: {warning: 95, critical: 90}\n")
+        self.assertEqual(done.status, 2)
+        for says in (r"a\.yaml:2: 'threads' stands twice, first in line 1", "log.level: 'loud'", "accepted: warning below critical"):
+            self.assertRegex(done.err, says)
+
+    def test_what_will_not_start(self):
+        missing = os.path.join(self.directory, "missing")
+        file = os.path.join(self.directory, "file")
+        with open(file, "w") as out:
+            out.write("no certificate\n")
+        for text, says in (
+                ("tls: {certificate: %s, key: %s}\n" % (missing, missing), r"a\.yaml:1: tls\.certificate: Cannot load the certificate chain"),
+                ("tls: {certificate: %s, key: %s}\n" % (file, file), r"tls\.certificate: Cannot load"),
+                ("data_dir: %s/below\n" % missing, r"a\.yaml:1: data_dir: .*/missing: No such file or directory"),
+                ("data_dir: %s\n" % file, r"data_dir: .*/file: Not a directory"),
+                ("listen: unix:%s/socket\n" % missing, r"a\.yaml:1: listen: .*/missing: No such file or directory"),
+        ):
+            done = self.check(text)
+            self.assertEqual(done.status, 2, text)
+            self.assertRegex(done.err, says)
+        self.assertFalse(os.path.exists(missing))
+        done = self.check("memory: {max_bytes: 1000000G}\ndata_dir: %s\n" % missing)
+        self.assertEqual(done.status, 0, done.err)
+        self.assertRegex(done.err, r"warning.*memory\.max_bytes|memory\.max_bytes.*more than the machine")
+        self.assertFalse(os.path.exists(missing))
+
     def test_sources(self):
         done = self.check("memory: {max_bytes: 1G}\n", "--memory-policy", "lruu")
         self.assertEqual(done.status, 2)
@@ -267,6 +294,7 @@ class Signals(unittest.TestCase):
         try:
             daemon.reload("log.level: debug\nmemory.max_bytes: many\n", r"nothing was changed")
             daemon.wait_for(r"aicached\.yaml:2: memory\.max_bytes: 'many'")
+            self.assertEqual("\n".join(daemon.lines).count("nothing was changed"), 1)
             self.assertEqual(json.loads(get(daemon.port, "/cache/status")[1])["memory"]["max_bytes"], 32 << 20)
         finally:
             self.assertEqual(daemon.stop(), 0)
