@@ -158,6 +158,17 @@ static ssize_t receive(struct conn *conn, char *out, size_t size)
     return got;
 }
 
+/* Plain HTTP on an address that speaks TLS: a reset would explain nothing, so the answer is plain, too, and the last.
+ */
+static void refuse_plain(struct conn *conn)
+{
+    struct head_refusal why;
+    THREAD_COUNT(conn->thread, tls_failures, 1);
+    tls_session_destroy(&conn->tls);
+    head_refuse(&why, 400, "tls_required", "This address speaks TLS; ask it by https.");
+    exchange_refuse(conn, &why);
+}
+
 /* One read. False when there is nothing more to read now. */
 static bool read_some(struct conn *conn)
 {
@@ -169,7 +180,8 @@ static bool read_some(struct conn *conn)
     if (!(direct && body_space(conn, &room, &size)) && !block_space(conn, &room, &size)) return false;
     ssize_t got = receive(conn, room, size);
     if (got < 0) {
-        if (errno != EAGAIN) conn_close(conn);
+        if (conn->tls != NULL && errno == EPROTONOSUPPORT) refuse_plain(conn);
+        else if (errno != EAGAIN) conn_close(conn);
         return false;
     }
     if (got == 0) {

@@ -138,6 +138,8 @@ static ssize_t translate(SSL *ssl, int result, bool *other_direction, int expect
     if (result > 0) return result;
     int code = SSL_get_error(ssl, result);
     int number = errno;
+    unsigned long why = ERR_peek_last_error();
+    bool plain = ERR_GET_LIB(why) == ERR_LIB_SSL && ERR_GET_REASON(why) == SSL_R_HTTP_REQUEST;
     ERR_clear_error();
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) {
         *other_direction = code != expected;
@@ -145,7 +147,7 @@ static ssize_t translate(SSL *ssl, int result, bool *other_direction, int expect
         return -1;
     }
     if (code == SSL_ERROR_ZERO_RETURN) return 0;
-    errno = code == SSL_ERROR_SYSCALL && number != 0 ? number : EPROTO;
+    errno = code == SSL_ERROR_SYSCALL && number != 0 ? number : plain ? EPROTONOSUPPORT : EPROTO;
     return -1;
 }
 

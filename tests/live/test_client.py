@@ -130,6 +130,22 @@ class Client(unittest.TestCase):
         error = self.client("put", "", "t", "r", "--json")
         self.assertEqual(json.loads(error.out)["error"]["param"], "operation")
 
+    def test_plain_against_tls(self):
+        with tempfile.TemporaryDirectory() as directory:
+            certificate, key, path = (os.path.join(directory, name) for name in ("certificate.pem", "key.pem", "socket"))
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            daemon = Running(flags=("--listen", "127.0.0.1:0", "--listen", "unix:" + path, "--tls-certificate", certificate, "--tls-key", key))
+            self.addCleanup(daemon.stop)
+            url = "https://127.0.0.1:" + daemon.port
+            self.assertEqual(run(AICACHE, "--url", url, "--ca", certificate, "stats").status, 0)
+            self.assertIn("let the daemon listen on a unix socket too", run(AICACHE, "--url", url, "bench").err)
+            self.assertEqual(run(AICACHE, "--unix", path, "bench", "--duration", "100ms", "--keys", "5", "--connections", "1").status, 0)
+            for verb in ("stats", "put qa text response"):  # GET and PUT
+                plain = run(AICACHE, "--url", daemon.url, *verb.split())
+                self.assertEqual((plain.status, plain.err), (2, "aicache: 400: This address speaks TLS; ask it by https.\n"))
+            self.assertEqual(run(AICACHE, "--url", url, "--ca", certificate, "stats").status, 0)
+
     def test_no_daemon(self):
         done = run(AICACHE, "stats", "--url", "http://127.0.0.1:1")
         self.assertEqual(done.status, 2)
