@@ -36,7 +36,7 @@ run() { # name, compiler flags
     "$cc" $strict "$source/examples/measure.c" -o "$root/measure-$name" "$@"
     "$root/measure-$name" >"$root/measured" 2>"$root/said" || fail "measure-$name ended with $?"
     [ "$(cat "$root/said")" = "Slow cache get: 0.700s (hit: true, text_length: 1200)
-High cache memory: 60.0 MB used, warning threshold 50.0 MB" ] || fail "measure-$name logged $(cat "$root/said")"
+High cache memory: 60.0 MiB used, warning threshold 50.0 MiB" ] || fail "measure-$name logged $(cat "$root/said")"
     grep -q '"total_operations":3,"cache_hits":1,"cache_misses":1' "$root/measured" || fail "measure-$name counted $(cat "$root/measured")"
     grep -q '"severity":"warning"' "$root/measured" || fail "measure-$name warned of nothing"
     grep -q '"duration":0.7,' "$root/measured" || fail "measure-$name found nothing slow"
