@@ -66,6 +66,7 @@ static void add_storage(struct aic_cache *cache, aic_stats *out)
     behind->ops->stats(behind, &tier);
     out->storage_configured = true;
     out->storage_up = gate.up;
+    out->storage_reads_up = gate.reads_up;
     out->storage_entries = tier.entries;
     out->storage_bytes = tier.bytes;
     out->storage_max_bytes = tier.max_bytes;

@@ -221,7 +221,7 @@ void alerts_watch_pressure(struct alerts *alerts, double percent)
     alerts_trigger(alerts, "memory_pressure", severity, 0, message);
 }
 
-void alerts_watch_part(struct alerts *alerts, const char *part, double down_seconds)
+void alerts_watch_part(struct alerts *alerts, const char *part, const char *state, double down_seconds)
 {
     char id[64], message[160];
     snprintf(id, sizeof id, "down:%s", part);
@@ -231,6 +231,6 @@ void alerts_watch_part(struct alerts *alerts, const char *part, double down_seco
         return;
     }
     if (down_seconds < DOWN_SECONDS) return;
-    snprintf(message, sizeof message, "%s has been down for %.0f seconds.", part, down_seconds);
+    snprintf(message, sizeof message, "%s has been %s for %.0f seconds.", part, state, down_seconds);
     alerts_trigger(alerts, id, alert_of_downtime(down_seconds), 0, message);
 }

@@ -52,8 +52,9 @@ void alerts_write(struct alerts *alerts, struct json_writer *out);
 void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses);
 /* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical. */
 void alerts_watch_pressure(struct alerts *alerts, double percent);
-/* Seconds that a part has been down; 0: it is up. From 60 s on medium, 300 high, 900 critical. */
-void alerts_watch_part(struct alerts *alerts, const char *part, double down_seconds);
+/* Seconds that a part has been not healthy but, in a word, `state` ("down", "degraded"); 0: it is healthy. From 60 s on
+ * medium, 300 high, 900 critical. */
+void alerts_watch_part(struct alerts *alerts, const char *part, const char *state, double down_seconds);
 
 /* The severities behind the rules. */
 enum alert_severity alert_of_downtime(double seconds);

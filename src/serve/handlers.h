@@ -141,6 +141,8 @@ void render_metadata(struct json_writer *writer, const aic_metadata *metadata, u
 void render_metadata_rest(struct json_writer *writer, const aic_metadata *metadata);
 /* Seconds that are left, as a number, or null when it never expires. */
 void render_ttl(struct json_writer *writer, uint64_t expires_ms, uint64_t now_ms);
+/* "disabled", "up", "down"; "degraded" while reads work and writes fail. */
+const char *render_storage_status(const aic_stats *stats);
 void render_tiers(struct json_writer *writer, unsigned tiers);
 void render_key(struct json_writer *writer, const aic_key *key);
 /* hits / (hits + misses) as "XX.X%"; "0.0%" without lookups. */

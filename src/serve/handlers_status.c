@@ -34,7 +34,7 @@ static void write_storage(struct json_writer *writer, const aic_stats *stats, co
     json_key(writer, "storage");
     json_open(writer, '{');
     put_text(writer, "kind", stats->storage_configured ? kind : "none");
-    put_text(writer, "status", !stats->storage_configured ? "disabled" : stats->storage_up ? "up" : "down");
+    put_text(writer, "status", render_storage_status(stats));
     put_count(writer, "keys", stats->storage_entries);
     put_count(writer, "bytes", stats->storage_bytes);
     put_count(writer, "max_bytes", stats->storage_max_bytes);

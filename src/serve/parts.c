@@ -58,7 +58,7 @@ static aic_status check_storage(void *context, struct probe_result *result)
         gate_stats(cache_gate(parts->options.cache), &gate);
         result->status = gate.up ? PROBE_HEALTHY : PROBE_DEGRADED;
         snprintf(result->details, sizeof result->details, "%s %s", parts->options.storage_kind,
-                 gate.up ? "answers" : "is read, but writes fail; the log says why");
+                 gate.up ? "answers" : "degraded: reads work, writes fail; the log says why");
         return AIC_OK;
     }
     result->status = PROBE_UNHEALTHY;
@@ -98,7 +98,10 @@ static aic_status check_cache(void *context, struct probe_result *result)
     } else if (storage_lost || !memory) {
         result->status = PROBE_DEGRADED;
         snprintf(result->details, sizeof result->details, "Cache degraded: %s - %s hit rate",
-                 storage_lost ? "storage is down" : "the memory tier is off", rate);
+                 !storage_lost             ? "the memory tier is off"
+                 : stats->storage_reads_up ? "storage: reads work, writes fail"
+                                           : "storage is down",
+                 rate);
     } else {
         result->status = PROBE_HEALTHY;
         snprintf(result->details, sizeof result->details, "Cache operational - %s hit rate", rate);

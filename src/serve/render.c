@@ -63,6 +63,12 @@ void render_ttl(struct json_writer *writer, uint64_t expires_ms, uint64_t now_ms
     else json_put_u64(writer, expires_ms > now_ms ? (expires_ms - now_ms + 999) / 1000 : 0);
 }
 
+const char *render_storage_status(const aic_stats *stats)
+{
+    if (!stats->storage_configured) return "disabled";
+    return stats->storage_up ? "up" : stats->storage_reads_up ? "degraded" : "down";
+}
+
 void render_tiers(struct json_writer *writer, unsigned tiers)
 {
     json_open(writer, '[');

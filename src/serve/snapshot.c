@@ -178,7 +178,7 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     json_key(out, "storage");
     json_open(out, '{');
     put_text(out, "kind", stats->storage_configured ? view->routes->options.storage_kind : "none");
-    put_text(out, "status", !stats->storage_configured ? "disabled" : stats->storage_up ? "up" : "down");
+    put_text(out, "status", render_storage_status(stats));
     put_count(out, "entries", stats->storage_entries);
     put_count(out, "bytes", stats->storage_bytes);
     put_count(out, "max_bytes", stats->storage_max_bytes);

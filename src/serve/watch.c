@@ -103,7 +103,8 @@ static void on_alert(void *context, const struct alert *alert)
 static void watch_part(void *context, const char *name, const struct probe_report *report)
 {
     struct watch *watch = context;
-    if (report->status != PROBE_DISABLED) alerts_watch_part(watch->alerts, name, report->down_seconds);
+    const char *state = report->status == PROBE_DEGRADED ? "degraded" : "down";
+    if (report->status != PROBE_DISABLED) alerts_watch_part(watch->alerts, name, state, report->down_seconds);
 }
 
 /* ----------------------------------------------------------------------------------------------------- history -- */

@@ -152,13 +152,13 @@ static void watches_pressure_and_parts(void **state)
     alerts_watch_pressure(w.alerts, 50);
     assert_int_equal(alerts_open_count(w.alerts), 0);
     assert_string_equal(w.last.message, "Memory is at 50.0% of its limit.");
-    alerts_watch_part(w.alerts, "storage", 59);
+    alerts_watch_part(w.alerts, "storage", "down", 59);
     assert_int_equal(alerts_open_count(w.alerts), 0);
-    alerts_watch_part(w.alerts, "storage", 60);
+    alerts_watch_part(w.alerts, "storage", "down", 60);
     assert_string_equal(w.last.id, "down:storage");
-    alerts_watch_part(w.alerts, "storage", 900);
+    alerts_watch_part(w.alerts, "storage", "down", 900);
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
-    alerts_watch_part(w.alerts, "storage", 0);
+    alerts_watch_part(w.alerts, "storage", "down", 0);
     assert_true(w.last.resolved_ms > 0);
     assert_string_equal(w.last.message, "storage is up again.");
     world_close(&w);
