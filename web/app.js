@@ -92,8 +92,9 @@ function showMemory(s) {
   text("memory-used", format.bytes(m.bytes));
   text("memory-limit", format.bytes(m.max_bytes));
   text("process", format.bytes(m.process_bytes));
-  text("growth", m.growth_bytes_per_hour === null ? "unknown" : `${format.bytes(m.growth_bytes_per_hour)}/h`);
-  text("projection", m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`);
+  const ahead = m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`;
+  text("growth", m.at_limit ? "full: the least useful leaves" : m.growth_bytes_per_hour === null ? "growth not known yet" :
+    `grows ${format.bytes(m.growth_bytes_per_hour)}/h · ${ahead}`);
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
   fill("breakdown", s.breakdown.filter((part) => part.bytes > 0).sort((a, b) => b.bytes - a.bytes).map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
 }
