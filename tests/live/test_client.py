@@ -140,7 +140,8 @@ class Client(unittest.TestCase):
             url = "https://127.0.0.1:" + daemon.port
             self.assertEqual(run(AICACHE, "--url", url, "--ca", certificate, "stats").status, 0)
             self.assertIn("let the daemon listen on a unix socket too", run(AICACHE, "--url", url, "bench").err)
-            self.assertEqual(run(AICACHE, "--unix", path, "bench", "--duration", "100ms", "--keys", "5", "--connections", "1").status, 0)
+            bench = run(AICACHE, "--unix", path, "bench", "--duration", "100ms", "--keys", "5", "--connections", "1")
+            self.assertEqual(bench.status, 0, bench.err)
             for verb in ("stats", "put qa text response"):  # GET and PUT
                 plain = run(AICACHE, "--url", daemon.url, *verb.split())
                 self.assertEqual((plain.status, plain.err), (2, "aicache: 400: This address speaks TLS; ask it by https.\n"))
