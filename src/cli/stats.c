@@ -229,8 +229,7 @@ static void print_slow(json_object *root)
     {
         size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
         if (count == 0) continue;
-        if (total == 0)
-            printf("%-18s %-19s %-24s %13s  %s\n", "slow", "at", "operation", "took", "times the usual");
+        if (total == 0) printf("%-18s %-19s %-24s %13s  %s\n", "slow", "at", "operation", "took", "times the usual");
         json_sort_by(list, "times_slower");
         for (size_t i = 0; i < count && i < SLOW_SHOWN; i++) {
             json_object *one = json_object_array_get_idx(list, i);
