@@ -80,6 +80,9 @@ static void cache_free(struct aic_cache *cache)
     owed_settle(cache);
     pthread_mutex_unlock(&cache->invalidating);
     bool hung = gate_destroy(&cache->gate) != AIC_OK;
+    if (hung)
+        cache_log(cache, AIC_LOG_WARNING,
+                  "storage does not let go: a thread is left to it, its last writes may be lost");
     hot_destroy(&cache->hot);
     store_destroy(&cache->store);
     codec_destroy(&cache->codec);

@@ -149,6 +149,7 @@ class HangingStorage(unittest.TestCase):
         self.assertIsNone(self.tier(1))
         self.assertTrue(until(lambda: self.health()[0] == "degraded"))
         self.assertEqual(self.daemon.stop(), 0)  # or the end of its patience
+        # By the cache, where only its workers hang, or by the daemon, when its patience is over.
         self.assertEqual(self.said(b"storage does not let go"), 1)
         self.let_go()
         self.daemon.start()
