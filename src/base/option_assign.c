@@ -149,7 +149,7 @@ static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem
     struct option_report inner;
     option_report_init(&inner, mem);
     aic_status status = option_yaml_read(mem, row->name, aic_view_of(text), &node, &inner);
-    if (status == AIC_INVALID) {
+    if (status == AIC_INVALID || (status == AIC_OK && inner.errors > 0)) {
         char quoted[OPTION_QUOTE_SIZE];
         status = refuse_value(row, mem, option_quote(quoted, text), origin, report);
     } else if (status == AIC_OK && node == NULL) {

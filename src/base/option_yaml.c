@@ -25,7 +25,9 @@ struct builder {
     struct option_node *open[YAML_MAX_DEPTH];
     struct option_node *last[YAML_MAX_DEPTH]; /* the last child of each open container */
     size_t depth;
-    char *name; /* owned; a member's name that waits for its value */
+    char *name;                  /* owned; a member's name that waits for its value */
+    bool repeated;               /* that name stands in its map already */
+    struct option_node *dropped; /* owned; the values of such names */
     unsigned documents;
     bool refused;
 };
@@ -75,6 +77,12 @@ static void attach(struct builder *builder, struct option_node *node)
 {
     node->name = builder->name;
     builder->name = NULL;
+    if (builder->repeated) {
+        builder->repeated = false;
+        node->next = builder->dropped;
+        builder->dropped = node;
+        return;
+    }
     if (builder->depth == 0) {
         builder->root = node;
         return;
@@ -115,7 +123,9 @@ static aic_status take_name(struct builder *builder, const yaml_event_t *event)
         origin.line = (unsigned)event->start_mark.line + 1;
         option_refuse(builder->report, origin, NULL, "%s stands twice, first in line %u; accepted: once",
                       option_quote(quoted, text), other->line);
-        break; /* counted: the load fails in the end, and finds what else there is to find */
+        /* Counted: the load fails in the end, and finds what else there is to find. Nobody gets the second value. */
+        builder->repeated = true;
+        break;
     }
     builder->name = mem_copy_string(builder->mem, MEM_CONFIG, (aic_view){text, size});
     return builder->name != NULL ? AIC_OK : AIC_NO_MEMORY;
@@ -205,6 +215,7 @@ aic_status option_yaml_read(struct mem *mem, const char *name, aic_view text, st
     while (status == AIC_OK && more) status = next_event(&builder, &parser, &more);
     yaml_parser_delete(&parser);
     mem_free_string(mem, MEM_CONFIG, builder.name);
+    option_node_release(mem, &builder.dropped);
     if (status == AIC_OK) *out = builder.root;
     else option_node_release(mem, &builder.root);
     return status;
