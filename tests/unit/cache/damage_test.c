@@ -219,6 +219,101 @@ static void old_dictionaries_leave_with_their_last_entry(void **state)
     assert_int_equal(fake->blob_count, 0);
 }
 
+/* ---- a dictionary that grew old ---- */
+
+/* Answers with members that those before did not have. */
+static char *grown_answer(unsigned n)
+{
+    static const char *const fingerprints[] = {"fp_9b1d7e52c0a84f36ee17", "fp_0c64f2a9d35b81e7446a",
+                                               "fp_e8873b1f05dc6924ab90"};
+    char *inner = record_like_answer(n), *text = malloc(4096);
+    snprintf(text, 4096,
+             "{\"service_tier\":\"flexible-batch\",\"system_fingerprint\":\"%s\",\"content_filter_results\":{\"hate\":"
+             "{\"filtered\":false,\"severity\":\"safe\"},\"jailbreak\":{\"detected\":false}},\"answer\":%s}",
+             fingerprints[n % 3], inner);
+    free(inner);
+    return text;
+}
+
+static void put_grown(aic_cache *cache, const char *operation, unsigned from, unsigned until)
+{
+    for (unsigned n = from; n < until; n++) {
+        char text[16], *response = grown_answer(n);
+        snprintf(text, sizeof text, "%u", n);
+        assert_int_equal(put_text(cache, operation, text, response), AIC_OK);
+        free(response);
+    }
+}
+
+static void grown_are_there(aic_cache *cache, const char *operation, unsigned from, unsigned until)
+{
+    for (unsigned n = from; n < until; n++) {
+        char text[16], *response = grown_answer(n);
+        snprintf(text, sizeof text, "%u", n);
+        char seen = look(cache, operation, text, response);
+        if (seen != 's' && seen != 'm') fail_msg("%s %u: %c", operation, n, seen);
+        free(response);
+    }
+}
+
+static void let_sweeps_pass(struct bench_cache *table)
+{
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    for (int i = 0; i < 40; i++) {
+        hand_turn(&table->hand, 61);
+        cache_tick(table->cache);
+    }
+}
+
+static void reopen(struct bench_cache *table)
+{
+    aic_cache_close(&table->cache);
+    table_open(table);
+}
+
+/* Eight times as much has come: another version takes over, in a store on disk and over restarts. */
+static void a_second_dictionary_takes_over(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    table_open(table);
+    put_answers(table->cache, 0, 300);
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).dictionaries, 1);
+    unsigned grown = 0;
+    for (; grown < 300 * 12 && stats_of(table->cache).dictionaries == 1; grown += 100) {
+        put_grown(table->cache, "chat", 1000 + grown, 1000 + grown + 100);
+        cache_tick(table->cache);
+    }
+    assert_int_equal(stats_of(table->cache).dictionaries, 2);
+    print_message("the second dictionary after %u answers, the first after 300\n", 300 + grown);
+    assert_in_range(grown, 300 * 4, 300 * 9);
+
+    /* Both are kept while entries need them, and both are there after a restart. */
+    put_grown(table->cache, "new", 0, 20);
+    let_sweeps_pass(table);
+    assert_int_equal(stats_of(table->cache).dictionaries, 2);
+    reopen(table);
+    assert_int_equal(stats_of(table->cache).dictionaries, 2);
+    put_grown(table->cache, "new", 20, 40); /* by the newer one */
+    answers_are_there(table->cache, 0, 300);
+    grown_are_there(table->cache, "chat", 1000, 1000 + grown);
+    grown_are_there(table->cache, "new", 0, 40);
+
+    /* What came before the second one goes, and the first one with it; what came after needs it not. */
+    aic_filter filter = {.operation = AIC_LITERAL("chat")};
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
+    let_sweeps_pass(table);
+    assert_int_equal(stats_of(table->cache).dictionaries, 1);
+    grown_are_there(table->cache, "new", 0, 40);
+    reopen(table);
+    assert_int_equal(stats_of(table->cache).dictionaries, 1);
+    grown_are_there(table->cache, "new", 0, 40);
+    assert_int_equal(stats_of(table->cache).damaged, 0);
+    assert_int_equal(aic_cache_verify(table->cache, NULL), AIC_OK);
+}
+
 /* ---- the secret ---- */
 
 static void write_file(const char *path, const char *text, mode_t mode)
@@ -312,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(old_dictionaries_leave_with_their_last_entry, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_second_dictionary_takes_over, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(the_secret, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(directories_that_do_not_do, table_setup, table_teardown),
     };

@@ -204,6 +204,139 @@ static void test_retrained_when_worse(void **state)
     buf_fini(&kept.bytes);
 }
 
+/* ---- growth: a new dictionary once eight times as much has come ---- */
+
+/* The answers of a provider that began to send one more member: what the dictionary before does not know. */
+static void write_grown(struct buf *out, uint32_t number)
+{
+    static const char *const fingerprints[] = {"fp_9b1d7e52c0a84f36ee17", "fp_0c64f2a9d35b81e7446a",
+                                               "fp_e8873b1f05dc6924ab90"};
+    buf_printf(out,
+               "{\"service_tier\":\"flexible-batch\",\"system_fingerprint\":\"%s\",\"content_filter_results\":"
+               "{\"hate\":{\"filtered\":false,\"severity\":\"safe\"},\"jailbreak\":{\"detected\":false}},\"answer\":",
+               fingerprints[number % COUNT_OF(fingerprints)]);
+    write_answer(out, number, 1500);
+    buf_append_byte(out, '}');
+}
+
+/* Encodes such answers until as many bytes as can come without reaching `limit` have come; the next one reaches it. */
+static uint64_t feed_below(struct codec *with, uint64_t seen, uint64_t limit, uint32_t *number)
+{
+    for (;; ++*number) {
+        buf_clear(&plain);
+        write_grown(&plain, *number);
+        if (seen + plain.size >= limit) return seen;
+        seen += plain.size;
+        (void)encode(with, buf_view(&plain));
+    }
+}
+
+static uint64_t train_first(struct kept *kept)
+{
+    uint64_t seen = 0;
+    for (uint32_t i = 0; i < 300; i++) {
+        buf_clear(&plain);
+        write_answer(&plain, i, 1500);
+        seen += plain.size;
+        (void)encode(codec, buf_view(&plain));
+    }
+    assert_int_equal(train(codec, kept), 1);
+    assert_int_equal(kept->id, 1);
+    return seen;
+}
+
+/* The ratio is steady from the first window on, so that it is growth alone that asks for another dictionary. */
+static void test_retrained_when_grown(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    uint64_t first = train_first(&kept);
+    uint32_t number = 1000;
+    feed_below(codec, first, first * 8, &number);
+    assert_int_equal(train(codec, &kept), 0);
+    struct codec_stats stats;
+    codec_stats(codec, &stats);
+    assert_true(stats.sample_bytes >= 256 * 1024); /* it is not samples that are missing */
+
+    buf_clear(&plain);
+    write_grown(&plain, number); /* this one makes it eight times as much */
+    struct codec_form old = encode(codec, buf_view(&plain));
+    assert_int_equal(old.dictionary_id, 1);
+    struct buf frame;
+    buf_init(&frame, &test.mem, MEM_OTHER);
+    buf_append_view(&frame, buf_view(&stored));
+    assert_int_equal(train(codec, &kept), 1);
+    assert_int_equal(kept.id, 2);
+    assert_int_equal(kept.calls, 2);
+
+    /* The new one encodes, and better; the old one decodes until it is retired. */
+    struct codec_form form = encode(codec, buf_view(&plain));
+    assert_int_equal(form.dictionary_id, 2);
+    assert_true(stored.size < frame.size - frame.size * 3 / 100);
+    expect_back(codec, form, buf_view(&plain));
+    buf_clear(&back);
+    assert_int_equal(codec_decode(codec, old, buf_view(&frame), plain.size, &back), AIC_OK);
+    assert_memory_equal(back.data, plain.data, plain.size);
+    uint32_t ids[4];
+    assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 1);
+    assert_int_equal(ids[0], 1);
+    assert_int_equal(codec_retire(codec, 2), AIC_BUSY);
+    assert_int_equal(codec_retire(codec, 1), AIC_OK);
+    expect_damaged(old, buf_view(&frame), plain.size);
+    form = encode(codec, buf_view(&plain));
+    expect_back(codec, form, buf_view(&plain));
+    buf_fini(&frame);
+    buf_fini(&kept.bytes);
+}
+
+/* Eight times as much of what no dictionary helps: the one that is there stays. */
+static void test_growth_without_gain(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    uint64_t seen = train_first(&kept);
+    uint32_t seed = 7;
+    for (uint64_t limit = seen * 10; seen < limit; seen += plain.size) {
+        fill(0, 8000);
+        for (size_t at = 0; at < plain.size; at++) plain.data[at] = (char)(next_random(&seed) >> 16);
+        (void)encode(codec, buf_view(&plain));
+    }
+    assert_int_equal(train(codec, &kept), 0);
+    assert_int_equal(kept.calls, 1);
+    uint32_t ids[4];
+    assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 0);
+    buf_clear(&plain);
+    write_answer(&plain, 5000, 1500);
+    struct codec_form form = encode(codec, buf_view(&plain));
+    assert_int_equal(form.dictionary_id, 1);
+    expect_back(codec, form, buf_view(&plain));
+    buf_fini(&kept.bytes);
+}
+
+/* One that came from storage counts as trained from a full set of samples: 2 MB, so that 16 MB ask for another. */
+static void test_growth_after_a_restart(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_OK};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    (void)train_first(&kept);
+    struct codec *later = create(&test.mem, 1000, 1, false);
+    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    uint32_t number = 1000;
+    feed_below(later, 0, 16 << 20, &number);
+    assert_int_equal(train(later, &kept), 0);
+    buf_clear(&plain);
+    write_grown(&plain, number);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 1);
+    assert_int_equal(train(later, &kept), 1);
+    assert_int_equal(kept.id, 2);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 2);
+    codec_destroy(&later);
+    buf_fini(&kept.bytes);
+}
+
 /* Samples are bounded however much comes, and values without anything in common give no dictionary. */
 static void test_bounds(void **state)
 {
@@ -298,6 +431,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ids, setup, teardown),
         cmocka_unit_test_setup_teardown(test_superseded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retrained_when_worse, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retrained_when_grown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_growth_without_gain, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_growth_after_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
