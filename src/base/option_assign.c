@@ -54,20 +54,27 @@ aic_status option_texts_add(struct mem *mem, struct option_texts *texts, const c
     return AIC_OK;
 }
 
-/* Tells what came and what is accepted. */
-static aic_status refuse_value(const struct option_row *row, struct mem *mem, const char *came,
-                               struct option_origin origin, struct option_report *report)
+/* Tells what came, why that is refused (may be empty) and what is accepted. */
+static aic_status refuse_because(const struct option_row *row, struct mem *mem, const char *came, aic_view why,
+                                 struct option_origin origin, struct option_report *report)
 {
     struct buf accepted;
     buf_init(&accepted, mem, MEM_CONFIG);
     option_write_accepted(row, &accepted);
     aic_status status = buf_status(&accepted);
     if (status == AIC_OK) {
-        option_refuse(report, origin, row->name, "%s is not accepted; accepted: %.*s", came, (int)accepted.size,
+        option_refuse(report, origin, row->name, "%s is not accepted%s%.*s; accepted: %.*s", came,
+                      why.size > 0 ? ", " : "", (int)why.size, why.size > 0 ? why.data : "", (int)accepted.size,
                       accepted.data);
     }
     buf_fini(&accepted);
     return status;
+}
+
+static aic_status refuse_value(const struct option_row *row, struct mem *mem, const char *came,
+                               struct option_origin origin, struct option_report *report)
+{
+    return refuse_because(row, mem, came, (aic_view){NULL, 0}, origin, report);
 }
 
 static bool in_range(const struct option_row *row, uint64_t number)
@@ -140,8 +147,21 @@ static aic_status assign_shape(const struct option_row *row, struct mem *mem, co
     return status;
 }
 
-/* A table's YAML text in the environment or a flag. Lines of the text mean nothing to the user: its findings are told
- * again, from the whole variable or flag. */
+/* "table:1: 'a' stands twice; accepted: once" -> "'a' stands twice". */
+static aic_view bare_finding(const struct option_report *findings)
+{
+    aic_view text = buf_view(&findings->text);
+    const char *start = text.size > 0 ? memmem(text.data, text.size, ": ", 2) : NULL;
+    if (start == NULL) return (aic_view){NULL, 0};
+    size_t rest = (size_t)(text.data + text.size - (start += 2));
+    const char *end = memchr(start, '\n', rest);
+    if (end != NULL) rest = (size_t)(end - start);
+    end = memmem(start, rest, "; accepted: ", 12);
+    return (aic_view){start, end != NULL ? (size_t)(end - start) : rest};
+}
+
+/* A table's YAML text in the environment or a flag. Lines of the text mean nothing to the user: its first finding is
+ * told again, from the whole variable or flag. */
 static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem, const char *text,
                                    struct option_origin origin, void *target, struct option_report *report)
 {
@@ -151,7 +171,9 @@ static aic_status assign_yaml_text(const struct option_row *row, struct mem *mem
     aic_status status = option_yaml_read(mem, row->name, aic_view_of(text), &node, &inner);
     if (status == AIC_INVALID || (status == AIC_OK && inner.errors > 0)) {
         char quoted[OPTION_QUOTE_SIZE];
-        status = refuse_value(row, mem, option_quote(quoted, text), origin, report);
+        status = buf_status(&inner.text);
+        if (status == AIC_OK)
+            status = refuse_because(row, mem, option_quote(quoted, text), bare_finding(&inner), origin, report);
     } else if (status == AIC_OK && node == NULL) {
         option_release_row(row, mem, target);
     } else if (status == AIC_OK) {

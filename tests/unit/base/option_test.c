@@ -322,6 +322,40 @@ static void all_findings_are_told(void **state)
     unload(&self);
 }
 
+/* A table as one line in the environment or a flag: the same rules as in a file, and the reason with them. */
+static void tables_in_one_line_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        char *variable;
+        const char *says;
+    } cases[] = {
+        {"T_TABLE={z: 1, z: 2}", "T_TABLE: table: '{z: 1, z: 2}' is not accepted, 'z' stands twice, first in line 1; "
+                                 "accepted: a map of names\n"},
+        {"T_TABLE={a: {b: 1, b: 1}, a: 2}", "is not accepted, 'b' stands twice, first in line 1; accepted: a map"},
+        {"T_TABLE={z: 1", "is not accepted, not YAML"},
+        {"T_TABLE={z: *x}", "is not accepted, "},
+        {"T_TABLE=[z]", "T_TABLE: table: no map"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct load self;
+        char *environment[] = {cases[i].variable, NULL};
+        load(&self, "table: {a: 1}\n", environment, 0, NULL);
+        assert_int_equal(self.status, AIC_INVALID);
+        assert_int_equal(self.report.errors, 1);
+        if (strstr(self.findings, cases[i].says) == NULL) fail_msg("%s\nlacks %s", self.findings, cases[i].says);
+        assert_memory_equal(&self.target, &(struct target){0}, sizeof(struct target));
+        unload(&self);
+    }
+    struct load self;
+    char *flag[] = {"testd", "--table", "{z: 1, y: 2, z: 3}"};
+    load(&self, NULL, NULL, 3, flag);
+    assert_int_equal(self.status, AIC_INVALID);
+    assert_non_null(
+        strstr(self.findings, "the flag --table: table: '{z: 1, y: 2, z: 3}' is not accepted, 'z' stands twice"));
+    unload(&self);
+}
+
 static void flags_are_checked(void **state)
 {
     (void)state;
@@ -424,9 +458,11 @@ static void any_allocation_may_fail(void **state)
     static const char yaml[] =
         "part: {number: 10, wait: 3s}\nlist: [a, b, c]\ntext: hello\ntable: {x: 1, y: 2}\nbad: 1\nchoice: q\n";
     static const char fine[] = "part: {number: 10}\nlist: [a, b]\ntext: hello\ntable: {x: 1}\npreset: small\n";
-    char *environment[] = {"T_TEXT=other", "T_TABLE={z: 1}", "T_LIST=q,r", NULL};
-    const char *const texts[] = {yaml, fine};
-    for (size_t text = 0; text < 2; text++) {
+    char *good[] = {"T_TEXT=other", "T_TABLE={z: 1}", "T_LIST=q,r", NULL};
+    char *doubled[] = {"T_TABLE={z: 1, z: 2}", NULL};
+    const char *const texts[] = {yaml, fine, fine};
+    for (size_t text = 0; text < 3; text++) {
+        char **environment = text == 2 ? doubled : good;
         aic_status status = AIC_NO_MEMORY;
         for (size_t n = 0; status == AIC_NO_MEMORY; n++) {
             struct failing failing = {n, 0};
@@ -445,19 +481,19 @@ static void any_allocation_may_fail(void **state)
             mem_fini(&mem);
             assert_true(n < 1000);
         }
-        assert_int_equal(status, text == 0 ? AIC_INVALID : AIC_OK);
+        assert_int_equal(status, text == 1 ? AIC_OK : AIC_INVALID);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_exact),          cmocka_unit_test(defaults_come_from_the_table),
-        cmocka_unit_test(later_sources_win),          cmocka_unit_test(a_preset_lies_below_everything),
-        cmocka_unit_test(both_spellings_of_a_name),   cmocka_unit_test(refusals_name_place_and_remedy),
-        cmocka_unit_test(all_findings_are_told),      cmocka_unit_test(flags_are_checked),
-        cmocka_unit_test(written_settings_read_back), cmocka_unit_test(pages_name_every_option),
-        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(numbers_are_exact),        cmocka_unit_test(defaults_come_from_the_table),
+        cmocka_unit_test(later_sources_win),        cmocka_unit_test(a_preset_lies_below_everything),
+        cmocka_unit_test(both_spellings_of_a_name), cmocka_unit_test(refusals_name_place_and_remedy),
+        cmocka_unit_test(all_findings_are_told),    cmocka_unit_test(tables_in_one_line_are_checked),
+        cmocka_unit_test(flags_are_checked),        cmocka_unit_test(written_settings_read_back),
+        cmocka_unit_test(pages_name_every_option),  cmocka_unit_test(any_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("option", tests, NULL, NULL);
 }
