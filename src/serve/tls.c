@@ -6,12 +6,14 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "serve/head.h"
 
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 
 struct tls {
     struct mem *mem;
@@ -47,6 +49,20 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* Loading a key compares it with the certificate; of another kind of key it is only noticed afterwards. */
+static bool is_mismatch(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    int why = ERR_GET_REASON(code);
+    return ERR_GET_LIB(code) == ERR_LIB_X509 && (why == X509_R_KEY_VALUES_MISMATCH || why == X509_R_KEY_TYPE_MISMATCH);
+}
+
+static aic_status refuse_pair(const char *certificate, const char *key, aic_error *error)
+{
+    return error_set(error, AIC_INVALID, "tls.key",
+                     "The private key in %.140s does not belong to the certificate in %.140s.", key, certificate);
+}
+
 static aic_status load(const char *certificate, const char *key, SSL_CTX **out, aic_error *error)
 {
     ERR_clear_error();
@@ -63,10 +79,10 @@ static aic_status load(const char *certificate, const char *key, SSL_CTX **out, 
         status = error_set(error, AIC_INVALID, "tls.certificate", "Cannot load the certificate chain from %.160s: %s.",
                            certificate, reason());
     else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
-        status = error_set(error, AIC_INVALID, "tls.key", "Cannot load the private key from %.160s: %s.", key,
-                           reason());
-    else if (SSL_CTX_check_private_key(context) != 1)
-        status = error_set(error, AIC_INVALID, "tls.key", "The private key does not belong to the certificate.");
+        status = is_mismatch() ? refuse_pair(certificate, key, error)
+                               : error_set(error, AIC_INVALID, "tls.key",
+                                           "Cannot load the private key from %.160s: %s.", key, reason());
+    else if (SSL_CTX_check_private_key(context) != 1) status = refuse_pair(certificate, key, error);
     ERR_clear_error();
     if (status == AIC_OK) *out = context;
     else SSL_CTX_free(context);
@@ -138,8 +154,6 @@ static ssize_t translate(SSL *ssl, int result, bool *other_direction, int expect
     if (result > 0) return result;
     int code = SSL_get_error(ssl, result);
     int number = errno;
-    unsigned long why = ERR_peek_last_error();
-    bool plain = ERR_GET_LIB(why) == ERR_LIB_SSL && ERR_GET_REASON(why) == SSL_R_HTTP_REQUEST;
     ERR_clear_error();
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) {
         *other_direction = code != expected;
@@ -147,13 +161,31 @@ static ssize_t translate(SSL *ssl, int result, bool *other_direction, int expect
         return -1;
     }
     if (code == SSL_ERROR_ZERO_RETURN) return 0;
-    errno = code == SSL_ERROR_SYSCALL && number != 0 ? number : plain ? EPROTONOSUPPORT : EPROTO;
+    errno = code == SSL_ERROR_SYSCALL && number != 0 ? number : EPROTO;
+    return -1;
+}
+
+/*
+ * Before the handshake. TLS begins with the byte 22 or, long ago, with one above 127; the name of a method, of whatever
+ * kind, begins with neither. OpenSSL knows four methods and would take the bytes from who is to answer; a look costs
+ * one call per connection. 1, or what read() says.
+ */
+static ssize_t look_for_tls(SSL *ssl)
+{
+    char first;
+    ssize_t got = recv(SSL_get_fd(ssl), &first, 1, MSG_PEEK);
+    if (got <= 0 || !head_is_token((aic_view){&first, 1})) return got;
+    errno = EPROTONOSUPPORT;
     return -1;
 }
 
 ssize_t tls_read(struct tls_session *session, void *out, size_t size, bool *wants_write)
 {
     *wants_write = false;
+    if (SSL_in_before(ssl_of(session))) {
+        ssize_t first = look_for_tls(ssl_of(session));
+        if (first <= 0) return first;
+    }
     errno = 0;
     int result = SSL_read(ssl_of(session), out, size > INT32_MAX ? INT32_MAX : (int)size);
     return translate(ssl_of(session), result, wants_write, SSL_ERROR_WANT_READ);

@@ -31,7 +31,8 @@ struct tls_session *tls_accept(struct tls *tls, int fd);
 void tls_session_destroy(struct tls_session **session);
 
 /* Like read(2) and writev(2): the bytes moved, 0 for the end of the stream, -1 with errno (EAGAIN: wait; *wants_write
- * says for which direction; EPROTONOSUPPORT: the peer speaks plain HTTP, and nothing was sent to it). */
+ * says for which direction; EPROTONOSUPPORT: the peer speaks no TLS but begins like plain HTTP; nothing was
+ * sent to it, and all it sent can still be read from the socket). */
 ssize_t tls_read(struct tls_session *session, void *out, size_t size, bool *wants_write);
 /*
  * `record` is a buffer of TLS_RECORD_BYTES. After EAGAIN the next call must begin with the same bytes; the pieces may

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import socket
 import struct
 import subprocess
 import tempfile
@@ -145,7 +146,34 @@ class Client(unittest.TestCase):
             for verb in ("stats", "put qa text response"):  # GET and PUT
                 plain = run(AICACHE, "--url", daemon.url, *verb.split())
                 self.assertEqual((plain.status, plain.err), (2, "aicache: 400: This address speaks TLS; ask it by https.\n"))
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "PRI", "get", "x", "M-SEARCH", "!~"):
+                for pieces in ((method + " / HTTP/1.1\r\nHost: a\r\n\r\n",), (method[:1], method[1:] + " /")):
+                    status, said = self.say_plainly(int(daemon.port), pieces)
+                    self.assertEqual((status, said.get("error", {}).get("code")), (400, "tls_required"), (method, pieces))
+            for noise in (b"\r\n\r\n", b"\x00" * 20, b"\xff\xfe GET / HTTP/1.1\r\n\r\n", b" GET / HTTP/1.1\r\n\r\n"):
+                self.assertNotIn(b"HTTP", self.exchange(int(daemon.port), (noise,)))
             self.assertEqual(run(AICACHE, "--url", url, "--ca", certificate, "stats").status, 0)
+
+    @staticmethod
+    def exchange(port, pieces):
+        """Sends piece by piece, ends its side and reads to the end."""
+        got = b""
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                for piece in pieces:
+                    peer.sendall(piece if isinstance(piece, bytes) else piece.encode())
+                peer.shutdown(socket.SHUT_WR)
+                while part := peer.recv(65536):
+                    got += part
+            except (ConnectionResetError, BrokenPipeError, OSError):
+                pass
+        return got
+
+    def say_plainly(self, port, pieces):
+        head, _, body = self.exchange(port, pieces).partition(b"\r\n\r\n")
+        words = head.split()
+        return (int(words[1]), json.loads(body)) if len(words) > 1 else (0, {})
 
     def test_no_daemon(self):
         done = run(AICACHE, "stats", "--url", "http://127.0.0.1:1")

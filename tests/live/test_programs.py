@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import unittest
 
@@ -117,12 +118,34 @@ class Settings(unittest.TestCase):
         self.assertRegex(done.err, r"warning.*memory\.max_bytes|memory\.max_bytes.*more than the machine")
         self.assertFalse(os.path.exists(missing))
 
+    def test_a_key_of_another_certificate(self):
+        """Said with both files before a start, and by the start itself."""
+        for name, kind in (("a", "ec"), ("b", "ec"), ("c", "rsa")):
+            how = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["rsa:2048"]
+            subprocess.run(["openssl", "req", "-x509", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-newkey", *how,
+                            "-keyout", "%s/%s.key" % (self.directory, name), "-out", "%s/%s.pem" % (self.directory, name)],
+                           check=True, capture_output=True)
+        for certificate, key in (("a.pem", "b.key"), ("a.pem", "c.key"), ("c.pem", "a.key")):
+            paths = os.path.join(self.directory, certificate), os.path.join(self.directory, key)
+            says = r"The private key in %s does not belong to the certificate in %s" % (re.escape(paths[1]), re.escape(paths[0]))
+            done = self.check("tls: {certificate: %s, key: %s}\n" % paths)
+            self.assertEqual(done.status, 2, done.err)
+            self.assertRegex(done.err, r"a\.yaml:1: tls\.key: " + says)
+            done = run(AICACHED, "--config", self.path, "--listen", "127.0.0.1:0", "--data-dir", os.path.join(self.directory, "data"))
+            self.assertNotEqual(done.status, 0)
+            self.assertRegex(done.err, says)
+        done = self.check("tls: {certificate: %s/a.pem, key: %s/a.key}\n" % (self.directory, self.directory))
+        self.assertEqual(done.status, 0, done.err)
+
     def test_sources(self):
         done = self.check("memory: {max_bytes: 1G}\n", "--memory-policy", "lruu")
         self.assertEqual(done.status, 2)
         self.assertIn("the flag --memory-policy: memory.policy: 'lruu'", done.err)
         done = self.check("", AICACHE_LOG_LEVEL="x")
         self.assertIn("the environment variable AICACHE_LOG_LEVEL: log.level: 'x'", done.err)
+        done = self.check("", AICACHE_TTL_OPERATIONS="{qa: 1h, qa: 2h}")
+        self.assertEqual(done.status, 2)
+        self.assertRegex(done.err, r"AICACHE_TTL_OPERATIONS: ttl\.operations: '{qa: 1h, qa: 2h}' is not accepted, 'qa' stands twice")
         self.assertEqual(run(AICACHED, "--nonsense").status, 2)
         self.assertEqual(run(AICACHED, "--config", "/nonexistent/x.yaml").status, 2)
         with open(self.path, "w") as file:

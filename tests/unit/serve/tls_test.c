@@ -26,12 +26,11 @@ static const char *path_of(const char *name, char out[128])
     return out;
 }
 
-/* A key and a certificate that it signs itself, as NAME.key and NAME.pem. */
-static void make_pair(const char *name)
+/* A certificate that the key signs itself, and the key (owned), as NAME.pem and NAME.key. */
+static void make_pair(const char *name, EVP_PKEY *key)
 {
     char file[64];
     char path[128];
-    EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *certificate = X509_new();
     assert_non_null(key);
     assert_non_null(certificate);
@@ -62,14 +61,15 @@ static int setup(void **state)
 {
     (void)state;
     if (mkdtemp(directory) == NULL) return -1;
-    make_pair("one");
-    make_pair("two");
+    make_pair("one", EVP_EC_gen("P-256"));
+    make_pair("two", EVP_EC_gen("P-256"));
+    make_pair("rsa", EVP_RSA_gen(2048));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    static const char *const files[] = {"one.key", "one.pem", "two.key", "two.pem"};
+    static const char *const files[] = {"one.key", "one.pem", "two.key", "two.pem", "rsa.key", "rsa.pem"};
     char path[128];
     (void)state;
     for (size_t i = 0; i < COUNT_OF(files); i++) unlink(path_of(files[i], path));
@@ -85,6 +85,19 @@ static aic_status try_create(struct mem *mem, const char *certificate, const cha
     return tls_create(mem, path_of(certificate, certificate_path), path_of(key, key_path), out, error);
 }
 
+/* Both files are named: nobody knows which of the two is the wrong one. */
+static void refuses_pair(struct mem *mem, const char *certificate, const char *key)
+{
+    struct tls *tls = NULL;
+    aic_error error;
+    assert_int_equal(try_create(mem, certificate, key, &tls, &error), AIC_INVALID);
+    assert_null(tls);
+    assert_string_equal(error.field, "tls.key");
+    if (strstr(error.message, certificate) == NULL || strstr(error.message, key) == NULL ||
+        strstr(error.message, "does not belong to") == NULL)
+        fail_msg("%s", error.message);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -96,8 +109,9 @@ static void test_refusals(void **state)
     assert_string_equal(error.field, "tls.certificate");
     assert_int_equal(try_create(&test.mem, "one.pem", "none.key", &tls, &error), AIC_INVALID);
     assert_string_equal(error.field, "tls.key");
-    assert_int_equal(try_create(&test.mem, "one.pem", "two.key", &tls, &error), AIC_INVALID);
-    assert_string_equal(error.field, "tls.key");
+    refuses_pair(&test.mem, "one.pem", "two.key");
+    refuses_pair(&test.mem, "one.pem", "rsa.key"); /* another kind of key is noticed at another place */
+    refuses_pair(&test.mem, "rsa.pem", "one.key");
     assert_int_equal(try_create(&test.mem, "one.key", "one.key", &tls, &error), AIC_INVALID);
     assert_string_equal(error.field, "tls.certificate");
     assert_int_equal(tls_create(&test.mem, NULL, "x", &tls, &error), AIC_INVALID);
@@ -170,8 +184,60 @@ static void test_reload(void **state)
     test_mem_fini(&test);
 }
 
+static bool begins_a_method(int byte)
+{
+    return byte != 0 &&
+           strchr("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", byte) != NULL;
+}
+
+/* The first byte tells plain HTTP from TLS: no record begins like the name of a method. */
+static void test_plain_http_is_told(void **state)
+{
+    (void)state;
+    struct test_mem test;
+    test_mem_init(&test, TEST_MEM_NEVER);
+    struct tls *tls = NULL;
+    aic_error error;
+    assert_int_equal(try_create(&test.mem, "one.pem", "one.key", &tls, &error), AIC_OK);
+    for (int byte = 0; byte < 256; byte++) {
+        int ends[2];
+        char out[64];
+        bool wants_write;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+        struct tls_session *session = tls_accept(tls, ends[0]);
+        assert_non_null(session);
+        for (int i = 0; i < 2; i++) { /* nothing has come yet */
+            assert_int_equal(tls_read(session, out, sizeof out, &wants_write), -1);
+            assert_int_equal(errno, EAGAIN);
+            assert_false(wants_write);
+        }
+        assert_int_equal(write(ends[1], &(char){(char)byte}, 1), 1);
+        assert_int_equal(tls_read(session, out, sizeof out, &wants_write), -1);
+        int number = errno;
+        if (begins_a_method(byte) != (number == EPROTONOSUPPORT)) fail_msg("byte %d: %s", byte, strerror(number));
+        if (!begins_a_method(byte)) assert_int_equal(number, EAGAIN); /* the rest of a record's head */
+        /* Whoever answers in plain text finds all that was sent. */
+        if (begins_a_method(byte)) assert_int_equal(recv(ends[0], out, sizeof out, 0), 1);
+        tls_session_destroy(&session);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    int ends[2];
+    char out[64];
+    bool wants_write;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    struct tls_session *session = tls_accept(tls, ends[0]);
+    close(ends[1]);
+    assert_int_equal(tls_read(session, out, sizeof out, &wants_write), 0); /* gone before a word */
+    tls_session_destroy(&session);
+    close(ends[0]);
+    tls_destroy(&tls);
+    test_mem_fini(&test);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_reload)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_reload),
+                                       cmocka_unit_test(test_plain_http_is_told)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
