@@ -30,6 +30,7 @@ struct fake_tier {
     } blobs[64];
     size_t blob_count;
     _Atomic bool down;                /* every call fails */
+    _Atomic bool writes_fail;         /* a full disk: what is stored can be read */
     _Atomic bool spoil;               /* reads give damaged bytes */
     _Atomic bool hang;                /* reads do not come back until it is taken away */
     _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
@@ -105,7 +106,7 @@ static inline void fake_put(struct fake_tier *fake, const aic_key *key, aic_view
 static inline aic_status fake_apply(struct tier *tier, const struct tier_write *writes, size_t count)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
-    if (atomic_load(&fake->down)) return AIC_IO;
+    if (atomic_load(&fake->down) || atomic_load(&fake->writes_fail)) return AIC_IO;
     pthread_mutex_lock(&fake->lock);
     for (size_t i = 0; i < count; i++) fake_put(fake, &writes[i].key, writes[i].record);
     atomic_fetch_add(&fake->applied, count);

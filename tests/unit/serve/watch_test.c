@@ -67,7 +67,8 @@ static struct watch_options options_of(struct world *world)
                                   .history_file = world->history};
 }
 
-static void world_open(struct world *world)
+/* Over a storage tier that the test holds in its hand, or, for NULL, none. */
+static void world_open_over(struct world *world, struct fake_tier *storage)
 {
     char text[64];
     memset(world, 0, sizeof *world);
@@ -85,17 +86,24 @@ static void world_open(struct world *world)
     object_pool_init(&world->pool, "test", &world->test.mem, MEM_POOLS, 1000, 100);
     object_pools_add(&world->pools, &world->pool);
     aic_options cache = {.memory_max_bytes = TIER_BYTES, .clock = &world->hand.clock};
-    assert_int_equal(aic_cache_open(&cache, &world->cache, NULL), AIC_OK);
+    if (storage != NULL) assert_int_equal(cache_open(&cache, &storage->tier, &world->cache, NULL), AIC_OK);
+    else assert_int_equal(aic_cache_open(&cache, &world->cache, NULL), AIC_OK);
     aic_monitor_options monitor = {.clock = &world->hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world->monitor, NULL), AIC_OK);
     struct parts_options parts = {.mem = &world->test.mem,
-                                  .clock = clock_system(),
+                                  .clock = storage != NULL ? &world->hand.clock : clock_system(),
                                   .cache = world->cache,
                                   .root = world->dir.path,
-                                  .storage_kind = "none"};
+                                  .storage_kind = storage != NULL ? "fake" : "none",
+                                  .interval_ms = storage != NULL ? 10 : 0};
     assert_int_equal(parts_create(&parts, &world->parts), AIC_OK);
     struct watch_options options = options_of(world);
     assert_int_equal(watch_create(&options, &world->watch, NULL), AIC_OK);
+}
+
+static void world_open(struct world *world)
+{
+    world_open_over(world, NULL);
 }
 
 static void world_close(struct world *world)
@@ -273,6 +281,54 @@ static void opens_escalates_and_resolves_alerts_of_pressure(void **state)
     world_close(&world);
 }
 
+/* The checks run on threads of their own and look when they do: seconds pass until the alerts say it. */
+static void wait_for_alerts(struct world *world, const char *words)
+{
+    for (int i = 0; i < 20000; i++) {
+        tick(world);
+        if (has(report_of(write_alerts, world), words)) return;
+        usleep(1000);
+    }
+    fail_msg("%s lacks %s", report_of(write_alerts, world), words);
+}
+
+static void put_some(struct world *world, const char *text)
+{
+    aic_put put = put_of("qa", text, "\"an answer\"");
+    assert_int_equal(aic_cache_put(world->cache, &put, NULL, NULL), AIC_OK);
+}
+
+/* A disk that is full is no storage that is gone, in the alert's words too. */
+static void tells_degraded_from_down(void **state)
+{
+    (void)state;
+    struct world world;
+    struct hand_clock storage_clock;
+    hand_init(&storage_clock);
+    struct fake_tier *storage = fake_create(&storage_clock.clock);
+    world_open_over(&world, storage);
+    put_some(&world, "before");
+    assert_int_equal(aic_cache_sync(world.cache), AIC_OK);
+
+    atomic_store(&storage->writes_fail, true);
+    put_some(&world, "during");
+    wait_for_alerts(&world, "\"message\":\"storage has been degraded for ");
+    wait_for_alerts(&world, "\"message\":\"cache has been degraded for ");
+    assert_false(has(report_of(write_alerts, &world), " has been down for "));
+    struct probe_report report;
+    parts_read(world.parts, PART_STORAGE, &report);
+    assert_int_equal(report.status, PROBE_DEGRADED);
+
+    atomic_store(&storage->writes_fail, false);
+    wait_for_alerts(&world, "\"active\":[]");
+    atomic_store(&storage->down, true);
+    put_some(&world, "after");
+    wait_for_alerts(&world, "\"message\":\"storage has been down for ");
+    atomic_store(&storage->down, false);
+    wait_for_alerts(&world, "\"active\":[]");
+    world_close(&world);
+}
+
 /* ------------------------------------------------------------------------------------------------------- pools -- */
 
 static void releases_half_of_what_lies_idle_every_second(void **state)
@@ -400,6 +456,7 @@ int main(void)
         cmocka_unit_test(looks_at_once_when_the_kernel_tells_of_a_stall),
         cmocka_unit_test(grows_to_a_limit_that_was_changed_meanwhile),
         cmocka_unit_test(opens_escalates_and_resolves_alerts_of_pressure),
+        cmocka_unit_test(tells_degraded_from_down),
         cmocka_unit_test(releases_half_of_what_lies_idle_every_second),
         cmocka_unit_test(keeps_the_history_over_a_restart),
         cmocka_unit_test(begins_anew_after_a_damaged_history),

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -25,6 +26,8 @@ INSTEAD ssize_t library_pwrite(int fd, const void *bytes, size_t size, off_t off
 INSTEAD ssize_t writev(int fd, const struct iovec *parts, int count);
 INSTEAD int fdatasync(int fd);
 INSTEAD int fsync(int fd);
+INSTEAD int fallocate(int fd, int mode, off_t offset, off_t size);
+INSTEAD int fstatvfs(int fd, struct statvfs *out);
 
 /* Writes that still succeed; then each fails with write_error. Negative: no fault. */
 static _Atomic int writes_left = -1;
@@ -84,6 +87,35 @@ int fsync(int fd)
     if (atomic_load(&sync_error) == 0) return (int)syscall(SYS_fsync, fd);
     errno = atomic_load(&sync_error);
     return -1;
+}
+
+/* The room on the disk: 0 is what the kernel says, otherwise what is asked for fails with this. */
+static _Atomic int room_error;
+/* And what the count of free blocks says then. */
+static _Atomic uint64_t free_bytes;
+static _Atomic int count_error;
+static _Atomic unsigned room_asked, count_asked;
+
+int fallocate(int fd, int mode, off_t offset, off_t size)
+{
+    atomic_fetch_add(&room_asked, 1);
+    if (atomic_load(&room_error) == 0) return (int)syscall(SYS_fallocate, fd, mode, offset, size);
+    errno = atomic_load(&room_error);
+    return -1;
+}
+
+/* Nobody else in this program asks for it. */
+int fstatvfs(int fd, struct statvfs *out)
+{
+    (void)fd;
+    atomic_fetch_add(&count_asked, 1);
+    if (atomic_load(&count_error) != 0) {
+        errno = atomic_load(&count_error);
+        return -1;
+    }
+    *out = (struct statvfs){
+        .f_bsize = 4096, .f_frsize = 4096, .f_bavail = (fsblkcnt_t)(atomic_load(&free_bytes) / 4096)};
+    return 0;
 }
 
 static void mend(void)
@@ -219,6 +251,56 @@ static void test_what_could_not_be_marked_is_marked_later(void **state)
     assert_true(is_marked(world, " clean"));
 }
 
+/* LMDB says EIO of a write that was cut short. What is told of it comes from asking the disk for room: by taking it,
+ * and where that cannot be done (no files without names, no fallocate), by the count of free blocks; where nothing can
+ * be learnt, the write's own error stays. */
+static void test_a_full_disk_is_told_from_a_broken_one(void **state)
+{
+    struct world *world = *state;
+    static const struct {
+        int room_error, count_error;
+        uint64_t free_bytes;
+        int told;
+        bool counts; /* the count of blocks is asked for */
+    } cases[] = {
+        {0, 0, 0, EIO, false}, /* there is room: the disk is broken, whatever the count says */
+        {ENOSPC, 0, 1 << 30, ENOSPC, false},
+        {EDQUOT, 0, 1 << 30, EDQUOT, false},
+        {EOPNOTSUPP, 0, 0, ENOSPC, true},
+        {EOPNOTSUPP, 0, 1 << 30, EIO, true},
+        {EOPNOTSUPP, EIO, 1 << 30, EIO, true},
+        {ENOSYS, ENOSYS, 0, EIO, true},
+    };
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        atomic_store(&room_error, cases[i].room_error);
+        atomic_store(&count_error, cases[i].count_error);
+        atomic_store(&free_bytes, cases[i].free_bytes);
+        unsigned rooms = atomic_load(&room_asked), counts = atomic_load(&count_asked);
+        atomic_store(&write_error, EIO);
+        atomic_store(&writes_left, 0);
+        assert_int_equal(put(world, 2, &plain), AIC_IO);
+        mend();
+        assert_true(atomic_load(&room_asked) > rooms);
+        assert_int_equal(atomic_load(&count_asked) - counts, cases[i].counts ? 1 : 0);
+        assert_string_equal(world->tier->ops->trouble(world->tier), strerror(cases[i].told));
+    }
+    /* What says itself what is wrong is believed. */
+    atomic_store(&room_error, EDQUOT);
+    unsigned rooms = atomic_load(&room_asked);
+    atomic_store(&write_error, ENOSPC);
+    atomic_store(&writes_left, 0);
+    assert_int_equal(put(world, 2, &plain), AIC_IO);
+    mend();
+    assert_int_equal(atomic_load(&room_asked), rooms);
+    assert_string_equal(world->tier->ops->trouble(world->tier), strerror(ENOSPC));
+    atomic_store(&room_error, 0);
+    assert_int_equal(put(world, 2, &plain), AIC_OK);
+    assert_there(world, 1, &plain);
+    assert_there(world, 2, &plain);
+    assert_verified(world);
+}
+
 static bool is_up(struct gate *gate)
 {
     struct gate_stats stats;
@@ -271,6 +353,7 @@ int main(void)
         TEST(without_its_mark_nothing_is_written),
         TEST(a_mark_of_unknown_fate_is_written_again),
         TEST(what_could_not_be_marked_is_marked_later),
+        TEST(a_full_disk_is_told_from_a_broken_one),
         TEST(writes_wait_for_space_behind_the_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
