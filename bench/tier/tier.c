@@ -1,24 +1,29 @@
 /*
  * tier.c - how fast the LMDB tier is: filling, replacing, hot reads, commits, and opening a store of many entries.
  *
- *   bench/tier [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]
+ *   bench_tier [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]
  *
  * The first part works on records of 1..50 KB (--real: log-normal around 3 KB), N megabytes of them in all (default
- * 1000), 64 a batch, one sync a second, as the gate does it. The second part (--entries, default 0: left out) fills a
- * store with that many small records and measures its opening. What is written is removed at the end. Each record has
- * three labels (partition, operation, model), or --labels of them: a label costs a row in a random place of an index.
+ * 1000; 0: left out), 64 a batch, one sync a second, as the gate does it. The second part (--entries, default 0: left
+ * out) fills a store with that many small records and measures its opening and the first read after it, with the file
+ * in memory and with none of it (what of it stayed all the same is told). What is written is removed at the end. Each
+ * record has three labels (partition, operation, model), or --labels of them: a label costs a row in a random place of
+ * an index.
  */
 #include "tier/tier.h"
 #include "base/check.h"
 #include "support.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { BATCH = 64, READS = 200000, MAX_COMMITS = 400000 };
 
@@ -192,6 +197,48 @@ static void part_large(struct bench *bench, uint64_t megabytes)
     scratch_remove(&bench->scratch);
 }
 
+/* Asks the kernel to forget the file, which nobody has open; returns how much of it stayed, in percent. */
+static double forget_file(const struct bench *bench)
+{
+    char path[4096];
+    struct stat facts;
+    scratch_name(&bench->scratch, "cache.mdb", path, sizeof path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && fstat(fd, &facts) == 0);
+    CHECK(fdatasync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    size_t pages = ((size_t)facts.st_size + 4095) / 4096, stayed = 0;
+    unsigned char *resident = calloc(pages, 1);
+    void *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(resident != NULL && map != MAP_FAILED && mincore(map, (size_t)facts.st_size, resident) == 0);
+    for (size_t i = 0; i < pages; i++) stayed += resident[i] & 1;
+    munmap(map, (size_t)facts.st_size);
+    close(fd);
+    free(resident);
+    return 100 * (double)stayed / (double)pages;
+}
+
+/* Opening, and reading one entry of the middle. */
+static void measure_open(struct bench *bench, uint64_t entries, const char *how)
+{
+    struct tier_stats stats;
+    char title[64];
+    struct buf out;
+    aic_key key = sample_key(entries / 2);
+    for (size_t j = 0; j < 8; j++) key.bytes[j] = (uint8_t)(entries / 2 >> (56 - 8 * j));
+    uint64_t first_ns = now_ns();
+    open_tier(bench, (uint64_t)16 << 30);
+    bench->tier->ops->stats(bench->tier, &stats);
+    snprintf(title, sizeof title, "open %" PRIu64 " entries, %s", stats.entries, how);
+    report(bench, title, (double)(now_ns() - first_ns) / 1e6, "ms");
+    buf_init(&out, &bench->mem, MEM_OTHER);
+    first_ns = now_ns();
+    CHECK(bench->tier->ops->get(bench->tier, &key, &out) == AIC_OK);
+    snprintf(title, sizeof title, "first read, %s", how);
+    report(bench, title, (double)(now_ns() - first_ns) / 1e6, "ms");
+    buf_fini(&out);
+    close_tier(bench);
+}
+
 static void part_many(struct bench *bench, uint64_t entries)
 {
     uint64_t numbers[BATCH];
@@ -207,13 +254,11 @@ static void part_many(struct bench *bench, uint64_t entries)
     bench->tier->ops->stats(bench->tier, &stats);
     report(bench, "small entries, file", (double)stats.file_bytes / (double)stats.entries, "bytes an entry");
     close_tier(bench);
-    first_ns = now_ns();
-    open_tier(bench, (uint64_t)16 << 30);
-    bench->tier->ops->stats(bench->tier, &stats);
-    char title[64];
-    snprintf(title, sizeof title, "open %" PRIu64 " entries", stats.entries);
-    report(bench, title, (double)(now_ns() - first_ns) / 1e6, "ms");
-    close_tier(bench);
+    measure_open(bench, entries, "warm");
+    for (int i = 0; i < 3; i++) {
+        report(bench, "still in memory", forget_file(bench), "% of the file");
+        measure_open(bench, entries, "cold");
+    }
     scratch_remove(&bench->scratch);
 }
 
@@ -243,8 +288,10 @@ int main(int count, char **arguments)
     mem_init(&bench->mem, NULL);
     bench->seed = 42;
     bench->synced_ns = now_ns();
-    scratch_make(&bench->scratch);
-    part_large(bench, megabytes);
+    if (megabytes > 0) {
+        scratch_make(&bench->scratch);
+        part_large(bench, megabytes);
+    }
     if (entries > 0) part_many(bench, entries);
     free(bench);
     return 0;
