@@ -122,17 +122,23 @@ struct aic_hit {
     aic_metadata metadata;
 };
 
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, bool hit, unsigned tier, uint64_t text_length,
-                      struct cache_event event)
+void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, bool hit, unsigned tier,
+                      uint64_t text_length, struct cache_event event)
 {
     event.kind = "get";
     event.hit = hit;
     event.tiers = hit ? tier : 0;
-    if (cache_is_observed(cache)) event.seconds = seconds_since(cache, started_ns);
+    event.seconds = (double)(ended_ns - started_ns) / 1e9;
     cache_observe_end(cache, event);
     if (cache->monitor == NULL) return;
     aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_data(text_length);
-    monitor_operation_since(cache->monitor, AIC_LITERAL("get"), started_ns, hit, text_length, data);
+    monitor_operation_between(cache->monitor, AIC_LITERAL("get"), started_ns, ended_ns, hit, text_length, data);
+}
+
+/* The time at which a get ends, if anybody is to be told of it. */
+static uint64_t ended_ns(const struct aic_cache *cache)
+{
+    return cache->monitor != NULL || cache_is_observed(cache) ? clock_mono_ns(&cache->clock) : 0;
 }
 
 static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key *key, uint64_t text_length,
@@ -144,7 +150,7 @@ static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key 
     aic_status status = cache_find(cache, ns, key, &found->hit);
     if (status >= 0)
         cache_record_get(
-            cache, started, status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
+            cache, started, ended_ns(cache), status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
             status == AIC_OK ? found->hit.record.text_length : text_length,
             (struct cache_event){.key = key,
                                  .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},

@@ -176,11 +176,10 @@ void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, 
     record_operation(monitor, kind, clock_mono_ns(monitor->clock), seconds, hit, text_length, data);
 }
 
-void monitor_operation_since(aic_monitor *monitor, aic_view kind, uint64_t started_ns, bool hit, uint64_t text_length,
-                             aic_view data)
+void monitor_operation_between(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
+                               uint64_t text_length, aic_view data)
 {
-    uint64_t now_ns = clock_mono_ns(monitor->clock);
-    record_operation(monitor, kind, now_ns, (double)(now_ns - started_ns) / 1e9, hit, text_length, data);
+    record_operation(monitor, kind, ended_ns, (double)(ended_ns - started_ns) / 1e9, hit, text_length, data);
 }
 
 void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,

@@ -62,10 +62,10 @@ struct aic_monitor {
     _Atomic bool tier_cut;
 };
 
-/* As aic_monitor_operation() for what began at `started_ns` of the monotonic clock and ends now: one look at the clock.
+/* As aic_monitor_operation() for what began and ended at these times of the monotonic clock, at which it does not look.
  */
-void monitor_operation_since(aic_monitor *monitor, aic_view kind, uint64_t started_ns, bool hit, uint64_t text_length,
-                             aic_view data);
+void monitor_operation_between(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
+                               uint64_t text_length, aic_view data);
 
 /*
  * For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and

@@ -20,12 +20,9 @@
 void conn_block_release(struct conn *conn)
 {
     if (conn->in == NULL) return;
-    if (!conn->in_shared) {
-        if (conn->in_capacity == BLOCK_BYTES) thread_block_give(conn->thread, conn->in);
-        else mem_free(conn->thread->server->mem, MEM_CONNECTIONS, conn->in, conn->in_capacity);
-    }
+    if (conn->in_capacity == BLOCK_BYTES) thread_block_give(conn->thread, conn->in);
+    else mem_free(conn->thread->server->mem, MEM_CONNECTIONS, conn->in, conn->in_capacity);
     conn->in = NULL;
-    conn->in_shared = false;
     conn->in_capacity = conn->in_start = conn->in_end = conn->in_floor = 0;
 }
 
@@ -40,7 +37,7 @@ static char *take_room(struct conn *conn, size_t capacity)
  * anything points into it. */
 void conn_widen_block(struct conn *conn)
 {
-    if (conn->in_shared || conn->in_capacity >= BLOCK_BYTES) return;
+    if (conn->in_capacity >= BLOCK_BYTES) return;
     char *block = thread_block_take(conn->thread);
     if (block == NULL) return; /* the small one serves as well, only slower */
     size_t rest = conn->in_end - conn->in_start;
@@ -60,14 +57,10 @@ void conn_settle_input(struct conn *conn)
         conn_block_release(conn);
         return;
     }
-    if (!conn->in_shared) return;
-    if (conn->exchange.handed) { /* the exchange points into it: taken over */
-        conn->thread->block = NULL;
-        conn->in_shared = false;
-        return;
-    }
+    if (conn->exchange.handed) return; /* the exchange points into it */
     size_t rest = conn->in_end - conn->in_start;
     size_t capacity = rest < 512 ? 1024 : rest * 2;
+    if (capacity >= conn->in_capacity) return;
     char *own = take_room(conn, capacity);
     if (own == NULL) {
         THREAD_COUNT(conn->thread, memory_failures, 1);
@@ -76,10 +69,9 @@ void conn_settle_input(struct conn *conn)
         return;
     }
     memcpy(own, conn->in + conn->in_start, rest);
+    conn_block_release(conn);
     conn->in = own;
-    conn->in_shared = false;
     conn->in_capacity = capacity;
-    conn->in_start = conn->in_floor = 0;
     conn->in_end = rest;
 }
 
@@ -113,16 +105,14 @@ static bool make_room(struct conn *conn)
 /* Where the next bytes go; false when there is no room for them now. */
 static bool block_space(struct conn *conn, char **out, size_t *size)
 {
-    struct http_thread *thread = conn->thread;
     if (conn->in == NULL) {
-        if (thread->block == NULL) thread->block = thread_block_take(thread);
-        if (thread->block == NULL) {
-            THREAD_COUNT(thread, memory_failures, 1);
+        char *block = thread_block_take(conn->thread);
+        if (block == NULL) {
+            THREAD_COUNT(conn->thread, memory_failures, 1);
             conn_close(conn);
             return false;
         }
-        conn->in = thread->block;
-        conn->in_shared = true;
+        conn->in = block;
         conn->in_capacity = BLOCK_BYTES;
     }
     if (conn->in_start == conn->in_end) conn->in_start = conn->in_end = conn->in_floor;
@@ -176,7 +166,6 @@ static bool read_some(struct conn *conn)
     size_t size = 0;
     bool direct = conn->phase == CONN_BODY && conn->body_copied && !conn->exchange.head.chunked &&
                   conn->in_start == conn->in_end;
-    bool fresh = conn->in_start == conn->in_end && conn->phase == CONN_HEAD;
     if (!(direct && body_space(conn, &room, &size)) && !block_space(conn, &room, &size)) return false;
     ssize_t got = receive(conn, room, size);
     if (got < 0) {
@@ -188,7 +177,6 @@ static bool read_some(struct conn *conn)
         conn->eof = true;
         return false;
     }
-    if (fresh) conn->exchange.received_ns = clock_mono_ns(conn->thread->server->clock);
     THREAD_COUNT(conn->thread, bytes_in, got);
     if (conn->phase == CONN_BODY) {
         conn->deadline_ms = conn_now(conn) + LIMIT(conn->thread, body_ms);
@@ -245,7 +233,13 @@ void conn_read(struct conn *conn)
             linger_read(conn);
             return;
         }
+        bool fresh = conn->phase == CONN_HEAD && conn->in_start == conn->in_end;
         more = read_some(conn);
+        if (fresh && !more && conn->reported && conn->in_end > conn->in_start) {
+            thread_arrive(conn);
+            return;
+        }
+        if (fresh) conn->exchange.received_ns = clock_mono_ns(conn->thread->server->clock);
         conn_run(conn);
     }
     if (!more || conn->tls == NULL || conn->phase == CONN_CLOSED) return;

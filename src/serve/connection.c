@@ -55,8 +55,8 @@ static void conn_reset(struct conn *conn, int fd)
     conn->fd = fd;
     conn->events = 0;
     conn->phase = CONN_HEAD;
-    conn->in_shared = conn->eof = conn->close_after = conn->running = conn->ready = conn->read_again = false;
-    conn->reported = false;
+    conn->eof = conn->close_after = conn->running = conn->ready = conn->read_again = false;
+    conn->reported = conn->arrived = false;
     conn->head_timed = conn->continue_due = conn->stalled = conn->body_done = conn->body_copied = false;
     conn->tls_read_wants_write = conn->tls_write_wants_read = false;
     conn->in = NULL;
@@ -135,6 +135,7 @@ void conn_close(struct conn *conn)
     if (conn->tls != NULL && !tls_is_ready(conn->tls)) THREAD_COUNT(thread, tls_failures, 1);
     conn->phase = CONN_CLOSED;
     conn->deadline_ms = conn->write_deadline_ms = 0;
+    thread_unarrive(conn);
     thread_conn_remove(conn);
     output_drop(&conn->out);
     tls_session_destroy(&conn->tls);
@@ -236,8 +237,12 @@ static bool step_head(struct conn *conn)
     struct head_limits limits = {LIMIT(thread, header_bytes), LIMIT(thread, target_bytes)};
     struct head_refusal why;
     size_t end = 0;
-    enum head_outcome outcome = head_scan(&conn->scan, conn->in + conn->in_start, conn->in_end - conn->in_start,
-                                          &limits, &end, &why);
+    const char *data = conn->in + conn->in_start;
+    size_t size = conn->in_end - conn->in_start;
+    struct head_match known = {.lines = NULL};
+    enum head_outcome outcome = HEAD_COMPLETE;
+    if (conn->scan.checked == 0 && head_memo_find(&thread->heads, data, size, &limits, &known)) end = known.end;
+    else outcome = head_scan(&conn->scan, data, size, &limits, &end, &why);
     if (outcome == HEAD_MORE) {
         if (conn->eof) conn_close(conn); /* half a head: there is nobody to answer */
         else if (!conn->head_timed) conn->deadline_ms = conn_now(conn) + LIMIT(thread, header_ms);
@@ -249,7 +254,7 @@ static bool step_head(struct conn *conn)
     conn->head_timed = false;
     if (outcome == HEAD_COMPLETE) {
         conn_widen_block(conn);
-        exchange_begin(conn, begin, end);
+        exchange_begin(conn, begin, end, known.lines != NULL ? &known : NULL);
     } else {
         THREAD_COUNT(thread, parse_errors, 1);
         exchange_refuse(conn, &why);
@@ -330,8 +335,6 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     conn->reported = true;
     conn_read(conn);
     conn->reported = false;
-    uint64_t since_ns = conn->thread->held_since_ns;
-    if (since_ns != 0 && conn->exchange.received_ns > since_ns + HOLD_NS) thread_serve_ready(conn->thread);
 }
 
 void conn_serve_ready(struct conn *conn)

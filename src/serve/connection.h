@@ -23,6 +23,7 @@
 
 #include "base/object_pool.h"
 #include "serve/chunk.h"
+#include "serve/head_memo.h"
 #include "serve/listen.h"
 #include "serve/mailbox.h"
 #include "serve/output.h"
@@ -43,6 +44,7 @@
 #define REJECT_ROOM 64       /* connections above the limit that still get their 503 */
 #define POOL_CONNECTIONS 128 /* kept for reuse by each thread */
 #define POOL_BLOCKS 32
+#define ARRIVED_MOST 16 /* requests that are read before the first of them is looked at */
 
 enum conn_phase { CONN_HEAD, CONN_BODY, CONN_WAIT, CONN_DISCARD, CONN_LINGER, CONN_CLOSED };
 
@@ -95,11 +97,11 @@ struct conn {
     enum conn_phase phase;
     struct tls_session *tls; /* NULL: plain */
 
-    bool in_shared;    /* `in` is the thread's block */
     bool eof;          /* the client will send no more */
     bool close_after;  /* no request after this one */
     bool running;      /* conn_run() is on the stack */
     bool reported;     /* the loop has just reported the socket, and may report others */
+    bool arrived;      /* read, and in the thread's list of what is to be looked at */
     bool ready;        /* on the thread's ready list */
     bool read_again;   /* something may be readable that the loop does not report */
     bool head_timed;   /* the time-out of the head runs */
@@ -160,6 +162,7 @@ struct http_thread {
     uv_timer_t sweep;        /* time-outs; runs while there are connections */
     uv_timer_t accept_pause; /* after an accept for which there was no descriptor */
     uv_prepare_t prepare;    /* serves the ready list before the loop sleeps */
+    uv_check_t check;        /* looks at what was read, before the loop does anything else */
     uv_idle_t awake;         /* keeps the loop from sleeping while the list is not empty */
     struct acceptor acceptors[HTTP_MAX_LISTEN];
     unsigned acceptor_count;
@@ -172,8 +175,13 @@ struct http_thread {
     uint64_t held_since_ns; /* when the first of the answers that are held back was asked for; 0: there are none */
     struct object_pool conn_pool, block_pool;
 
-    char *block;  /* the shared block; NULL after it was taken over, until the next read */
+    uint64_t passed_ns;                 /* when a handler last looked at the clock; 0: not since the request began */
+    struct conn *arrived[ARRIVED_MOST]; /* NULL: closed meanwhile */
+    unsigned arrived_count;
+    char *blocks[ARRIVED_MOST]; /* at hand; the pool has more */
+    unsigned block_count;
     char *record; /* TLS_RECORD_BYTES, only with TLS */
+    struct head_memo heads;
 
     uint64_t date_seen_ms; /* by uv_now(), when the clock was read for it */
     uint64_t date_second;
@@ -234,6 +242,9 @@ void thread_conn_freed(struct http_thread *thread); /* ends a stopping thread wi
 void thread_mark_ready(struct conn *conn);          /* conn_serve_ready() runs before the loop sleeps */
 void thread_unmark_ready(struct conn *conn);
 void thread_serve_ready(struct http_thread *thread); /* now; not from inside a connection's run */
+/* The connection has read a request, which is looked at when the other sockets that are ready are read, too. */
+void thread_arrive(struct conn *conn);
+void thread_unarrive(struct conn *conn);
 const char *thread_date(struct http_thread *thread); /* "Date: ...\r\n", 37 bytes */
 #define THREAD_DATE_BYTES 37
 AIC_MUST_CHECK aic_status thread_init(struct http_thread *thread, struct http_server *server, unsigned index);
@@ -294,8 +305,9 @@ void conn_report(struct conn *conn, int status);
 extern const struct object_pool_hooks conn_hooks;
 
 /* ---- dispatch.c ---- */
-/* Begins the exchange for a head that was read; sets the phase; may run the handler. */
-void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end);
+/* Begins the exchange for a head that was read; sets the phase; may run the handler. `known`: its lines, if they are.
+ */
+void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end, const struct head_match *known);
 /* The body of a buffered or dropped body is complete. */
 void exchange_run_handler(struct http_exchange *exchange);
 /* Answers in place of a request that cannot be read, or of a handler that has not answered, and ends the connection. */

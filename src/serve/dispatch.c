@@ -158,7 +158,7 @@ void exchange_run_handler(struct http_exchange *exchange)
     http_reply_problem(exchange, 500, "internal", NULL, "The request was not answered.");
 }
 
-void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end)
+void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end, const struct head_match *known)
 {
     struct http_exchange *exchange = &conn->exchange;
     struct http_thread *thread = conn->thread;
@@ -166,13 +166,15 @@ void exchange_begin(struct conn *conn, size_t head_begin, size_t head_end)
     struct head_refusal why;
     const char *base = conn->in + conn->in_start;
     exchange_reset(exchange);
-    enum head_outcome outcome = head_parse(&exchange->head, base, head_begin, head_end, &limits, &why);
+    enum head_outcome outcome = known != NULL ? head_memo_parse(known, &exchange->head, base, &limits, &why)
+                                              : head_parse(&exchange->head, base, head_begin, head_end, &limits, &why);
     conn->in_start += head_end;
     if (outcome == HEAD_REFUSED) {
         THREAD_COUNT(thread, parse_errors, 1);
         exchange_refuse(conn, &why);
         return;
     }
+    if (known == NULL) head_memo_add(&thread->heads, &exchange->head, base, head_begin, head_end);
     THREAD_COUNT(thread, requests, 1);
     exchange->base = base;
     exchange->handed = true;
@@ -367,6 +369,12 @@ void *http_state(struct http_exchange *exchange)
 uint64_t http_received_ns(const struct http_exchange *exchange)
 {
     return exchange->received_ns;
+}
+
+uint64_t http_now_ns(struct http_exchange *exchange)
+{
+    struct http_thread *thread = exchange->conn->thread;
+    return thread->passed_ns = clock_mono_ns(thread->server->clock);
 }
 
 struct http_thread *http_thread(const struct http_exchange *exchange)

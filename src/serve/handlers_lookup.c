@@ -27,13 +27,12 @@ static struct tally_cell *cell_of(struct front *front, aic_view ns, aic_view ope
 }
 
 /* Outcome, duration, age and savings. */
-static void tally_lookup(struct front *front, const struct http_exchange *exchange, struct tally_cell *cell,
-                         enum tally_outcome outcome, const struct cache_hit *hit, uint64_t age_ms)
+static void tally_lookup(struct front *front, struct tally_cell *cell, enum tally_outcome outcome, uint64_t ns,
+                         const struct cache_hit *hit, uint64_t age_ms)
 {
     struct tally *tally = &front->tally;
-    const struct routes_options *options = &front->routes->options;
     tally_bump(&cell->counts[outcome], 1);
-    hist_record(&tally->lookup_ns[outcome], clock_mono_ns(options->clock) - http_received_ns(exchange));
+    hist_record(&tally->lookup_ns[outcome], ns);
     if (hit == NULL) return;
     hist_record(&tally->age_ms, age_ms);
     if (hit->record.prompt_tokens > 0) tally_bump(&tally->prompt_tokens_saved, hit->record.prompt_tokens);
@@ -55,9 +54,10 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
         call->cell = hit != NULL ? cell_of(front, hit->record.ns, hit->record.operation)
                                  : cell_of(front, call_ns(call), AIC_LITERAL("unknown"));
     }
+    uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
     cache_count_lookup(cache, status, tier);
-    tally_lookup(front, exchange, call->cell, outcome, hit, age_ms);
-    cache_record_get(cache, http_received_ns(exchange), hit != NULL, tier,
+    tally_lookup(front, call->cell, outcome, ended_ns - started_ns, hit, age_ms);
+    cache_record_get(cache, started_ns, ended_ns, hit != NULL, tier,
                      hit != NULL ? hit->record.text_length : call->text_length,
                      (struct cache_event){.key = &call->key,
                                           .operation = hit != NULL ? hit->record.operation : (aic_view){NULL, 0},

@@ -507,6 +507,13 @@ enum head_outcome head_parse(struct head *head, const char *data, size_t begin, 
     return judge(head, &framing, why);
 }
 
+enum head_outcome head_parse_line(struct head *head, const char *data, size_t size, const struct head_limits *limits,
+                                  struct head_refusal *why)
+{
+    memset(head, 0, offsetof(struct head, fields));
+    return parse_request_line(head, data, 0, size - 2, limits, why);
+}
+
 const struct head_field *head_find(const struct head *head, const char *base, const char *name, size_t name_size)
 {
     for (unsigned i = 0; i < head->field_count; i++) {

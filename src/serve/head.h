@@ -82,6 +82,10 @@ enum head_outcome head_scan(struct head_scan *scan, const char *data, size_t siz
 enum head_outcome head_parse(struct head *head, const char *data, size_t begin, size_t end,
                              const struct head_limits *limits, struct head_refusal *why);
 
+/* Reads the request line alone, data[0..size) with its CRLF, as if no field followed; for whoever knows the fields. */
+enum head_outcome head_parse_line(struct head *head, const char *data, size_t size, const struct head_limits *limits,
+                                  struct head_refusal *why);
+
 /* The view of a span, where `base` is the head's first byte. */
 static inline aic_view head_view(const char *base, struct head_span span)
 {

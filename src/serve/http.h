@@ -106,8 +106,11 @@ struct mem *http_mem(const struct http_exchange *exchange);
  */
 #define HTTP_STATE_BYTES 256
 void *http_state(struct http_exchange *exchange);
-/* When the request's first bytes were read, by the monotonic clock, in nanoseconds. */
+/* When the request's turn came, by the monotonic clock, in nanoseconds: its first bytes had been read, and those that
+ * were read before it had been served. */
 uint64_t http_received_ns(const struct http_exchange *exchange);
+/* The time by the same clock. From then on the thread's next request counts, which saves it a look. */
+uint64_t http_now_ns(struct http_exchange *exchange);
 
 struct http_thread *http_thread(const struct http_exchange *exchange);
 /* What thread_start of the options returned for this thread. */

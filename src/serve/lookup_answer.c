@@ -297,8 +297,9 @@ void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
     struct found found; /* its array of pieces is not worth zeroing */
     found.exchange = exchange;
     found.answer = answer;
-    found.now_ms = clock_wall_ms(front_of(exchange)->routes->options.clock);
-    found.age_ms = found.now_ms > record->created_ms ? found.now_ms - record->created_ms : 0;
+    found.now_ms = clock_tick_ms(front_of(exchange)->routes->options.clock);
+    if (found.now_ms < record->created_ms) found.now_ms = record->created_ms; /* stored since the last tick */
+    found.age_ms = found.now_ms - record->created_ms;
     /* The clock moved on since the entry was found: what expired in between is shown with nothing left. */
     if (record->expires_ms > 0 && record->expires_ms < found.now_ms) found.now_ms = record->expires_ms;
     aic_status status = call->metadata_only ? answer_metadata(&found)

@@ -30,13 +30,14 @@ static const struct object_pool_hooks block_hooks = {.clear = NULL};
 
 char *thread_block_take(struct http_thread *thread)
 {
+    if (thread->block_count > 0) return thread->blocks[--thread->block_count];
     return object_pool_take(&thread->block_pool);
 }
 
 void thread_block_give(struct http_thread *thread, char *block)
 {
     void *given = block;
-    if (thread->block == NULL) thread->block = block;
+    if (thread->block_count < COUNT_OF(thread->blocks)) thread->blocks[thread->block_count++] = block;
     else CHECK(object_pool_give(&thread->block_pool, &given));
 }
 
@@ -53,9 +54,10 @@ static void init_pools(struct http_thread *thread)
 
 static void fini_pools(struct http_thread *thread)
 {
-    void *block = thread->block;
-    thread->block = NULL;
-    CHECK(object_pool_give(&thread->block_pool, &block));
+    while (thread->block_count > 0) {
+        void *block = thread->blocks[--thread->block_count];
+        CHECK(object_pool_give(&thread->block_pool, &block));
+    }
     object_pools_remove(thread->server->pools, &thread->conn_pool);
     object_pools_remove(thread->server->pools, &thread->block_pool);
     object_pool_fini(&thread->conn_pool);
@@ -143,6 +145,55 @@ void thread_serve_ready(struct http_thread *thread)
     }
     if (thread->ready_count > 0) uv_idle_start(&thread->awake, stay_awake);
     else uv_idle_stop(&thread->awake);
+}
+
+/*
+ * Requests are looked at one after the other, without a system call between them: what the kernel does for one socket
+ * pushes most of this program out of the nearest caches, and so all but the first find it there.
+ */
+static void serve_arrived(struct http_thread *thread)
+{
+    thread->passed_ns = 0;
+    for (unsigned i = 0; i < thread->arrived_count; i++) {
+        struct conn *conn = thread->arrived[i];
+        if (conn == NULL) continue;
+        if (thread->passed_ns == 0) thread->passed_ns = clock_mono_ns(thread->server->clock);
+        conn->exchange.received_ns = thread->passed_ns;
+        thread->passed_ns = 0;
+        conn->arrived = false;
+        conn->reported = true;
+        conn_run(conn);
+        conn->reported = false;
+        if (thread->held_since_ns == 0 || conn->exchange.received_ns <= thread->held_since_ns + HOLD_NS) continue;
+        thread_serve_ready(thread);
+        thread->passed_ns = 0;
+    }
+    thread->arrived_count = 0;
+}
+
+void thread_arrive(struct conn *conn)
+{
+    struct http_thread *thread = conn->thread;
+    if (conn->arrived) return;
+    conn->arrived = true;
+    thread->arrived[thread->arrived_count++] = conn;
+    if (thread->arrived_count == ARRIVED_MOST) serve_arrived(thread);
+}
+
+void thread_unarrive(struct conn *conn)
+{
+    struct http_thread *thread = conn->thread;
+    if (!conn->arrived) return;
+    conn->arrived = false;
+    for (unsigned i = 0; i < thread->arrived_count; i++) {
+        if (thread->arrived[i] == conn) thread->arrived[i] = NULL;
+    }
+}
+
+/* The sockets have been read. */
+static void on_check(uv_check_t *check)
+{
+    serve_arrived(check->data);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -324,9 +375,11 @@ static aic_status init_handles(struct http_thread *thread)
     bool fine = uv_timer_init(&thread->loop, &thread->sweep) == 0 &&
                 uv_timer_init(&thread->loop, &thread->accept_pause) == 0 &&
                 uv_prepare_init(&thread->loop, &thread->prepare) == 0 &&
-                uv_idle_init(&thread->loop, &thread->awake) == 0;
-    thread->sweep.data = thread->accept_pause.data = thread->prepare.data = thread->awake.data = thread;
-    if (!fine || uv_prepare_start(&thread->prepare, on_prepare) != 0) return AIC_IO;
+                uv_check_init(&thread->loop, &thread->check) == 0 && uv_idle_init(&thread->loop, &thread->awake) == 0;
+    thread->sweep.data = thread->accept_pause.data = thread->awake.data = thread;
+    thread->prepare.data = thread->check.data = thread;
+    if (!fine || uv_prepare_start(&thread->prepare, on_prepare) != 0 || uv_check_start(&thread->check, on_check) != 0)
+        return AIC_IO;
     for (unsigned i = 0; i < thread->acceptor_count; i++) {
         struct acceptor *acceptor = &thread->acceptors[i];
         if (uv_poll_init(&thread->loop, &acceptor->poll, acceptor->fd) != 0) return AIC_IO;
@@ -387,7 +440,7 @@ static void conn_verify(const struct conn *conn)
 {
     CHECK(conn->phase != CONN_CLOSED && conn->fd >= 0 && conn->handle_open && !conn->running);
     CHECK(conn->in_floor <= conn->in_start && conn->in_start <= conn->in_end && conn->in_end <= conn->in_capacity);
-    CHECK(!conn->in_shared && (conn->in == NULL) == (conn->in_capacity == 0));
+    CHECK((conn->in == NULL) == (conn->in_capacity == 0));
     CHECK(conn->in != NULL || !conn->exchange.called || !conn->exchange.handed);
     CHECK(!conn->stalled || conn->out.pending > 0);
     CHECK(conn->phase != CONN_BODY || conn->exchange.handed);

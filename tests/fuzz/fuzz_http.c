@@ -1,11 +1,13 @@
 /*
- * fuzz_http.c - any bytes as an HTTP request. Three things must hold: a head gets the same verdict however it is cut;
- * what is accepted, http_parser accepts too, and both read the same (method, target, fields, length, body); and a
- * connection that is fed these bytes answers with whole HTTP answers or closes, and gives everything back.
+ * fuzz_http.c - any bytes as an HTTP request. Four things must hold: a head gets the same verdict however it is cut;
+ * what is accepted, http_parser accepts too, and both read the same (method, target, fields, length, body); lines that
+ * are known are read as the parser reads them; and a connection that is fed these bytes answers with whole HTTP answers
+ * or closes, and gives everything back.
  */
 #include "../support/http_drive.h"
 
 #include "serve/chunk.h"
+#include "serve/head_memo.h"
 
 #include <http_parser.h>
 #include <stdlib.h>
@@ -210,6 +212,28 @@ static void compare(const struct head *head, const char *data, size_t size, size
     compare_body(head, error, data, size, end);
 }
 
+/* The lines of a head that was accepted are known when it comes again. */
+static void check_memo(const struct head *head, const char *data, size_t size, size_t begin, size_t end)
+{
+    static struct head_memo memo;
+    struct head_match match;
+    struct head known;
+    struct head_refusal why;
+    memset(&memo, 0, sizeof memo);
+    head_memo_add(&memo, head, data, begin, end);
+    if (!head_memo_find(&memo, data + begin, size - begin, &LIMITS, &match)) return;
+    CHECK(match.end == end - begin);
+    CHECK(head_memo_parse(&match, &known, data + begin, &LIMITS, &why) == HEAD_COMPLETE);
+    CHECK(known.keep_alive == head->keep_alive && known.chunked == head->chunked && known.encoded == head->encoded);
+    CHECK(known.expect_continue == head->expect_continue && known.content_length == head->content_length);
+    CHECK(known.field_count == head->field_count);
+    for (unsigned i = 0; i < known.field_count; i++) {
+        struct head_field a = known.fields[i], b = head->fields[i];
+        CHECK(a.name.at + begin == b.name.at && a.name.size == b.name.size);
+        CHECK(a.value.at + begin == b.value.at && a.value.size == b.value.size);
+    }
+}
+
 static void check_parser(const char *data, size_t size)
 {
     size_t begin = 0;
@@ -225,8 +249,9 @@ static void check_parser(const char *data, size_t size)
     }
     struct head head;
     struct head_refusal why;
-    if (whole == HEAD_COMPLETE && head_parse(&head, data, begin, end, &LIMITS, &why) == HEAD_COMPLETE)
-        compare(&head, data, size, begin, end);
+    if (whole != HEAD_COMPLETE || head_parse(&head, data, begin, end, &LIMITS, &why) != HEAD_COMPLETE) return;
+    compare(&head, data, size, begin, end);
+    check_memo(&head, data, size, begin, end);
 }
 
 /* ---- a connection ---- */

@@ -1,6 +1,7 @@
 /* head_test.c - heads and chunks: what is read, what is refused, and that the cut does not matter. */
 #include "base/check.h"
 #include "serve/chunk.h"
+#include "serve/head_memo.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -141,6 +142,142 @@ static void test_values_by_words(void **state)
     assert_true(head_is_value((aic_view){"", 0}));
 }
 
+/* Everything that a head says. */
+static void assert_same_head(const struct head *a, const struct head *b)
+{
+    assert_int_equal(a->verb, b->verb);
+    assert_int_equal(a->keep_alive, b->keep_alive);
+    assert_int_equal(a->http10, b->http10);
+    assert_int_equal(a->chunked, b->chunked);
+    assert_int_equal(a->expect_continue, b->expect_continue);
+    assert_int_equal(a->encoded, b->encoded);
+    assert_int_equal(a->has_query, b->has_query);
+    assert_int_equal(a->content_length, b->content_length);
+    assert_memory_equal(&a->target, &b->target, sizeof a->target);
+    assert_memory_equal(&a->path, &b->path, sizeof a->path);
+    assert_memory_equal(&a->query, &b->query, sizeof a->query);
+    assert_int_equal(a->field_count, b->field_count);
+    assert_memory_equal(a->fields, b->fields, a->field_count * sizeof a->fields[0]);
+}
+
+/* What the memo finds is what the scan and the parser say, and what they refuse it does not find, or refuses alike. */
+static bool expect_alike(struct head_memo *memo, const char *text, size_t size)
+{
+    struct head plain, known;
+    struct head_match match;
+    struct head_scan scan = {0};
+    struct head_refusal why = {0}, why_known = {0};
+    size_t end = 0;
+    if (!head_memo_find(memo, text, size, &LIMITS, &match)) return false;
+    assert_int_equal(head_scan(&scan, text, size, &LIMITS, &end, &why), HEAD_COMPLETE);
+    assert_int_equal(match.end, end);
+    assert_int_equal(scan.begin, 0);
+    enum head_outcome outcome = head_parse(&plain, text, 0, end, &LIMITS, &why);
+    assert_int_equal(head_memo_parse(&match, &known, text, &LIMITS, &why_known), outcome);
+    if (outcome == HEAD_REFUSED) assert_string_equal(why.message, why_known.message);
+    else assert_same_head(&plain, &known);
+    return true;
+}
+
+static void learn(struct head_memo *memo, const char *text)
+{
+    struct head head;
+    size_t size = strlen(text);
+    assert_int_equal(outcome_of(text, size, 0, &head), 0);
+    head_memo_add(memo, &head, text, 0, size);
+    assert_true(expect_alike(memo, text, size));
+}
+
+#define GET_HEAD "GET /a HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\n"
+#define POST_HEAD                                                                                                      \
+    "POST /a?b=c HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 005 \r\nX-Empty:\r\nConnection: close\r\n\r\n"
+
+static void test_known_lines(void **state)
+{
+    (void)state;
+    static struct head_memo memo;
+    learn(&memo, GET_HEAD);
+    learn(&memo, POST_HEAD);
+    static const struct {
+        const char *text;
+        bool found;
+    } rows[] = {
+        {"PUT /b?c=%41 HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\nGET", true},
+        {"PUT /b?c=%4 HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\n", true}, /* refused by both */
+        {"BREW /b HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\n", true},
+        {"GET /a HTTP/1.0\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\n", false},
+        {"\r\nGET /a HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n\r\n", false},
+        {"GET /a HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\n", false},
+        {"GET /a HTTP/1.1\r\nHost: x:80\r\nX-Empty:\r\nAccept: */*\r\nA: b\r\n\r\n", false},
+        {"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 999999999999999999 \r\nX-Empty:\r\n"
+         "Connection: close\r\n\r\n",
+         true},
+        {"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999999999999999 \r\nX-Empty:\r\n"
+         "Connection: close\r\n\r\n",
+         false},
+        {"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length:  \r\nX-Empty:\r\nConnection: close\r\n\r\n",
+         false},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        assert_int_equal(expect_alike(&memo, rows[i].text, strlen(rows[i].text)), rows[i].found);
+}
+
+/* Every byte replaced by every other, left out, or put in: never taken for what it is not. */
+static void test_nearly_known_lines(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {GET_HEAD, POST_HEAD};
+    static struct head_memo memo;
+    char text[256];
+    for (size_t row = 0; row < COUNT_OF(texts); row++) learn(&memo, texts[row]);
+    for (size_t row = 0; row < COUNT_OF(texts); row++) {
+        size_t size = strlen(texts[row]);
+        for (size_t at = 0; at < size; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                memcpy(text, texts[row], size);
+                text[at] = (char)byte;
+                expect_alike(&memo, text, size);
+                memcpy(text + at + 1, texts[row] + at, size - at);
+                expect_alike(&memo, text, size + 1);
+            }
+            memcpy(text, texts[row], at);
+            memcpy(text + at, texts[row] + at + 1, size - at - 1);
+            expect_alike(&memo, text, size - 1);
+            assert_false(head_memo_find(&memo, texts[row], at, &LIMITS, &(struct head_match){0}));
+        }
+    }
+}
+
+/* Lines that are of use stay when others come and go; what is too long, or of HTTP/1.0, is not kept. */
+static void test_which_lines_are_kept(void **state)
+{
+    (void)state;
+    static struct head_memo memo;
+    struct head head;
+    struct head_match match;
+    learn(&memo, GET_HEAD);
+    for (unsigned i = 0; i < 100; i++) {
+        char text[128];
+        int size = snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: x\r\nX-Number: %u\r\n\r\n", i);
+        assert_int_equal(outcome_of(text, (size_t)size, 0, &head), 0);
+        head_memo_add(&memo, &head, text, 0, (size_t)size);
+        assert_true(head_memo_find(&memo, GET_HEAD, strlen(GET_HEAD), &LIMITS, &match));
+    }
+    char large[HEAD_MEMO_BYTES + 100];
+    int size = snprintf(large, sizeof large, "GET / HTTP/1.1\r\nHost: x\r\nX-Large: %0*d\r\n\r\n", HEAD_MEMO_BYTES, 1);
+    assert_int_equal(outcome_of(large, (size_t)size, 0, &head), 0);
+    head_memo_add(&memo, &head, large, 0, (size_t)size);
+    assert_false(head_memo_find(&memo, large, (size_t)size, &LIMITS, &match));
+    static const char old[] = "GET / HTTP/1.0\r\nHost: old\r\n\r\n", same[] = "GET / HTTP/1.1\r\nHost: old\r\n\r\n";
+    assert_int_equal(outcome_of(old, sizeof old - 1, 0, &head), 0);
+    head_memo_add(&memo, &head, old, 0, sizeof old - 1);
+    assert_false(head_memo_find(&memo, same, sizeof same - 1, &LIMITS, &match));
+    struct head_limits narrow = {strlen(GET_HEAD) - 1, 1000};
+    assert_false(head_memo_find(&memo, GET_HEAD, strlen(GET_HEAD), &narrow, &match));
+    narrow = (struct head_limits){1000, 16};
+    assert_false(head_memo_find(&memo, GET_HEAD, strlen(GET_HEAD), &narrow, &match));
+}
+
 static void test_decoding(void **state)
 {
     (void)state;
@@ -227,7 +364,8 @@ int main(void)
         cmocka_unit_test(test_cuts_do_not_matter), cmocka_unit_test(test_what_is_read),
         cmocka_unit_test(test_absolute_target),    cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_decoding),           cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_values_by_words),
+        cmocka_unit_test(test_values_by_words),    cmocka_unit_test(test_known_lines),
+        cmocka_unit_test(test_nearly_known_lines), cmocka_unit_test(test_which_lines_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
