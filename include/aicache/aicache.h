@@ -392,12 +392,13 @@ AIC_API void aic_explanation_release(aic_explanation **explanation);
 /* ---------------------------------------------------------------------------------------------- export, import -- */
 
 /*
- * Export writes one JSON object per line: {key, secret, namespace, operation, model?, tags?, text_length, created_ms,
- * expires_ms, prompt_tokens?, completion_tokens?, cost_usd?, response}. The request's text is not kept by the cache, so
- * the key stands for it; `secret` is the fingerprint (16 hex digits) of the secret under which the key was computed:
- * under another one no lookup finds it. An entry comes once, or twice if the memory tier's tables grow during the walk;
- * importing it twice is the same as once. Many entries are walked in bounded pieces, so that a slow reader holds
- * nothing but its own piece.
+ * Export writes one JSON object per line: {key, secret, namespace, operation, model?, tags?, shape?, text_length,
+ * created_ms, expires_ms, prompt_tokens?, completion_tokens?, cost_usd?, response}. The request's text is not kept by
+ * the cache, so the key stands for it, and `shape` (in hex digits: the name of each option, a hash of 32 bits of each
+ * value) for what aic_cache_explain() compares; `secret` is the fingerprint (16 hex digits) of the secret under which
+ * the key was computed: under another one no lookup finds it. An entry comes once, or twice if the memory tier's tables
+ * grow during the walk; importing it twice is the same as once. Many entries are walked in bounded pieces, so that a
+ * slow reader holds nothing but its own piece.
  *
  * aic_export_create() waits for the write-behind queue, ten seconds at most; the cache outlives the export. `filter` is
  * copied. AIC_INVALID, AIC_NO_MEMORY.
@@ -416,7 +417,8 @@ AIC_API void aic_export_destroy(aic_export **exporter);
 
 /*
  * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that
- * key, and rejected when `secret` is another fingerprint than this cache's; a line without `secret` is taken) or
+ * key, with `shape` if it is given, and rejected when `secret` is another fingerprint than this cache's; a line without
+ * `secret` is taken) or
  * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests).
  * Optional: namespace, model, tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}),
  * prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms

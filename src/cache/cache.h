@@ -69,9 +69,11 @@ struct cache_put {
     aic_view model;
     uint64_t prompt_tokens, completion_tokens;
     double cost_usd;
-    /* Import: a key that was computed before (with its text's length); NULL: computed here. */
+    /* Import: a key that was computed before (with its text's length and its request's shape, which may be unknown);
+     * NULL: computed here. */
     const aic_key *key;
     uint64_t text_length;
+    aic_view shape;
     bool dates_given; /* created_ms and expires_ms as they are, instead of now and a ttl */
     uint64_t created_ms, expires_ms;
 };

@@ -8,12 +8,14 @@
 
 #include "base/json.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define DEFAULT_PIECE_BYTES ((size_t)256 << 10)
 #define MAX_COLLECTED 512 /* records per piece */
 #define SCAN_PINS 16
 #define FLUSH_DEADLINE_MS 10000
+static_assert(RECORD_MAX_SHAPE_BYTES == KEY_SHAPE_BYTES, "each shape that a record holds can be written");
 
 struct collected {
     aic_key key;
@@ -100,6 +102,10 @@ static void write_line(struct buf *out, const char *secret, const aic_key *key, 
     json_key(&writer, "operation"), json_put_view(&writer, record->operation);
     if (record->model.size > 0) json_key(&writer, "model"), json_put_view(&writer, record->model);
     if (record->tag_count > 0) write_tags(&writer, record);
+    if (record->shape.size > 0) {
+        char digits[2 * KEY_SHAPE_BYTES];
+        json_key(&writer, "shape"), json_put_view(&writer, key_shape_format(record->shape, digits));
+    }
     json_key(&writer, "text_length"), json_put_u64(&writer, record->text_length);
     json_key(&writer, "created_ms"), json_put_u64(&writer, record->created_ms);
     json_key(&writer, "expires_ms"), json_put_u64(&writer, record->expires_ms);

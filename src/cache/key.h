@@ -43,11 +43,17 @@ AIC_MUST_CHECK aic_status key_canonical(struct mem *mem, const struct key_reques
 
 /*
  * The shape: one {path, 32-bit hash of the value} per leaf ("operation", "text", "options.temperature", "question"), so
- * that explain can say where two requests differ without keeping them. At most 512 bytes; leaves beyond share the last
- * hash under the path "…".
+ * that explain can say where two requests differ without keeping them. At most KEY_SHAPE_BYTES; leaves beyond share the
+ * last hash under the path "…".
  */
 AIC_MUST_CHECK aic_status key_shape(struct digest *digest, struct mem *mem, const struct key_request *request,
                                     struct buf *out);
+#define KEY_SHAPE_BYTES 512
+/* The shape in lower-case hex digits, in `out`. */
+aic_view key_shape_format(aic_view shape, char out[2 * KEY_SHAPE_BYTES]);
+/* And back, appended to `out`. AIC_INVALID, with `out` unchanged, for all that no shape is written as: digits that are
+ * none, half a leaf, a path that is not UTF-8, more than KEY_SHAPE_BYTES. AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status key_shape_parse(aic_view digits, struct buf *out);
 /* How many leaves agree, and the first path (borrowed from a or b) that differs; empty when none does. */
 void key_shape_compare(aic_view a, aic_view b, size_t *same, aic_view *first_difference);
 

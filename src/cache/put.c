@@ -68,6 +68,7 @@ static aic_status make(struct aic_cache *cache, const struct cache_put *put, str
     record->completion_tokens = put->completion_tokens;
     record->cost_usd = put->cost_usd;
     set_dates(cache, put, record);
+    record->shape = put->shape;
     if (put->key == NULL) {
         TRY(key_shape(cache->digest, &cache->mem, &put->request, &making->shape));
         record->shape = buf_view(&making->shape);
