@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -216,59 +215,5 @@ aic_status digest_random(void *out, size_t size)
         at += got;
         size -= (size_t)got;
     }
-    return AIC_OK;
-}
-
-/* Four bytes as eight lower-case digits, both in memory order, without a branch or a table: a hit by key reads and
- * writes 64 digits. */
-#define LANES(byte) (0x0101010101010101ULL * (byte))
-#define LOW_NIBBLES 0x000F000F000F000FULL
-
-static uint64_t hex_from(uint32_t bytes)
-{
-    uint64_t x = bytes;
-    x = (x | x << 16) & 0x0000FFFF0000FFFFULL;
-    x = (x | x << 8) & 0x00FF00FF00FF00FFULL; /* a byte in each lane of 16 bits */
-    uint64_t nibbles = (x >> 4 & LOW_NIBBLES) | (x & LOW_NIBBLES) << 8;
-    uint64_t letters = (nibbles + LANES(6)) >> 4 & LANES(1); /* 1 where the nibble is 10 or more */
-    return nibbles + LANES('0') + letters * ('a' - '0' - 10);
-}
-
-/* The other way; for anything but digits the result is some number, which hex_from() turns into other text. */
-static uint32_t hex_to(uint64_t digits)
-{
-    uint64_t nibbles = ((digits & LANES(0x0F)) + (digits >> 6 & LANES(1)) * 9) & LANES(0x0F);
-    uint64_t x = (nibbles & LOW_NIBBLES) << 4 | (nibbles >> 8 & LOW_NIBBLES);
-    x = (x | x >> 8) & 0x0000FFFF0000FFFFULL;
-    return (uint32_t)(x | x >> 16);
-}
-
-void aic_key_format(const aic_key *key, char out[AIC_KEY_HEX_SIZE])
-{
-    for (size_t i = 0; i < AIC_KEY_BYTES; i += 4) {
-        uint32_t bytes;
-        memcpy(&bytes, key->bytes + i, sizeof bytes);
-        uint64_t digits = htole64(hex_from(le32toh(bytes)));
-        memcpy(out + 2 * i, &digits, sizeof digits);
-    }
-    out[AIC_KEY_HEX_SIZE - 1] = '\0';
-}
-
-aic_status aic_key_parse(aic_view text, aic_key *out)
-{
-    aic_key key;
-    uint64_t different = 0;
-    if (text.data == NULL || text.size != 2 * AIC_KEY_BYTES) return AIC_INVALID;
-    for (size_t i = 0; i < AIC_KEY_BYTES; i += 4) {
-        uint64_t digits;
-        memcpy(&digits, text.data + 2 * i, sizeof digits);
-        digits = le64toh(digits);
-        uint32_t bytes = hex_to(digits);
-        different |= digits ^ hex_from(bytes); /* what does not read back the same was no digit */
-        bytes = htole32(bytes);
-        memcpy(key.bytes + i, &bytes, sizeof bytes);
-    }
-    if (different != 0) return AIC_INVALID;
-    *out = key;
     return AIC_OK;
 }

@@ -7,6 +7,7 @@
  */
 #include "cache/inner.h"
 
+#include "base/hex.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
@@ -93,8 +94,10 @@ static void search_storage(struct nearest *nearest)
 static void append_digest(struct buf *out, aic_view text)
 {
     uint8_t hash[32];
+    char digits[2 * sizeof hash];
     if (digest_sha256(text.data, text.size, hash) != AIC_OK) return;
-    for (size_t i = 0; i < sizeof hash; i++) buf_printf(out, "%02x", hash[i]);
+    hex_write(hash, sizeof hash, digits);
+    buf_append(out, digits, sizeof digits);
 }
 
 /* Copies the form, long strings shortened: s5000:first bytes…[4744 bytes more, sha256 …]. Returns whether any was. */

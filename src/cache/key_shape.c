@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "cache/key_form.h"
 
@@ -199,20 +200,9 @@ void key_shape_compare(aic_view a, aic_view b, size_t *same, aic_view *first_dif
 
 aic_view key_shape_format(aic_view shape, char out[2 * KEY_SHAPE_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
     CHECK(shape.size <= KEY_SHAPE_BYTES);
-    for (size_t i = 0; i < shape.size; i++) {
-        out[2 * i] = digits[(uint8_t)shape.data[i] >> 4];
-        out[2 * i + 1] = digits[shape.data[i] & 15];
-    }
+    hex_write(shape.data, shape.size, out);
     return (aic_view){out, 2 * shape.size};
-}
-
-/* 16 and more: no digit. */
-static unsigned digit_value(char digit)
-{
-    if (digit >= '0' && digit <= '9') return (unsigned)(digit - '0');
-    return digit >= 'a' && digit <= 'f' ? (unsigned)(digit - 'a') + 10 : 16;
 }
 
 static bool is_shape(aic_view shape)
@@ -226,16 +216,10 @@ static bool is_shape(aic_view shape)
 aic_status key_shape_parse(aic_view digits, struct buf *out)
 {
     if (digits.size % 2 != 0 || digits.size > 2 * KEY_SHAPE_BYTES) return AIC_INVALID;
-    size_t start = out->size;
-    bool valid = true;
-    for (size_t i = 0; i < digits.size && valid; i += 2) {
-        unsigned high = digit_value(digits.data[i]), low = digit_value(digits.data[i + 1]);
-        valid = high < 16 && low < 16;
-        buf_append_byte(out, (char)(uint8_t)(high << 4 | low));
-    }
-    aic_status status = buf_status(out);
-    if (status == AIC_OK && valid) valid = is_shape((aic_view){out->data + start, out->size - start});
-    if (status == AIC_OK && !valid) status = AIC_INVALID;
-    if (status != AIC_OK) out->size = start;
-    return status;
+    size_t size = digits.size / 2;
+    char *bytes = buf_reserve(out, size);
+    if (bytes == NULL) return AIC_NO_MEMORY;
+    if (!hex_read(digits.data, size, bytes) || !is_shape((aic_view){bytes, size})) return AIC_INVALID;
+    buf_commit(out, size);
+    return AIC_OK;
 }

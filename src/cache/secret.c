@@ -12,6 +12,8 @@
  */
 #include "cache/inner.h"
 
+#include "base/hex.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -49,7 +51,7 @@ static aic_status secret_make(const char *path, aic_error *error)
     uint8_t raw[SECRET_BYTES];
     TRY(digest_random(raw, sizeof raw));
     char text[2 * SECRET_BYTES + 2];
-    for (size_t i = 0; i < sizeof raw; i++) snprintf(text + 2 * i, 3, "%02x", raw[i]);
+    hex_write(raw, sizeof raw, text);
     text[2 * SECRET_BYTES] = '\n';
     char aside[4096];
     if ((size_t)snprintf(aside, sizeof aside, "%s.%ld", path, (long)getpid()) >= sizeof aside)
@@ -150,7 +152,8 @@ static aic_status fingerprint_make(struct aic_cache *cache)
     TRY(digest_begin(cache->digest, &message));
     digest_add(message, text.data, text.size);
     digest_end(&message, &key);
-    for (size_t i = 0; i < FINGERPRINT_DIGITS / 2; i++) snprintf(cache->fingerprint + 2 * i, 3, "%02x", key.bytes[i]);
+    hex_write(key.bytes, FINGERPRINT_DIGITS / 2, cache->fingerprint);
+    cache->fingerprint[FINGERPRINT_DIGITS] = '\0';
     return AIC_OK;
 }
 

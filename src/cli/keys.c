@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 
 #include "base/digest.h"
+#include "base/hex.h"
 
 #include <string.h>
 
@@ -84,7 +85,8 @@ int command_key_new(struct cli *cli)
     if (digest_random(random, sizeof random) != AIC_OK) return cli_fail("the system gives no random bytes");
     write_key(random, key);
     if (digest_sha256(key, strlen(key), digest) != AIC_OK) return cli_fail("no memory");
-    for (size_t i = 0; i < sizeof digest; i++) snprintf(sha256 + 2 * i, 3, "%02x", digest[i]);
+    hex_write(digest, sizeof digest, sha256);
+    sha256[2 * sizeof digest] = '\0';
     snprintf(made, sizeof made, "%.100s-%.6s", name, sha256);
     print_key(cli, key, id != NULL ? id : made, name, sha256);
     explicit_bzero(random, sizeof random);

@@ -3,8 +3,10 @@
  * it before.
  */
 #include "base/check.h"
+#include "base/hex.h"
 #include "serve/handlers.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -170,7 +172,8 @@ static void entry_headers(struct found *found, const char *tag)
 static void write_tag(uint64_t checksum, char out[TAG_BYTES])
 {
     out[0] = out[TAG_BYTES - 1] = '"';
-    for (size_t i = 0; i < 16; i++) out[1 + i] = "0123456789abcdef"[checksum >> (60 - 4 * i) & 15];
+    checksum = htobe64(checksum);
+    hex_write(&checksum, sizeof checksum, out + 1);
 }
 
 /* Is the tag in an If-None-Match list? Weak comparison (RFC 9110, 13.1.2): a W/ in front makes no difference. */

@@ -4,6 +4,7 @@
 #include "serve/settings.h"
 
 #include "base/check.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
@@ -243,7 +244,9 @@ static void write_keys(const void *field, struct buf *out)
         buf_append_text(out, i > 0 ? ", {id: " : "{id: ");
         option_write_quoted(key->id, out);
         buf_append_text(out, ", sha256: \"");
-        for (size_t byte = 0; byte < sizeof key->sha256; byte++) buf_printf(out, "%02x", key->sha256[byte]);
+        char digits[2 * sizeof key->sha256];
+        hex_write(key->sha256, sizeof key->sha256, digits);
+        buf_append(out, digits, sizeof digits);
         buf_append_byte(out, '"');
         if (key->namespace_ != NULL) {
             buf_append_text(out, ", namespace: ");
