@@ -286,8 +286,3 @@ struct gate *cache_gate(struct aic_cache *cache)
 {
     return cache->gate;
 }
-
-struct codec *cache_codec(struct aic_cache *cache)
-{
-    return cache->codec;
-}

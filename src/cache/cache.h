@@ -31,8 +31,6 @@ struct mem *cache_mem(struct aic_cache *cache);
 struct store *cache_store(struct aic_cache *cache);
 /* The way to storage; NULL without storage. */
 struct gate *cache_gate(struct aic_cache *cache);
-/* What compresses and decompresses values. NULL never. */
-struct codec *cache_codec(struct aic_cache *cache);
 
 /* ---- what a request may look like ---- */
 

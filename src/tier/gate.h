@@ -74,13 +74,6 @@ AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
  * fail now, or the tier is distrusted). */
 AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);
 
-/*
- * Hides everything behind the gate at once and empties the tier as soon as it can be: for an invalidation that must
- * hold although the tier does not answer. Until it was emptied reads are misses and puts are AIC_NOT_STORED. Queued
- * writes are dropped. Never blocks.
- */
-void gate_distrust(struct gate *gate);
-
 /* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait,
  * after gate_flush. */
 struct tier *gate_tier(struct gate *gate);

@@ -83,13 +83,6 @@ aic_status gate_delete(struct gate *gate, const aic_key *key)
     return status;
 }
 
-void gate_distrust(struct gate *gate)
-{
-    gate_lock(gate);
-    gate_begin_distrust(gate);
-    gate_unlock(gate);
-}
-
 /* --------------------------------------------------------------------------------------------------------- flush -- */
 
 /* Until everything up to `sequence` is applied. */

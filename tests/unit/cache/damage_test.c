@@ -179,46 +179,6 @@ static void a_dictionary_that_is_gone_is_a_miss(void **state)
     free(response);
 }
 
-static void old_dictionaries_leave_with_their_last_entry(void **state)
-{
-    struct bench_cache *table = *state;
-    table->options.ttl_default_seconds = AIC_ZERO;
-    struct fake_tier *fake = table_open_fake(table);
-    put_answers(table->cache, 0, 300);
-    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
-    assert_int_equal(stats_of(table->cache).dictionaries, 1);
-    put_answers(table->cache, 300, 310);
-    /* A newer one from elsewhere takes its place: the one that was trained, again, under a higher number, is what
-     * another daemon would have left. */
-    uint32_t ids[4];
-    aic_view first = {fake->blobs[0].bytes, fake->blobs[0].size};
-    char *copy = malloc(first.size);
-    memcpy(copy, first.data, first.size);
-    uint32_t id;
-    memcpy(&id, copy + 4, 4); /* a dictionary carries its id after its magic number, little-endian */
-    id++;
-    memcpy(copy + 4, &id, 4);
-    assert_int_equal(
-        codec_add_dictionary(cache_codec(table->cache), AIC_LITERAL("default"), id, (aic_view){copy, first.size}),
-        AIC_OK);
-    free(copy);
-    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 1);
-    for (int i = 0; i < 40; i++) { /* it stays while entries need it */
-        hand_turn(&table->hand, 61);
-        cache_tick(table->cache);
-    }
-    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 1);
-    answers_are_there(table->cache, 0, 310);
-    aic_filter filter = {.all = true};
-    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_OK);
-    for (int i = 0; i < 40; i++) {
-        hand_turn(&table->hand, 61);
-        cache_tick(table->cache);
-    }
-    assert_int_equal(codec_superseded(cache_codec(table->cache), ids, 4), 0);
-    assert_int_equal(fake->blob_count, 0);
-}
-
 /* ---- a dictionary that grew old ---- */
 
 /* Answers with members that those before did not have. */
@@ -406,7 +366,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(verify_finds_it, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, table_setup, table_teardown),
-        cmocka_unit_test_setup_teardown(old_dictionaries_leave_with_their_last_entry, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_second_dictionary_takes_over, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(the_secret, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(directories_that_do_not_do, table_setup, table_teardown),

@@ -27,8 +27,7 @@ struct world {
     struct gate *gate;
     struct gate_options options;
     bool closed;
-    _Atomic unsigned lines;
-    char last_line[256];
+    _Atomic unsigned lines, emptied_lines;
 };
 
 int gate_setup(void **state);
