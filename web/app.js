@@ -1,23 +1,15 @@
 "use strict";
-/*
- * The page: reads /monitoring/history once and then one snapshot a second from /monitoring/stream, and shows both. The stream is read with fetch rather than
- * EventSource, because only fetch can carry the API key. Everything that is shown is set as text, never as markup.
- */
+/* The page: shows the history and the snapshots that the link brings. Everything that is shown is set as text, never as markup. */
 const el = (id) => document.getElementById(id);
-const state = { key: sessionStorage.getItem("aicache-key") || "", paused: false, span: "seconds", last: null, live: [], charts: null, history: null };
+const state = { paused: false, span: "seconds", last: null, live: [], charts: null, history: null };
 const LIVE_KEPT = 600;
-
-function request(path, options = {}) {
-  const headers = state.key ? { Authorization: `Bearer ${state.key}` } : {};
-  return fetch(path, { ...options, headers, cache: "no-store" });
-}
 
 function text(id, value) { const node = el(id); if (node.textContent !== value) node.textContent = value; }
 
 const tones = { healthy: "good", normal: "good", up: "good", connected: "good", info: "fair", degraded: "fair", warning: "fair", medium: "fair", high: "bad", critical: "bad", unhealthy: "bad", down: "bad" };
-function pill(node, word) {
-  node.textContent = word;
-  node.className = `pill ${tones[word] || ""}`;
+function pill(node, word, tone = tones[word] || "") {
+  if (node.textContent !== word) node.textContent = word; /* what is announced is announced once */
+  node.className = `pill ${tone}`;
   return node;
 }
 
@@ -181,10 +173,13 @@ function show(s) {
   state.last = s;
   state.live.push({ ...s.memory, time_ms: s.time_ms, memory_bytes: s.memory.bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency_recent });
   if (state.live.length > LIVE_KEPT) state.live.shift();
-  if (state.paused || document.hidden) return;
   pill(el("overall"), s.health.status);
   document.title = `aicache – ${s.health.status}, ${format.percent(s.traffic.hit_rate)}`;
-  text("about", `${s.version} · up ${format.span(s.uptime_seconds)}`);
+  text("about", `${s.version} · up ${format.span(s.uptime_seconds)}${state.paused ? ` · paused at ${format.clock(state.paused)}` : ""}`);
+  if (!state.paused && !document.hidden) showFigures(s);
+}
+
+function showFigures(s) {
   showTraffic(s);
   showPressure(s.pressure);
   showMemory(s);
@@ -194,69 +189,17 @@ function show(s) {
   drawSeries();
 }
 
-/* -------------------------------------------------------------------------------------------------------- stream */
-
-async function loadHistory() {
-  const answer = await request("monitoring/history");
-  if (answer.status === 401 || answer.status === 403) throw new Error("key");
-  /* Without the monitor there is no history: the page begins with what the stream brings. */
-  const nothing = { figures: [], samples: [] };
-  state.history = answer.ok ? await answer.json() : { seconds: nothing, minutes: nothing, hours: nothing };
-  state.live = samplesOf(state.history.seconds).slice(-LIVE_KEPT);
-}
-
-/* Reads events until the connection ends; each is "data: {…}" and an empty line. */
-async function readStream() {
-  const answer = await request("monitoring/stream");
-  if (answer.status === 401 || answer.status === 403) throw new Error("key");
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const events = (rest + value).split("\n\n");
-    rest = events.pop();
-    for (const event of events) {
-      const data = event.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-      if (data) show(JSON.parse(data));
-    }
-  }
-}
-
-function askForKey(message) {
-  el("login").hidden = false;
-  el("main").hidden = true;
-  text("login-error", message);
-  el("key").focus();
-}
-
-async function run() {
-  for (let pause = 500; ; pause = Math.min(pause * 2, 10000)) {
-    try {
-      await loadHistory();
-      el("login").hidden = true;
-      el("main").hidden = false;
-      pause = 500;
-      await readStream();
-    } catch (error) {
-      if (error.message === "key") { askForKey(state.key ? "This key is not accepted." : ""); return; }
-    }
-    pill(el("overall"), "down");
-    await new Promise((done) => setTimeout(done, pause));
-  }
-}
-
 /* ------------------------------------------------------------------------------------------------------ controls */
 
 function setSpan(span) {
   state.span = span;
   el("span").value = span;
-  request("monitoring/history").then((answer) => answer.ok ? answer.json() : state.history).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
+  ask("monitoring/history").then((answer) => answer.ok ? answer.json() : state.history).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
 }
 
+/* Health and title go on while the figures stand still. */
 function setPaused(paused) {
-  state.paused = paused;
+  state.paused = paused ? Date.now() : false;
   el("pause").setAttribute("aria-pressed", String(paused));
   text("pause", paused ? "Resume" : "Pause");
 }
@@ -265,9 +208,7 @@ el("span").addEventListener("change", (event) => setSpan(event.target.value));
 el("pause").addEventListener("click", () => setPaused(!state.paused));
 el("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  state.key = el("key").value.trim();
-  sessionStorage.setItem("aicache-key", state.key);
-  run();
+  useKey(el("key").value.trim());
 });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
@@ -277,5 +218,11 @@ document.addEventListener("keydown", (event) => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
 
+document.addEventListener("visibilitychange", () => {
+  watch();
+  if (!document.hidden && state.last && !state.paused) showFigures(state.last);
+});
+
 state.charts = makeCharts();
-run();
+setInterval(watch, WATCH_MS);
+follow();

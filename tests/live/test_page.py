@@ -1,6 +1,7 @@
-"""The web page in a real browser: it shows what the API says, works by keyboard, in both colour schemes, on a phone, and behind a key."""
+"""The web page in a real browser: it shows what the API says, works by keyboard, in both colour schemes, on a phone, behind a key, and says when nothing answers."""
 import os
 import random
+import signal
 import unittest
 
 from browser import CHROMIUM, DRIVER, Browser
@@ -132,6 +133,62 @@ class PageBehindAKey(unittest.TestCase):
         browser.click("#login button")
         browser.wait(lambda: browser.text("overall") == "healthy")
         self.assertTrue(browser.run("return document.getElementById('login').hidden"))
+
+
+@unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
+class PageLosesTheDaemon(unittest.TestCase):
+    PATIENCE = 60
+
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.close)
+        self.browser = Browser()
+        self.addCleanup(self.browser.close)
+        self.browser.open("http://127.0.0.1:%d/" % self.daemon.port)
+        self.wait_live()
+        # What a screen reader is told: every change of the words that are announced.
+        self.browser.run("window.told = []; new MutationObserver(() => told.push(document.getElementById('overall').textContent))"
+                         ".observe(document.getElementById('overall'), {childList: true, characterData: true, subtree: true})")
+
+    def wait_live(self):
+        self.browser.wait(lambda: self.browser.text("overall") == "healthy" and self.dimness() == 1, self.PATIENCE)
+
+    def dimness(self):
+        return float(self.browser.run("return getComputedStyle(document.getElementById('main')).opacity"))
+
+    def wait_stale(self):
+        browser = self.browser
+        browser.wait(lambda: browser.text("overall").startswith("no answer since "), self.PATIENCE)
+        self.assertRegex(browser.text("overall"), r"^no answer since \d\d:\d\d:\d\d$")
+        self.assertIn(browser.text("overall"), browser.run("return document.title"))
+        self.assertIn("bad", browser.run("return document.getElementById('overall').className"))
+        self.assertEqual(browser.run("return document.getElementById('overall').getAttribute('aria-live')"), "polite")
+        browser.wait(lambda: self.dimness() < 0.7)
+        # However often it is tried again, it is said once.
+        tried = browser.run("return link.tries")
+        browser.wait(lambda: browser.run("return link.tries") >= tried + 2, self.PATIENCE)
+        self.assertEqual(browser.run("return told"), [browser.text("overall")])
+
+    def test_a_daemon_that_hangs(self):
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            self.wait_stale()
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
+        self.wait_live()
+        self.daemon.lookup(text="asked afterwards")
+        self.browser.wait(lambda: self.browser.text("misses") == "1", self.PATIENCE)
+
+    def test_a_daemon_that_is_started_again(self):
+        port = self.daemon.port
+        self.daemon.stop()
+        self.wait_stale()
+        self.daemon.flags += ["--listen", "127.0.0.1:%d" % port]
+        self.daemon.start()
+        self.wait_live()
+        self.assertIn("healthy", self.browser.run("return document.title"))
+        self.daemon.lookup(text="asked of the next one")
+        self.browser.wait(lambda: self.browser.text("misses") == "1", self.PATIENCE)
 
 
 @unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
