@@ -1,5 +1,8 @@
 /*
  * invalidations.c - how often entries are thrown away, by which patterns, and what that says about the application.
+ *
+ * How often is the counters' to say: they run for a day and more, whatever the stream still holds. Patterns, types and
+ * durations are of the events that it holds; when these are all past the retention there are none to tell.
  */
 #include "base/check.h"
 #include "monitor/fields.h"
@@ -45,6 +48,7 @@ static int by_count(const void *a, const void *b)
 static aic_status tally_init(struct tally *tally, struct mem *mem, const struct window *window, unsigned text)
 {
     *tally = (struct tally){.mem = mem, .capacity = window->count};
+    if (window->count == 0) return AIC_OK;
     tally->rows = mem_alloc(mem, MEM_MONITOR, window->count * sizeof *tally->rows);
     if (tally->rows == NULL) return AIC_NO_MEMORY;
     for (size_t i = 0; i < window->count; i++) tally->rows[i] = (struct tally_row){window_at(window, i)->text[text], 1};
@@ -125,14 +129,24 @@ static void write_rates(const struct aic_monitor *monitor, struct json_writer *o
     json_close(out, '}');
 }
 
-static double mean_keys(const struct window *window)
+/* Of the events that are kept; when none is, of all that were counted. */
+static double mean_keys(const struct window *window, const struct monitor_totals *totals)
 {
+    if (window->count == 0)
+        return totals->invalidations > 0 ? (double)totals->keys_invalidated / (double)totals->invalidations : 0;
     double keys = 0;
     for (size_t i = 0; i < window->count; i++) keys += (double)window_at(window, i)->number[INVALIDATION_KEYS];
-    return window->count > 0 ? keys / (double)window->count : 0;
+    return keys / (double)window->count;
 }
 
-static void write_efficiency(const struct window *window, struct json_writer *out)
+static void put_duration(struct json_writer *out, const char *name, const struct window *window, double seconds)
+{
+    json_key(out, name);
+    if (window->count > 0) json_put_double(out, seconds);
+    else json_put_null(out);
+}
+
+static void write_efficiency(const struct window *window, const struct monitor_totals *totals, struct json_writer *out)
 {
     double seconds = 0, slowest = 0;
     for (size_t i = 0; i < window->count; i++) {
@@ -142,36 +156,38 @@ static void write_efficiency(const struct window *window, struct json_writer *ou
     }
     json_key(out, "efficiency");
     json_open(out, '{');
-    put_number(out, "avg_keys_per_invalidation", mean_keys(window));
-    put_number(out, "avg_duration", seconds / (double)window->count);
-    put_number(out, "max_duration", slowest);
+    put_number(out, "avg_keys_per_invalidation", mean_keys(window, totals));
+    put_duration(out, "avg_duration", window, seconds / (double)window->count);
+    put_duration(out, "max_duration", window, slowest);
     json_close(out, '}');
 }
 
-static aic_status write_analysis(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
+static aic_status write_analysis(struct aic_monitor *monitor, const struct window *window,
+                                 const struct monitor_totals *totals, struct json_writer *out)
 {
-    struct monitor_totals totals = monitor_totals(monitor);
     json_open(out, '{');
-    put_count(out, "total_invalidations", totals.invalidations);
-    put_count(out, "total_keys_invalidated", totals.keys_invalidated);
+    put_count(out, "total_invalidations", totals->invalidations);
+    put_count(out, "total_keys_invalidated", totals->keys_invalidated);
     write_rates(monitor, out);
     json_key(out, "patterns");
     json_open(out, '{');
+    put_count(out, "measurements", window->count);
     TRY(write_tally(monitor, window, TEXT_NAME, PATTERNS_SHOWN, "most_common_patterns", out));
     TRY(write_tally(monitor, window, TEXT_TYPE, window->count, "invalidation_types", out));
     json_close(out, '}');
-    write_efficiency(window, out);
+    write_efficiency(window, totals, out);
     json_close(out, '}');
     return AIC_OK;
 }
 
 aic_status invalidations_write(struct aic_monitor *monitor, struct json_writer *out)
 {
+    struct monitor_totals totals = monitor_totals(monitor);
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_INVALIDATION]));
     aic_status status = AIC_OK;
-    if (window.count == 0) write_none(monitor, out);
-    else status = write_analysis(monitor, &window, out);
+    if (totals.invalidations == 0) write_none(monitor, out);
+    else status = write_analysis(monitor, &window, &totals, out);
     window_fini(&window);
     return status;
 }
@@ -192,9 +208,8 @@ static void put_recommendation(struct json_writer *out, const char *severity, co
     json_close(out, '}');
 }
 
-static void advise_on_frequency(const struct aic_monitor *monitor, struct json_writer *out)
+static void advise_on_frequency(const struct aic_monitor *monitor, uint64_t last_hour, struct json_writer *out)
 {
-    uint64_t last_hour = rate_sum(&monitor->invalidation_rate, clock_mono_ns(monitor->clock), 3600);
     const char *level = invalidation_level(monitor, last_hour);
     if (level[0] == 'n') return;
     char message[160];
@@ -209,6 +224,7 @@ static void advise_on_frequency(const struct aic_monitor *monitor, struct json_w
 
 static aic_status advise_on_pattern(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
 {
+    if (window->count == 0) return AIC_OK;
     struct tally tally;
     TRY(tally_init(&tally, &monitor->mem, window, TEXT_NAME));
     const struct tally_row *top = &tally.rows[0];
@@ -225,9 +241,8 @@ static aic_status advise_on_pattern(struct aic_monitor *monitor, const struct wi
     return AIC_OK;
 }
 
-static void advise_on_impact(const struct window *window, struct json_writer *out)
+static void advise_on_impact(double keys, struct json_writer *out)
 {
-    double keys = mean_keys(window);
     char message[160];
     if (keys < 1) {
         snprintf(message, sizeof message, "An invalidation removes %.1f keys on average.", keys);
@@ -245,14 +260,16 @@ static void advise_on_impact(const struct window *window, struct json_writer *ou
 
 aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out)
 {
+    struct monitor_totals totals = monitor_totals(monitor);
+    uint64_t last_hour = rate_sum(&monitor->invalidation_rate, clock_mono_ns(monitor->clock), 3600);
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_INVALIDATION]));
     json_open(out, '[');
     aic_status status = AIC_OK;
-    if (window.count > 0) {
-        advise_on_frequency(monitor, out);
+    if (totals.invalidations > 0 && (last_hour > 0 || window.count > 0)) {
+        advise_on_frequency(monitor, last_hour, out);
         status = advise_on_pattern(monitor, &window, out);
-        advise_on_impact(&window, out);
+        advise_on_impact(mean_keys(&window, &totals), out);
     }
     json_close(out, ']');
     window_fini(&window);

@@ -165,12 +165,12 @@ static aic_status write_section(struct aic_monitor *monitor, enum stream_kind ki
     return status;
 }
 
-/* A section that has a writer of its own, or null while its stream is empty. */
-static aic_status write_report(struct aic_monitor *monitor, enum stream_kind kind, const char *name,
+/* A section that has a writer of its own, or null while nothing was measured. */
+static aic_status write_report(struct aic_monitor *monitor, bool measured, const char *name,
                                aic_status (*write)(struct aic_monitor *, struct json_writer *), struct json_writer *out)
 {
     json_key(out, name);
-    if (!stream_is_empty(&monitor->streams[kind])) return write(monitor, out);
+    if (measured) return write(monitor, out);
     json_put_null(out);
     return AIC_OK;
 }
@@ -194,8 +194,9 @@ aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out
     TRY(write_section(monitor, STREAM_KEY_GENERATION, "key_generation", write_key_generation, out));
     TRY(write_section(monitor, STREAM_OPERATION, "cache_operations", write_operations, out));
     TRY(write_section(monitor, STREAM_COMPRESSION, "compression", write_compression, out));
-    TRY(write_report(monitor, STREAM_MEMORY, "memory_usage", memory_usage_write, out));
-    TRY(write_report(monitor, STREAM_INVALIDATION, "invalidation", invalidations_write, out));
+    bool snapshots = !stream_is_empty(&monitor->streams[STREAM_MEMORY]);
+    TRY(write_report(monitor, snapshots, "memory_usage", memory_usage_write, out));
+    TRY(write_report(monitor, totals.invalidations > 0, "invalidation", invalidations_write, out));
     json_close(out, '}');
     return AIC_OK;
 }

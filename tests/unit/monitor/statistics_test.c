@@ -432,6 +432,37 @@ static void alarms_whatever_number_of_events_is_kept(struct fixture *f)
     reading_expect(r, "rates.last_hour", 300);
 }
 
+/* The counters outlive the events: a day of rates does not end with a retention of an hour, or of seconds. */
+static void counts_on_when_no_event_is_kept(struct fixture *f)
+{
+    for (unsigned i = 0; i < 120; i++) invalidate(f, "x", 3, .001, NULL);
+    fixture_advance(f, 61 * 60);
+    const struct reading *r = fixture_read(f, aic_monitor_invalidations);
+    assert_int_equal(reading_find(r, "no_invalidations"), UINT32_MAX);
+    reading_expect(r, "total_invalidations", 120);
+    reading_expect(r, "total_keys_invalidated", 360);
+    reading_expect(r, "rates.last_hour", 0);
+    reading_expect(r, "rates.last_24_hours", 120);
+    reading_expect_text(r, "thresholds.current_alert_level", "normal");
+    reading_expect(r, "patterns.measurements", 0);
+    assert_int_equal(reading_length(r, "patterns.most_common_patterns"), 0);
+    reading_expect(r, "efficiency.avg_keys_per_invalidation", 3);
+    assert_true(reading_is_null(r, "efficiency.avg_duration"));
+    assert_int_equal(reading_length(fixture_read(f, aic_monitor_invalidation_advice), ""), 0);
+    reading_expect(fixture_read(f, aic_monitor_statistics), "invalidation.total_invalidations", 120);
+    fixture_reopen(f, (aic_monitor_options){.retention_hours = .001});
+    for (unsigned i = 0; i < 120; i++) invalidate(f, "x", 150, .001, NULL);
+    fixture_advance(f, 5);
+    r = fixture_read(f, aic_monitor_invalidations);
+    reading_expect(r, "rates.last_hour", 120);
+    reading_expect_text(r, "thresholds.current_alert_level", "critical");
+    r = fixture_read(f, aic_monitor_invalidation_advice);
+    assert_int_equal(reading_length(r, ""), 2);
+    reading_expect_text(r, "0.issue", "High invalidation frequency");
+    reading_expect_text(r, "0.severity", "critical");
+    reading_expect_text(r, "1.issue", "High invalidation impact");
+}
+
 static void advises_on_impact_and_efficiency(struct fixture *f)
 {
     for (unsigned i = 0; i < 2; i++) invalidate(f, i == 0 ? "a" : "b", 150, .01, NULL);
@@ -472,6 +503,7 @@ int main(void)
         cmocka_unit_test_in(counts_the_last_hour_and_the_last_day, a_monitor),
         cmocka_unit_test_in(alarms_at_the_limits, a_monitor),
         cmocka_unit_test_in(alarms_whatever_number_of_events_is_kept, a_monitor),
+        cmocka_unit_test_in(counts_on_when_no_event_is_kept, a_monitor),
         cmocka_unit_test_in(advises_on_impact_and_efficiency, a_monitor),
     };
     return cmocka_run_group_tests_name("monitor statistics", tests, NULL, NULL);
