@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define FILE_BYTES 16384
-#define PATH_BYTES 1024
+#define PATH_BYTES HOST_PATH_BYTES
 #define UNLIMITED (1ULL << 62) /* cgroup v1 says 9223372036854771712 for "no limit" */
 
 /* Reads a small file whole; false when it is not there. NUL-terminated. */
@@ -66,10 +66,11 @@ static void read_machine(const char *root, struct host_memory *out)
 /* The names of the files in each version. */
 static const struct cgroup_files {
     unsigned version;
-    const char *mount, *limit, *soft_limit, *usage, *inactive;
+    const char *mount, *limit, *soft_limit, *usage, *inactive, *hierarchy;
 } cgroup_files[] = {
-    {2, "/sys/fs/cgroup", "memory.max", "memory.high", "memory.current", "inactive_file "},
-    {1, "/sys/fs/cgroup/memory", "memory.limit_in_bytes", NULL, "memory.usage_in_bytes", "total_inactive_file "},
+    {2, "/sys/fs/cgroup", "memory.max", "memory.high", "memory.current", "inactive_file ", NULL},
+    {1, "/sys/fs/cgroup/memory", "memory.limit_in_bytes", NULL, "memory.usage_in_bytes", "total_inactive_file ",
+     "memory.use_hierarchy"},
 };
 
 /* This process's path in a version's hierarchy: "0::/path" is v2, "N:…memory…:/path" is v1. */
@@ -100,46 +101,77 @@ static bool read_number(const char *root, const char *mount, const char *group, 
     return true;
 }
 
-static void lower_limit(const char *root, const struct cgroup_files *files, const char *group, const char *file,
-                        uint64_t *limit)
+/* What one level says of itself. */
+struct level {
+    uint64_t limit, usage, working; /* limit 0: none below the machine's memory */
+};
+
+/* The least of a level's limits (v2 throttles from memory.high on, so that memory.max may never be seen). */
+static uint64_t level_limit(const char *root, const struct cgroup_files *files, const char *group, uint64_t machine)
 {
-    uint64_t value;
-    if (file == NULL || !read_number(root, files->mount, group, file, &value)) return;
-    if (value < UNLIMITED && (*limit == 0 || value < *limit)) *limit = value;
+    uint64_t least = machine > 0 && machine < UNLIMITED ? machine : UNLIMITED, value, limit = 0;
+    const char *const names[] = {files->limit, files->soft_limit};
+    for (unsigned i = 0; i < 2; i++) {
+        if (names[i] == NULL || !read_number(root, files->mount, group, names[i], &value)) continue;
+        if (value > 0 && value < least) least = limit = value;
+    }
+    return limit;
 }
 
-/* The least limit of the group and of every group around it. */
-static uint64_t least_limit(const char *root, const struct cgroup_files *files, const char *group)
+static bool read_usage(const char *root, const struct cgroup_files *files, const char *group, struct level *out)
 {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s", group);
-    uint64_t limit = 0;
-    for (;;) {
-        lower_limit(root, files, path, files->limit, &limit);
-        lower_limit(root, files, path, files->soft_limit, &limit);
-        char *end = strrchr(path, '/');
-        if (end == NULL) return limit;
-        *end = '\0';
-    }
-}
-
-static bool read_cgroup(const char *root, const struct cgroup_files *files, struct host_memory *out)
-{
-    char group[PATH_BYTES];
-    if (!cgroup_path(root, files->version, group)) return false;
-    /* In a container the path is the host's and only the mount itself is visible. */
-    if (!read_number(root, files->mount, group, files->usage, &out->cgroup_usage_bytes)) {
-        group[0] = '\0';
-        if (!read_number(root, files->mount, group, files->usage, &out->cgroup_usage_bytes)) return false;
-    }
-    out->cgroup_version = files->version;
-    out->cgroup_limit_bytes = least_limit(root, files, group);
+    if (!read_number(root, files->mount, group, files->usage, &out->usage)) return false;
     char path[PATH_BYTES + 64], text[FILE_BYTES];
     snprintf(path, sizeof path, "%s%s/memory.stat", files->mount, group);
     uint64_t inactive = read_below(root, path, text) ? number_after(text, files->inactive) : 0;
-    out->cgroup_working_bytes = out->cgroup_usage_bytes > inactive ? out->cgroup_usage_bytes - inactive : 0;
-    out->in_cgroup = out->cgroup_limit_bytes > 0 &&
-                     (out->total_bytes == 0 || out->cgroup_limit_bytes < out->total_bytes);
+    out->working = out->usage > inactive ? out->usage - inactive : 0;
+    return true;
+}
+
+static double ratio(uint64_t working, uint64_t limit)
+{
+    return limit > 0 ? (double)working / (double)limit : -1;
+}
+
+static void take_level(const struct cgroup_files *files, const char *group, const struct level *level,
+                       struct host_memory *out)
+{
+    out->cgroup_version = files->version;
+    snprintf(out->cgroup_path, sizeof out->cgroup_path, "%s", group[0] != '\0' ? group : "/");
+    out->cgroup_limit_bytes = level->limit;
+    out->cgroup_usage_bytes = level->usage;
+    out->cgroup_working_bytes = level->working;
+}
+
+/* v1 lets a group leave its children out of its own account and limit, then nothing above it concerns them either. */
+static bool counts_children(const char *root, const struct cgroup_files *files, const char *group)
+{
+    uint64_t on;
+    return files->hierarchy == NULL || !read_number(root, files->mount, group, files->hierarchy, &on) || on != 0;
+}
+
+/*
+ * From our own group up: the level whose working set is nearest to its limit; without a limit the innermost level that
+ * can be read. In a container the path is often the host's and only the mount itself is there to be read.
+ */
+static bool read_cgroup(const char *root, const struct cgroup_files *files, struct host_memory *out)
+{
+    char group[PATH_BYTES];
+    if (!cgroup_path(root, files->version, group) || strstr(group, "/..") != NULL) return false;
+    bool found = false;
+    for (;;) {
+        struct level level = {.limit = level_limit(root, files, group, out->total_bytes)};
+        if ((level.limit > 0 || !found) && read_usage(root, files, group, &level)) {
+            if (!found || ratio(level.working, level.limit) > ratio(out->cgroup_working_bytes, out->cgroup_limit_bytes))
+                take_level(files, group, &level, out);
+            found = true;
+        }
+        char *end = strrchr(group, '/');
+        if (end == NULL) break;
+        *end = '\0';
+        if (!counts_children(root, files, group)) break;
+    }
+    out->in_cgroup = out->cgroup_limit_bytes > 0;
     return out->in_cgroup;
 }
 

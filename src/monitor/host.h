@@ -2,20 +2,27 @@
  * host.h - what the machine and the cgroup say about memory: limit, working set, own RSS, stalls.
  *
  * Every path is read below a root, so that tests give a tree of their own in place of / . cgroup v2, v1 and both
- * together are understood; the working set is usage without the inactive page cache (a mapped store's pages are charged
- * to us and can be dropped). What cannot be read is 0, never an error.
+ * together are understood. A limit holds for all that lives in its group, also in groups beside ours, so each level
+ * from our own group up to the root is measured by itself: its working set against its limit. The level that is nearest
+ * to its limit is the one that is told of. The working set is usage without the inactive page cache (a mapped store's
+ * pages are charged to us and can be dropped). What cannot be read is 0, never an error; levels that a cgroup namespace
+ * hides are passed over. A level without a limit costs one or two small files, one with a limit two more.
  */
 #ifndef MONITOR_HOST_H
 #define MONITOR_HOST_H
 
 #include <aicache/aicache.h>
 
+#define HOST_PATH_BYTES 1024
+
 struct host_memory {
     uint64_t total_bytes, available_bytes; /* of the machine */
     uint64_t rss_bytes, rss_anon_bytes;    /* of this process */
     bool in_cgroup;                        /* a cgroup limits this process */
     unsigned cgroup_version;               /* 1 or 2 */
-    uint64_t cgroup_limit_bytes;           /* the least over the group and its ancestors; 0: none */
+    /* Of the level nearest to its limit; without any limit below the machine's memory, of our own group. */
+    char cgroup_path[HOST_PATH_BYTES]; /* below the mount, "/" for the mount itself */
+    uint64_t cgroup_limit_bytes;       /* 0: none */
     uint64_t cgroup_usage_bytes, cgroup_working_bytes;
 };
 

@@ -288,6 +288,7 @@ static void write_host(const struct host_memory *host, struct json_writer *out)
     json_open(out, '{');
     put_flag(out, "limited", host->in_cgroup);
     put_count(out, "version", host->cgroup_version);
+    put_text(out, "path", host->cgroup_path);
     put_count(out, "limit_bytes", host->cgroup_limit_bytes);
     put_count(out, "usage_bytes", host->cgroup_usage_bytes);
     put_count(out, "working_set_bytes", host->cgroup_working_bytes);

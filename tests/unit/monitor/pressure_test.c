@@ -227,6 +227,8 @@ static void reads_a_v2_cgroup_with_a_tighter_ancestor(void **state)
     put_file(&w, "/sys/fs/cgroup/a/b/memory.current", "950\n");
     put_file(&w, "/sys/fs/cgroup/a/b/memory.stat", "anon 1\ninactive_file 150\nactive_file 7\n");
     put_file(&w, "/sys/fs/cgroup/a/memory.max", "1000\n");
+    put_file(&w, "/sys/fs/cgroup/a/memory.current", "950\n");
+    put_file(&w, "/sys/fs/cgroup/a/memory.stat", "anon 1\ninactive_file 150\nactive_file 7\n");
     put_file(&w, "/proc/pressure/memory",
              "some avg10=1.50 avg60=0.75 avg300=0.25 total=4242\n"
              "full avg10=0.50 avg60=0.00 avg300=0.00 total=42\n");
@@ -236,6 +238,7 @@ static void reads_a_v2_cgroup_with_a_tighter_ancestor(void **state)
     reading_expect(&r, "current_pressure", 80);
     reading_expect(&r, "cgroup.limit_bytes", 1000);
     reading_expect(&r, "cgroup.working_set_bytes", 800);
+    reading_expect_text(&r, "cgroup.path", "/a");
     reading_expect(&r, "psi.some_avg10", 1.5);
     reading_expect(&r, "psi.full_total_us", 42);
     reading_close(&r);
@@ -263,6 +266,115 @@ static void reads_a_v1_cgroup_beside_an_empty_v2(void **state)
     assert_int_equal(host.cgroup_version, 1);
     assert_int_equal(host.cgroup_limit_bytes, 2000);
     assert_int_equal((int)host_pressure(&host), 25);
+    world_close(&w);
+}
+
+/* A level's files; NULL leaves one out. */
+static void put_level(struct world *w, unsigned version, const char *group, const char *limit, const char *usage,
+                      const char *inactive)
+{
+    static const char *const names[2][2] = {{"memory.limit_in_bytes", "memory.usage_in_bytes"},
+                                            {"memory.max", "memory.current"}};
+    const char *mount = version == 1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+    char path[128], text[128];
+    const char *const values[] = {limit, usage};
+    for (unsigned i = 0; i < 2; i++) {
+        if (values[i] == NULL) continue;
+        snprintf(path, sizeof path, "%s%s/%s", mount, group, names[version - 1][i]);
+        put_file(w, path, values[i]);
+    }
+    snprintf(path, sizeof path, "%s%s/memory.stat", mount, group);
+    snprintf(text, sizeof text, "inactive_file %s\ntotal_inactive_file %s\n", version == 2 ? inactive : "1",
+             version == 1 ? inactive : "1");
+    put_file(w, path, text);
+}
+
+static void expect_level(struct world *w, const char *path, uint64_t limit, uint64_t usage, double percent)
+{
+    struct host_memory host;
+    host_memory_read(w->root, &host);
+    assert_true(host.in_cgroup);
+    assert_string_equal(host.cgroup_path, path);
+    assert_int_equal(host.cgroup_limit_bytes, limit);
+    assert_int_equal(host.cgroup_usage_bytes, usage);
+    assert_true(host_pressure(&host) > percent - .01 && host_pressure(&host) < percent + .01);
+}
+
+/* What a neighbour in the parent's group uses is told against the parent's limit, ours against ours. */
+static void measures_each_level_against_its_own_limit(void **state)
+{
+    (void)state;
+    for (unsigned version = 1; version <= 2; version++) {
+        struct world w;
+        world_open(&w, 0);
+        put_file(&w, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+        put_file(&w, "/proc/self/cgroup", version == 1 ? "4:memory:/p/a\n0::/\n" : "0::/p/a\n");
+        const char *none = version == 1 ? "9223372036854771712\n" : "max\n";
+        put_level(&w, version, "/p/a", none, "9\n", "1");
+        put_level(&w, version, "/p", "300\n", "280\n", "10");
+        put_level(&w, version, "", none, "100000\n", "0");
+        expect_level(&w, "/p", 300, 280, 90);
+        put_level(&w, version, "/p/a", "10\n", "9\n", "0"); /* a tie: the innermost */
+        expect_level(&w, "/p/a", 10, 9, 90);
+        put_level(&w, version, "/p/a", "10\n", "9\n", "1");
+        expect_level(&w, "/p", 300, 280, 90);
+        put_level(&w, version, "/p", "300\n", "280\n", "200");
+        expect_level(&w, "/p/a", 10, 9, 80);
+        world_close(&w);
+    }
+}
+
+static void heeds_the_throttling_limit_of_a_level(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 0);
+    put_file(&w, "/proc/self/cgroup", "0::/p/a\n");
+    put_level(&w, 2, "/p/a", "1000\n", "400\n", "0");
+    put_level(&w, 2, "/p", "5000\n", "900\n", "0");
+    put_file(&w, "/sys/fs/cgroup/p/memory.high", "1200\n");
+    expect_level(&w, "/p", 1200, 900, 75);
+    world_close(&w);
+}
+
+/* A namespace shows the host's path and only the mount; a controller may be off in the inner groups. */
+static void passes_over_levels_that_cannot_be_read(void **state)
+{
+    (void)state;
+    for (unsigned version = 1; version <= 2; version++) {
+        struct world w;
+        world_open(&w, 0);
+        put_file(&w, "/proc/self/cgroup", version == 1 ? "4:memory:/docker/abc\n" : "0::/docker/abc\n");
+        put_level(&w, version, "", "1000\n", "510\n", "10");
+        put_level(&w, version, "/docker", "100\n", NULL, "0"); /* a limit without a usage says nothing */
+        expect_level(&w, "/", 1000, 510, 50);
+        world_close(&w);
+    }
+    struct world w;
+    struct host_memory host;
+    world_open(&w, 0);
+    put_file(&w, "/proc/self/cgroup", "0::/../elsewhere\n"); /* not below this mount */
+    put_level(&w, 2, "", "1000\n", "510\n", "10");
+    host_memory_read(w.root, &host);
+    assert_false(host.in_cgroup);
+    world_close(&w);
+}
+
+/* Version 1 can leave children out of a group's account: then its limit and those above it are not theirs. */
+static void stops_where_children_are_not_counted(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 0);
+    put_file(&w, "/proc/self/cgroup", "4:memory:/g/p/a\n");
+    put_level(&w, 1, "/g/p/a", "1000\n", "100\n", "0");
+    put_level(&w, 1, "/g/p", "1000\n", "990\n", "0");
+    put_level(&w, 1, "/g", "1000\n", "999\n", "0");
+    expect_level(&w, "/g", 1000, 999, 99.9);
+    put_file(&w, "/sys/fs/cgroup/memory/g/memory.use_hierarchy", "0\n");
+    expect_level(&w, "/g/p", 1000, 990, 99);
+    put_file(&w, "/sys/fs/cgroup/memory/g/p/memory.use_hierarchy", "0\n");
+    expect_level(&w, "/g/p/a", 1000, 100, 10);
     world_close(&w);
 }
 
@@ -321,6 +433,10 @@ int main(void)
         cmocka_unit_test(tells_the_trend),
         cmocka_unit_test(reads_a_v2_cgroup_with_a_tighter_ancestor),
         cmocka_unit_test(reads_a_v1_cgroup_beside_an_empty_v2),
+        cmocka_unit_test(measures_each_level_against_its_own_limit),
+        cmocka_unit_test(heeds_the_throttling_limit_of_a_level),
+        cmocka_unit_test(passes_over_levels_that_cannot_be_read),
+        cmocka_unit_test(stops_where_children_are_not_counted),
         cmocka_unit_test(falls_back_to_the_machine_and_to_nothing),
         cmocka_unit_test(arms_a_trigger_where_the_service_manager_says),
     };
