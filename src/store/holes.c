@@ -24,17 +24,17 @@ static uint32_t *hole_foot(const struct holes *holes, handle last)
 /* The bin of holes of this length. */
 static unsigned bin_of(uint32_t granules)
 {
-    if (granules < 8) return granules;
+    if (granules < HOLE_STEPS) return granules;
     unsigned log = 31u - (unsigned)__builtin_clz(granules);
-    return (log - 2) * 8 + ((granules >> (log - 3)) & 7);
+    return (log - HOLE_STEP_BITS + 1) * HOLE_STEPS + ((granules >> (log - HOLE_STEP_BITS)) & (HOLE_STEPS - 1));
 }
 
 /* The first bin whose holes are all long enough; may be HOLE_BINS. */
 static unsigned bin_from(uint32_t granules)
 {
-    if (granules < 8) return granules;
+    if (granules < HOLE_STEPS) return granules;
     unsigned log = 31u - (unsigned)__builtin_clz(granules);
-    return bin_of(granules + (1u << (log - 3)) - 1);
+    return bin_of(granules + (1u << (log - HOLE_STEP_BITS)) - 1);
 }
 
 static bool is_edge(const struct holes *holes, handle at)

@@ -2,10 +2,12 @@
  * holes.h - the free runs of granules: found by size in constant time, merged with their neighbours when memory comes
  * back.
  *
- * The idea is TLSF (Masmano et al., ECRTS 2004): bins by size, eight per doubling, and a bitmap of the bins that are
- * not empty. A hole keeps its links and its length in its own first and last granule. Whether the granule beside a run
- * that comes back belongs to a hole is told by one bit per granule that is set on the first and the last granule of
- * each hole only, so adding or removing a hole costs two bits.
+ * The idea is TLSF (Masmano et al., ECRTS 2004): bins by size, and a bitmap of the bins that are not empty. There are
+ * 64 bins per doubling, so that what is found is the best fit to 1.6 %, and exact below 8 KiB: what is left of a hole
+ * is often nothing. With eight per doubling three times as much lies in holes that are too short, and a
+ * cache at its limit crumbles (docs/decisions/004-memory-tier.md). A hole keeps its links and its length in its own
+ * first and last granule. Whether the granule beside a run that comes back belongs to a hole is told by one bit per
+ * granule that is set on the first and the last granule of each hole only, so adding or removing a hole costs two bits.
  *
  *   arena (2 MiB) | entry | hole: [granules prev next ...... granules] | entry | entry | hole | ...
  *   edge bits        0 0 0         1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1       0 0 0 0 0 0    1 1
@@ -20,7 +22,9 @@
 enum {
     ARENA_BYTES = 2 << 20, /* one huge page */
     ARENA_GRANULES = ARENA_BYTES / GRANULE_BYTES,
-    HOLE_BINS = 8 + 13 * 8 /* sizes 1..7 exactly, then eight per doubling up to 2^15 */
+    HOLE_STEP_BITS = 6,
+    HOLE_STEPS = 1 << HOLE_STEP_BITS,                      /* bins per doubling; shorter holes have one bin a size */
+    HOLE_BINS = (15 - HOLE_STEP_BITS + 1) * HOLE_STEPS + 1 /* up to 2^15, a whole arena, which has the last */
 };
 
 struct holes {

@@ -108,6 +108,51 @@ static void test_pool_uses_scattered_memory(void **state)
     pool_close(&kit);
 }
 
+/* A number of a row that is always the same. */
+static uint32_t next_random(uint64_t *state)
+{
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return (uint32_t)(*state >> 33);
+}
+
+/* Values of 0.5 to 50 KB, most of some 4 KB. */
+static uint32_t random_size(uint64_t *state)
+{
+    uint32_t doublings = (uint32_t)__builtin_popcount(next_random(state) & 0x3f);
+    uint32_t size = (512u << doublings) + next_random(state) % (512u << doublings);
+    return size < 50000 ? size : 50000;
+}
+
+/* Twenty turnovers in random order, at the limit: there is a hole for every value. */
+static void test_pool_does_not_crumble(void **state)
+{
+    (void)state;
+    enum { BYTES = 40 << 20, MOST = 20000, TURNS = 20 };
+    struct pool_kit kit;
+    static handle at[MOST];
+    uint64_t random = 1;
+    unsigned count = 0, in_pieces = 0;
+    pool_open(&kit, BYTES);
+    uint64_t most = BYTES / GRANULE_BYTES;
+    for (unsigned puts = 0, first_turn = 0; first_turn == 0 || puts < TURNS * first_turn; puts++) {
+        uint32_t size = random_size(&random);
+        while (kit.pool.taken + entry_granules_for(size) > most) {
+            if (first_turn == 0) first_turn = puts;
+            unsigned gone = next_random(&random) % count;
+            pool_give(&kit.pool, at[gone]);
+            at[gone] = at[--count];
+        }
+        assert_true(count < MOST);
+        assert_int_equal(take(&kit, size, &at[count]), POOL_TAKEN);
+        in_pieces += entry_in_pieces(pool_entry(&kit.pool, at[count++]));
+    }
+    assert_null(pool_verify(&kit.pool));
+    assert_int_equal(in_pieces, 0);
+    while (count > 0) pool_give(&kit.pool, at[--count]);
+    assert_int_equal(kit.pool.holes.whole, kit.pool.mapped);
+    pool_close(&kit);
+}
+
 static void test_pool_returns_empty_arenas(void **state)
 {
     (void)state;
@@ -474,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_pool_merges_what_comes_back),
         cmocka_unit_test(test_pool_exchanges),
         cmocka_unit_test(test_pool_uses_scattered_memory),
+        cmocka_unit_test(test_pool_does_not_crumble),
         cmocka_unit_test(test_pool_returns_empty_arenas),
         cmocka_unit_test(test_pool_drains),
         cmocka_unit_test(test_table_grows_and_shrinks_by_its_bytes),
