@@ -9,6 +9,10 @@
 #define ALERTS_KEPT 100
 #define LOOKUPS_NEEDED 50
 #define QUIET_MS 300000
+#define POOR_HIT_RATE 50.0
+#define GOOD_HIT_RATE 55.0
+#define HIGH_PRESSURE 75.0
+#define CALM_PRESSURE 70.0
 #define DOWN_SECONDS 60
 
 struct alerts {
@@ -67,14 +71,34 @@ static void make_room(struct alerts *alerts)
     alerts->count--;
 }
 
-static struct alert *open_alert(struct alerts *alerts, const char *id, uint64_t now)
+static struct alert *open_alert(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t now)
 {
     make_room(alerts);
     struct alert *alert = &alerts->kept[alerts->count++];
-    *alert = (struct alert){.opened_ms = now};
+    *alert = (struct alert){.severity = severity, .opened_ms = now};
     snprintf(alert->id, sizeof alert->id, "%s", id);
     alerts->total++;
     return alert;
+}
+
+/* What is seen now, of an open alert: one that was worse stays as bad as it was. */
+static void see(struct alert *alert, enum alert_severity severity, const char *message, uint64_t now)
+{
+    if (severity < alert->severity) return;
+    alert->escalations += severity > alert->severity;
+    alert->severity = severity;
+    alert->changed_ms = now;
+    snprintf(alert->message, sizeof alert->message, "%s", message);
+}
+
+/* Is there something to tell now? Then it counts as told. */
+static bool must_tell(struct alert *alert, uint64_t quiet_ms, uint64_t now)
+{
+    bool opened = alert->told_ms == 0;
+    if (!opened && (alert->severity <= alert->told_severity || now - alert->told_ms < quiet_ms)) return false;
+    alert->told_ms = now;
+    alert->told_severity = alert->severity;
+    return true;
 }
 
 bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
@@ -85,18 +109,16 @@ bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity s
     struct alert *alert = find(alerts, id);
     bool open = alert != NULL && alert->resolved_ms == 0;
     bool quiet = alert != NULL && !open && now - alert->resolved_ms < quiet_ms;
-    bool tell = !open || severity > alert->severity;
+    bool tell = false;
     struct alert copy;
     if (!quiet) {
-        if (open && severity > alert->severity) alert->escalations++;
-        if (!open) alert = open_alert(alerts, id, now);
-        alert->severity = severity;
-        alert->changed_ms = now;
-        snprintf(alert->message, sizeof alert->message, "%s", message);
+        if (!open) alert = open_alert(alerts, id, severity, now);
+        see(alert, severity, message, now);
+        tell = must_tell(alert, quiet_ms, now);
         copy = *alert;
     }
     pthread_mutex_unlock(&alerts->mutex);
-    if (!quiet && tell && alerts->notify != NULL) alerts->notify(alerts->context, &copy);
+    if (tell && alerts->notify != NULL) alerts->notify(alerts->context, &copy);
     return !quiet;
 }
 
@@ -198,25 +220,20 @@ void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses
     pthread_mutex_unlock(&alerts->mutex);
     if (!enough) return;
     double percent = (double)new_hits / (double)(new_hits + new_misses) * 100;
-    bool well = percent >= 50;
+    bool poor = percent < POOR_HIT_RATE;
     char message[160];
-    snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", well ? "" : "Only ", percent,
+    snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", poor ? "Only " : "", percent,
              (unsigned long long)(new_hits + new_misses));
-    if (well) {
-        alerts_resolve(alerts, "low_hit_rate", message);
-        return;
-    }
-    alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
+    if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, "low_hit_rate", message);
+    if (poor) alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
 }
 
 void alerts_watch_pressure(struct alerts *alerts, double percent)
 {
     char message[128];
     snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
-    if (percent < 75) {
-        alerts_resolve(alerts, "memory_pressure", message);
-        return;
-    }
+    if (percent <= CALM_PRESSURE) alerts_resolve(alerts, "memory_pressure", message);
+    if (percent < HIGH_PRESSURE) return;
     enum alert_severity severity = percent >= 95 ? ALERT_CRITICAL : percent >= 85 ? ALERT_HIGH : ALERT_MEDIUM;
     alerts_trigger(alerts, "memory_pressure", severity, 0, message);
 }

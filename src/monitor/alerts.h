@@ -1,8 +1,9 @@
 /*
  * alerts.h - what somebody should look at: opened once, escalated while it lasts, resolved by itself.
  *
- * An alert is known by its id. Triggering an open one changes its severity or message, never makes a second; only an
- * opening and an escalation are told to `notify`. The history is bounded: the oldest resolved alert makes room. Any
+ * An alert is known by its id. Triggering an open one can raise its severity or change its message, never makes a
+ * second: it keeps the highest severity it had, and the message of that, until it is resolved. Only an opening, an
+ * escalation and a resolution are told to `notify`. The history is bounded: the oldest resolved alert makes room. Any
  * thread; a mutex guards the table, `notify` runs outside it.
  */
 #ifndef MONITOR_ALERTS_H
@@ -23,6 +24,8 @@ struct alert {
     char message[256];
     uint64_t opened_ms, changed_ms, resolved_ms; /* resolved_ms 0: open */
     unsigned escalations;
+    uint64_t told_ms;                  /* the last notice of it before its resolution, */
+    enum alert_severity told_severity; /* and what it said */
 };
 typedef void alert_notify_fn(void *context, const struct alert *alert);
 
@@ -33,7 +36,7 @@ AIC_MUST_CHECK aic_status alerts_create(struct mem *mem, const aic_clock *clock,
 void alerts_destroy(struct alerts **alerts);
 
 /* Opens the alert, or escalates the open one. `quiet_ms`: an alert resolved less than so long ago is not opened again
- * yet (false then). */
+ * yet (false then); an escalation is told, by a later trigger, when the last notice is so old. */
 bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
                     const char *message);
 /* true when the id is known: open ones are resolved by it, resolved ones stay as they are. `message`: how things are
@@ -47,10 +50,11 @@ void alerts_write(struct alerts *alerts, struct json_writer *out);
 
 /* ---- the rules ---- */
 
-/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical; at
- * most one notice in 300 s. */
+/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical;
+ * resolved from 55 % on. At most one notice in 300 s, but a resolution is told at once. */
 void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses);
-/* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical. */
+/* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical; resolved at 70 and below, as the states
+ * of monitor/pressure.h are left. */
 void alerts_watch_pressure(struct alerts *alerts, double percent);
 /* Seconds that a part has been not healthy but, in a word, `state` ("down", "degraded"); 0: it is healthy. From 60 s on
  * medium, 300 high, 900 critical. */

@@ -84,6 +84,54 @@ static void opens_one_alert_per_id(void **state)
     world_close(&w);
 }
 
+/* One that swings between two severities keeps the higher one: it says nothing new by coming back to it. */
+static void keeps_its_highest_severity_while_open(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    uint64_t open[ALERT_SEVERITIES];
+    for (int i = 0; i < 6; i++) {
+        assert_true(alerts_trigger(w.alerts, "a", ALERT_CRITICAL, 0, "bad"));
+        assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "not so bad"));
+        alerts_count_open(w.alerts, open);
+        assert_int_equal(open[ALERT_CRITICAL], 1);
+        assert_int_equal(open[ALERT_MEDIUM], 0);
+    }
+    assert_int_equal(w.told, 1);
+    assert_int_equal(w.last.escalations, 0);
+    alerts_resolve(w.alerts, "a", "well");
+    assert_int_equal(w.last.severity, ALERT_CRITICAL);
+    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "another"); /* a new one begins where it is */
+    assert_int_equal(w.last.severity, ALERT_MEDIUM);
+    world_close(&w);
+}
+
+/* A notice of a rise waits until the last one is `quiet_ms` old; the alert itself rises at once. */
+static void holds_back_notices_that_come_too_soon(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    uint64_t open[ALERT_SEVERITIES];
+    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 300000, "first");
+    w.now_ms += 1000;
+    alerts_trigger(w.alerts, "a", ALERT_HIGH, 300000, "worse");
+    alerts_count_open(w.alerts, open);
+    assert_int_equal(open[ALERT_HIGH], 1);
+    assert_int_equal(w.told, 1);
+    w.now_ms += 299000;
+    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 300000, "a little better");
+    assert_int_equal(w.told, 2);
+    assert_int_equal(w.last.severity, ALERT_HIGH);
+    assert_int_equal(w.last.escalations, 1);
+    assert_string_equal(w.last.message, "worse");
+    w.now_ms += 300000;
+    alerts_trigger(w.alerts, "a", ALERT_HIGH, 300000, "as bad");
+    assert_int_equal(w.told, 2);
+    world_close(&w);
+}
+
 static void bounds_its_history(void **state)
 {
     (void)state;
@@ -132,9 +180,50 @@ static void watches_the_hit_rate(void **state)
     w.now_ms += 300000;
     alerts_watch_hit_rate(w.alerts, 100, 400);
     assert_int_equal(alerts_open_count(w.alerts), 1);
+    w.now_ms += 1000;
+    alerts_watch_hit_rate(w.alerts, 150, 450); /* half of them are hits: not yet well */
+    assert_int_equal(alerts_open_count(w.alerts), 1);
     alerts_watch_hit_rate(w.alerts, 10, 0); /* the counters were reset */
     alerts_watch_hit_rate(w.alerts, 60, 0);
     assert_int_equal(alerts_open_count(w.alerts), 0);
+    world_close(&w);
+}
+
+/* Batches of 41.7 % and 8.3 % hits, two seconds each. */
+static void says_little_of_a_hit_rate_that_swings(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    uint64_t hits = 0, misses = 0;
+    for (int i = 0; i < 100; i++) {
+        hits += i % 2 == 0 ? 25 : 5;
+        misses += i % 2 == 0 ? 35 : 55;
+        alerts_watch_hit_rate(w.alerts, hits, misses);
+        w.now_ms += 2000;
+    }
+    assert_int_equal(w.told, 1);
+    expect_counts(&w, 1, 0, 1);
+    world_close(&w);
+}
+
+/* As the state of pressure: entered at 75 %, left at 70 %. */
+static void resolves_pressure_five_points_below(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    for (int i = 0; i < 16; i++) {
+        alerts_watch_pressure(w.alerts, i % 2 == 0 ? 76.8 : 74.1);
+        assert_int_equal(alerts_open_count(w.alerts), 1);
+    }
+    alerts_watch_pressure(w.alerts, 70.1);
+    assert_int_equal(w.told, 1);
+    alerts_watch_pressure(w.alerts, 70);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    alerts_watch_pressure(w.alerts, 74.9);
+    assert_int_equal(alerts_open_count(w.alerts), 0);
+    assert_int_equal(w.told, 2);
     world_close(&w);
 }
 
@@ -167,9 +256,15 @@ static void watches_pressure_and_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_one_alert_per_id),        cmocka_unit_test(bounds_its_history),
-        cmocka_unit_test(grades_downtime_and_hit_rates), cmocka_unit_test(watches_the_hit_rate),
+        cmocka_unit_test(opens_one_alert_per_id),
+        cmocka_unit_test(bounds_its_history),
+        cmocka_unit_test(grades_downtime_and_hit_rates),
+        cmocka_unit_test(watches_the_hit_rate),
         cmocka_unit_test(watches_pressure_and_parts),
+        cmocka_unit_test(keeps_its_highest_severity_while_open),
+        cmocka_unit_test(holds_back_notices_that_come_too_soon),
+        cmocka_unit_test(says_little_of_a_hit_rate_that_swings),
+        cmocka_unit_test(resolves_pressure_five_points_below),
     };
     return cmocka_run_group_tests_name("monitor alerts", tests, NULL, NULL);
 }
