@@ -149,7 +149,7 @@ function between(samples, fn) {
 
 function drawSeries() {
   const samples = state.span === "seconds" ? state.live : samplesOf(state.history[state.span]);
-  if (samples.length < 2 || !state.last) return;
+  if (!state.last || samples.length < 2) return;
   const m = state.last.memory;
   const range = [samples[0].time_ms, samples[samples.length - 1].time_ms];
   const level = (value) => range.map((x) => ({ x, y: value }));
@@ -167,6 +167,15 @@ function drawSeries() {
   const live = [state.live[0].time_ms, state.live[state.live.length - 1].time_ms];
   const timed = state.live.filter((s) => s.latency);
   state.charts.latency.set(["p50", "p99"].map((p) => interrupt(timed.map((s) => ({ x: s.time_ms, y: s.latency[p] })), IDLE * gapOf.seconds)), live);
+}
+
+function clearFigures() {
+  Object.assign(state, { last: null, live: [], history: null });
+  for (const node of document.querySelectorAll("#main span[id]")) node.textContent = "–";
+  el("pressure-state").className = "pill";
+  for (const node of document.querySelectorAll("#main tbody, #main ul")) node.replaceChildren();
+  el("pressure-meter").value = 0;
+  for (const chart of Object.values(state.charts)) chart.set([]);
 }
 
 function show(s) {

@@ -48,8 +48,8 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
     chart,
     /* rows: one array of {x, y} per series; a y of NaN interrupts the line. range: [from, until] of x, by default the points'. */
     set(rows, range) {
-      rows.forEach((points, i) => { chart.data.datasets[i].data = points; });
-      const all = rows[0], some = all.some((point) => Number.isFinite(point.y));
+      chart.data.datasets.forEach((series, i) => { series.data = rows[i] || []; });
+      const all = rows[0] || [], some = all.some((point) => Number.isFinite(point.y));
       chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = some;
       if (some) [chart.options.scales.x.min, chart.options.scales.x.max] = range || [all[0].x, all[all.length - 1].x];
       if (yFormat === format.bytes) {

@@ -9,6 +9,8 @@ const SILENCE_MS = 5000, WATCH_MS = 1000, FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS
 /* heard: when the last event came; moved: when the current attempt began or last brought something; turn: which loop follows, so that there is only ever one. */
 const link = { key: sessionStorage.getItem("aicache-key") || "", heard: Date.now(), moved: Date.now(), attempt: null, turn: 0, tries: 0, stale: false };
 
+class KeyNeeded extends Error {}
+
 function ask(path, signal) {
   return fetch(path, { headers: link.key ? { Authorization: `Bearer ${link.key}` } : {}, cache: "no-store", signal });
 }
@@ -17,7 +19,8 @@ async function request(path) {
   link.attempt = new AbortController();
   link.moved = Date.now();
   const answer = await ask(path, link.attempt.signal);
-  if (answer.status === 401 || answer.status === 403) throw new Error("key");
+  if (answer.status === 401) throw new KeyNeeded(link.key ? "This key is not accepted." : "");
+  if (answer.status === 403) throw new KeyNeeded("This key is known, but the page shows all namespaces: it needs a key with the admin flag (admin: true).");
   return answer;
 }
 
@@ -28,7 +31,7 @@ function watch() {
 }
 
 function sayStale() {
-  if (link.stale || !el("login").hidden) return;
+  if (link.stale || asksForKey()) return;
   link.stale = true;
   const words = `no answer since ${format.clock(link.heard)}`;
   pill(el("overall"), words, "bad");
@@ -71,11 +74,29 @@ async function readStream() {
   }
 }
 
+function asksForKey() { return !el("login").hidden; }
+
+/* Who may not see the figures sees none, not even old ones. */
 function askForKey(message) {
+  sayFresh();
+  clearFigures();
+  pill(el("overall"), "key needed", "fair");
+  document.title = "aicache – key needed";
+  text("about", "");
   el("login").hidden = false;
   el("main").hidden = true;
   text("login-error", message);
   el("key").focus();
+  el("key").select();
+}
+
+function keyAccepted() {
+  if (!asksForKey()) return;
+  el("login").hidden = true;
+  el("main").hidden = false;
+  el("key").value = "";
+  el("main").focus();
+  pill(el("overall"), "connecting", "");
 }
 
 /* Follows the daemon until a key is needed: whatever ends the stream, it is tried again after a pause that grows while nothing comes. */
@@ -86,11 +107,11 @@ async function follow() {
     link.tries++;
     try {
       await loadHistory();
-      el("login").hidden = true;
-      el("main").hidden = false;
+      keyAccepted();
       await readStream();
     } catch (error) {
-      if (error.message === "key") { askForKey(link.key ? "This key is not accepted." : ""); return; }
+      if (turn !== link.turn) return;
+      if (error instanceof KeyNeeded) { askForKey(error.message); return; }
     }
     link.attempt = null;
     if (turn !== link.turn) return;

@@ -1,4 +1,5 @@
 """The web page in a real browser: it shows what the API says, works by keyboard, in both colour schemes, on a phone, behind a key, and says when nothing answers."""
+import hashlib
 import os
 import random
 import signal
@@ -9,6 +10,8 @@ from daemon import Daemon
 
 PICTURES = os.environ.get("PICTURES", "")
 KEY = "an-admin-key-for-the-page"
+NEXT_KEY = "the-admin-key-after-that"
+PLAIN_KEY = "a-key-of-one-namespace"
 
 
 def fill(daemon, key=None):
@@ -117,22 +120,62 @@ class Page(unittest.TestCase):
 
 @unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
 class PageBehindAKey(unittest.TestCase):
+    def shown(self, selector):
+        return self.browser.run("return getComputedStyle(document.querySelector(arguments[0])).display", selector) != "none"
+
+    def asks(self):
+        """Only the form is to be seen, and no figure is left anywhere."""
+        browser = self.browser
+        browser.wait(lambda: self.shown("#login"), 60)
+        self.assertFalse(self.shown("#main"))
+        self.assertEqual(browser.text("overall"), "key needed")
+        self.assertEqual(browser.run("return document.title"), "aicache – key needed")
+        self.assertEqual(browser.text("about"), "")
+        figures = browser.run("return [...document.querySelectorAll('#main span[id], #main td, #main li')].map(n => n.textContent)")
+        self.assertEqual([figure for figure in figures if any(letter.isdigit() for letter in figure)], [])
+        drawn = browser.run("return Object.values(state.charts).flatMap(c => c.chart.data.datasets).flatMap(d => d.data).length")
+        self.assertEqual(drawn, 0)
+
+    def enter(self, key):
+        self.browser.run("document.getElementById('key').value = ''")
+        self.browser.type("#key", key)
+        self.browser.click("#login button")
+
+    def refused(self, key):
+        before = self.browser.run("return link.tries")
+        self.enter(key)
+        self.browser.wait(lambda: self.browser.run("return link.tries") > before and self.browser.text("login-error") != "")
+        return self.browser.text("login-error")
+
     def test_asks_for_the_key(self):
-        daemon = Daemon(keys=[("boss", KEY, "default", True)])
+        daemon = Daemon(keys=[("boss", KEY, "default", True), ("web", PLAIN_KEY, "web", False)])
         self.addCleanup(daemon.close)
         fill(daemon, KEY)
-        browser = Browser()
+        self.browser = browser = Browser()
         self.addCleanup(browser.close)
         browser.open("http://127.0.0.1:%d/" % daemon.port)
-        browser.wait(lambda: browser.run("return !document.getElementById('login').hidden"))
-        browser.type("#key", "a wrong one")
-        browser.click("#login button")
-        browser.wait(lambda: browser.text("login-error") != "")
-        browser.run("document.getElementById('key').value = ''")
-        browser.type("#key", KEY)
-        browser.click("#login button")
+        self.asks()
+        self.assertIn("not accepted", self.refused("a wrong one"))
+        browser.run("document.getElementById('login-error').textContent = ''")
+        self.assertIn("admin", self.refused(PLAIN_KEY))
+        self.asks()
+        self.enter(KEY)
         browser.wait(lambda: browser.text("overall") == "healthy")
-        self.assertTrue(browser.run("return document.getElementById('login').hidden"))
+        self.assertFalse(self.shown("#login"))
+        self.assertTrue(self.shown("#main"))
+        self.assertEqual(browser.run("return document.activeElement.id"), "main")
+        browser.wait(lambda: browser.text("misses") != "–")
+        # The key changes under the open page: what was seen with the old one goes.
+        port = daemon.port
+        daemon.stop()
+        daemon.config = daemon.config.replace(hashlib.sha256(KEY.encode()).hexdigest(), hashlib.sha256(NEXT_KEY.encode()).hexdigest())
+        daemon.flags += ["--listen", "127.0.0.1:%d" % port]
+        daemon.start()
+        self.asks()
+        self.assertIn("not accepted", browser.text("login-error"))
+        self.enter(NEXT_KEY)
+        browser.wait(lambda: browser.text("overall") == "healthy")
+        self.assertTrue(self.shown("#main"))
 
 
 @unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
