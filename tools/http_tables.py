@@ -23,10 +23,11 @@ def rows(path, macro):
 
 
 def routes():
-    yield "| route | needs | does |"
-    yield "|---|---|---|"
-    for verb, path, _handler, _body, access, text in rows("src/serve/routes.def", "ROUTE"):
-        yield "| `%s %s` | %s | %s |" % (verb, path, ACCESS[access], text)
+    yield "| route | needs | query | does |"
+    yield "|---|---|---|---|"
+    for verb, path, _handler, _body, access, query, text in rows("src/serve/routes.def", "ROUTE"):
+        known = "any" if query == "NULL" else " ".join("`%s`" % name for name in query.split())
+        yield "| `%s %s` | %s | %s | %s |" % (verb, path, ACCESS[access], known, text)
 
 
 def metrics():

@@ -27,7 +27,8 @@ static aic_status refuse_unknown(const struct json *json, uint32_t name, const c
     while (plain < source.size && plain < 80 && source.data[plain] > ' ' && source.data[plain] < 0x7f) plain++;
     if (plain < source.size && plain < 80) plain = 0;
     snprintf(field, sizeof field, "%s%.*s", prefix, (int)plain, source.data);
-    return error_set(error, AIC_INVALID, field, "this field is not known here; known are: %s", known);
+    return error_set(error, AIC_INVALID, field, "this field is not known here; known %s%s",
+                     count == 0 ? "is none" : "are: ", known);
 }
 
 static size_t find_rule(const struct json *json, uint32_t name, const struct field_rule *rules, size_t count)

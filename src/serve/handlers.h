@@ -99,8 +99,11 @@ AIC_MUST_CHECK aic_status call_namespace(const struct call *call, aic_view wante
 AIC_MUST_CHECK aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error);
 /* A query parameter by name, absent when it was not given; AIC_INVALID for a query that cannot be read. */
 AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error);
-/* Refuses query parameters that are not in the NULL-terminated list. */
-AIC_MUST_CHECK aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error);
+/* Refuses query parameters that the route does not know. */
+AIC_MUST_CHECK aic_status call_check_query(struct http_exchange *exchange, const struct http_route *route,
+                                           aic_error *error);
+/* Refuses a body that says anything: empty and `{}` are the same. On the front thread. */
+AIC_MUST_CHECK aic_status call_check_no_body(struct http_exchange *exchange, aic_error *error);
 /* What all front threads counted since the start. Any thread; takes the routes' mutex. */
 void routes_sum(struct routes *routes, struct tally_sum *out);
 /* A snapshot to everybody who looks, once a second; the end of the streams. By the thread that ticks and stops the
@@ -247,7 +250,7 @@ enum { REQUEST_OPERATION, REQUEST_TEXT, REQUEST_OPTIONS, REQUEST_QUESTION, REQUE
 
 /* ---- every handler of routes.def ---- */
 
-#define ROUTE(verb, path, handler, body, access, help) void handler(struct http_exchange *exchange);
+#define ROUTE(verb, path, handler, body, access, query, help) void handler(struct http_exchange *exchange);
 #include "serve/routes.def"
 #undef ROUTE
 

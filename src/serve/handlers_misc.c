@@ -72,6 +72,12 @@ static void run_verify(struct work *work)
 
 void handle_verify(struct http_exchange *exchange)
 {
+    aic_error error = {0};
+    aic_status status = call_check_no_body(exchange, &error);
+    if (status != AIC_OK) {
+        http_reply_error(exchange, status, &error);
+        return;
+    }
     struct work *work = work_create(exchange, sizeof *work);
     if (work == NULL) return;
     work->run = run_verify;

@@ -153,9 +153,12 @@ void handle_invalidate(struct http_exchange *exchange)
     struct select_job *job = create_job(exchange, run_invalidate);
     if (job == NULL) return;
     aic_error error = {0};
-    /* With a body the query must say nothing: two sources could contradict each other. */
-    unsigned what = job->text.size > 0 ? 0 : SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL;
-    aic_status status = select_from_query(exchange, what, &job->selection, &error);
+    /* Two sources could contradict each other. */
+    size_t parameters;
+    aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, &job->selection,
+                                          &error);
+    if (status == AIC_OK && job->text.size > 0 && http_query_count(exchange, &parameters) == AIC_OK && parameters > 0)
+        status = error_set(&error, AIC_INVALID, NULL, "either a body or query parameters are accepted, not both");
     if (status != AIC_OK) {
         refuse(job, status, &error);
         return;
@@ -235,6 +238,12 @@ void handle_flush_all(struct http_exchange *exchange)
 {
     struct select_job *job = create_job(exchange, run_flush);
     if (job == NULL) return;
+    aic_error error = {0};
+    aic_status status = call_check_no_body(exchange, &error);
+    if (status != AIC_OK) {
+        refuse(job, status, &error);
+        return;
+    }
     job->work.finish = finish_job;
     work_start(&job->work);
 }

@@ -224,12 +224,10 @@ void handle_measurements(struct http_exchange *exchange)
 
 void handle_slow(struct http_exchange *exchange)
 {
-    static const char *const known[] = {"multiplier", NULL};
     aic_error error = {0};
     aic_view text;
     double multiplier = 2;
-    aic_status status = call_query_known(exchange, known, &error);
-    if (status == AIC_OK) status = call_query(exchange, "multiplier", &text, &error);
+    aic_status status = call_query(exchange, "multiplier", &text, &error);
     if (status == AIC_OK && text.data != NULL) {
         char copy[32];
         char *end = copy;
@@ -245,6 +243,12 @@ void handle_slow(struct http_exchange *exchange)
 void handle_reset(struct http_exchange *exchange)
 {
     aic_monitor *monitor = front_of(exchange)->routes->options.monitor;
+    aic_error error = {0};
+    aic_status status = call_check_no_body(exchange, &error);
+    if (status != AIC_OK) {
+        http_reply_error(exchange, status, &error);
+        return;
+    }
     if (monitor != NULL) aic_monitor_reset(monitor);
     cache_forget_lookups(front_of(exchange)->routes->options.cache);
     http_reply_empty(exchange, 204);

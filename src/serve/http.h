@@ -63,6 +63,7 @@ struct http_route {
     enum http_body_mode body;
     unsigned access;     /* meaning given by the guard, for example public, key, admin */
     uint64_t body_bytes; /* limit of this route's body; 0: the server's limit; UINT64_MAX: none */
+    const char *query;   /* for the guard: the parameters that are known, with blanks between; NULL: any */
     const char *help;    /* for the reference page; may be NULL */
 };
 

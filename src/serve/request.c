@@ -54,42 +54,50 @@ aic_status call_query(struct http_exchange *exchange, const char *name, aic_view
     return AIC_OK;
 }
 
-static bool is_listed(const char *const *known, aic_view name)
+static bool is_listed(const char *known, aic_view name)
 {
-    for (; *known != NULL; known++) {
-        if (strlen(*known) == name.size && memcmp(*known, name.data, name.size) == 0) return true;
+    while (*known != '\0') {
+        size_t size = strcspn(known, " ");
+        if (size == name.size && memcmp(known, name.data, size) == 0) return true;
+        known += size;
+        known += strspn(known, " ");
     }
     return false;
 }
 
-aic_status call_query_known(struct http_exchange *exchange, const char *const *known, aic_error *error)
+aic_status call_check_query(struct http_exchange *exchange, const struct http_route *route, aic_error *error)
 {
     size_t count;
+    if (route->query == NULL) return AIC_OK;
     if (http_query_count(exchange, &count) != AIC_OK)
         return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
                          HTTP_MAX_QUERY);
     for (size_t i = 0; i < count; i++) {
         aic_view name, value;
         http_query_at(exchange, i, &name, &value);
-        if (is_listed(known, name)) continue;
+        if (is_listed(route->query, name)) continue;
         char field[64];
         size_t plain = 0;
         while (plain < name.size && plain < sizeof field - 1 && name.data[plain] > ' ' && name.data[plain] < 0x7f)
             plain++;
         snprintf(field, sizeof field, "%.*s", (int)plain, name.data);
-        return error_set(error, AIC_INVALID, field, "this query parameter is not known here");
+        return error_set(error, AIC_INVALID, field, "this query parameter is not known here; known %s%s",
+                         *route->query == '\0' ? "is none" : "are: ", route->query);
     }
     return AIC_OK;
 }
 
+aic_status call_check_no_body(struct http_exchange *exchange, aic_error *error)
+{
+    return fields_read(&front_of(exchange)->json, http_body(exchange), NULL, 0, NULL, error);
+}
+
 aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error)
 {
-    static const char *const known[] = {"namespace", "metadata", NULL};
     const struct call *call = call_of(exchange);
     aic_view wanted;
     if (aic_key_parse(http_parameter(exchange, 0), key) != AIC_OK)
         return error_set(error, AIC_INVALID, "key", "this is no key; 64 lower-case hex digits are accepted");
-    TRY(call_query_known(exchange, known, error));
     TRY(call_query(exchange, "namespace", &wanted, error));
     if (wanted.data == NULL && call->admin) {
         *ns = AIC_LITERAL("");

@@ -11,13 +11,14 @@
 #include <string.h>
 
 static const struct http_route table[] = {
-#define ROUTE(verb, path, handler, body, access, help)                                                                 \
+#define ROUTE(verb, path, handler, body, access, query, help)                                                          \
     {HTTP_VERB_##verb,                                                                                                 \
      path,                                                                                                             \
      handler,                                                                                                          \
      HTTP_BODY_##body,                                                                                                 \
      ROUTES_##access,                                                                                                  \
      HTTP_BODY_##body == HTTP_BODY_STREAMED ? UINT64_MAX : 0,                                                          \
+     query,                                                                                                            \
      help},
 #include "serve/routes.def"
 #undef ROUTE
@@ -249,6 +250,14 @@ static void take_caller(struct call *call, const struct auth_caller *caller)
     call->admin = caller->admin;
 }
 
+static bool check_query(struct http_exchange *exchange, const struct http_route *route)
+{
+    aic_error error = {0};
+    aic_status status = call_check_query(exchange, route, &error);
+    if (status != AIC_OK) http_reply_error(exchange, status, &error);
+    return status == AIC_OK;
+}
+
 static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
     struct call *call = call_of(exchange);
@@ -268,8 +277,11 @@ static bool guard(struct http_exchange *exchange, const struct http_route *route
     else if (status != AIC_OK) http_reply_error(exchange, status, NULL);
     else if (route->access == ROUTES_ADMIN && !caller.admin)
         http_reply_problem(exchange, 403, "admin_required", NULL, "this route needs an API key with the admin flag");
-    else take_caller(call, &caller);
-    return status == AIC_OK && (route->access != ROUTES_ADMIN || caller.admin);
+    else {
+        take_caller(call, &caller);
+        return check_query(exchange, route);
+    }
+    return false;
 }
 
 /* Every answer, of ours or of the server's own, is counted by route; what met no route is not. */

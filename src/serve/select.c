@@ -157,22 +157,9 @@ static aic_status take_parameter(struct selection *out, unsigned what, aic_view 
     return set_text(out, field, value, error);
 }
 
-/* The names that this route knows, for refusing any other. */
-static aic_status check_names(struct http_exchange *exchange, unsigned what, aic_error *error)
-{
-    const char *known[SELECT_FIELDS + 1];
-    size_t count = 0;
-    for (unsigned field = 0; field < SELECT_FIELDS; field++) {
-        if (fields[field].group & what) known[count++] = fields[field].name;
-    }
-    known[count] = NULL;
-    return call_query_known(exchange, known, error);
-}
-
 aic_status select_from_query(struct http_exchange *exchange, unsigned what, struct selection *out, aic_error *error)
 {
     *out = (struct selection){.limit = PAGE_DEFAULT};
-    TRY(check_names(exchange, what, error));
     size_t count;
     TRY(http_query_count(exchange, &count));
     unsigned seen = 0;

@@ -258,6 +258,41 @@ static bool ask_without_memory(struct world *world, const char *method, const ch
     return atomic_load(&failed_once);
 }
 
+/* What a caller says that the route does not take is refused before anything happens: who asks for one namespace must
+ * not empty all of them. */
+static void test_what_is_not_taken_is_refused(struct world *world)
+{
+    static const struct {
+        const char *method, *path, *body, *says;
+    } refused[] = {
+        {"POST", "/cache/flushall?namespace=other", "", "\"namespace\""},
+        {"POST", "/cache/flushall", "{\"namespace\":\"x\"}", "\"namespace\""},
+        {"POST", "/cache/flushall", "garbage", "JSON"},
+        {"POST", "/cache/verify", "{\"x\":1}", "\"x\""},
+        {"POST", "/monitoring/reset", "{\"x\":1}", "known is none"},
+        {"PUT", "/cache/entries?namespace=team", "{\"operation\":\"qa\",\"text\":\"q\",\"response\":1}",
+         "\"namespace\""},
+        {"PUT", "/cache/entries?ttl=-5", "{\"operation\":\"qa\",\"text\":\"q\",\"response\":1}", "\"ttl\""},
+        {"POST", "/cache/lookup?namespace=team", "{\"operation\":\"qa\",\"text\":\"q\"}", "\"namespace\""},
+        {"POST", "/cache/import?namespace=team", "", "\"namespace\""},
+        {"POST", "/cache/invalidate?operation=qa", "{\"operation\":\"qa\"}", "not both"},
+        {"GET", "/cache/entries?operatoin=qa", "", "operation model"},
+        {"GET", "/monitoring/slow?multiplyer=3", "", "known are: multiplier"},
+        {"GET", "/cache/status?verbose=1", "", "known is none"},
+    };
+    assert_int_equal(ask(world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"kept\",\"response\":[1]}"),
+                     201);
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        assert_int_equal(ask(world, refused[i].method, refused[i].path, refused[i].body), 400);
+        assert_true(says(refused[i].says));
+    }
+    assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"kept\"}"), 200);
+    assert_true(says("\"hit\":true"));
+    assert_int_equal(ask(world, "GET", "/health?probe=1", ""), 200);
+    assert_int_equal(ask(world, "POST", "/cache/flushall", " {} "), 200);
+    assert_true(says("\"removed\":1"));
+}
+
 static void test_no_allocation_ends_more_than_its_request(struct world *world)
 {
     static const struct {
@@ -341,6 +376,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_in(test_draining_is_not_ready, a_world),
         cmocka_unit_test_in(test_a_head_of_a_stream_is_complete, a_world),
         cmocka_unit_test_in(test_a_head_of_an_export_reads_nothing, a_world_of_storage),
+        cmocka_unit_test_in(test_what_is_not_taken_is_refused, a_world),
         cmocka_unit_test_in(test_no_allocation_ends_more_than_its_request, a_world),
         cmocka_unit_test(test_starting_without_memory),
     };
