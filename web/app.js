@@ -79,14 +79,28 @@ function showPressure(p) {
   el("pressure-actions").replaceChildren(...p.actions.slice(-3).map((a) => item([[format.clock(Date.parse(a.timestamp)), ""], [a.action, ""]])));
 }
 
+/* Seconds that the growth of a snapshot was measured over: the daemon compares the newest sample with the one 61 before it, or the oldest. */
+function growthSpan(samples) {
+  return samples.length ? (samples[samples.length - 1].time_ms - samples[Math.max(0, samples.length - 62)].time_ms) / 1000 : 0;
+}
+
+/* A projection that is null is one that is not known, which is no promise. */
+function growthWords(m, seconds) {
+  if (m.at_limit) return "full: the least useful leaves";
+  const rate = m.growth_bytes_per_hour, over = `over the last ${format.span(seconds)}`;
+  if (rate === null || seconds === 0) return "growth not known yet";
+  if (rate === 0) return `steady ${over}`;
+  if (rate < 0) return `shrinking by ${format.bytes(-rate)}/h ${over}`;
+  const ahead = m.projected_seconds_to_limit;
+  return `grows ${format.bytes(rate)}/h ${over} · ${ahead === null ? "when it is full is not known yet" : `full in ${format.span(ahead)}`}`;
+}
+
 function showMemory(s) {
   const m = s.memory;
   text("memory-used", format.bytes(m.bytes));
   text("memory-limit", format.bytes(m.max_bytes));
   text("process", format.bytes(m.process_bytes));
-  const ahead = m.projected_seconds_to_limit === null ? "no limit in sight" : `full in ${format.span(m.projected_seconds_to_limit)}`;
-  text("growth", m.at_limit ? "full: the least useful leaves" : m.growth_bytes_per_hour === null ? "growth not known yet" :
-    `grows ${format.bytes(m.growth_bytes_per_hour)}/h · ${ahead}`);
+  text("growth", growthWords(m, growthSpan(state.live)));
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
   fill("breakdown", s.breakdown.filter((part) => part.bytes > 0).sort((a, b) => b.bytes - a.bytes).map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
 }

@@ -112,7 +112,20 @@ class Page(unittest.TestCase):
         browser.scheme("light")
         browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
 
-    def test_5_complains_of_nothing_and_asks_nobody_else(self):
+    def test_5_says_what_growth_is_known(self):
+        says = lambda more: self.browser.run("return growthWords({at_limit: false, growth_bytes_per_hour: null, projected_seconds_to_limit: null, ...arguments[0]}, 45)", more)
+        self.assertEqual(says({}), "growth not known yet")
+        filling = says({"growth_bytes_per_hour": 538 << 20})
+        self.assertEqual(filling, "grows 538 MiB/h over the last 45 s · when it is full is not known yet")
+        self.assertEqual(says({"growth_bytes_per_hour": 538 << 20, "projected_seconds_to_limit": 120}), "grows 538 MiB/h over the last 45 s · full in 2.0 min")
+        self.assertEqual(says({"growth_bytes_per_hour": -264 << 20}), "shrinking by 264 MiB/h over the last 45 s")
+        self.assertEqual(says({"growth_bytes_per_hour": 0}), "steady over the last 45 s")
+        self.assertEqual(says({"at_limit": True}), "full: the least useful leaves")
+        # The span is that of the samples it was measured with: a minute, less of a young daemon, more across a stop.
+        spans = "return [[0, 12], [0, 600], [...Array(300).keys()]].map(times => growthSpan(times.map(s => ({time_ms: s * 1000}))))"
+        self.assertEqual(self.browser.run(spans), [12, 600, 61])
+
+    def test_6_complains_of_nothing_and_asks_nobody_else(self):
         self.assertEqual(self.browser.complaints(), [])
         hosts = self.browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
         self.assertEqual(set(hosts), {"127.0.0.1:%d" % self.daemon.port})
