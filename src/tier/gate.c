@@ -20,7 +20,23 @@ void gate_lock(struct gate *gate)
     pthread_mutex_lock(&gate->lock);
 }
 
-static void tell(void (*log)(void *, aic_log_level, const char *), void *context, unsigned notes, const char *why)
+/* What a line cannot know by itself. */
+struct tidings {
+    const char *why;  /* writes fail; NULL: nobody knows */
+    uint64_t refused; /* puts while the queue was full */
+};
+
+/* The rest of a line; empty for most. */
+static void write_tail(enum gate_note note, const struct tidings *tidings, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (note == GATE_NOTE_WRITES_DOWN && tidings->why != NULL) snprintf(out, size, ": %s", tidings->why);
+    if (note == GATE_NOTE_QUEUE_FITS)
+        snprintf(out, size, ": %llu were not stored meanwhile", (unsigned long long)tidings->refused);
+}
+
+static void tell(void (*log)(void *, aic_log_level, const char *), void *context, unsigned notes,
+                 const struct tidings *tidings)
 {
     static const struct {
         aic_log_level level;
@@ -33,9 +49,9 @@ static void tell(void (*log)(void *, aic_log_level, const char *), void *context
     if (log == NULL) return;
     for (unsigned i = 0; i < COUNT_OF(lines); i++) {
         if ((notes >> i & 1) == 0) continue;
-        char line[256];
-        bool because = i == GATE_NOTE_WRITES_DOWN && why != NULL;
-        snprintf(line, sizeof line, "%s%s%s", lines[i].text, because ? ": " : "", because ? why : "");
+        char line[256], tail[128];
+        write_tail((enum gate_note)i, tidings, tail, sizeof tail);
+        snprintf(line, sizeof line, "%s%s", lines[i].text, tail);
         log(context, lines[i].level, line);
     }
 }
@@ -47,9 +63,9 @@ void gate_unlock(struct gate *gate)
     void (*log)(void *, aic_log_level, const char *) = gate->log;
     void *context = gate->log_context;
     bool ask = (notes >> GATE_NOTE_WRITES_DOWN & 1) != 0 && gate->tier->ops->trouble != NULL;
-    const char *why = ask ? gate->tier->ops->trouble(gate->tier) : NULL;
+    struct tidings tidings = {ask ? gate->tier->ops->trouble(gate->tier) : NULL, gate->refused};
     pthread_mutex_unlock(&gate->lock);
-    tell(log, context, notes, why);
+    tell(log, context, notes, &tidings);
 }
 
 void gate_note(struct gate *gate, enum gate_note note)

@@ -26,6 +26,7 @@ enum {
 #define GATE_HANG_NS (1000 * GATE_MS_NS) /* a read that takes longer trips the breaker */
 #define GATE_RETRY_NS (20 * GATE_MS_NS)  /* between writes that fail, until the breaker opens */
 #define GATE_SYNC_BYTES ((uint64_t)64 << 20)
+#define GATE_CALM_NS (10000 * GATE_MS_NS) /* a queue that has refused nothing for so long is full no more */
 
 /* What is worth a line in the log; collected under the lock, told after it. In the order of the bits. */
 #define GATE_NOTE_MAP(X)                                                                                               \
@@ -95,7 +96,11 @@ struct gate {
     pthread_t writer;
     struct breaker writes;
     struct queue queue;
-    bool queue_is_full; /* for the log: a put was dropped and none accepted since */
+    /* For the log: from the first put that found no room until the queue has fallen to half and refused nothing for
+     * GATE_CALM_NS, so that a queue under steady load is one line and not one for each turn. */
+    bool queue_is_full;
+    uint64_t refused_ns; /* when the last put found no room */
+    uint64_t refused;    /* puts since queue_is_full */
     bool distrusted;
     uint64_t distrusts;      /* times; a read that saw another number before it asked is a miss */
     bool gave_up;            /* the end of the gate met a tier that fails */

@@ -32,8 +32,13 @@ static aic_status add(struct gate *gate, struct queue_item *item)
 static void drop_put(struct gate *gate, const aic_key *key)
 {
     gate->dropped_writes++;
-    if (!gate->queue_is_full) gate_note(gate, GATE_NOTE_QUEUE_FULL);
+    if (!gate->queue_is_full) {
+        gate_note(gate, GATE_NOTE_QUEUE_FULL);
+        gate->refused = 0;
+    }
     gate->queue_is_full = true;
+    gate->refused++;
+    gate->refused_ns = gate_now(gate);
     struct queue_item *item = queue_item_create(gate->mem, key, NULL, 0);
     if (item == NULL || add(gate, item) != AIC_OK) gate_begin_distrust(gate);
 }
@@ -54,9 +59,6 @@ aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *p
         if (status == AIC_FULL) {
             drop_put(gate, key);
             status = AIC_NOT_STORED;
-        } else if (status == AIC_OK && gate->queue_is_full) {
-            gate->queue_is_full = false;
-            gate_note(gate, GATE_NOTE_QUEUE_FITS);
         }
     }
     if (health != NULL) *health = gate_health_now(gate);
@@ -228,6 +230,18 @@ static void step_clear(struct gate *gate, bool probe)
     learn(gate, status, probe);
 }
 
+static bool is_calm(const struct gate *gate, uint64_t now_ns)
+{
+    return gate->queue.bytes <= gate->queue.max_bytes / 2 && now_ns >= gate->refused_ns + GATE_CALM_NS;
+}
+
+static void look_at_queue(struct gate *gate)
+{
+    if (!gate->queue_is_full || !is_calm(gate, gate_now(gate))) return;
+    gate->queue_is_full = false;
+    gate_note(gate, GATE_NOTE_QUEUE_FITS);
+}
+
 static bool batch_is_ready(const struct gate *gate, uint64_t now_ns)
 {
     const struct queue *queue = &gate->queue;
@@ -293,8 +307,9 @@ void *gate_writer_main(void *argument)
         if (step == STEP_APPLY) step_apply(gate, probe);
         if (step == STEP_SYNC) step_sync(gate, probe);
         if (step == STEP_CLEAR) step_clear(gate, probe);
-        if (step != STEP_WAIT) {
-            pthread_cond_broadcast(&gate->progress);
+        look_at_queue(gate);
+        if (step != STEP_WAIT) pthread_cond_broadcast(&gate->progress);
+        if (step != STEP_WAIT || gate->notes != 0) {
             gate_unlock(gate); /* tells the log */
             gate_lock(gate);
         }

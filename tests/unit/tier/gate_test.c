@@ -192,7 +192,35 @@ static void test_a_full_queue_never_serves_an_older_value(void **state)
     for (uint64_t i = 0; i < 100; i++) there += get(world, i, LONG_MS, text) == AIC_OK;
     assert_int_equal(there, stored);
     assert_int_equal(put(world, 1, "again"), AIC_OK);
+}
+
+/* Fills the queue while the tier hangs, until a put is refused, and lets it drain. */
+static void overfill(struct world *world)
+{
+    static char text[1001];
+    memset(text, 'n', 1000);
+    FAULT_SET(world->fault, world->fault->hang_applies = true);
+    for (uint64_t i = 0; put(world, i, text) == AIC_OK; i++) assert_true(i < 100);
+    FAULT_SET(world->fault, world->fault->hang_applies = false);
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
+    assert_int_equal(put(world, 1000, "fits"), AIC_OK);
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
+}
+
+static void test_a_queue_that_is_full_again_and_again_is_one_line(void **state)
+{
+    struct world *world = *state;
+    world->options.queue_bytes = 16 << 10;
+    world->options.clock = &world->clock.clock;
+    start(world);
+    for (int i = 0; i < 50; i++) overfill(world);
+    assert_int_equal(atomic_load(&world->lines), 1);
+    assert_non_null(strstr(world->last_line, "queue is full"));
+    atomic_fetch_add(&world->clock.mono_ns, UINT64_C(11) * 1000000000);
     AWAIT(atomic_load(&world->lines) == 2);
+    assert_non_null(strstr(world->last_line, "takes entries again: 50 were not stored"));
+    overfill(world);
+    assert_int_equal(atomic_load(&world->lines), 3);
 }
 
 static void test_an_overflow_distrusts_the_tier_until_it_is_emptied(void **state)
@@ -232,6 +260,7 @@ int main(void)
         TEST(failing_writes_wait_and_are_not_lost),
         TEST(a_refused_record_does_not_stop_the_others),
         TEST(a_full_queue_never_serves_an_older_value),
+        TEST(a_queue_that_is_full_again_and_again_is_one_line),
         TEST(an_overflow_distrusts_the_tier_until_it_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

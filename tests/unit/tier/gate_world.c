@@ -9,6 +9,7 @@ static void keep_line(void *context, aic_log_level level, const char *line)
     struct world *world = context;
     assert_true(level >= AIC_LOG_INFO);
     if (strstr(line, "was emptied and is in use again") != NULL) atomic_fetch_add(&world->emptied_lines, 1);
+    snprintf(world->last_line, sizeof world->last_line, "%s", line);
     atomic_fetch_add(&world->lines, 1);
 }
 

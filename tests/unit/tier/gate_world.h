@@ -28,6 +28,7 @@ struct world {
     struct gate_options options;
     bool closed;
     _Atomic unsigned lines, emptied_lines;
+    char last_line[256]; /* written before `lines` is counted up; read it when no further one can come */
 };
 
 int gate_setup(void **state);
