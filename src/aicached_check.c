@@ -1,6 +1,7 @@
 /*
  * aicached_check.c - --check-config beyond the words of the settings: what a start would need is tried as far as that
- * changes nothing. The certificate and its key are loaded, directories are asked for, nothing is made or opened.
+ * leaves nothing behind. The certificate and its key are loaded; in directories a file is made and removed, and so are
+ * the directories that a start would make.
  *
  * What it cannot know: a port that somebody else has, a store that is in use or damaged, what changes until the start.
  */
@@ -11,6 +12,7 @@
 #include "serve/tls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,13 +33,20 @@ static struct option_origin origin_of(const struct trial *trial, const char *nam
     return origin;
 }
 
-/* 0, or why this user cannot make files in the directory. */
+/* 0, or why this user cannot make files in the directory: one is made and removed. What rights say is not asked: root
+ * has all of them, and there are file systems where nobody can make anything. */
 static int directory_fault(const char *path)
 {
     struct stat entry;
+    char trial[4096];
     if (stat(path, &entry) != 0) return errno;
     if (!S_ISDIR(entry.st_mode)) return ENOTDIR;
-    return eaccess(path, W_OK | X_OK) == 0 ? 0 : errno;
+    int size = snprintf(trial, sizeof trial, "%s/.aicached-check.%ld", path, (long)getpid());
+    if (size >= (int)sizeof trial) return ENAMETOOLONG;
+    int fd = open(trial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return errno;
+    close(fd);
+    return unlink(trial) == 0 ? 0 : errno;
 }
 
 /* The directory that holds `path`; false when it does not fit. */
@@ -54,22 +63,58 @@ static bool parent_of(const char *path, char *out, size_t size)
     return true;
 }
 
+static void refuse_directory(const struct trial *trial, const char *option, const char *path, int fault)
+{
+    option_refuse(trial->report, origin_of(trial, option), option,
+                  "%.200s: %s; accepted: a directory that this user may write in", path, strerror(fault));
+}
+
 static void try_directory(const struct trial *trial, const char *option, const char *path)
 {
     int fault = directory_fault(path);
-    if (fault != 0)
-        option_refuse(trial->report, origin_of(trial, option), option,
-                      "%.200s: %s; accepted: a directory that this user may write in", path, strerror(fault));
+    if (fault != 0) refuse_directory(trial, option, path, fault);
 }
 
-/* It may be there, or be made where it is to stand. */
+/* Removes `path` and the directories above it, down to the one whose name ends at `first`. */
+static void remove_made(char *path, size_t first)
+{
+    for (size_t end = strlen(path); end >= first; end--) {
+        if (path[end] != '/' && path[end] != '\0') continue;
+        path[end] = '\0';
+        if (rmdir(path) != 0) errno = 0; /* "a//b": the same one twice */
+    }
+}
+
+/* What a start does: the directories that are missing are made, and a file in the last one; then all that was made is
+ * removed. 0, or why not; `path` is cut to the one that refused. */
+static int making_fault(char *path)
+{
+    char made[4096];
+    size_t length = strlen(path), first = 0, end = 1;
+    int fault = 0;
+    while (length > 1 && path[length - 1] == '/') path[--length] = '\0';
+    for (; end <= length && fault == 0; end++) {
+        if (path[end] != '/' && path[end] != '\0') continue;
+        snprintf(made, sizeof made, "%.*s", (int)end, path);
+        if (mkdir(made, 0700) == 0) first = first == 0 ? end : first;
+        else if (errno != EEXIST) fault = errno;
+        if (fault != 0 && access(made, F_OK) == 0) fault = 0; /* a file system that is read-only says so first */
+        if (fault != 0) path[end] = '\0';
+    }
+    if (fault == 0) fault = directory_fault(path);
+    snprintf(made, sizeof made, "%s", path);
+    if (first > 0) remove_made(made, first);
+    return fault;
+}
+
 static void try_data_dir(const struct trial *trial)
 {
     const struct settings *settings = &trial->daemon->settings;
-    char parent[4096];
+    char path[4096];
     if (settings->storage_kind == SETTINGS_STORAGE_NONE || settings->data_dir == NULL) return;
-    if (directory_fault(settings->data_dir) != ENOENT) try_directory(trial, "data_dir", settings->data_dir);
-    else if (parent_of(settings->data_dir, parent, sizeof parent)) try_directory(trial, "data_dir", parent);
+    if (snprintf(path, sizeof path, "%s", settings->data_dir) >= (int)sizeof path) return;
+    int fault = making_fault(path);
+    if (fault != 0) refuse_directory(trial, "data_dir", path, fault);
 }
 
 static void try_sockets(const struct trial *trial)

@@ -60,7 +60,7 @@ void settings_write_reference(struct buf *out)
         "| `memory: {max_bytes: 256M}` | `AICACHE_MEMORY_MAX_BYTES=256M` | `--memory-max-bytes 256M` |\n\n"
         "Sizes take `K`, `M` and `G` (powers of 1024), durations `ms`, `s`, `m`, `h` and `d`. Lists are separated by commas in the environment, and their flag may be "
         "repeated. A preset (`preset: production`) lies below all of them.\n\n"
-        "`aicached --check-config` tells everything that is wrong, with file, line, option, what came and what is accepted, and exits with 0 or 2. It also tries what a start needs and changes nothing: the certificate and its key are loaded, the directories of data_dir and of unix sockets are asked for; run it as the user that runs the daemon. `aicached --print-config` "
+        "`aicached --check-config` tells everything that is wrong, with file, line, option, what came and what is accepted, and exits with 0 or 2. It also tries what a start needs and leaves nothing behind: the certificate and its key are loaded, in the directories of data_dir and of unix sockets a file is made and removed; run it as the user that runs the daemon. `aicached --print-config` "
         "shows what would be in force and where each value comes from. SIGHUP reads file and environment again and changes what is marked *live* below.\n\n"
         "```yaml\nlisten: [127.0.0.1:8080, \"unix:/run/aicache/aicache.sock\"]\ndata_dir: /var/lib/aicache\nmemory:\n  max_bytes: 1G\nttl:\n  default: 2h\n"
         "  operations: {qa: 30m, translate: 7d}\napi_keys:\n  - {id: web, sha256: \"<64 hex digits>\", namespace: web}\n```\n");

@@ -105,7 +105,9 @@ class Settings(unittest.TestCase):
         for text, says in (
                 ("tls: {certificate: %s, key: %s}\n" % (missing, missing), r"a\.yaml:1: tls\.certificate: Cannot load the certificate chain"),
                 ("tls: {certificate: %s, key: %s}\n" % (file, file), r"tls\.certificate: Cannot load"),
-                ("data_dir: %s/below\n" % missing, r"a\.yaml:1: data_dir: .*/missing: No such file or directory"),
+                ("data_dir: /proc/x\n", r"a\.yaml:1: data_dir: /proc/x: No such file or directory"),
+                ("data_dir: /proc/x/below\n", r"a\.yaml:1: data_dir: /proc/x: No such file or directory"),
+                ("data_dir: /proc/self\n", r"a\.yaml:1: data_dir: /proc/self: No such file or directory"),
                 ("data_dir: %s\n" % file, r"data_dir: .*/file: Not a directory"),
                 ("listen: unix:%s/socket\n" % missing, r"a\.yaml:1: listen: .*/missing: No such file or directory"),
         ):
@@ -113,6 +115,10 @@ class Settings(unittest.TestCase):
             self.assertEqual(done.status, 2, text)
             self.assertRegex(done.err, says)
         self.assertFalse(os.path.exists(missing))
+        for path in ("missing", "missing/below/it", "missing/below/it/"):  # the start makes what is missing
+            done = self.check("data_dir: %s/%s\n" % (self.directory, path))
+            self.assertEqual(done.status, 0, done.err)
+            self.assertEqual(sorted(os.listdir(self.directory)), ["a.yaml", "file"])
         done = self.check("memory: {max_bytes: 1000000G}\ndata_dir: %s\n" % missing)
         self.assertEqual(done.status, 0, done.err)
         self.assertRegex(done.err, r"warning.*memory\.max_bytes|memory\.max_bytes.*more than the machine")
