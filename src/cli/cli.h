@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/option.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 /* json-c and base/json.h both name a type json_type; in this folder json-c's is called json_c_type. */
@@ -127,6 +128,23 @@ int session_complain(struct cli *cli, const struct reply *reply);
 
 /* Appends "?name=value" or "&name=value", percent-encoded; nothing for NULL. */
 void query_add(struct buf *path, const char *name, const char *value);
+
+/* ---- a file that a command writes (output.c) ---- */
+
+struct output {
+    FILE *file;          /* to write to */
+    const char *name;    /* for messages; borrowed */
+    char path[PATH_MAX]; /* the file that is replaced at the end; "": written directly */
+};
+/*
+ * Opens `name`: standard output for NULL, "-" and /dev/stdout. A regular file, or a name that is free, is written
+ * beside and replaced by output_close() alone, with the mode and, where that is allowed, the owner that it had;
+ * anything else is written directly. CLI_ERROR after a message; nothing is to be closed then. One at a time.
+ */
+int output_open(struct output *output, const char *name);
+/* Ends it. With `result` CLI_OK the new file is on disk and has the name; otherwise, or when that fails (CLI_ERROR
+ * after a message), the old one stays and nothing else is left. Returns `result` or that. */
+int output_close(struct output *output, int result);
 
 /* ---- output (print.c) ---- */
 

@@ -162,18 +162,17 @@ int command_export(struct cli *cli)
 {
     struct buf path;
     struct reply reply = {0};
-    const char *name = cli->argument_count > 0 && strcmp(cli->arguments[0], "-") != 0 ? cli->arguments[0] : NULL;
-    FILE *file = name != NULL ? fopen(name, "wb") : stdout;
-    if (file == NULL) return cli_fail("%s: %s", name, strerror(errno));
+    struct output output;
+    if (output_open(&output, cli->argument_count > 0 ? cli->arguments[0] : NULL) != CLI_OK) return CLI_ERROR;
     buf_init(&path, &cli->mem, MEM_OTHER);
     buf_append_text(&path, "/cache/export");
     add_labels(cli, &path);
     buf_append_byte(&path, '\0');
-    struct session_stream stream = {.sink = file, .what = "export"};
+    struct session_stream stream = {.sink = output.file, .what = "export"};
     int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply)
                                              : cli_fail("no memory");
     if (result == CLI_NO) result = session_complain(cli, &reply);
-    if (name != NULL && fclose(file) != 0 && result == CLI_OK) result = cli_fail("%s: %s", name, strerror(errno));
+    result = output_close(&output, result);
     reply_fini(&reply);
     buf_fini(&path);
     return result;

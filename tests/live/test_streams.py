@@ -1,0 +1,148 @@
+"""The client's streams: what export leaves behind when it goes wrong, and what is said of a peer or a file that fails."""
+import os
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from programs import AICACHE, Running, clean_environment, run
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Peer:
+    """Takes one connection at a time, reads the head of a request, says `answer`, and then ends or holds the connection."""
+
+    def __init__(self, answer=b"", hold=False):
+        self.answer, self.hold, self.held = answer, hold, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+                head = b""
+                while b"\r\n\r\n" not in head and (piece := peer.recv(65536)):
+                    head += piece
+                peer.sendall(self.answer)
+            except OSError:
+                return
+            if self.hold:
+                self.held.append(peer)
+            else:
+                peer.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(timeout=30)
+        for peer in self.held:
+            peer.close()
+
+
+class Streams(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Running("memory.max_bytes: 64M\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.path = os.path.join(self.folder, "backup.jsonl")
+        with open(self.path, "w") as file:
+            file.write("precious\n")
+        self.daemon.client("put", "qa", "text", "response")
+
+    def peer(self, *arguments, **more):
+        peer = Peer(*arguments, **more)
+        self.addCleanup(peer.close)
+        return peer
+
+    def content(self):
+        with open(self.path) as file:
+            return file.read()
+
+    def unharmed(self):
+        self.assertEqual((os.listdir(self.folder), self.content()), (["backup.jsonl"], "precious\n"))
+
+    def test_a_failed_export_leaves_the_file_before(self):
+        self.assertEqual(run(AICACHE, "--url", "http://127.0.0.1:1", "export", self.path).status, 2)
+        self.unharmed()
+        refused = self.daemon.client("export", self.path, "--operation", "")
+        self.assertEqual((refused.status, "400" in refused.err), (2, True), refused.err)
+        self.unharmed()
+        half = self.peer(CHUNKED + b"4\r\nhalf\r\n")
+        self.assertEqual(run(AICACHE, "--url", half.url, "export", self.path).status, 2)
+        self.unharmed()
+        new = os.path.join(self.folder, "new.jsonl")
+        self.assertEqual(run(AICACHE, "--url", half.url, "export", new).status, 2)
+        self.unharmed()
+
+    def test_a_signal_leaves_the_file_before(self):
+        peer = self.peer(CHUNKED + b"4\r\nhalf\r\n", hold=True)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            client = subprocess.Popen([AICACHE, "--url", peer.url, "export", self.path], env=clean_environment(), stderr=subprocess.DEVNULL)
+            self.addCleanup(client.wait)
+            self.addCleanup(client.kill)
+            deadline = time.monotonic() + 60
+            while len(os.listdir(self.folder)) < 2:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.01)
+            client.send_signal(number)
+            self.assertEqual(client.wait(timeout=60), -number)
+            self.unharmed()
+
+    def test_a_good_export_takes_the_place(self):
+        os.chmod(self.path, 0o640)
+        link = os.path.join(self.folder, "link")
+        os.symlink("backup.jsonl", link)
+        done = self.daemon.client("export", link)
+        self.assertEqual((done.status, done.err), (0, ""))
+        self.assertTrue(os.path.islink(link))
+        self.assertIn('"operation":"qa"', self.content())
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o640)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["backup.jsonl", "link"])
+        new = os.path.join(self.folder, "new.jsonl")
+        before = os.umask(0o027)
+        try:
+            self.assertEqual(self.daemon.client("export", new).status, 0)
+        finally:
+            os.umask(before)
+        self.assertEqual(stat.S_IMODE(os.stat(new).st_mode), 0o640)
+        self.assertEqual(self.daemon.client("export", os.path.join(self.folder, "none", "x")).status, 2)
+        self.assertEqual(self.daemon.client("export", self.folder).status, 2)
+
+    def test_what_is_no_regular_file_is_written_directly(self):
+        for name in ("-", "/dev/stdout", "/dev/fd/1"):
+            done = self.daemon.client("export", name)
+            self.assertEqual((done.status, done.out.count("\n")), (0, 1), done.err)
+        pipe = os.path.join(self.folder, "pipe")
+        os.mkfifo(pipe)
+        got = []
+
+        def read():
+            with open(pipe) as file:
+                got.append(file.read())
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        self.assertEqual(self.daemon.client("export", pipe).status, 0)
+        reader.join(timeout=60)
+        self.assertEqual(got[0].count("\n"), 1)
+        self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
+
+
+if __name__ == "__main__":
+    unittest.main()
