@@ -193,9 +193,25 @@ typedef struct aic_options {
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error *error);
 
-/* Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit, page,
- * explanation, export and import must have been released and no other call be running. */
+/*
+ * Drains the write-behind queue, syncs, closes, frees, and nulls *cache. Accepts a pointer to NULL. Every hit, page,
+ * explanation, export and import must have been released and no other call be running.
+ *
+ * Where storage does not give a call back, a close waits for it: five seconds for reads and queued writes (then a line
+ * in the log says that they are left behind, and the threads that hang in them go on using allocator, clock and log),
+ * but without end for upkeep (expiry, dictionaries, invalidations that are owed) and for the closing of the store. Who
+ * cannot wait so long uses aic_cache_close_within().
+ */
 AIC_API void aic_cache_close(aic_cache **cache);
+/*
+ * The same, and returns after about `ms` milliseconds at the latest: AIC_OK when the cache is closed, as it always is
+ * where storage answers in time and there is none, AIC_TIMEOUT when it is not yet. *cache is NULL in either case. After
+ * AIC_TIMEOUT the close goes on without the caller, on a thread of its own: what the options named (allocator, clock,
+ * log, monitor) must stay, data_dir stays locked, and what was queued may never be written. If storage ever comes back
+ * everything is closed and freed; a program that ends before loses nothing but that. Where no thread can be started it
+ * waits like aic_cache_close().
+ */
+AIC_API AIC_MUST_CHECK aic_status aic_cache_close_within(aic_cache **cache, unsigned ms);
 
 /* Waits until everything that was put before this call is on disk, a minute at most: AIC_TIMEOUT then, AIC_UNAVAILABLE
  * when storage takes no writes. AIC_OK at once without storage. Any thread. */

@@ -260,9 +260,9 @@ aic_status aic_cache_open(const aic_options *options, aic_cache **out, aic_error
     return cache_open(options, NULL, out, error);
 }
 
-void aic_cache_close(aic_cache **cache)
+void cache_destroy(struct aic_cache **cache)
 {
-    if (cache == NULL || *cache == NULL) return;
+    if (*cache == NULL) return;
     cache_free(*cache);
     *cache = NULL;
 }

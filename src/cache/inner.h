@@ -242,6 +242,8 @@ void tick_stop(struct aic_cache *cache);
  * for it), AIC_IO, AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct tier *tier,
                                       aic_error *error);
+/* Ends it, however long storage takes, and nulls. Accepts a pointer to NULL. */
+void cache_destroy(struct aic_cache **cache);
 AIC_MUST_CHECK aic_status dictionaries_load(struct aic_cache *cache, aic_error *error);
 void dictionaries_train(struct aic_cache *cache);
 void dictionaries_sweep(struct aic_cache *cache, size_t max_records);

@@ -33,11 +33,14 @@ struct fake_tier {
     _Atomic bool writes_fail;         /* a full disk: what is stored can be read */
     _Atomic bool spoil;               /* reads give damaged bytes */
     _Atomic bool hang;                /* reads do not come back until it is taken away */
+    _Atomic bool hang_upkeep;         /* expire() neither */
+    _Atomic unsigned upkeep;          /* calls of expire() that were begun */
     _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
     _Atomic uint64_t select_delay_us; /* after a selection was made, before it returns */
     _Atomic uint64_t reads, selects, applied;
     aic_clock *clock;
-    bool keep; /* close() leaves it for the test to open again */
+    bool keep;           /* close() leaves it for the test to open again */
+    _Atomic bool closed; /* by a close() that left it */
 };
 
 static inline size_t fake_find(struct fake_tier *fake, const aic_key *key, bool *found)
@@ -158,8 +161,10 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
 
 static inline aic_status fake_expire(struct tier *tier, size_t max, size_t *removed)
 {
-    (void)tier;
+    struct fake_tier *fake = (struct fake_tier *)tier;
     (void)max;
+    atomic_fetch_add(&fake->upkeep, 1);
+    while (atomic_load(&fake->hang_upkeep)) usleep(1000);
     *removed = 0;
     return AIC_OK;
 }
@@ -241,6 +246,7 @@ static inline void fake_close(struct tier *tier)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
     if (!fake->keep) fake_destroy(fake);
+    else atomic_store(&fake->closed, true);
 }
 
 static inline struct fake_tier *fake_create(aic_clock *clock)
