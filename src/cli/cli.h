@@ -105,6 +105,7 @@ int session_ask(struct cli *cli, const char *verb, const char *path, aic_view bo
 struct session_stream {
     FILE *source;
     FILE *sink;
+    const char *name; /* of the source or sink, for messages */
     const char *what; /* for the progress line */
     uint64_t total;   /* bytes of the source, 0: unknown */
     bool any_status;  /* the caller judges the answer: CLI_OK whatever its status */

@@ -168,7 +168,7 @@ int command_export(struct cli *cli)
     buf_append_text(&path, "/cache/export");
     add_labels(cli, &path);
     buf_append_byte(&path, '\0');
-    struct session_stream stream = {.sink = output.file, .what = "export"};
+    struct session_stream stream = {.sink = output.file, .name = output.name, .what = "export"};
     int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply)
                                              : cli_fail("no memory");
     if (result == CLI_NO) result = session_complain(cli, &reply);
@@ -205,7 +205,7 @@ static int import_lines(struct cli *cli, const char *route)
     struct reply reply = {0};
     struct buf path;
     if (file == NULL) return cli_fail("%s: %s", name, strerror(errno));
-    struct session_stream stream = {.source = file, .what = "import"};
+    struct session_stream stream = {.source = file, .name = standard ? "standard input" : name, .what = "import"};
     if (fstat(fileno(file), &facts) == 0 && S_ISREG(facts.st_mode)) stream.total = (uint64_t)facts.st_size;
     buf_init(&path, &cli->mem, MEM_OTHER);
     buf_append_text(&path, route);

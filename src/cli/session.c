@@ -6,6 +6,7 @@
 #include "base/check.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,22 +128,36 @@ static int prepare(struct cli *cli, const char *verb, const char *path)
     return CLI_OK;
 }
 
-static int perform(struct cli *cli, struct reply *reply)
+/* `why` gets curl's own words, or stays empty. */
+static CURLcode transfer(struct cli *cli, struct reply *reply, char why[CURL_ERROR_SIZE])
 {
     CURL *curl = cli->session->curl;
-    char why[CURL_ERROR_SIZE] = "";
+    why[0] = '\0';
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
-    if (code == CURLE_OK) {
-        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
-        return CLI_OK;
-    }
-    const char *place = session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
-    bool refused = code == CURLE_COULDNT_CONNECT;
-    return cli_fail(
-        "%s cannot be asked: %s%s", place, why[0] != '\0' ? why : curl_easy_strerror(code),
-        refused ? " (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name another place)" : "");
+    if (code == CURLE_OK) curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
+    return code;
+}
+
+static const char *place(struct cli *cli)
+{
+    return session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
+}
+
+static int blame_daemon(struct cli *cli, CURLcode code, const char *why)
+{
+    return cli_fail("%s cannot be asked: %s%s", place(cli), why[0] != '\0' ? why : curl_easy_strerror(code),
+                    code == CURLE_COULDNT_CONNECT ? " (is aicached running there? --url, --unix, AICACHE_URL and "
+                                                    "AICACHE_UNIX name another place)"
+                                                  : "");
+}
+
+static int perform(struct cli *cli, struct reply *reply)
+{
+    char why[CURL_ERROR_SIZE];
+    CURLcode code = transfer(cli, reply, why);
+    return code == CURLE_OK ? CLI_OK : blame_daemon(cli, code, why);
 }
 
 int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply)
@@ -216,7 +231,7 @@ struct streaming {
     struct progress progress;
     CURL *curl;
     uint64_t done;
-    bool failed; /* the sink took no more */
+    int error; /* errno of the source or the sink, which is then at fault */
 };
 
 static void show(struct streaming *streaming)
@@ -229,7 +244,10 @@ static size_t give_piece(char *room, size_t unit, size_t count, void *context)
 {
     struct streaming *streaming = context;
     size_t got = fread(room, 1, unit * count, streaming->stream->source);
-    if (got == 0 && ferror(streaming->stream->source)) return CURL_READFUNC_ABORT;
+    if (got == 0 && ferror(streaming->stream->source)) {
+        streaming->error = errno;
+        return CURL_READFUNC_ABORT;
+    }
     streaming->done += got;
     show(streaming);
     return got;
@@ -243,7 +261,7 @@ static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
     curl_easy_getinfo(streaming->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status >= 300 || streaming->stream->sink == NULL) return take_body(bytes, unit, count, streaming->reply);
     size_t put = fwrite(bytes, 1, unit * count, streaming->stream->sink);
-    streaming->failed = put < unit * count;
+    if (put < unit * count) streaming->error = errno;
     if (streaming->stream->source == NULL) {
         streaming->done += put;
         show(streaming);
@@ -272,14 +290,14 @@ int session_stream(struct cli *cli, const char *verb, const char *path, const st
         curl_easy_setopt(curl, CURLOPT_READDATA, &streaming);
         if (stream->total > 0) curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)stream->total);
     }
-    int result = perform(cli, reply);
+    char why[CURL_ERROR_SIZE];
+    CURLcode code = transfer(cli, reply, why);
     progress_end(&streaming.progress);
-    if (streaming.failed) return cli_fail("writing the output failed");
-    if (result == CLI_OK && stream->any_status) {
-        parse(reply);
-        return CLI_OK;
-    }
-    return result == CLI_OK ? judge(cli, reply) : result;
+    if (streaming.error != 0) return cli_fail("%s: %s", stream->name, strerror(streaming.error));
+    if (code != CURLE_OK) return blame_daemon(cli, code, why);
+    if (!stream->any_status) return judge(cli, reply);
+    parse(reply);
+    return CLI_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------ events -- */
@@ -349,8 +367,7 @@ static int follow(struct cli *cli, struct events *events)
         parse(events->refusal);
         return session_complain(cli, events->refusal);
     }
-    const char *place = session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
-    return cli_fail("%s: the stream ended: %s", place, why[0] != '\0' ? why : curl_easy_strerror(code));
+    return cli_fail("%s: the stream ended: %s", place(cli), why[0] != '\0' ? why : curl_easy_strerror(code));
 }
 
 int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context)

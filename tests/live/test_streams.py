@@ -1,5 +1,7 @@
 """The client's streams: what export leaves behind when it goes wrong, and what is said of a peer or a file that fails."""
+import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -63,6 +65,7 @@ class Streams(unittest.TestCase):
         self.path = os.path.join(self.folder, "backup.jsonl")
         with open(self.path, "w") as file:
             file.write("precious\n")
+        self.daemon.client("invalidate", "--all")
         self.daemon.client("put", "qa", "text", "response")
 
     def peer(self, *arguments, **more):
@@ -142,6 +145,30 @@ class Streams(unittest.TestCase):
         reader.join(timeout=60)
         self.assertEqual(got[0].count("\n"), 1)
         self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
+
+    def test_a_file_that_fails_is_named(self):
+        for command in ("import", "warm"):
+            done = self.daemon.client(command, self.folder)
+            self.assertEqual((done.status, done.out, done.err), (2, "", "aicache: %s: Is a directory\n" % self.folder))
+        with open(self.folder + "/big", "w") as file:
+            json.dump({"operation": "qa", "text": "big", "response": "x" * 300000}, file)
+        self.assertEqual(self.daemon.client("warm", self.folder + "/big").status, 0)
+        full = self.daemon.client("export", "/dev/full")
+        self.assertEqual((full.status, full.err), (2, "aicache: /dev/full: No space left on device\n"))
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/full").st_mode))
+        with open("/dev/full", "w") as sink:
+            done = subprocess.run([AICACHE, "--url", self.daemon.url, "export"], stdout=sink, stderr=subprocess.PIPE, env=clean_environment())
+        self.assertEqual((done.returncode, done.stderr), (2, b"aicache: standard output: No space left on device\n"))
+
+    def test_a_full_disk_leaves_the_file_before(self):
+        with open(self.folder + "/big", "w") as file:
+            json.dump({"operation": "qa", "text": "big", "response": "x" * 300000}, file)
+        self.assertEqual(self.daemon.client("warm", self.folder + "/big").status, 0)
+        os.unlink(self.folder + "/big")
+        limit = lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)))
+        done = subprocess.run([AICACHE, "--url", self.daemon.url, "export", self.path], capture_output=True, env=clean_environment(), preexec_fn=limit)
+        self.assertEqual((done.returncode, done.stderr.decode()), (2, "aicache: %s: File too large\n" % self.path))
+        self.unharmed()
 
 
 if __name__ == "__main__":
