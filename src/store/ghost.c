@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 16, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
+enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 16, SPARE_LINES = 2, FINGERPRINT_SHIFT = 32, MAIN_BIT = 1 << 4 };
 
 struct line {
     uint16_t slots[GHOST_SLOTS];
@@ -125,7 +125,7 @@ void ghost_fit(struct ghost *ghost, uint64_t keys, uint64_t *credit)
         else *made = *line_at(ghost, ghost_count(ghost) - (1u << linear_level(ghost_count(ghost))));
         set_count(ghost, ghost_count(ghost) + 1);
     }
-    uint32_t count = ghost_count(ghost), most = lines + lines / 4 + (lines > 0);
+    uint32_t count = ghost_count(ghost), most = lines > 0 ? lines + SPARE_LINES : 0;
     if (count <= most) return;
     *credit += (uint64_t)(count - most) * GHOST_LINE_BYTES;
     set_count(ghost, most);

@@ -8,7 +8,11 @@
 #include <emmintrin.h>
 #endif
 
-enum { TAG_SHIFT = 8, TAG_BITS = 16 };
+enum {
+    TAG_SHIFT = 8,
+    TAG_BITS = 16,
+    SPARE_BUCKETS = 2 /* kept when keys go, so that the next ones do not split what was just folded */
+};
 
 void table_init(struct table *table, struct mem *mem, const char *base, char *buckets, size_t buckets_bytes,
                 char *spills, size_t spills_bytes)
@@ -65,10 +69,15 @@ static void give_bucket(struct table *table, uint64_t *credit)
     *credit += BUCKET_BYTES;
 }
 
+static bool has_spill_room(const struct table *table)
+{
+    return ((size_t)table->spill_made + 1) * BUCKET_BYTES <= table->spills.committed;
+}
+
 static aic_status take_spill(struct table *table, uint64_t *credit, uint32_t *out)
 {
     uint32_t spill = table->spill_free;
-    if (spill == 0 && ((size_t)table->spill_made + 1) * BUCKET_BYTES > table->spills.committed) return AIC_BUSY;
+    if (spill == 0 && !has_spill_room(table)) return AIC_BUSY;
     if (!take_bucket(table, credit)) return AIC_FULL;
     if (spill != 0) table->spill_free = spill_at(table, spill)->spill;
     else spill = ++table->spill_made;
@@ -133,12 +142,18 @@ static struct bucket *slot_of(const struct table *table, uint64_t hash, handle a
 
 /* ----------------------------------------------------------------------------------------------- grow and shrink -- */
 
+static unsigned slots_used(const struct bucket *bucket)
+{
+    unsigned used = 0;
+    while (used < BUCKET_SLOTS && bucket->entries[used] != 0) used++;
+    return used;
+}
+
 /* Appends to a chain. AIC_FULL, AIC_BUSY as table_add(). */
 static aic_status append(struct table *table, struct bucket *bucket, handle at, uint16_t tag, uint64_t *credit)
 {
     while (bucket->spill != 0) bucket = spill_at(table, bucket->spill);
-    unsigned slot = 0;
-    while (slot < BUCKET_SLOTS && bucket->entries[slot] != 0) slot++;
+    unsigned slot = slots_used(bucket);
     if (slot == BUCKET_SLOTS) {
         uint32_t spill;
         TRY(take_spill(table, credit, &spill));
@@ -215,20 +230,29 @@ aic_status table_add(struct table *table, uint64_t hash, handle at, uint64_t *cr
     return AIC_OK;
 }
 
-/* Folds the last bucket into the one that it was split from, if both fit there. */
+/*
+ * Folds the last bucket into the one that it was split from: split() backwards. The bucket that goes pays for the spill
+ * bucket that the longer chain may need. Two full chains wait until that has changed: they would leave neither credit
+ * nor a free slot, and a key that leaves to come back must find one of the two.
+ */
 static void fold(struct table *table, uint64_t *credit)
 {
-    uint32_t last = table_count(table) - 1;
-    struct bucket *from = bucket_at(table, last), *to = bucket_at(table, last - (1u << linear_level(last)));
-    if (from->spill != 0 || to->spill != 0) return;
-    unsigned from_used = 0, to_used = 0;
-    while (from_used < BUCKET_SLOTS && from->entries[from_used] != 0) from_used++;
-    while (to_used < BUCKET_SLOTS && to->entries[to_used] != 0) to_used++;
-    if (from_used + to_used > BUCKET_SLOTS) return;
-    memcpy(to->entries + to_used, from->entries, from_used * sizeof from->entries[0]);
-    memcpy(to->tags + to_used, from->tags, from_used * sizeof from->tags[0]);
+    uint32_t last = table_count(table) - 1, into = last - (1u << linear_level(last));
+    uint32_t going = table_chain_length(table, last), staying = table_chain_length(table, into);
+    bool has_spill = table->spill_free != 0 || has_spill_room(table);
+    if (going + staying > BUCKET_SLOTS && !has_spill) return;
+    if (going > 0 && staying > 0 && going % BUCKET_SLOTS == 0 && staying % BUCKET_SLOTS == 0) return;
+    struct bucket from = *bucket_at(table, last), *to = bucket_at(table, into);
     set_count(table, last);
     give_bucket(table, credit);
+    for (;;) {
+        for (unsigned slot = 0, used = slots_used(&from); slot < used; slot++)
+            CHECK(append(table, to, from.entries[slot], from.tags[slot], credit) == AIC_OK);
+        uint32_t spill = from.spill;
+        if (spill == 0) return;
+        from = *spill_at(table, spill);
+        give_spill(table, spill, credit);
+    }
 }
 
 static void shrink(struct table *table, uint64_t *credit)
@@ -238,7 +262,8 @@ static void shrink(struct table *table, uint64_t *credit)
         for (uint32_t left = table_count(table); left > 0; left--) give_bucket(table, credit);
         set_count(table, 0);
         table->spill_made = table->spill_free = 0;
-    } else if (table_count(table) > 1 && table->keys < (uint64_t)table_count(table) * BUCKET_LOW) {
+    } else if (table_count(table) > SPARE_BUCKETS &&
+               table->keys < (uint64_t)(table_count(table) - SPARE_BUCKETS) * BUCKET_TARGET) {
         fold(table, credit);
     }
 }

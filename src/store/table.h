@@ -6,9 +6,9 @@
  * The problem: an index that doubles stops a shard for milliseconds and is half empty afterwards. Linear hashing
  * (Litwin, VLDB 1980) adds one bucket when the load passes 9 keys a bucket and splits one other into it, so a put moves
  * a chain of slots at most and the index costs 9.4 bytes a key at any size (measured), the spill buckets of those not
- * yet split included. It shrinks the same way. The array grows in place, in a reserved range. A tag is 16 bits of the
- * hash: it filters (a key is compared when the tag matches) and tells where a slot goes in a split, so that a split
- * reads no entry.
+ * yet split included. It shrinks the same way, two buckets later. The array grows in place, in a reserved range. A tag
+ * is 16 bits of the hash: it filters (a key is compared when the tag matches) and tells where a slot goes in a split,
+ * so that a split reads no entry.
  *
  * Bytes: every bucket is paid from a credit that the caller took from the budget, and is given back into one:
  * take_bucket() and give_bucket(). The shard's lock protects it.
@@ -20,7 +20,7 @@
 #include "store/hash.h"
 #include "store/region.h"
 
-enum { BUCKET_SLOTS = 10, BUCKET_BYTES = 64, BUCKET_TARGET = 9, BUCKET_LOW = 3 };
+enum { BUCKET_SLOTS = 10, BUCKET_BYTES = 64, BUCKET_TARGET = 9 };
 
 struct bucket {
     handle entries[BUCKET_SLOTS]; /* packed: the first 0 ends the chain */
