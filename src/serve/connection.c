@@ -10,8 +10,6 @@
 
 #include "base/check.h"
 
-#include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,7 +54,7 @@ static void conn_reset(struct conn *conn, int fd)
     conn->events = 0;
     conn->phase = CONN_HEAD;
     conn->eof = conn->close_after = conn->running = conn->ready = conn->read_again = false;
-    conn->reported = conn->arrived = false;
+    conn->reported = conn->arrived = conn->held = false;
     conn->head_timed = conn->continue_due = conn->stalled = conn->body_done = conn->body_copied = false;
     conn->tls_read_wants_write = conn->tls_write_wants_read = false;
     conn->in = NULL;
@@ -148,61 +146,7 @@ void conn_close(struct conn *conn)
     else thread_unmark_ready(conn);
 }
 
-/* ----------------------------------------------------------------------------------------------------- output -- */
-
-/* A small answer is one piece for the kernel: the copy costs less than a writev does beyond a send. */
-static ssize_t send_joined(int fd, const struct iovec *pieces, unsigned count)
-{
-    char joined[JOIN_BYTES];
-    size_t size = 0;
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(joined + size, pieces[i].iov_base, pieces[i].iov_len);
-        size += pieces[i].iov_len;
-    }
-    return send(fd, joined, size, 0);
-}
-
-/* SIGPIPE is blocked on front threads. */
-static ssize_t send_some(struct conn *conn)
-{
-    struct iovec pieces[64];
-    unsigned count = output_pieces(&conn->out, pieces, COUNT_OF(pieces));
-    if (conn->tls != NULL)
-        return tls_write(conn->tls, pieces, count, conn->thread->record, &conn->tls_write_wants_read);
-    /* All of the queue is in `pieces`: none of its segments is empty, and not one of them is the whole. */
-    if (conn->out.pending <= JOIN_BYTES && count < COUNT_OF(pieces)) return send_joined(conn->fd, pieces, count);
-    return writev(conn->fd, pieces, (int)count);
-}
-
-static void conn_flush(struct conn *conn)
-{
-    while (conn->out.pending > 0) {
-        ssize_t sent = send_some(conn);
-        if (sent < 0 && errno == EINTR) continue;
-        if (sent < 0 && errno == EAGAIN) {
-            conn->stalled = true;
-            if (conn->write_deadline_ms == 0) conn->write_deadline_ms = conn_now(conn) + LIMIT(conn->thread, write_ms);
-            return;
-        }
-        if (sent <= 0) {
-            conn_close(conn);
-            return;
-        }
-        THREAD_COUNT(conn->thread, bytes_out, sent);
-        output_consume(&conn->out, (size_t)sent);
-        conn->write_progress += (size_t)sent;
-        if (conn->write_progress >= WRITE_PROGRESS) conn->write_deadline_ms = conn->write_progress = 0;
-    }
-    conn->stalled = false;
-    conn->write_deadline_ms = conn->write_progress = 0;
-    conn->gathered = 0;
-}
-
-void conn_cut(struct conn *conn)
-{
-    if (conn->phase != CONN_CLOSED) conn_flush(conn);
-    conn_close(conn);
-}
+/* -------------------------------------------------------------------------------------------------------- end -- */
 
 /* After the last answer: the client must see it even when it is still sending, so the socket closes only after its end,
  * or after a while. */
@@ -272,25 +216,10 @@ static int wanted_events(const struct conn *conn)
     return events;
 }
 
-/*
- * Of several sockets that are ready, all are read before the first answer is sent: then the answers leave one after the
- * other, and a client that waits for many of them is woken once instead of each time. Only what was answered at once is
- * held back, and HOLD_NS bound the wait.
- */
-static bool hold(struct conn *conn)
-{
-    if (!conn->reported || conn->out.pending == 0 || conn->phase != CONN_HEAD || conn->stalled || conn->close_after ||
-        conn->exchange.handed)
-        return false;
-    if (conn->thread->held_since_ns == 0) conn->thread->held_since_ns = conn->exchange.received_ns;
-    thread_mark_ready(conn);
-    return true;
-}
-
 static void settle(struct conn *conn)
 {
     bool in_hands = conn->exchange.handed && !conn->exchange.expired;
-    if (conn->phase != CONN_CLOSED && !hold(conn)) conn_flush(conn);
+    if (conn->phase != CONN_CLOSED && !conn_hold(conn)) conn_flush(conn);
     if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 &&
         !in_hands)
         conn_linger(conn);
@@ -340,6 +269,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 void conn_serve_ready(struct conn *conn)
 {
     struct http_exchange *exchange = &conn->exchange;
+    if (conn_note_held(conn)) return;
     if (reply_is_lost(exchange)) {
         conn->running = true; /* keeps the memory while the handler is told */
         exchange_tell_gone(exchange);

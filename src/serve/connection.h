@@ -103,6 +103,7 @@ struct conn {
     bool reported;     /* the loop has just reported the socket, and may report others */
     bool arrived;      /* read, and in the thread's list of what is to be looked at */
     bool ready;        /* on the thread's ready list */
+    bool held;         /* its answers wait for those of others; on the ready list */
     bool read_again;   /* something may be readable that the loop does not report */
     bool head_timed;   /* the time-out of the head runs */
     bool handle_open;  /* the poll handle is not yet closed */
@@ -126,6 +127,7 @@ struct conn {
     uint64_t body_held; /* bytes of it that are counted in server->body_bytes */
 
     struct output out;
+    ssize_t sent;                            /* of what was held, or an error's number below zero */
     unsigned gathered;                       /* answers queued since the last flush */
     uint64_t deadline_ms, write_deadline_ms; /* by uv_now(); 0: none */
     size_t write_progress;
@@ -278,6 +280,18 @@ void conn_bodies_full(const struct conn *conn, struct head_refusal *why);
 /* Sends 100 Continue if the client waits for it and no body has come yet. */
 void conn_send_continue(struct conn *conn);
 
+/* ---- conn_output.c ---- */
+/* Sends what is queued, as far as the kernel takes it. */
+void conn_flush(struct conn *conn);
+/* Sends what can be sent at once, then closes: what is missing shows the client that the answer was cut. */
+void conn_cut(struct conn *conn);
+/* Puts it on the ready list instead, if its answers may wait for those of others. */
+bool conn_hold(struct conn *conn);
+/* For each on the ready list: sends what was held, and no more. */
+void conn_send_held(struct conn *conn);
+/* Afterwards: what came of it. True when nothing else is to be done. */
+bool conn_note_held(struct conn *conn);
+
 /* ---- connection.c ---- */
 static inline uint64_t conn_now(const struct conn *conn)
 {
@@ -288,8 +302,6 @@ static inline uint64_t conn_now(const struct conn *conn)
 AIC_MUST_CHECK aic_status conn_open(struct http_thread *thread, int fd, bool local, bool rejected);
 /* Closes the socket now; the memory goes when nobody holds the exchange. */
 void conn_close(struct conn *conn);
-/* Sends what can be sent at once, then closes: what is missing shows the client that the answer was cut. */
-void conn_cut(struct conn *conn);
 /* Serves what has been read, sends what is queued. */
 void conn_run(struct conn *conn);
 void conn_serve_ready(struct conn *conn);

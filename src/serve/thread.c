@@ -133,11 +133,13 @@ static void stay_awake(uv_idle_t *idle)
     (void)idle;
 }
 
-/* Before the loop sleeps: each connection that has something to do gets one turn; who has more to do is served after a
- * look at the sockets. */
+/* Before the loop sleeps: answers leave, then each connection that has something to do gets one turn; who has more to
+ * do is served after a look at the sockets. */
 void thread_serve_ready(struct http_thread *thread)
 {
+    struct conn *held;
     thread->held_since_ns = 0;
+    TAILQ_FOREACH(held, &thread->ready, ready_link) conn_send_held(held);
     for (unsigned turns = thread->ready_count; turns > 0 && thread->ready_count > 0; turns--) {
         struct conn *conn = TAILQ_FIRST(&thread->ready);
         thread_unmark_ready(conn);

@@ -37,8 +37,10 @@ def well_behaved(server):
 def counters(server):
     client = Client(server)
     client.send(b"GET /counters HTTP/1.1\r\nHost: x\r\n\r\n")
-    pairs = [line.split() for line in client.answer().body.decode().splitlines()]
+    answer = client.answer()
     client.close()
+    expect(answer.status == 200, f"the counters are not served: {answer}")
+    pairs = [line.split() for line in answer.body.decode().splitlines()]
     return {name: int(value) for name, value in pairs}
 
 
