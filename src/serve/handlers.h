@@ -22,7 +22,7 @@ struct front;
 
 struct routes {
     struct routes_options options;
-    struct tally_names namespaces, operations; /* label values */
+    struct labels labels; /* of what is counted by namespace and operation */
     struct parts *parts;
     struct watch *watch;
     struct object_pools pools;          /* of all front threads */
@@ -31,7 +31,7 @@ struct routes {
     uint64_t started_ns; /* monotonic */
     uint64_t started_ms; /* wall */
 
-    pthread_mutex_t mutex; /* auth, fronts, server; a leaf */
+    pthread_mutex_t mutex; /* auth, fronts, server, past; above the labels' alone */
     struct auth *auth;
     struct front *fronts; /* of all threads that run now */
     const struct http_server *server;
@@ -74,8 +74,8 @@ struct call {
     bool metadata_only;
     aic_key key;
     uint64_t text_length;
-    uint64_t memory_before; /* bytes of the memory tier, when operations are logged */
-    struct tally_cell *cell;
+    uint64_t memory_before;    /* bytes of the memory tier, when operations are logged */
+    struct labels_place place; /* where the lookup is counted */
 };
 _Static_assert(sizeof(struct call) <= HTTP_STATE_BYTES, "a call fits into the exchange");
 
@@ -104,7 +104,7 @@ AIC_MUST_CHECK aic_status call_check_query(struct http_exchange *exchange, const
                                            aic_error *error);
 /* Refuses a body that says anything: empty and `{}` are the same. On the front thread. */
 AIC_MUST_CHECK aic_status call_check_no_body(struct http_exchange *exchange, aic_error *error);
-/* What all front threads counted since the start. Any thread; takes the routes' mutex. */
+/* What all front threads counted since the start; settles the labels. Any thread; takes the routes' mutex. */
 void routes_sum(struct routes *routes, struct tally_sum *out);
 /* A snapshot to everybody who looks, once a second; the end of the streams. By the thread that ticks and stops the
  * server. */

@@ -19,19 +19,12 @@ static void add_cost(_Atomic double *total, double amount)
         atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + amount, memory_order_relaxed);
 }
 
-/* The cell in which lookups of this namespace and operation are counted. */
-static struct tally_cell *cell_of(struct front *front, aic_view ns, aic_view operation)
-{
-    unsigned ns_number = tally_names_number(&front->routes->namespaces, ns);
-    return tally_find(&front->tally, ns_number, tally_names_number(&front->routes->operations, operation));
-}
-
 /* Outcome, duration, age and savings. */
-static void tally_lookup(struct front *front, struct tally_cell *cell, enum tally_outcome outcome, uint64_t ns,
+static void tally_lookup(struct front *front, struct labels_place place, enum tally_outcome outcome, uint64_t ns,
                          const struct cache_hit *hit, uint64_t age_ms)
 {
     struct tally *tally = &front->tally;
-    tally_bump(&cell->counts[outcome], 1);
+    tally_count(tally, &front->routes->labels, place, outcome);
     hist_record(&tally->lookup_ns[outcome], ns);
     if (hit == NULL) return;
     hist_record(&tally->age_ms, age_ms);
@@ -49,14 +42,15 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
     enum tally_outcome outcome = hit == NULL             ? TALLY_MISS
                                  : tier == AIC_IN_MEMORY ? TALLY_HIT_MEMORY
                                                          : TALLY_HIT_STORAGE;
-    if (call->cell == NULL) {
+    if (call->place.generation == 0) {
         /* By key the operation shows only in what was found. */
-        call->cell = hit != NULL ? cell_of(front, hit->record.ns, hit->record.operation)
-                                 : cell_of(front, call_ns(call), AIC_LITERAL("unknown"));
+        struct labels *labels = &front->routes->labels;
+        call->place = hit != NULL ? labels_find(labels, hit->record.ns, hit->record.operation)
+                                  : labels_find(labels, call_ns(call), AIC_LITERAL("unknown"));
     }
     uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
     cache_count_lookup(cache, status, tier);
-    tally_lookup(front, call->cell, outcome, ended_ns - started_ns, hit, age_ms);
+    tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
     cache_record_get(cache, started_ns, ended_ns, hit != NULL, tier,
                      hit != NULL ? hit->record.text_length : call->text_length,
                      (struct cache_event){.key = &call->key,
@@ -136,9 +130,9 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
         return;
     }
     hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
-    call->cell = cell_of(front, request.key.ns, request.operation);
+    call->place = labels_find(&front->routes->labels, request.key.ns, request.operation);
     struct memo_entry entry = {
-        .hash = hash, .key = call->key, .text_length = call->text_length, .cell = call->cell, .admin = call->admin};
+        .hash = hash, .key = call->key, .text_length = call->text_length, .place = call->place, .admin = call->admin};
     memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
     look_up(exchange, request.key.ns);
 }
@@ -169,7 +163,7 @@ static void finish_key(struct work *work)
     struct front *front = work->front;
     if (work->status == AIC_OK) {
         hist_record(&front->tally.key_ns, job->key_ns);
-        work->call->cell = cell_of(front, job->request.key.ns, job->request.operation);
+        work->call->place = labels_find(&front->routes->labels, job->request.key.ns, job->request.operation);
         look_up(work->exchange, job->request.key.ns);
     } else {
         http_reply_error(work->exchange, work->status, &work->error);
@@ -207,13 +201,13 @@ void handle_lookup(struct http_exchange *exchange)
     uint64_t hash = memo_hash(&front->memo, call_ns(call), body);
     const struct memo_entry *known = memo_find(&front->memo, hash, call_ns(call), call->admin, body);
     tally_bump(known != NULL ? &front->tally.memo_hits : &front->tally.memo_misses, 1);
-    if (known == NULL) {
+    if (known == NULL || !labels_hold(&front->routes->labels, known->place)) {
         look_up_inline(exchange, body, hash);
         return;
     }
     call->key = known->key;
     call->text_length = known->text_length;
-    call->cell = known->cell;
+    call->place = known->place;
     look_up(exchange, memo_ns(known));
 }
 

@@ -25,7 +25,7 @@ struct memo_entry {
     size_t bytes; /* of this block */
     aic_key key;
     uint64_t text_length;
-    struct tally_cell *cell; /* where its lookups are counted */
+    struct labels_place place; /* where its lookups are counted */
     bool admin;
     uint16_t caller_size, ns_size; /* of the caller's own namespace, and of the one that was asked */
     uint32_t body_size;

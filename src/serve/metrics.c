@@ -19,6 +19,7 @@ struct page {
     struct prom prom;
     aic_view ns; /* of a caller who may see only one; absent: all */
     struct tally_sum *sum;
+    struct labels_page *labels;
     aic_stats stats;
     struct process_figures process;
     struct http_counters http;
@@ -75,19 +76,19 @@ static bool may_see(const struct page *page, aic_view ns)
 static void write_requests(struct page *page)
 {
     begin(page, METRIC_REQUESTS);
-    for (size_t i = 0; i < page->sum->pair_count; i++) {
-        const struct tally_pair *pair = &page->sum->pairs[i];
-        aic_view ns = tally_names_text(&page->routes->namespaces, pair->ns);
+    for (size_t i = 0; i < page->labels->count; i++) {
+        const struct labels_series *series = &page->labels->series[i];
+        aic_view ns = labels_page_text(page->labels, LABELS_NAMESPACE, series->ns);
         if (!may_see(page, ns)) continue;
-        aic_view operation = tally_names_text(&page->routes->operations, pair->operation);
+        aic_view operation = labels_page_text(page->labels, LABELS_OPERATION, series->operation);
         for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
-            if (pair->counts[outcome] == 0) continue;
+            if (series->counts[outcome] == 0) continue;
             struct prom_label labels[] = {{"namespace", ns},
                                           {"operation", operation},
                                           {"result", aic_view_of(outcomes[outcome].result)},
                                           {"kind", aic_view_of(outcomes[outcome].kind)},
                                           {"tier", aic_view_of(outcomes[outcome].tier)}};
-            prom_sample_u64(&page->prom, labels, COUNT_OF(labels), pair->counts[outcome]);
+            prom_sample_u64(&page->prom, labels, COUNT_OF(labels), series->counts[outcome]);
         }
     }
 }
@@ -321,6 +322,7 @@ static void gather(struct page *page)
 {
     struct routes *routes = page->routes;
     routes_sum(routes, page->sum);
+    labels_read(&routes->labels, page->labels);
     pthread_mutex_lock(&routes->mutex);
     page->has_http = routes->server != NULL;
     if (page->has_http) http_server_counters(routes->server, &page->http);
@@ -360,13 +362,17 @@ aic_status metrics_write(struct routes *routes, aic_view ns, bool open_metrics, 
 {
     struct mem *mem = routes->options.mem;
     struct page page = {.routes = routes, .ns = ns};
-    page.sum = mem_zalloc(mem, MEM_OTHER, sizeof *page.sum);
-    if (page.sum == NULL) return AIC_NO_MEMORY;
-    prom_init(&page.prom, out, open_metrics);
-    gather(&page);
-    write_all(&page);
+    page.sum = mem_alloc(mem, MEM_OTHER, sizeof *page.sum);
+    page.labels = mem_alloc(mem, MEM_OTHER, sizeof *page.labels);
+    bool room = page.sum != NULL && page.labels != NULL;
+    if (room) {
+        prom_init(&page.prom, out, open_metrics);
+        gather(&page);
+        write_all(&page);
+    }
+    mem_free(mem, MEM_OTHER, page.labels, sizeof *page.labels);
     mem_free(mem, MEM_OTHER, page.sum, sizeof *page.sum);
-    return buf_status(out);
+    return room ? buf_status(out) : AIC_NO_MEMORY;
 }
 
 /* -------------------------------------------------------------------------------------------------- handler -- */

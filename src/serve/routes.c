@@ -71,8 +71,7 @@ aic_status routes_create(const struct routes_options *options, struct routes **o
     set_defaults(&routes->options);
     pthread_mutex_init(&routes->mutex, NULL);
     object_pools_init(&routes->pools);
-    tally_names_init(&routes->namespaces, options->mem, 0);
-    tally_names_init(&routes->operations, options->mem, 0);
+    labels_init(&routes->labels, options->mem, 0);
     routes->auth = auth_pin(options->auth);
     atomic_init(&routes->auth_generation, 1);
     atomic_init(&routes->warning_bytes, options->memory_warning_bytes);
@@ -84,7 +83,7 @@ aic_status routes_create(const struct routes_options *options, struct routes **o
         routes_destroy(&routes);
         return status;
     }
-    routes->namespaces.seed = routes->operations.seed = routes->seed;
+    routes->labels.seed = routes->seed;
     *out = routes;
     return AIC_OK;
 }
@@ -100,11 +99,19 @@ void routes_destroy(struct routes **routes)
     watch_destroy(&self->watch);
     mem_free(mem, MEM_OTHER, self->past, sizeof *self->past);
     auth_release(&self->auth);
-    tally_names_fini(&self->namespaces);
-    tally_names_fini(&self->operations);
+    labels_fini(&self->labels);
     object_pools_fini(&self->pools);
     pthread_mutex_destroy(&self->mutex);
     mem_free(mem, MEM_OTHER, self, sizeof *self);
+}
+
+/* Labels change hands whether somebody reads them or not. */
+static void settle_labels(struct routes *routes)
+{
+    struct tally_sum *sum = mem_alloc(routes->options.mem, MEM_OTHER, sizeof *sum);
+    if (sum == NULL) return; /* the next second will do */
+    routes_sum(routes, sum);
+    mem_free(routes->options.mem, MEM_OTHER, sum, sizeof *sum);
 }
 
 void routes_tick(struct routes *routes)
@@ -113,6 +120,7 @@ void routes_tick(struct routes *routes)
     parts_refresh(routes->parts);
     parts_facts(routes->parts, &facts);
     watch_tick(routes->watch, &facts, routes->parts);
+    settle_labels(routes);
     stream_tick(routes);
 }
 
@@ -132,6 +140,8 @@ void routes_sum(struct routes *routes, struct tally_sum *out)
     pthread_mutex_lock(&routes->mutex);
     *out = *routes->past;
     for (const struct front *front = routes->fronts; front != NULL; front = front->next) tally_add(out, &front->tally);
+    /* Under the mutex, so that no older sum is settled after a newer one. */
+    labels_settle(&routes->labels, out->lookups, clock_mono_ns(routes->options.clock));
     pthread_mutex_unlock(&routes->mutex);
 }
 

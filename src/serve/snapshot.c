@@ -130,7 +130,7 @@ static void write_latency(const struct view *view, struct snapshot_last *last, s
 
 static int by_lookups(const void *a, const void *b)
 {
-    const struct tally_pair *x = a, *y = b;
+    const struct labels_series *x = a, *y = b;
     uint64_t left = 0, right = 0;
     for (unsigned i = 0; i < TALLY_OUTCOMES; i++) {
         left += x->counts[i];
@@ -141,23 +141,30 @@ static int by_lookups(const void *a, const void *b)
 
 static void write_top(const struct view *view, struct json_writer *out)
 {
-    struct tally_sum *sum = view->sum;
-    qsort(sum->pairs, sum->pair_count, sizeof sum->pairs[0], by_lookups);
+    struct mem *mem = view->routes->options.mem;
+    struct labels_page *labels = mem_alloc(mem, MEM_OTHER, sizeof *labels);
+    size_t count = 0;
+    if (labels != NULL) {
+        labels_read(&view->routes->labels, labels);
+        count = labels->count;
+        qsort(labels->series, count, sizeof labels->series[0], by_lookups);
+    }
     json_key(out, "top");
     json_open(out, '[');
-    for (size_t i = 0; i < sum->pair_count && i < TOP_SHOWN; i++) {
-        const struct tally_pair *pair = &sum->pairs[i];
+    for (size_t i = 0; i < count && i < TOP_SHOWN; i++) {
+        const struct labels_series *pair = &labels->series[i];
         uint64_t hits = pair->counts[TALLY_HIT_MEMORY] + pair->counts[TALLY_HIT_STORAGE];
         uint64_t lookups = hits + pair->counts[TALLY_MISS];
         if (lookups == 0) break;
         json_open(out, '{');
-        put_view(out, "namespace", tally_names_text(&view->routes->namespaces, pair->ns));
-        put_view(out, "operation", tally_names_text(&view->routes->operations, pair->operation));
+        put_view(out, "namespace", labels_page_text(labels, LABELS_NAMESPACE, pair->ns));
+        put_view(out, "operation", labels_page_text(labels, LABELS_OPERATION, pair->operation));
         put_count(out, "lookups", lookups);
         put_number(out, "hit_rate", percent(hits, lookups));
         json_close(out, '}');
     }
     json_close(out, ']');
+    mem_free(mem, MEM_OTHER, labels, sizeof *labels);
 }
 
 /* ------------------------------------------------------------------------------------------------ tiers, memory -- */

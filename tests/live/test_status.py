@@ -57,6 +57,26 @@ class Status(LiveTest):
         self.assertIs(status["memory_pressure"], False)
         self.assertEqual(status["cache_size"], 2)
 
+    def test_a_busy_namespace_has_its_label_whenever_it_comes(self):
+        def ask(namespace, operation, times):
+            for _ in range(times):
+                self.daemon.post("/cache/lookup", {"namespace": namespace, "operation": operation, "text": "x"})
+        for number in range(150):
+            ask("once-%d" % number, "step-%d" % number, 1)
+        before = samples(self.daemon.get("/metrics").body.decode())
+        ask("busy", "summarize", 500)
+        page = samples(self.daemon.get("/metrics").body.decode())
+        requests = {series: value for series, value in page.items() if series.startswith("aicache_requests_total")}
+        busy = sum(value for series, value in requests.items() if 'namespace="busy",operation="summarize"' in series)
+        # Those that were counted before it had its label stay with the rest.
+        self.assertGreater(busy, 400)
+        for label in ("namespace", "operation"):
+            self.assertLessEqual(len({re.search(label + '="([^"]*)"', series).group(1) for series in requests}), 101)
+        others = [series for series in requests if 'namespace="other"' in series]
+        self.assertTrue(others)
+        for series in others:
+            self.assertGreaterEqual(requests[series], before.get(series, 0))
+
     def test_each_look_leaves_a_snapshot(self):  # K25; that it is one alone is shown where nothing ticks beside it, by serve-status
         looks = [self.status()["performance"]["memory_usage"]["trends"]["total_measurements"] for _ in range(20)]
         for earlier, later in zip(looks, looks[1:]):
