@@ -304,7 +304,6 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     lmdb->clock = options->clock;
     lmdb->describe = options->describe;
     lmdb->describe_context = options->describe_context;
-    lmdb->removed_context = options->removed_context;
     lmdb->log = options->log;
     lmdb->log_context = options->log_context;
     lmdb->max_bytes = options->max_bytes;
@@ -326,7 +325,6 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     }
     /* What is not marked clean may be in the kernel only: the next sync has something to do. */
     if (!lmdb->home.clean) atomic_store_explicit(&lmdb->committed, 1, memory_order_relaxed);
-    lmdb->removed = options->removed; /* from now on: whoever opens is not ready to be told before it has the tier */
     *out = &lmdb->tier;
     return AIC_OK;
 }

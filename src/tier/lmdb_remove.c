@@ -64,26 +64,6 @@ int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value, con
     return remove_row(write->txn, write->lmdb->databases[LMDB_ENTRIES], key->bytes, AIC_KEY_BYTES);
 }
 
-/* Keeps a leaving record for removed(). A damaged one leaves unseen. ENOMEM: nothing was kept. */
-static int keep_departure(struct lmdb_write *write, const aic_key *key, MDB_val value)
-{
-    struct lmdb_envelope envelope;
-    size_t size;
-    if (write->lmdb->removed == NULL || lmdb_envelope_read(value, &envelope, &size) != AIC_OK) return 0;
-    struct buf *out = write->departures;
-    size_t before = out->size;
-    uint8_t record_bytes[8];
-    lmdb_put_u64(record_bytes, envelope.record_bytes);
-    buf_append(out, key->bytes, AIC_KEY_BYTES);
-    buf_append(out, record_bytes, sizeof record_bytes);
-    aic_status status = lmdb_record(write->lmdb, write->txn, key, value, &envelope, size, out);
-    if (status == AIC_OK) status = buf_status(out);
-    if (status == AIC_OK) return 0;
-    out->size = before;
-    out->failed = false;
-    return status == AIC_NO_MEMORY ? ENOMEM : 0;
-}
-
 static int first_row(struct lmdb_write *write, MDB_val *row)
 {
     MDB_cursor *cursor;
@@ -111,7 +91,6 @@ int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed)
     MDB_val entry = lmdb_val(key.bytes, AIC_KEY_BYTES);
     MDB_val value;
     code = mdb_get(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &value);
-    if (code == 0) code = keep_departure(write, &key, value);
     if (code == 0) code = lmdb_remove(write, &key, value, NULL, false);
     if (code != 0 && code != MDB_NOTFOUND) return code;
     /* The entry's removal took the row along, unless the row led to a damaged entry or to none. */

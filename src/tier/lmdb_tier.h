@@ -22,7 +22,7 @@
  * pages.
  *
  * Locks, in this order: write_lock (one writer), map_lock (shared by transactions, exclusive while the map moves),
- * pool_lock (idle read transactions). The removed() callback runs after all of them.
+ * pool_lock (idle read transactions).
  */
 #ifndef TIER_LMDB_TIER_H
 #define TIER_LMDB_TIER_H
@@ -126,8 +126,6 @@ struct lmdb_tier {
     const aic_clock *clock;
     tier_describe_fn *describe;
     void *describe_context;
-    void (*removed)(void *context, const aic_key *key, aic_view record);
-    void *removed_context;
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
 
@@ -204,13 +202,11 @@ struct lmdb_write {
     MDB_txn *txn;
     uint64_t entries, bytes; /* the counters as this transaction will leave them */
     uint64_t writes, deletes, expired, evicted;
-    struct buf *departures; /* key[32] | size u64 | record, for each entry that left by itself */
 };
 /* Does the work of one write transaction; may run more than once. LMDB's error number, 0 to commit. */
 typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
 
-/* Runs `work` in a write transaction, grows the map, makes room, retries, commits, and then tells `removed`.
- * `need_bytes` is an estimate. */
+/* Runs `work` in a write transaction, grows the map, makes room, retries, commits. `need_bytes` is an estimate. */
 AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
 
 /* Evicts until the store is within its limit. */
@@ -225,8 +221,7 @@ aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
  * that `next` (NULL: nothing) has too stay. */
 AIC_MUST_CHECK int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value,
                                const struct lmdb_envelope *next, bool keep_entry);
-/* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. Keeps it
- * for removed(). */
+/* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. */
 AIC_MUST_CHECK int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed);
 /* Evicts what leaves first until at most the budget of pages is in use. */
 AIC_MUST_CHECK int lmdb_evict(struct lmdb_write *write);

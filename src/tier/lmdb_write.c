@@ -51,13 +51,11 @@ static void publish(const struct lmdb_write *write)
 }
 
 /* One try: all of the work is in the file afterwards, or nothing. */
-static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context, struct buf *departures)
+static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context)
 {
     struct lmdb_write write = {.lmdb = lmdb,
                                .entries = atomic_load_explicit(&lmdb->entries, memory_order_relaxed),
-                               .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed),
-                               .departures = departures};
-    size_t before = departures->size;
+                               .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed)};
     pthread_rwlock_rdlock(&lmdb->map_lock);
     int code = mdb_txn_begin(lmdb->env, NULL, 0, &write.txn);
     if (code == 0) {
@@ -69,11 +67,7 @@ static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context, s
             mdb_txn_abort(write.txn);
         }
     }
-    if (code == 0) {
-        publish(&write);
-    } else {
-        departures->size = before;
-    }
+    if (code == 0) publish(&write);
     pthread_rwlock_unlock(&lmdb->map_lock);
     return code;
 }
@@ -86,7 +80,6 @@ static int evict_some(struct lmdb_write *write, void *context)
     for (size_t i = 0; i < count; i++) {
         bool removed;
         int code = lmdb_remove_first(write, UINT64_MAX, &removed);
-        if (code == ENOMEM && i > 0) return 0;
         if (code != 0) return code;
         if (!removed) return i > 0 ? 0 : MDB_NOTFOUND;
         write->evicted++;
@@ -102,16 +95,16 @@ static int do_nothing(struct lmdb_write *write, void *context)
 }
 
 /* Evicts at least one entry; fewer at once when even their removal finds no page. MDB_MAP_FULL when nothing helps. */
-static int make_room(struct lmdb_tier *lmdb, size_t count, struct buf *departures)
+static int make_room(struct lmdb_tier *lmdb, size_t count)
 {
     int code = MDB_MAP_FULL;
     while (count > 0 && code == MDB_MAP_FULL) {
-        code = try_once(lmdb, evict_some, &count, departures);
+        code = try_once(lmdb, evict_some, &count);
         count /= 2;
     }
     if (code == MDB_NOTFOUND) return MDB_MAP_FULL;
     /* The pages come back two transactions later; these two are small. */
-    for (int i = 0; code == 0 && i < 2; i++) code = try_once(lmdb, do_nothing, NULL, departures);
+    for (int i = 0; code == 0 && i < 2; i++) code = try_once(lmdb, do_nothing, NULL);
     return code;
 }
 
@@ -128,17 +121,16 @@ static int grow_ahead(struct lmdb_tier *lmdb, uint64_t need_bytes)
     return status == AIC_IO && lmdb->env == NULL ? EIO : 0;
 }
 
-static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context,
-                             struct buf *departures)
+static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context)
 {
     int code = grow_ahead(lmdb, need_bytes);
     if (code != 0) return code;
     for (size_t attempt = 0;; attempt++) {
-        code = try_once(lmdb, work, context, departures);
+        code = try_once(lmdb, work, context);
         if (code != MDB_MAP_FULL || attempt == ATTEMPTS) return code;
         aic_status grown = lmdb_env_grow(lmdb, lmdb->map_bytes + 4 * need_bytes);
         if (lmdb->env == NULL) return EIO;
-        if (grown != AIC_OK && make_room(lmdb, (size_t)16 << attempt, departures) != 0) return code;
+        if (grown != AIC_OK && make_room(lmdb, (size_t)16 << attempt) != 0) return code;
     }
 }
 
@@ -147,18 +139,6 @@ static aic_status prepare(struct lmdb_tier *lmdb)
 {
     if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
     return lmdb_home_mark_open(&lmdb->home);
-}
-
-static void tell_departures(struct lmdb_tier *lmdb, const struct buf *departures)
-{
-    for (size_t at = 0; at < departures->size;) {
-        aic_key key;
-        memcpy(key.bytes, departures->data + at, AIC_KEY_BYTES);
-        size_t size = (size_t)lmdb_take_u64((const uint8_t *)departures->data + at + AIC_KEY_BYTES);
-        at += AIC_KEY_BYTES + 8;
-        lmdb->removed(lmdb->removed_context, &key, (aic_view){departures->data + at, size});
-        at += size;
-    }
 }
 
 /* LMDB tells a write that was cut short as EIO, and the kernel cuts the last one that a disk has room for: what the
@@ -172,13 +152,11 @@ static int name_fault(const struct lmdb_tier *lmdb, int code, uint64_t need_byte
 
 aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context)
 {
-    struct buf departures;
-    buf_init(&departures, lmdb->mem, MEM_STORAGE);
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = prepare(lmdb);
     int code = status == AIC_OK ? 0 : errno;
     if (status == AIC_OK) {
-        code = try_until_it_fits(lmdb, need_bytes, work, context, &departures);
+        code = try_until_it_fits(lmdb, need_bytes, work, context);
         status = lmdb_status(code);
         /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not
          * say that it will. */
@@ -189,8 +167,6 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
         lmdb_count(&lmdb->counts.errors, 1);
         atomic_store_explicit(&lmdb->trouble, name_fault(lmdb, code, need_bytes), memory_order_relaxed);
     }
-    tell_departures(lmdb, &departures);
-    buf_fini(&departures);
     return status;
 }
 
@@ -346,17 +322,13 @@ struct expiry {
     size_t removed;
 };
 
-/* Bounds the memory that leaving records take before removed() is told. */
-enum { EXPIRE_BYTES = 8 << 20 };
-
 static int expire_some(struct lmdb_write *write, void *context)
 {
     struct expiry *expiry = context;
     expiry->removed = 0;
-    while (expiry->removed < expiry->max && write->departures->size < EXPIRE_BYTES) {
+    while (expiry->removed < expiry->max) {
         bool removed;
         int code = lmdb_remove_first(write, expiry->until, &removed);
-        if (code == ENOMEM && expiry->removed > 0) break;
         if (code != 0) return code;
         if (!removed) break;
         expiry->removed++;

@@ -81,7 +81,7 @@ struct tier_ops {
     /* Why the last write or sync that failed did so, as a text that lives for ever; NULL: nothing is known. May be
      * absent. Does not block. */
     const char *(*trouble)(struct tier *tier);
-    /* Removes every record at once, keeps the blobs; `removed` is not told. */
+    /* Removes every record at once, keeps the blobs. */
     aic_status (*clear)(struct tier *tier);
     void (*close)(struct tier *tier);
 };
@@ -98,10 +98,6 @@ struct lmdb_options {
     uint64_t max_bytes;    /* of the file; beyond, what expires first is evicted */
     tier_describe_fn *describe;
     void *describe_context;
-    /* Tells of every record that leaves without being asked to (expired, evicted), after the commit, no lock held; may
-     * be NULL. */
-    void (*removed)(void *context, const aic_key *key, aic_view record);
-    void *removed_context;
     /* Told when a store from before a power failure is dropped; may be NULL. */
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;

@@ -29,12 +29,10 @@ struct model {
     struct lmdb_options options;
     struct tier *tier;
     struct reference entries[KEYS];
-    struct reference before[KEYS]; /* while applying: what was there before the batch */
-    bool applying;
     aic_key keys[KEYS];
     uint64_t seed, step;
-    bool expiring; /* what leaves now has to be expired */
-    uint64_t departed, evicted;
+    uint64_t evicted; /* as the tier counted since it was opened, when the reference was last made to agree */
+    uint64_t departed;
 };
 
 #define MUST(model, condition)                                                                                         \
@@ -64,45 +62,10 @@ static uint64_t rank_of(const struct sample *sample)
     return sample->expires_ms != 0 ? sample->expires_ms : (uint64_t)1 << 63 | sample->created_ms;
 }
 
-static bool is_record_of(struct model *model, const struct reference *entry, aic_view record)
-{
-    struct buf wanted;
-    if (!entry->there) return false;
-    buf_init(&wanted, &model->mem, MEM_OTHER);
-    sample_write(&entry->sample, &wanted);
-    bool same = wanted.size == record.size && memcmp(wanted.data, record.data, record.size) == 0;
-    buf_fini(&wanted);
-    return same;
-}
-
-static bool leaves_first(const struct reference *entries, const struct reference *entry)
-{
-    for (size_t i = 0; i < KEYS; i++) {
-        if (entries[i].there && rank_of(&entries[i].sample) < rank_of(&entry->sample)) return false;
-    }
-    return true;
-}
-
-/* Room for a batch may be made before it is applied, in the state of before, or after, in the new one. */
-static void on_removed(void *context, const aic_key *key, aic_view record)
-{
-    struct model *model = context;
-    size_t number = number_of(model, key);
-    struct reference *entry = &model->entries[number], *before = &model->before[number];
-    bool is_new = is_record_of(model, entry, record);
-    bool is_old = model->applying && is_record_of(model, before, record);
-    MUST(model, is_new || is_old);
-    MUST(model, (is_new && leaves_first(model->entries, entry)) || (is_old && leaves_first(model->before, before)));
-    if (model->expiring) MUST(model, entry->sample.expires_ms != 0 && entry->sample.expires_ms <= model->clock.wall_ms);
-    if (is_new) entry->there = false;
-    if (is_old) before->there = false;
-    model->departed++;
-    model->evicted += !model->expiring;
-}
-
 static void open_tier(struct model *model)
 {
     aic_error error = {0};
+    model->evicted = 0;
     if (lmdb_tier_open(&model->options, &model->tier, &error) == AIC_OK) return;
     fprintf(stderr, "tier_model: step %" PRIu64 ": %s\n", model->step, error.message);
     abort();
@@ -126,53 +89,9 @@ static void make_sample(struct model *model, struct sample *sample)
     }
 }
 
-static void step_apply(struct model *model)
-{
-    struct tier_write writes[BATCH];
-    struct sample samples[BATCH];
-    size_t numbers[BATCH];
-    struct buf records[BATCH];
-    size_t count = 1 + random_below(&model->seed, BATCH);
-    for (size_t i = 0; i < count; i++) {
-        numbers[i] = random_below(&model->seed, KEYS);
-        writes[i] = (struct tier_write){.key = model->keys[numbers[i]]};
-        buf_init(&records[i], &model->mem, MEM_OTHER);
-        if (random_below(&model->seed, 4) == 0) continue;
-        make_sample(model, &samples[i]);
-        sample_write(&samples[i], &records[i]);
-        writes[i].record = buf_view(&records[i]);
-    }
-    memcpy(model->before, model->entries, sizeof model->before);
-    model->applying = true;
-    /* The reference first: what the batch makes the tier evict is told while apply() runs. */
-    for (size_t i = 0; i < count; i++) {
-        model->entries[numbers[i]].there = writes[i].record.data != NULL;
-        if (writes[i].record.data != NULL) model->entries[numbers[i]].sample = samples[i];
-    }
-    MUST(model, model->tier->ops->apply(model->tier, writes, count) == AIC_OK);
-    model->applying = false;
-    for (size_t i = 0; i < count; i++) buf_fini(&records[i]);
-}
-
 static bool is_alive(const struct model *model, const struct reference *entry)
 {
     return entry->there && (entry->sample.expires_ms == 0 || entry->sample.expires_ms > model->clock.wall_ms);
-}
-
-static void step_get(struct model *model)
-{
-    size_t number = random_below(&model->seed, KEYS);
-    struct buf found, wanted;
-    buf_init(&found, &model->mem, MEM_OTHER);
-    buf_init(&wanted, &model->mem, MEM_OTHER);
-    aic_status status = model->tier->ops->get(model->tier, &model->keys[number], &found);
-    MUST(model, status == (is_alive(model, &model->entries[number]) ? AIC_OK : AIC_MISS));
-    if (status == AIC_OK) {
-        sample_write(&model->entries[number].sample, &wanted);
-        MUST(model, found.size == wanted.size && memcmp(found.data, wanted.data, wanted.size) == 0);
-    }
-    buf_fini(&found);
-    buf_fini(&wanted);
 }
 
 struct walk {
@@ -191,6 +110,119 @@ static bool on_visit(void *context, const aic_key *key, aic_view record)
     walk->seen[number] = true;
     walk->last = *key;
     return --walk->left > 0;
+}
+
+/* ---- what leaves by itself: what is dead, or first in the order of leaving ---- */
+
+static int order_of_leaving(const struct model *model, size_t a, size_t b)
+{
+    uint64_t left = rank_of(&model->entries[a].sample), right = rank_of(&model->entries[b].sample);
+    if (left != right) return left < right ? -1 : 1;
+    return memcmp(model->keys[a].bytes, model->keys[b].bytes, AIC_KEY_BYTES);
+}
+
+static size_t count_dead(const struct model *model)
+{
+    size_t dead = 0;
+    for (size_t i = 0; i < KEYS; i++) dead += model->entries[i].there && !is_alive(model, &model->entries[i]);
+    return dead;
+}
+
+/* Those `count` of the dead that leave first. No read shows them, only the counters do. */
+static void drop_dead(struct model *model, size_t count)
+{
+    for (model->departed += count; count > 0; count--) {
+        size_t first = KEYS;
+        for (size_t i = 0; i < KEYS; i++) {
+            if (!model->entries[i].there || is_alive(model, &model->entries[i])) continue;
+            if (first == KEYS || order_of_leaving(model, i, first) < 0) first = i;
+        }
+        MUST(model, first < KEYS);
+        model->entries[first].there = false;
+    }
+}
+
+/*
+ * Entries of the reference that are gone must be those that leave first. Room for a batch (whose keys are `fresh`) may
+ * be made before it is applied or after: an older entry may leave before a fresh one that would have left sooner.
+ */
+static size_t drop_vanished(struct model *model, const bool fresh[KEYS], const struct walk *found)
+{
+    size_t vanished = 0;
+    for (size_t i = 0; i < KEYS; i++) {
+        if (found->seen[i]) MUST(model, is_alive(model, &model->entries[i]));
+        if (found->seen[i] || !is_alive(model, &model->entries[i])) continue;
+        for (size_t j = 0; j < KEYS; j++) {
+            if (found->seen[j] && (fresh[i] || !fresh[j])) MUST(model, order_of_leaving(model, i, j) < 0);
+        }
+        vanished++;
+    }
+    for (size_t i = 0; i < KEYS; i++) {
+        if (!found->seen[i] && is_alive(model, &model->entries[i])) model->entries[i].there = false;
+    }
+    model->departed += vanished;
+    return vanished;
+}
+
+static void follow_evictions(struct model *model, const bool fresh[KEYS])
+{
+    struct tier_stats stats;
+    model->tier->ops->stats(model->tier, &stats);
+    if (stats.evicted == model->evicted) return;
+    struct walk found = {.model = model, .left = KEYS + 1};
+    MUST(model, model->tier->ops->select(model->tier, &(struct tier_filter){0}, NULL, on_visit, &found) == AIC_OK);
+    size_t seen = 0, dead = count_dead(model);
+    for (size_t i = 0; i < KEYS; i++) seen += found.seen[i];
+    size_t vanished = drop_vanished(model, fresh, &found);
+    MUST(model, stats.entries >= seen && stats.entries - seen <= dead);
+    size_t gone = dead - (size_t)(stats.entries - seen);
+    MUST(model, vanished == 0 || gone == dead); /* the dead leave before the living */
+    drop_dead(model, gone);
+    MUST(model, stats.evicted - model->evicted >= vanished + gone); /* and what the batch replaced */
+    model->evicted = stats.evicted;
+}
+
+static void step_apply(struct model *model)
+{
+    struct tier_write writes[BATCH];
+    struct sample samples[BATCH];
+    size_t numbers[BATCH];
+    struct buf records[BATCH];
+    size_t count = 1 + random_below(&model->seed, BATCH);
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = random_below(&model->seed, KEYS);
+        writes[i] = (struct tier_write){.key = model->keys[numbers[i]]};
+        buf_init(&records[i], &model->mem, MEM_OTHER);
+        if (random_below(&model->seed, 4) == 0) continue;
+        make_sample(model, &samples[i]);
+        sample_write(&samples[i], &records[i]);
+        writes[i].record = buf_view(&records[i]);
+    }
+    bool fresh[KEYS] = {false};
+    for (size_t i = 0; i < count; i++) {
+        fresh[numbers[i]] = true;
+        model->entries[numbers[i]].there = writes[i].record.data != NULL;
+        if (writes[i].record.data != NULL) model->entries[numbers[i]].sample = samples[i];
+    }
+    MUST(model, model->tier->ops->apply(model->tier, writes, count) == AIC_OK);
+    follow_evictions(model, fresh);
+    for (size_t i = 0; i < count; i++) buf_fini(&records[i]);
+}
+
+static void step_get(struct model *model)
+{
+    size_t number = random_below(&model->seed, KEYS);
+    struct buf found, wanted;
+    buf_init(&found, &model->mem, MEM_OTHER);
+    buf_init(&wanted, &model->mem, MEM_OTHER);
+    aic_status status = model->tier->ops->get(model->tier, &model->keys[number], &found);
+    MUST(model, status == (is_alive(model, &model->entries[number]) ? AIC_OK : AIC_MISS));
+    if (status == AIC_OK) {
+        sample_write(&model->entries[number].sample, &wanted);
+        MUST(model, found.size == wanted.size && memcmp(found.data, wanted.data, wanted.size) == 0);
+    }
+    buf_fini(&found);
+    buf_fini(&wanted);
 }
 
 static bool has_label(const struct sample *sample, const char *label)
@@ -234,13 +266,13 @@ static void step_select(struct model *model)
 
 static void step_expire(struct model *model)
 {
-    size_t max = 1 + random_below(&model->seed, 40), removed = 0, dead = 0;
+    size_t max = 1 + random_below(&model->seed, 40), removed = 0;
     atomic_fetch_add(&model->clock.wall_ms, random_below(&model->seed, 1500));
-    for (size_t i = 0; i < KEYS; i++) dead += model->entries[i].there && !is_alive(model, &model->entries[i]);
-    model->expiring = true;
+    size_t dead = count_dead(model);
     MUST(model, model->tier->ops->expire(model->tier, max, &removed) == AIC_OK);
-    model->expiring = false;
     MUST(model, removed == (dead < max ? dead : max));
+    drop_dead(model, removed);
+    follow_evictions(model, (const bool[KEYS]){false});
 }
 
 static void check_all(struct model *model)
@@ -275,6 +307,7 @@ static void step_rare(struct model *model)
         if (random_below(&model->seed, 2) == 0) MUST(model, model->tier->ops->sync(model->tier) == AIC_OK);
         model->tier->ops->close(model->tier);
         open_tier(model);
+        follow_evictions(model, (const bool[KEYS]){false});
     }
     check_all(model);
 }
@@ -314,14 +347,11 @@ static void run(uint64_t max_bytes, uint64_t steps, uint64_t seed)
                                            .clock = &model->clock.clock,
                                            .directory = model->scratch.path,
                                            .max_bytes = max_bytes,
-                                           .describe = sample_describe,
-                                           .removed = on_removed,
-                                           .removed_context = model};
+                                           .describe = sample_describe};
     open_tier(model);
     for (model->step = 1; model->step <= steps; model->step++) take_step(model);
     check_all(model);
-    printf("tier_model: %" PRIu64 " left by themselves, %" PRIu64 " of them evicted\n", model->departed,
-           model->evicted);
+    printf("tier_model: %" PRIu64 " left by themselves\n", model->departed);
     model->tier->ops->close(model->tier);
     mem_fini(&model->mem);
     scratch_remove(&model->scratch);

@@ -14,16 +14,8 @@ enum { KEYS = 600, BATCHES = 300, BATCH = 16 };
 struct crowd {
     struct world *world;
     _Atomic bool done; /* the writers are: everybody else ends. Sequentially consistent, like all that follows */
-    _Atomic uint64_t reads, visits, departures;
+    _Atomic uint64_t reads, visits;
 };
-
-static void on_removed(void *context, const aic_key *key, aic_view record)
-{
-    struct crowd *crowd = context;
-    struct tier_description description;
-    CHECK(key != NULL && sample_describe(NULL, record, &description) == AIC_OK);
-    atomic_fetch_add(&crowd->departures, 1);
-}
 
 static void *write_batches(void *argument)
 {
@@ -112,8 +104,6 @@ static void test_everything_at_once(void **state)
     crowd.world = world;
     close_tier(world);
     world->options.max_bytes = (uint64_t)256 << 20;
-    world->options.removed = on_removed;
-    world->options.removed_context = &crowd;
     open_tier(world);
     pthread_t writers[2], others[3];
     for (size_t i = 0; i < 2; i++) assert_int_equal(pthread_create(&writers[i], NULL, write_batches, &crowd), 0);
@@ -125,7 +115,6 @@ static void test_everything_at_once(void **state)
     assert_verified(world);
     assert_true(atomic_load(&crowd.reads) > 0 && atomic_load(&crowd.visits) > 0);
     assert_int_equal(stats_of(world).errors, 0);
-    world->options.removed_context = world;
 }
 
 int main(void)

@@ -4,16 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void count_departure(void *context, const aic_key *key, aic_view record)
-{
-    struct world *world = context;
-    struct tier_description description;
-    assert_non_null(key);
-    assert_int_equal(sample_describe(NULL, record, &description), AIC_OK);
-    world->departed++;
-    world->departed_bytes += record.size;
-}
-
 static void count_log(void *context, aic_log_level level, const char *line)
 {
     struct world *world = context;
@@ -47,8 +37,6 @@ int world_setup(void **state)
                                            .directory = world->scratch.path,
                                            .max_bytes = (uint64_t)64 << 20,
                                            .describe = sample_describe,
-                                           .removed = count_departure,
-                                           .removed_context = world,
                                            .log = count_log,
                                            .log_context = world,
                                            .boot_id_path = world->boot_path};

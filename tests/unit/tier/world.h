@@ -24,8 +24,6 @@ struct world {
     struct scratch scratch;
     struct tier *tier;
     struct lmdb_options options;
-    uint64_t departed; /* records that removed() was told of */
-    uint64_t departed_bytes;
     unsigned log_lines;
     char boot_path[512];
 };
