@@ -1,8 +1,7 @@
 "use strict";
 /* The page: shows the history and the snapshots that the link brings. Everything that is shown is set as text, never as markup. */
 const el = (id) => document.getElementById(id);
-const state = { paused: false, span: "seconds", last: null, live: [], charts: null, history: null };
-const LIVE_KEPT = 600;
+const state = { paused: false, span: "seconds", last: null, levels: noLevels(), latencies: [], charts: null };
 
 function text(id, value) { const node = el(id); if (node.textContent !== value) node.textContent = value; }
 
@@ -100,7 +99,7 @@ function showMemory(s) {
   text("memory-used", format.bytes(m.bytes));
   text("memory-limit", format.bytes(m.max_bytes));
   text("process", format.bytes(m.process_bytes));
-  text("growth", growthWords(m, growthSpan(state.live)));
+  text("growth", growthWords(m, growthSpan(state.levels.seconds)));
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
   fill("breakdown", s.breakdown.filter((part) => part.bytes > 0).sort((a, b) => b.bytes - a.bytes).map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
 }
@@ -136,55 +135,18 @@ function showTables(s) {
 
 /* -------------------------------------------------------------------------------------------------------- series */
 
-/* The rows of a level of the history as objects. */
-function samplesOf(level) {
-  return level.samples.map((row) => Object.fromEntries(level.figures.map((name, i) => [name, row[i]])));
-}
-
-/* Milliseconds between two samples beyond which nobody was measuring: a restart, or a page that slept. */
-const gapOf = { seconds: 5000, minutes: 180000, hours: 10800000 };
-const IDLE = 12; /* so many gaps without a lookup, and a line about lookups is interrupted */
-
-/* Interrupts a line where two points are more than `ms` apart. */
-function interrupt(points, ms) {
-  return points.flatMap((point, i) => i > 0 && point.x - points[i - 1].x > ms ? [{ x: point.x - 1, y: NaN }, point] : [point]);
-}
-
-/* One point for each pair of neighbours that were measured one after the other; null from fn leaves one out. */
-function between(samples, fn) {
-  const out = [];
-  for (let i = 1; i < samples.length; i++) {
-    const a = samples[i - 1], b = samples[i], ms = b.time_ms - a.time_ms;
-    const y = ms > 0 && ms <= gapOf[state.span] ? fn(a, b, ms / 1000) : null;
-    if (y !== null) out.push({ x: b.time_ms, y });
-  }
-  return out;
-}
-
 function drawSeries() {
-  const samples = state.span === "seconds" ? state.live : samplesOf(state.history[state.span]);
-  if (!state.last || samples.length < 2) return;
-  const m = state.last.memory;
-  const range = [samples[0].time_ms, samples[samples.length - 1].time_ms];
-  const level = (value) => range.map((x) => ({ x, y: value }));
-  const gap = gapOf[state.span];
-  const measured = (fn) => interrupt(samples.map((s) => ({ x: s.time_ms, y: fn(s) })), gap);
-  state.charts.memory.set([measured((s) => s.memory_bytes), level(m.warning_bytes), level(m.critical_bytes)], range);
-  state.charts.resident.set(["tier", "storage", "heap", "program"].map((part) => measured((s) => s[`resident_${part}_bytes`] || 0)), range);
-  const rates = between(samples, (a, b) => {
-    const hits = b.hits - a.hits, all = hits + b.misses - a.misses;
-    return all > 0 ? Math.round(hits / all * 1000) / 10 : null;
-  });
-  state.charts.hit.set([interrupt(rates, IDLE * gap)], range);
-  state.charts.rate.set([interrupt(between(samples, (a, b, s) => Math.max(0, (b.hits + b.misses - a.hits - a.misses) / s)), gap)], range);
+  if (!state.last) return;
+  const { range, ...rows } = rowsOf(shown(state.levels, state.span, sampleOf(state.last)), state.span, state.last.memory);
+  for (const [name, points] of Object.entries(rows)) state.charts[name].set(points, range);
   /* Latencies are not kept in the history: this chart begins with the page. */
-  const live = [state.live[0].time_ms, state.live[state.live.length - 1].time_ms];
-  const timed = state.live.filter((s) => s.latency);
-  state.charts.latency.set(["p50", "p99"].map((p) => interrupt(timed.map((s) => ({ x: s.time_ms, y: s.latency[p] })), IDLE * gapOf.seconds)), live);
+  const latencies = state.latencies;
+  const live = latencies.length ? [latencies[0].time_ms, state.last.time_ms] : null;
+  state.charts.latency.set(["p50", "p99"].map((p) => interrupt(latencies.map((l) => ({ x: l.time_ms, y: l[p] })), IDLE * gapOf("seconds"))), live);
 }
 
 function clearFigures() {
-  Object.assign(state, { last: null, live: [], history: null });
+  Object.assign(state, { last: null, levels: noLevels(), latencies: [] });
   for (const node of document.querySelectorAll("#main span[id]")) node.textContent = "–";
   el("pressure-state").className = "pill";
   for (const node of document.querySelectorAll("#main tbody, #main ul")) node.replaceChildren();
@@ -194,8 +156,9 @@ function clearFigures() {
 
 function show(s) {
   state.last = s;
-  state.live.push({ ...s.memory, time_ms: s.time_ms, memory_bytes: s.memory.bytes, hits: s.traffic.hits, misses: s.traffic.misses, latency: s.latency_recent });
-  if (state.live.length > LIVE_KEPT) state.live.shift();
+  carryOn(state.levels, sampleOf(s));
+  if (s.latency_recent) state.latencies.push({ time_ms: s.time_ms, ...s.latency_recent });
+  while (state.latencies.length && state.latencies[0].time_ms < s.time_ms - LEVELS.seconds.kept * 1000) state.latencies.shift();
   pill(el("overall"), s.health.status);
   document.title = `aicache – ${s.health.status}, ${format.percent(s.traffic.hit_rate)}`;
   text("about", `${s.version} · up ${format.span(s.uptime_seconds)}${state.paused ? ` · paused at ${format.clock(state.paused)}` : ""}`);
@@ -217,7 +180,7 @@ function showFigures(s) {
 function setSpan(span) {
   state.span = span;
   el("span").value = span;
-  ask("monitoring/history").then((answer) => answer.ok ? answer.json() : state.history).then((history) => { state.history = history; drawSeries(); }).catch(() => {});
+  drawSeries();
 }
 
 /* Health and title go on while the figures stand still. */
@@ -247,5 +210,6 @@ document.addEventListener("visibilitychange", () => {
 });
 
 state.charts = makeCharts();
+clearFigures();
 setInterval(watch, WATCH_MS);
 follow();

@@ -44,6 +44,7 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
       },
     },
   });
+  const label = chart.canvas.getAttribute("aria-label");
   return {
     chart,
     /* rows: one array of {x, y} per series; a y of NaN interrupts the line. range: [from, until] of x, by default the points'. */
@@ -57,6 +58,7 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
         const most = Math.max(1024, ...rows.flat().map((point) => point.y || 0));
         chart.options.scales.y.ticks.stepSize = 2 ** Math.floor(Math.log2(most / 3));
       }
+      chart.canvas.setAttribute("aria-label", some ? label : `${label}: nothing yet`);
       chart.update("none");
     },
   };

@@ -11,14 +11,11 @@ const link = { key: sessionStorage.getItem("aicache-key") || "", heard: Date.now
 
 class KeyNeeded extends Error {}
 
-function ask(path, signal) {
-  return fetch(path, { headers: link.key ? { Authorization: `Bearer ${link.key}` } : {}, cache: "no-store", signal });
-}
-
 async function request(path) {
   link.attempt = new AbortController();
   link.moved = Date.now();
-  const answer = await ask(path, link.attempt.signal);
+  const headers = link.key ? { Authorization: `Bearer ${link.key}` } : {};
+  const answer = await fetch(path, { headers, cache: "no-store", signal: link.attempt.signal });
   if (answer.status === 401) throw new KeyNeeded(link.key ? "This key is not accepted." : "");
   if (answer.status === 403) throw new KeyNeeded("This key is known, but the page shows all namespaces: it needs a key with the admin flag (admin: true).");
   return answer;
@@ -48,10 +45,7 @@ function sayFresh() {
 
 async function loadHistory() {
   const answer = await request("monitoring/history");
-  /* Without the monitor there is no history: the page begins with what the stream brings. */
-  const nothing = { figures: [], samples: [] };
-  state.history = answer.ok ? await answer.json() : { seconds: nothing, minutes: nothing, hours: nothing };
-  state.live = samplesOf(state.history.seconds).slice(-LIVE_KEPT);
+  if (answer.ok) state.levels = levelsOf(await answer.json()); /* without the monitor there is no history, and the stream alone fills the charts */
 }
 
 /* Reads events until the connection ends; each is "data: {…}" and an empty line. */

@@ -36,7 +36,7 @@ class Page(unittest.TestCase):
         cls.url = "http://127.0.0.1:%d/" % cls.daemon.port
         cls.browser.open(cls.url)
         cls.browser.wait(lambda: cls.browser.text("overall") == "healthy")
-        cls.browser.wait(lambda: len(cls.browser.run("return state.live")) > 3)
+        cls.browser.wait(lambda: len(cls.browser.run("return state.levels.seconds")) > 3)
 
     @classmethod
     def tearDownClass(cls):
@@ -85,8 +85,8 @@ class Page(unittest.TestCase):
         self.assertEqual(browser.text("pause"), "Resume")
         held = browser.text("misses")
         self.daemon.request("POST", "/cache/lookup", {"operation": "qa", "text": "asked while paused"})
-        seen = len(browser.run("return state.live"))
-        browser.wait(lambda: len(browser.run("return state.live")) > seen + 1)
+        seen = len(browser.run("return state.levels.seconds"))
+        browser.wait(lambda: len(browser.run("return state.levels.seconds")) > seen + 1)
         self.assertEqual(browser.text("misses"), held)
         browser.click("#pause")
         browser.wait(lambda: browser.text("misses") != held)
@@ -102,7 +102,7 @@ class Page(unittest.TestCase):
         light = browser.run("return getComputedStyle(document.body).backgroundColor")
         browser.scheme("dark")
         browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
-        browser.wait(lambda: len(browser.run("return state.live")) > 3)
+        browser.wait(lambda: len(browser.run("return state.levels.seconds")) > 3)
         self.assertNotEqual(browser.run("return getComputedStyle(document.body).backgroundColor"), light)
         self.picture("dark")
         browser.resize(390, 844)
@@ -125,7 +125,35 @@ class Page(unittest.TestCase):
         spans = "return [[0, 12], [0, 600], [...Array(300).keys()]].map(times => growthSpan(times.map(s => ({time_ms: s * 1000}))))"
         self.assertEqual(self.browser.run(spans), [12, 600, 61])
 
-    def test_6_complains_of_nothing_and_asks_nobody_else(self):
+    def drawn(self, name):
+        """The finite points of a chart's first line, and whether the chart numbers its axes."""
+        return self.browser.run("const c = state.charts[arguments[0]].chart; return [c.data.datasets[0].data.filter(p => Number.isFinite(p.y)), c.options.scales.x.ticks.display]", name)
+
+    def test_6_day_and_month_move_on(self):
+        browser = self.browser
+        later = """const last = {...state.last, time_ms: state.last.time_ms + arguments[0] * 1000}; show(last);
+                   return Object.values(state.levels).map(samples => samples.length)"""
+        try:
+            browser.wait(lambda: browser.run("return state.levels.seconds.length") > 3)
+            # A month of a young daemon has not begun: nothing is drawn, least of all what was there before.
+            for key in "23":
+                browser.press(key)
+            for name in ("memory", "resident", "hit", "rate"):
+                self.assertEqual(self.drawn(name), [[], False], name)
+            self.assertIn("nothing yet", browser.run("return document.getElementById('chart-memory').getAttribute('aria-label')"))
+            # The stream carries the levels on: a minute later the day has one more, an hour later the month has.
+            seconds, minutes, hours = browser.run("return Object.values(state.levels).map(samples => samples.length)")
+            self.assertEqual(browser.run(later, 61)[1:], [minutes + 1, hours])
+            self.assertEqual(browser.run(later, 3601)[1:], [minutes + 2, hours + 1])
+            self.assertEqual(len(self.drawn("memory")[0]), hours + 1)
+            browser.press("2")
+            self.assertEqual(len(self.drawn("memory")[0]), minutes + 2)
+        finally:
+            browser.press("1")
+        # A clock that was put back leaves nothing of the future.
+        browser.wait(lambda: browser.run("return state.levels.hours.length") == hours)
+
+    def test_7_complains_of_nothing_and_asks_nobody_else(self):
         self.assertEqual(self.browser.complaints(), [])
         hosts = self.browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
         self.assertEqual(set(hosts), {"127.0.0.1:%d" % self.daemon.port})
