@@ -38,6 +38,8 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
     aic_cache *cache = front->routes->options.cache;
+    /* Who looks at an entry is served no response, and is no miss either. */
+    if (call->by_key && (call->metadata_only || http_verb(exchange) == HTTP_VERB_HEAD)) return;
     unsigned tier = hit != NULL ? hit->tier : 0;
     enum tally_outcome outcome = hit == NULL             ? TALLY_MISS
                                  : tier == AIC_IN_MEMORY ? TALLY_HIT_MEMORY

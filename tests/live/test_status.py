@@ -57,6 +57,27 @@ class Status(LiveTest):
         self.assertIs(status["memory_pressure"], False)
         self.assertEqual(status["cache_size"], 2)
 
+    def test_looking_at_an_entry_is_not_serving_it(self):
+        key = self.daemon.put(text="priced", tokens={"prompt": 100, "completion": 100}, cost_usd=0.5).json["key"]
+        path = "/cache/entries/" + key
+        absent = "/cache/entries/" + "0" * 64
+
+        def figures():
+            page = samples(self.daemon.get("/metrics").body.decode())
+            status = self.status()
+            saved = sum(value for series, value in page.items() if series.startswith("aicache_tokens_saved_total"))
+            lookups = sum(value for series, value in page.items() if series.startswith("aicache_requests_total"))
+            return status["total_hits"], status["total_misses"], saved, lookups, page["aicache_cost_saved_usd_total"]
+        before = figures()
+        for _ in range(5):
+            self.assertEqual(self.daemon.get(path + "?metadata=1").status, 200)
+            self.assertEqual(self.daemon.request("HEAD", path).status, 200)
+            self.assertEqual(self.daemon.get(absent + "?metadata=1").status, 404)
+            self.assertEqual(self.daemon.request("HEAD", absent).status, 404)
+        self.assertEqual(figures(), before)
+        self.daemon.get(path)
+        self.assertEqual(figures(), (before[0] + 1, before[1], before[2] + 200, before[3] + 1, before[4] + 0.5))
+
     def test_a_busy_namespace_has_its_label_whenever_it_comes(self):
         def ask(namespace, operation, times):
             for _ in range(times):
