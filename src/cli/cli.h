@@ -100,14 +100,15 @@ void reply_fini(struct reply *reply);
  * CLI_ERROR, 404 gives CLI_NO without a word. Release the reply in any case.
  */
 int session_ask(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
-/* Streams: the answer's body goes to `sink`, the request's comes from `source`; either may be NULL. No limit on time.
- */
+/* Streams: the answer's body goes to `sink`, the request's comes from `source`; either may be NULL. --timeout bounds
+ * the time in which nothing moves; the time that source and sink take is not counted. */
 struct session_stream {
     FILE *source;
     FILE *sink;
     const char *name; /* of the source or sink, for messages */
     const char *what; /* for the progress line */
     uint64_t total;   /* bytes of the source, 0: unknown */
+    bool patient;     /* no limit on time unless --timeout was given: the answer comes in one piece, at the end */
     bool any_status;  /* the caller judges the answer: CLI_OK whatever its status */
 };
 int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,

@@ -28,7 +28,7 @@ const struct cli_option cli_common_options[] = {
     {"unix", "PATH", "its unix socket instead; AICACHE_UNIX"},
     {"api-key", "KEY", "the API key, or @FILE that holds it; AICACHE_API_KEY"},
     {"ca", "FILE", "the authority that signed the daemon's certificate (PEM)"},
-    {"timeout", "DURATION", "how long to wait for an answer; 30s"},
+    {"timeout", "DURATION", "how long to wait for an answer, or in a stream without any progress; 30s, 0 waits for ever"},
     {"json", NULL, "print what the daemon answers, as JSON"},
     {"help", NULL, "explain the command"},
     {"version", NULL, "print the version"},

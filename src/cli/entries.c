@@ -286,7 +286,7 @@ int command_verify(struct cli *cli)
     const char *directory = cli_value(cli, "data-dir");
     struct reply reply;
     if (directory != NULL) return verify_directory(cli, directory);
-    struct session_stream stream = {.what = "verify", .any_status = true};
+    struct session_stream stream = {.what = "verify", .patient = true, .any_status = true};
     int result = session_stream(cli, "POST", "/cache/verify", &stream, &reply);
     if (result == CLI_OK) {
         bool sound = reply.status == 200;

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -231,6 +232,10 @@ struct streaming {
     struct progress progress;
     CURL *curl;
     uint64_t done;
+    uint64_t limit_ns; /* without progress; 0: none */
+    uint64_t moved_ns; /* when there was progress the last time */
+    curl_off_t moved;  /* bytes on the wire up to then, in both directions */
+    bool late;
     int error; /* errno of the source or the sink, which is then at fault */
 };
 
@@ -238,6 +243,48 @@ static void show(struct streaming *streaming)
 {
     char size[PRINT_BYTES];
     progress_show(&streaming->progress, streaming->done, print_size(size, streaming->done));
+}
+
+/* What the source or the sink takes is no time of the daemon's. */
+static void note_progress(struct streaming *streaming)
+{
+    streaming->moved_ns = clock_mono_ns(clock_system());
+}
+
+/* Called by curl at least once a second. */
+static int watch_progress(void *context, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    struct streaming *streaming = context;
+    (void)down_total, (void)up_total;
+    if (streaming->moved != down + up) {
+        streaming->moved = down + up;
+        note_progress(streaming);
+    }
+    streaming->late = clock_mono_ns(clock_system()) - streaming->moved_ns > streaming->limit_ns;
+    return streaming->late;
+}
+
+/* --timeout bounds the time without progress, and not the whole, which is as long as there are entries. */
+static int limit_waiting(struct cli *cli, struct streaming *streaming)
+{
+    uint64_t timeout_ms = streaming->stream->patient ? 0 : 30000;
+    CURL *curl = streaming->curl;
+    if (cli_number(cli, "timeout", OPTION_MS, &timeout_ms) != CLI_OK) return CLI_ERROR;
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
+    if (timeout_ms == 0) return CLI_OK;
+    streaming->limit_ns = timeout_ms < UINT64_MAX / 1000000 ? timeout_ms * 1000000 : UINT64_MAX;
+    note_progress(streaming);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, watch_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, streaming);
+    return CLI_OK;
+}
+
+static int blame_waiting(struct cli *cli, const struct streaming *streaming)
+{
+    char limit[PRINT_BYTES];
+    return cli_fail("%s: nothing moved for %s (--timeout allows more)", place(cli),
+                    print_duration(limit, (double)streaming->limit_ns * 1e-9));
 }
 
 static size_t give_piece(char *room, size_t unit, size_t count, void *context)
@@ -249,6 +296,7 @@ static size_t give_piece(char *room, size_t unit, size_t count, void *context)
         return CURL_READFUNC_ABORT;
     }
     streaming->done += got;
+    note_progress(streaming);
     show(streaming);
     return got;
 }
@@ -262,6 +310,7 @@ static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
     if (status >= 300 || streaming->stream->sink == NULL) return take_body(bytes, unit, count, streaming->reply);
     size_t put = fwrite(bytes, 1, unit * count, streaming->stream->sink);
     if (put < unit * count) streaming->error = errno;
+    note_progress(streaming);
     if (streaming->stream->source == NULL) {
         streaming->done += put;
         show(streaming);
@@ -279,8 +328,8 @@ int session_stream(struct cli *cli, const char *verb, const char *path, const st
     if (failed != CLI_OK) return failed;
     CURL *curl = cli->session->curl;
     streaming.curl = curl;
+    if (limit_waiting(cli, &streaming) != CLI_OK) return CLI_ERROR;
     progress_begin(&streaming.progress, stream->what, stream->total);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_piece);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &streaming);
     if (stream->source != NULL) {
@@ -294,6 +343,7 @@ int session_stream(struct cli *cli, const char *verb, const char *path, const st
     CURLcode code = transfer(cli, reply, why);
     progress_end(&streaming.progress);
     if (streaming.error != 0) return cli_fail("%s: %s", stream->name, strerror(streaming.error));
+    if (streaming.late) return blame_waiting(cli, &streaming);
     if (code != CURLE_OK) return blame_daemon(cli, code, why);
     if (!stream->any_status) return judge(cli, reply);
     parse(reply);

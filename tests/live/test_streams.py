@@ -146,6 +146,20 @@ class Streams(unittest.TestCase):
         self.assertEqual(got[0].count("\n"), 1)
         self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
 
+    def test_a_daemon_that_stands_still(self):
+        silent, half = self.peer(hold=True), self.peer(CHUNKED + b"4\r\nhalf\r\n", hold=True)
+        for peer in (silent, half):
+            for command in (("export", self.path), ("import", "-"), ("warm", "-"), ("verify",)):
+                done = run(AICACHE, "--url", peer.url, "--timeout", "300ms", *command, stdin=b"{}\n")
+                self.assertEqual((done.status, done.err), (2, "aicache: %s: nothing moved for 300ms (--timeout allows more)\n" % peer.url), command)
+                self.unharmed()
+        self.assertEqual(run(AICACHE, "export", "--timeout", "soon").status, 2)
+        # Who feeds or reads the client slowly is not the daemon.
+        line = '{"operation":"qa","text":"slow","response":1}'
+        slow = subprocess.run(["sh", "-c", "(sleep 2; echo '%s') | '%s' warm - --timeout 1s" % (line, AICACHE)], capture_output=True, timeout=60,
+                              env=clean_environment(AICACHE_URL=self.daemon.url))
+        self.assertEqual((slow.returncode, slow.stderr), (0, b""))
+
     def test_a_file_that_fails_is_named(self):
         for command in ("import", "warm"):
             done = self.daemon.client(command, self.folder)
