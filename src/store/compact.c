@@ -9,6 +9,7 @@
 #include "store/shard.h"
 
 #include "store/hash.h"
+#include "store/value.h"
 
 #include <string.h>
 

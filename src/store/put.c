@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "store/hash.h"
+#include "store/value.h"
 
 #include <string.h>
 

@@ -141,15 +141,6 @@ static inline struct shard *shard_of(struct store *store, uint64_t hash)
     return &store->shards[(hash >> store->shard_shift) & (store->shard_count - 1)];
 }
 
-/* Where the next value byte of an entry that nobody sees yet goes. */
-struct value_cursor {
-    char *data;
-    size_t left;
-    handle next;
-};
-struct value_cursor value_begin(struct entry *entry);
-void value_write(struct store *store, struct value_cursor *to, const struct iovec *parts, size_t part_count);
-
 /* Moves entries out of arenas that are nearly empty when much is mapped and not used. No lock may be held. */
 enum compact_when { COMPACT_NOW, COMPACT_IF_MUCH };
 void store_compact(struct store *store, enum compact_when when);
