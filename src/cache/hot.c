@@ -23,7 +23,6 @@ struct ledger_row {
 
 struct hot {
     struct mem *mem;
-    uint64_t max_bytes;
     /* fingerprint << 8 | count. Relaxed: a guess, and no memory hangs on it. */
     _Atomic uint64_t *slots;
     size_t slot_count;
@@ -34,14 +33,20 @@ struct hot {
     uint64_t refused; /* for want of room, since the last tick */
 };
 
+/* How many rows a share of so many bytes deserves. */
+static size_t rows_for(uint64_t share)
+{
+    size_t rows = ROWS_MIN;
+    while (rows < ROWS_MAX && rows * BYTES_PER_ROW < share) rows *= 2;
+    return rows;
+}
+
 aic_status hot_create(struct mem *mem, uint64_t memory_max_bytes, struct hot **out)
 {
     struct hot *hot = mem_zalloc(mem, MEM_CACHE, sizeof *hot);
     if (hot == NULL) return AIC_NO_MEMORY;
     hot->mem = mem;
-    hot->max_bytes = memory_max_bytes / HOT_SHARE;
-    hot->row_count = ROWS_MIN;
-    while (hot->row_count < ROWS_MAX && hot->row_count * BYTES_PER_ROW < hot->max_bytes) hot->row_count *= 2;
+    hot->row_count = rows_for(memory_max_bytes / HOT_SHARE);
     hot->slot_count = hot->row_count * SLOTS_PER_ROW;
     pthread_mutex_init(&hot->lock, NULL);
     hot->rows = mem_alloc(mem, MEM_CACHE, hot->row_count * sizeof *hot->rows);
@@ -133,10 +138,10 @@ void hot_touch(struct hot *hot, const aic_key *key)
 
 /* ---- the ledger ---- */
 
-static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes)
+static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes, uint64_t share)
 {
     pthread_mutex_lock(&hot->lock);
-    bool room = hot->count < hot->row_count && hot->bytes + bytes <= hot->max_bytes;
+    bool room = hot->count < hot->row_count && hot->bytes + bytes <= share;
     if (room) {
         hot->rows[(hot->first + hot->count++) % hot->row_count] = (struct ledger_row){*key, bytes};
         hot->bytes += bytes;
@@ -173,7 +178,30 @@ static void ledger_return(struct hot *hot, const struct ledger_row *row)
     pthread_mutex_unlock(&hot->lock);
 }
 
+/* A larger ring when the share was raised; without memory for it the old one will do. Called by the tick alone. */
+static void ledger_fit(struct hot *hot, uint64_t share)
+{
+    size_t old_count = hot->row_count, count = rows_for(share);
+    if (count <= old_count) return;
+    struct ledger_row *rows = mem_alloc(hot->mem, MEM_CACHE, count * sizeof *rows);
+    if (rows == NULL) return;
+    pthread_mutex_lock(&hot->lock);
+    struct ledger_row *old = hot->rows;
+    for (size_t i = 0; i < hot->count; i++) rows[i] = old[(hot->first + i) % old_count];
+    hot->rows = rows;
+    hot->row_count = count;
+    hot->first = 0;
+    pthread_mutex_unlock(&hot->lock);
+    mem_free(hot->mem, MEM_CACHE, old, old_count * sizeof *old);
+}
+
 /* ---- moving ---- */
+
+/* The bytes that all plain forms together may take: of the budget as it is now. */
+static uint64_t share_of(const struct aic_cache *cache)
+{
+    return store_max_bytes(cache->store) / HOT_SHARE;
+}
 
 /* Writes a record with another payload over the entry in memory, unless something happened to it since `moment`. The
  * head keeps its size. */
@@ -191,7 +219,7 @@ static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct mo
 
 static bool is_wanted(struct aic_cache *cache, size_t plain_bytes)
 {
-    return plain_bytes < cache->max_item_bytes / 2 && plain_bytes <= cache->hot->max_bytes / ITEM_SHARE;
+    return plain_bytes < cache->max_item_bytes / 2 && plain_bytes <= share_of(cache) / ITEM_SHARE;
 }
 
 void hot_decoded(struct cache_hit *hit, aic_view plain)
@@ -203,7 +231,7 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     if (!moment_is_quiet(moment)) return;
     /* The bytes are booked before they are moved in, so that moves never exceed the share; a failed move is crossed off
      * by the tick. */
-    if (!ledger_add(cache->hot, &hit->key, hit->head_bytes + plain.size)) return;
+    if (!ledger_add(cache->hot, &hit->key, hit->head_bytes + plain.size, share_of(cache))) return;
     struct record record = hit->record;
     record.form = (struct codec_form){false, 0};
     record.payload = plain;
@@ -254,9 +282,11 @@ void hot_tick(struct aic_cache *cache)
 {
     struct hot *hot = cache->hot;
     if (hot == NULL) return;
+    uint64_t share = share_of(cache);
+    ledger_fit(hot, share);
     pthread_mutex_lock(&hot->lock);
     size_t rows = hot->count < CROSS_OFF_PER_TICK ? hot->count : CROSS_OFF_PER_TICK;
-    bool wanted = hot->refused > 0;
+    bool wanted = hot->refused > 0 || hot->bytes > share;
     hot->refused = 0;
     pthread_mutex_unlock(&hot->lock);
     unsigned compressed = 0;
@@ -270,6 +300,6 @@ void hot_tick(struct aic_cache *cache)
 void hot_stats(struct hot *hot, struct hot_stats *out)
 {
     pthread_mutex_lock(&hot->lock);
-    *out = (struct hot_stats){.entries = hot->count, .bytes = hot->bytes, .max_bytes = hot->max_bytes};
+    *out = (struct hot_stats){.entries = hot->count, .bytes = hot->bytes};
     pthread_mutex_unlock(&hot->lock);
 }

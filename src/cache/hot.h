@@ -4,10 +4,11 @@
  *
  * A sketch of recently decoded keys (sets of four, a fingerprint and a count per slot) says what is hot: the second
  * decode of a key that was not pushed out in between. The plain form then takes the compressed one's place, guarded
- * like every other move. All plain forms together stay within a share of the memory budget (an eighth): a ledger, a
- * ring in order of arrival, knows how many bytes were moved in; when it is full nothing more becomes plain until the
- * tick has made room: what has left memory by itself is crossed off, then the oldest that were not hit since are
- * compressed again. No hit pays for that.
+ * like every other move. All plain forms together stay within a share of the memory budget (an eighth, of a budget that
+ * was changed too; what is plain when it is cut is compressed again by the ticks that follow): a ledger, a ring in
+ * order of arrival, knows how many bytes were moved in; when it is full nothing more becomes plain until the tick has
+ * made room: what has left memory by itself is crossed off, then the oldest that were not hit since are compressed
+ * again. No hit pays for that.
  *
  * Why an eighth, and what it is worth: docs/decisions/009-hot-plain.md. hot.lock protects the ledger and is a leaf; the
  * sketch is relaxed atomics (a lost count delays a move by one hit).
@@ -35,7 +36,7 @@ void hot_touch(struct hot *hot, const aic_key *key);
 void hot_tick(struct aic_cache *cache);
 
 struct hot_stats {
-    uint64_t entries, bytes, max_bytes;
+    uint64_t entries, bytes;
 };
 void hot_stats(struct hot *hot, struct hot_stats *out);
 

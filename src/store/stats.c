@@ -137,3 +137,8 @@ uint64_t store_bytes(const struct store *store)
 {
     return budget_bytes(&store->budget);
 }
+
+uint64_t store_max_bytes(const struct store *store)
+{
+    return budget_max_bytes(&store->budget);
+}

@@ -118,6 +118,8 @@ AIC_MUST_CHECK aic_status store_resize(struct store *store, uint64_t max_bytes, 
 
 /* Bytes taken of the budget now: one relaxed load. Any thread. */
 uint64_t store_bytes(const struct store *store);
+/* How many may be taken: the budget as it was created or last resized. One relaxed load. Any thread. */
+uint64_t store_max_bytes(const struct store *store);
 
 struct store_stats {
     uint64_t entries, bytes, max_bytes, max_entries; /* bytes = keys + values + index + overhead, exactly */

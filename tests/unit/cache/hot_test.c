@@ -106,6 +106,44 @@ static void stays_within_its_share_and_moves_on(void **state)
     free(response);
 }
 
+static void look_at_all(aic_cache *cache, int count, const char *response)
+{
+    for (int n = 0; n < count; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        assert_int_equal(look(cache, "chat", text, response), 'm');
+    }
+}
+
+/* The share is that of the budget as it is, not as it was at the start. */
+static void the_share_follows_a_new_budget(void **state)
+{
+    struct bench_cache *table = *state;
+    enum { COUNT = 600, SMALL = 8 << 20, LARGE = 32 << 20 }; /* 3.6 MB plain; the shares are 1 and 4 MB */
+    table->options.memory_max_bytes = SMALL;
+    table_open(table);
+    char *response = make_response(6000, 1);
+    for (int n = 0; n < COUNT; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        assert_int_equal(put_text(table->cache, "chat", text, response), AIC_OK);
+    }
+    for (int pass = 0; pass < 3; pass++) look_at_all(table->cache, COUNT, response);
+    assert_true(stats_of(table->cache).hot_bytes > SMALL / 16 && stats_of(table->cache).hot_bytes <= SMALL / 8);
+    assert_int_equal(store_resize(cache_store(table->cache), LARGE, 0), AIC_OK);
+    cache_tick(table->cache);
+    for (int pass = 0; pass < 6; pass++) look_at_all(table->cache, COUNT, response);
+    assert_true(stats_of(table->cache).hot_bytes <= LARGE / 8);
+    assert_true(stats_of(table->cache).hot_entries > SMALL / 8 / 2048); /* more than the first ledger had rows */
+    look_at_all(table->cache, COUNT, response);
+    assert_int_equal(store_resize(cache_store(table->cache), SMALL, 0), AIC_OK);
+    for (int tick = 0; tick < 8; tick++) cache_tick(table->cache);
+    assert_true(stats_of(table->cache).hot_bytes <= SMALL / 8);
+    look_at_all(table->cache, COUNT, response);
+    if (aic_cache_verify(table->cache, NULL) != AIC_OK) fail();
+    free(response);
+}
+
 /* A hit that was taken before a newer put must not bring its own bytes back when it is decoded afterwards. */
 static void an_old_hit_moves_nothing(void **state)
 {
@@ -138,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(becomes_plain_and_stays_the_same, setup, table_teardown),
         cmocka_unit_test_setup_teardown(stays_within_its_share_and_moves_on, setup, table_teardown),
+        cmocka_unit_test_setup_teardown(the_share_follows_a_new_budget, setup, table_teardown),
         cmocka_unit_test_setup_teardown(an_old_hit_moves_nothing, setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
