@@ -1,5 +1,5 @@
 #!/bin/sh
-# The library as a user gets it: installed into a directory of its own, found by pkg-config, linked shared and static, with no symbol but aic_*.
+# The library as a user gets it: installed into a directory of its own, found by pkg-config, linked shared and static, with no symbol but aic_* in either.
 #   installed_test.sh MESON BUILD_DIR SOURCE_DIR CC
 set -eu
 meson=$1 build=$2 source=$3 cc=$4
@@ -21,6 +21,9 @@ if grep -v '^aic_' "$root/exported"; then fail "symbols that should be hidden"; 
 cat "$source"/include/aicache/*.h | tr '\n' ' ' | sed 's/AIC_API/\n&/g' | sed -n 's/^AIC_API[^(;]*[ *]\(aic_[a-z0-9_]*\)(.*/\1/p' | sort -u >"$root/promised"
 [ "$(wc -l <"$root/promised")" -ge 40 ] || fail "the headers were not understood"
 comm -23 "$root/promised" "$root/exported" | { ! grep . || fail "promised by a header, not exported"; }
+nm -g --defined-only "$libdir/libaicache.a" | awk 'NF == 3 {print $3}' | sort -u >"$root/archived"
+if grep -v '^aic_' "$root/archived"; then fail "symbols that should be hidden in the archive"; fi
+comm -3 "$root/exported" "$root/archived" | { ! grep . || fail "the archive and the shared library differ in what they export"; }
 
 strict="-std=c11 -Wall -Wextra -Wpedantic -Werror"
 # shellcheck disable=SC2046,SC2086
@@ -45,6 +48,26 @@ High cache memory: 60.0 MiB used, warning threshold 50.0 MiB" ] || fail "measure
 LD_LIBRARY_PATH=$libdir run shared $(pkg-config --cflags --libs aicache)
 # shellcheck disable=SC2046
 run static $(pkg-config --cflags aicache) "$libdir/libaicache.a" $(pkg-config --static --libs aicache | sed 's/-laicache//')
+
+# A program may use the library's inner names for its own functions.
+echo '#include <aicache/aicache.h>
+#include <string.h>
+int buf_append(void);
+int buf_append(void) { return 7; }
+int cache_put(void);
+int cache_put(void) { return buf_append(); }
+int main(void)
+{
+    aic_options options = {.memory_max_bytes = 1 << 20};
+    aic_cache *cache = NULL;
+    aic_error error;
+    if (aic_cache_open(&options, &cache, &error) != AIC_OK) return 1;
+    aic_cache_close(&cache);
+    return cache_put() == 7 ? 0 : 1;
+}' >"$root/own.c"
+# shellcheck disable=SC2046,SC2086
+"$cc" $strict "$root/own.c" -o "$root/own" $(pkg-config --cflags aicache) "$libdir/libaicache.a" $(pkg-config --static --libs aicache | sed 's/-laicache//')
+"$root/own" || fail "a program with a buf_append of its own ended with $?"
 
 # C++ users include the same header.
 if command -v c++ >/dev/null; then
