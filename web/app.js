@@ -109,9 +109,9 @@ function showCurve(s) {
   if (!c || !c.known) { text("curve-note", "Not enough lookups yet to draw the curve."); state.charts.curve.set([[], []]); return; }
   const at = (factor) => c.points.find((p) => p.factor === factor).hit_rate;
   text("curve-note", `answered from memory with half ${format.percent(at(0.5))} · now ${format.percent(at(1))} · double ${format.percent(at(2))} · four times ${format.percent(at(4))}`);
-  const points = c.points.map((p) => ({ x: p.bytes, y: p.hit_rate }));
+  const points = c.points.map((p) => ({ x: Math.log2(p.factor), y: p.hit_rate }));
   const now = c.points.find((p) => p.factor === 1);
-  state.charts.curve.set([points, [{ x: now.bytes, y: 0 }, { x: now.bytes, y: 100 }]]);
+  state.charts.curve.set([points, [{ x: 0, y: 0 }, { x: 0, y: 100 }]], null, now.bytes);
 }
 
 function showWarnings(s) {
@@ -138,7 +138,7 @@ function showTables(s) {
 function drawSeries() {
   if (!state.last) return;
   const { range, ...rows } = rowsOf(shown(state.levels, state.span, sampleOf(state.last)), state.span, state.last.memory);
-  for (const [name, points] of Object.entries(rows)) state.charts[name].set(points, range);
+  for (const [name, points] of Object.entries(rows)) state.charts[name].set(points, range, state.span !== "seconds");
   /* Latencies are not kept in the history: this chart begins with the page. */
   const latencies = state.latencies;
   const live = latencies.length ? [latencies[0].time_ms, state.last.time_ms] : null;
@@ -202,7 +202,7 @@ document.addEventListener("keydown", (event) => {
   const span = { 1: "seconds", 2: "minutes", 3: "hours" }[event.key];
   if (span) setSpan(span);
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(state.charts).forEach((chart) => chart.paint()));
 
 document.addEventListener("visibilitychange", () => {
   watch();

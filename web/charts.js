@@ -2,6 +2,30 @@
 /* The charts of the page: each is made once and then only fed. Colours come from the style sheet, so that both schemes work. */
 function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
+function lonely(points, i) {
+  const none = (point) => !point || !Number.isFinite(point.y);
+  return !none(points[i]) && none(points[i - 1]) && none(points[i + 1]);
+}
+
+/* A line needs two points: one that stands alone is a dot. */
+const dotsForLonely = {
+  id: "dotsForLonely",
+  afterDatasetsDraw(chart) {
+    const { ctx, scales } = chart;
+    ctx.save();
+    for (const series of chart.data.datasets) {
+      ctx.fillStyle = series.borderColor;
+      series.data.forEach((point, i) => {
+        if (!lonely(series.data, i)) return;
+        ctx.beginPath();
+        ctx.arc(scales.x.getPixelForValue(point.x), scales.y.getPixelForValue(point.y), 3, 0, 2 * Math.PI);
+        ctx.fill();
+      });
+    }
+    ctx.restore();
+  },
+};
+
 /* A chart without points says so instead of numbering empty axes. */
 const sayNothingYet = {
   id: "sayNothingYet",
@@ -18,39 +42,71 @@ const sayNothingYet = {
   },
 };
 
-function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend = false, xFormat }) {
-  const grid = () => colour("--line");
+/* Round times, as many as there is room for. */
+const timeAxis = {
+  pixels: 76,
+  ticks(scale, dated) {
+    const ticks = timeTicks(scale.min, scale.max, Math.max(2, Math.floor(scale.width / timeAxis.pixels)));
+    const words = timeWords(ticks, dated);
+    return ticks.times.map((value, i) => ({ value, label: words[i] }));
+  },
+  title: (x, dated) => dated ? `${format.day(x)}, ${format.minute(x)}` : format.clock(x),
+};
+
+/* Sizes as multiples of the present one, equally far apart: x is the binary logarithm of the factor. */
+const sizeAxis = {
+  pixels: 68,
+  ticks(scale, now) {
+    const all = scale.width >= 7 * sizeAxis.pixels ? [-3, -2, -1, 0, 1, 2, 3] : [-1, 0, 1, 2];
+    return all.map((value) => ({ value, label: [sizeAxis.factor(value), format.bytes(now * 2 ** value)] }));
+  },
+  factor: (x) => ({ "-3": "⅛×", "-2": "¼×", "-1": "½×" })[x] || `${Math.round(2 ** x * 100) / 100}×`,
+  title: (x, now) => `${sizeAxis.factor(x)} ${format.bytes(now * 2 ** x)}`,
+};
+
+function lineChart(id, series, { yFormat, max, stacked = false, legend = false, axis = timeAxis }) {
+  let about = null; /* what the axis needs to know besides its range */
   const chart = new Chart(document.getElementById(id), {
     type: "line",
-    plugins: [sayNothingYet],
+    plugins: [dotsForLonely, sayNothingYet],
     data: { datasets: series.map((one) => ({
-      label: one.label, data: [], borderColor: colour(one.colour), backgroundColor: colour(one.colour) + (one.fill ? "55" : "00"),
-      fill: one.fill || false, borderWidth: one.dash ? 1.5 : 2, borderDash: one.dash || [], pointRadius: 0, pointHitRadius: 8,
-      tension: one.dash ? 0 : 0.25, stack: one.dash ? one.label : "all",
+      label: one.label, data: [], fill: one.fill || false, borderWidth: one.dash ? 1.5 : 2, borderDash: one.dash || [], pointRadius: 0, pointHitRadius: 8,
+      tension: one.dash ? 0 : 0.25, cubicInterpolationMode: "monotone", stack: one.dash ? one.label : "all",
     })) },
     options: {
       animation: false, maintainAspectRatio: false, parsing: false, normalized: true,
       interaction: { mode: "index", intersect: false, axis: "x" },
       scales: {
-        x: { type: "linear", grid: { display: false }, ticks: { color: colour("--quiet"), maxTicksLimit: 5, maxRotation: 0, callback: (x) => (xFormat || format.clock)(x) } },
-        y: { min, max, stacked, grid: { color: grid() }, ticks: { color: colour("--quiet"), maxTicksLimit: 5, callback: yFormat } },
+        x: { type: "linear", grid: { display: false }, afterBuildTicks: (scale) => { scale.ticks = axis.ticks(scale, about); },
+          ticks: { maxRotation: 0, autoSkip: false, callback: (_, i, ticks) => ticks[i].label } },
+        y: { min: 0, max, stacked, grid: {}, ticks: { maxTicksLimit: 5, callback: yFormat } },
       },
       plugins: {
-        legend: { display: legend, position: "bottom", labels: { color: colour("--ink"), boxWidth: 14, boxHeight: 2 } },
+        legend: { display: legend, position: "bottom", labels: { boxWidth: 14, boxHeight: 2, padding: 8 } },
         tooltip: { callbacks: {
-          title: (items) => items.length ? (xFormat || format.clock)(items[0].parsed.x) : "",
+          title: (items) => items.length ? axis.title(items[0].parsed.x, about) : "",
           label: (item) => `${item.dataset.label}: ${yFormat(item.parsed.y)}`,
         } },
       },
     },
   });
   const label = chart.canvas.getAttribute("aria-label");
-  return {
+  const made = {
     chart,
+    /* The colours of the scheme in force. */
+    paint() {
+      series.forEach((one, i) => Object.assign(chart.data.datasets[i], { borderColor: colour(one.colour), backgroundColor: colour(one.colour) + (one.fill ? "55" : "00") }));
+      const { scales, plugins } = chart.options;
+      scales.x.ticks.color = scales.y.ticks.color = colour("--quiet");
+      scales.y.grid.color = colour("--line");
+      plugins.legend.labels.color = colour("--ink");
+      chart.update("none");
+    },
     /* rows: one array of {x, y} per series; a y of NaN interrupts the line. range: [from, until] of x, by default the points'. */
-    set(rows, range) {
-      chart.data.datasets.forEach((series, i) => { series.data = rows[i] || []; });
+    set(rows, range, more = null) {
+      chart.data.datasets.forEach((one, i) => { one.data = rows[i] || []; });
       const all = rows[0] || [], some = all.some((point) => Number.isFinite(point.y));
+      about = more;
       chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = some;
       if (some) [chart.options.scales.x.min, chart.options.scales.x.max] = range || [all[0].x, all[all.length - 1].x];
       if (yFormat === format.bytes) {
@@ -62,6 +118,8 @@ function lineChart(id, series, { yFormat, min = 0, max, stacked = false, legend 
       chart.update("none");
     },
   };
+  made.paint();
+  return made;
 }
 
 function makeCharts() {
@@ -75,14 +133,14 @@ function makeCharts() {
       { label: "critical", colour: "--series-5", dash: [5, 4] },
     ], { yFormat: format.bytes, legend: true }),
     resident: lineChart("chart-resident", [
-      { label: "memory tier", colour: "--series-1", fill: true },
-      { label: "storage map", colour: "--series-2", fill: true },
-      { label: "heap", colour: "--series-3", fill: true },
-      { label: "program", colour: "--series-6", fill: true },
+      { label: "memory tier", colour: "--series-1", fill: "origin" },
+      { label: "storage map", colour: "--series-2", fill: "-1" },
+      { label: "heap", colour: "--series-3", fill: "-1" },
+      { label: "program", colour: "--series-6", fill: "-1" },
     ], { yFormat: format.bytes, legend: true, stacked: true }),
     curve: lineChart("chart-curve", [
       { label: "expected hit rate", colour: "--series-4", fill: true },
       { label: "now", colour: "--series-2", dash: [3, 3] },
-    ], { yFormat: (y) => `${Math.round(y)}%`, max: 100, xFormat: format.bytes }),
+    ], { yFormat: (y) => `${Math.round(y)}%`, max: 100, axis: sizeAxis }),
   };
 }

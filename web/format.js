@@ -1,4 +1,10 @@
 "use strict";
+const clocks = {
+  second: new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+  minute: new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+  day: new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" }),
+};
+
 /* Numbers as people read them. Pure functions; everything that is shown goes through one of them. */
 const format = {
   bytes(value) {
@@ -16,6 +22,7 @@ const format = {
   percent(value) { return Number.isFinite(value) ? `${value.toFixed(1)}%` : "–"; },
   seconds(value) {
     if (!Number.isFinite(value)) return "–";
+    if (value === 0) return "0 s";
     if (value < 1e-3) return `${(value * 1e6).toFixed(value < 1e-5 ? 1 : 0)} µs`;
     if (value < 1) return `${(value * 1e3).toFixed(value < 1e-2 ? 1 : 0)} ms`;
     return `${value.toFixed(1)} s`;
@@ -27,5 +34,7 @@ const format = {
     return `${Math.round(value)} s`;
   },
   dollars(value) { return Number.isFinite(value) ? `$${value.toFixed(value < 10 ? 3 : 2)}` : "–"; },
-  clock(ms) { return new Date(ms).toLocaleTimeString([], { hour12: false }); },
+  clock: (ms) => clocks.second.format(ms),
+  minute: (ms) => clocks.minute.format(ms),
+  day: (ms) => clocks.day.format(ms),
 };

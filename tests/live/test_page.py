@@ -99,18 +99,20 @@ class Page(unittest.TestCase):
 
     def test_4_in_the_dark_and_on_a_phone(self):
         browser = self.browser
-        light = browser.run("return getComputedStyle(document.body).backgroundColor")
+        colours = "const d = state.charts.memory.chart; return [getComputedStyle(document.body).backgroundColor, d.data.datasets[0].borderColor, d.options.scales.x.ticks.color]"
+        light = browser.run(colours)
+        browser.run("window.mark = 'the same page'")
         browser.scheme("dark")
-        browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
-        browser.wait(lambda: len(browser.run("return state.levels.seconds")) > 3)
-        self.assertNotEqual(browser.run("return getComputedStyle(document.body).backgroundColor"), light)
+        browser.wait(lambda: all(a != b for a, b in zip(browser.run(colours), light)))
         self.picture("dark")
-        browser.resize(390, 844)
-        browser.wait(lambda: browser.run("return document.documentElement.scrollWidth") <= 390)  # the charts follow a frame later
-        self.picture("phone")
+        for width in (390, 360):
+            browser.resize(width, 844)
+            browser.wait(lambda: browser.run("return document.documentElement.scrollWidth") <= width)  # the charts follow a frame later
+            self.picture("phone-%d" % width)
         browser.resize(1500, 1350)
         browser.scheme("light")
-        browser.wait(lambda: browser.run("return document.readyState") == "complete" and browser.text("overall") == "healthy")
+        browser.wait(lambda: browser.run(colours) == light)
+        self.assertEqual(browser.run("return window.mark"), "the same page")  # nothing is loaded again, so nothing is lost
 
     def test_5_says_what_growth_is_known(self):
         says = lambda more: self.browser.run("return growthWords({at_limit: false, growth_bytes_per_hour: null, projected_seconds_to_limit: null, ...arguments[0]}, 45)", more)
@@ -153,7 +155,58 @@ class Page(unittest.TestCase):
         # A clock that was put back leaves nothing of the future.
         browser.wait(lambda: browser.run("return state.levels.hours.length") == hours)
 
-    def test_7_complains_of_nothing_and_asks_nobody_else(self):
+    def labels(self, name):
+        """What the x axis of a chart says: [value, words] of each tick."""
+        return self.browser.run("return state.charts[arguments[0]].chart.scales.x.ticks.map(t => [t.value, t.label])", name)
+
+    def draw(self, name, points, *more):
+        """Feeds a chart with points of the test's own and holds it so: the stream goes on, the figures stand still."""
+        self.browser.run("if (!state.paused) setPaused(true); const [n, p, r, m] = arguments; state.charts[n].set([p.map(([x, y]) => ({x, y}))], r, m)",
+                         name, points, *more)
+
+    def test_7_ticks_are_round_and_dated(self):
+        browser = self.browser
+        begin = browser.run("return new Date(2026, 2, 27, 21, 54, 6).getTime()")
+        spans = {"seconds": (600, 60), "young": (90, 15), "day": (86400, 3600), "month": (30 * 86400, 43200)}
+        try:
+            for name, (seconds, step) in spans.items():
+                dated = name in ("day", "month")
+                self.draw("memory", [[begin, 1], [begin + seconds * 1000, 2]], None, dated)
+                ticks = self.labels("memory")
+                self.assertGreaterEqual(len(ticks), 2, (name, ticks))
+                self.assertLessEqual(len(ticks), 16, name)
+                local = browser.run("return arguments[0].map(t => { const d = new Date(t); return d.getHours() * 3600 + d.getMinutes() * 60 + d.getSeconds(); })",
+                                    [value for value, _ in ticks])
+                for second in local:
+                    self.assertEqual(second % step, 0, (name, ticks))
+                words = [" ".join(label) if isinstance(label, list) else label for _, label in ticks]
+                if dated:
+                    # The first tick and the first of each day say which day it is.
+                    days = browser.run("return arguments[0].map(t => new Date(t).getDate())", [value for value, _ in ticks])
+                    for i, day in enumerate(days):
+                        if i == 0 or days[i - 1] != day:
+                            self.assertRegex(words[i], r"\b%d (Mar|Apr)" % day, (name, words))
+                else:
+                    self.assertRegex(words[0], r"^2[12]:\d\d(:\d\d)?$")
+            # Sizes: doublings are equally far apart and named with their bytes.
+            self.draw("curve", [[-3, 10], [0, 50], [3, 90]], None, 16 << 20)
+            words = dict(self.labels("curve"))
+            for at, factor, size in ((-1, "½×", "8.0 MiB"), (0, "1×", "16.0 MiB"), (1, "2×", "32.0 MiB"), (2, "4×", "64.0 MiB")):
+                self.assertEqual(words[at], [factor, size])
+        finally:
+            browser.run("setPaused(false)")
+
+    def test_8_a_single_point_is_seen(self):
+        ink = """const c = state.charts.hit.chart, x = c.scales.x.getPixelForValue(arguments[0]), y = c.scales.y.getPixelForValue(50), f = c.currentDevicePixelRatio;
+                 return [...c.ctx.getImageData(Math.round(x * f), Math.round(y * f), 1, 1).data][3]"""
+        try:
+            alone = [[1000, 50], [1500, None], [2000, 50], [2500, None], [3000, 90], [4000, 90]]
+            self.draw("hit", alone, [0, 5000])
+            self.assertEqual([self.browser.run(ink, x) for x in (1000, 2000)], [255, 255])
+        finally:
+            self.browser.run("setPaused(false)")
+
+    def test_9_complains_of_nothing_and_asks_nobody_else(self):
         self.assertEqual(self.browser.complaints(), [])
         hosts = self.browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
         self.assertEqual(set(hosts), {"127.0.0.1:%d" % self.daemon.port})
