@@ -36,6 +36,7 @@ static aic_status encode(struct aic_cache *cache, const struct cache_put *put, s
     uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
     TRY(codec_encode(cache->codec, put->request.ns, put->response, &making->packed, &record->form));
     record->plain_bytes = put->response.size;
+    record->content = record_content(put->response);
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
     if (cache->monitor != NULL && record->form.compressed)
         aic_monitor_compression(cache->monitor, put->response.size, record->payload.size, seconds_since(cache, started),

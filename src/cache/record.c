@@ -13,7 +13,7 @@
  * 16 u64 created        24 u64 expires        32 u64 plain size          40 u64 text length
  * 48 u64 prompt tokens  56 u64 completion     64 f64 cost                72 u32 dictionary id
  * 76 u8 flags           77 u8 tag count       78 u16 shape size          80 u64 payload size
- * 88 u8 namespace size  89 u8 operation size  90 u8 model size           91 five bytes of 0
+ * 88 u8 namespace size  89 u8 operation size  90 u8 model size           91 u40 of the response's XXH3
  * 96 namespace | operation | model | tags, each u8 size + bytes | shape | payload
  */
 enum {
@@ -35,7 +35,8 @@ enum {
     AT_NAMESPACE_SIZE = 88,
     AT_OPERATION_SIZE = 89,
     AT_MODEL_SIZE = 90,
-    AT_PADDING = 91,
+    AT_CONTENT = 91,
+    CONTENT_BYTES = RECORD_FIXED_BYTES - AT_CONTENT,
     CHECKED_FROM = AT_CREATED,
     VERSION = 1,
     FLAG_COMPRESSED = 1,
@@ -137,6 +138,7 @@ static void put_fixed(char *head, const struct record *record, size_t head_size)
     head[AT_NAMESPACE_SIZE] = (char)(uint8_t)record->ns.size;
     head[AT_OPERATION_SIZE] = (char)(uint8_t)record->operation.size;
     head[AT_MODEL_SIZE] = (char)(uint8_t)record->model.size;
+    for (size_t i = 0; i < CONTENT_BYTES; i++) head[AT_CONTENT + i] = (char)(uint8_t)(record->content >> 8 * i);
 }
 
 static uint64_t checksum_of(aic_view head, aic_view payload)
@@ -216,9 +218,8 @@ static aic_status take_labels(aic_view *rest, const char *head, struct record *r
 
 static aic_status take_fixed(const char *head, struct record *record)
 {
-    static const char zeros[RECORD_FIXED_BYTES - AT_PADDING];
     uint8_t flags = get_u8(head + AT_FLAGS);
-    if ((flags & ~FLAG_COMPRESSED) != 0 || memcmp(head + AT_PADDING, zeros, sizeof zeros) != 0) return AIC_DAMAGED;
+    if ((flags & ~FLAG_COMPRESSED) != 0) return AIC_DAMAGED;
     record->created_ms = get_u64(head + AT_CREATED);
     record->expires_ms = get_u64(head + AT_EXPIRES);
     record->plain_bytes = get_u64(head + AT_PLAIN_SIZE);
@@ -227,6 +228,7 @@ static aic_status take_fixed(const char *head, struct record *record)
     record->completion_tokens = get_u64(head + AT_COMPLETION_TOKENS);
     uint64_t cost = get_u64(head + AT_COST);
     memcpy(&record->cost_usd, &cost, sizeof cost);
+    for (size_t i = 0; i < CONTENT_BYTES; i++) record->content |= (uint64_t)get_u8(head + AT_CONTENT + i) << 8 * i;
     record->form = (struct codec_form){(flags & FLAG_COMPRESSED) != 0, get_u32(head + AT_DICTIONARY)};
     uint64_t payload_size = get_u64(head + AT_PAYLOAD_SIZE);
     if (!isfinite(record->cost_usd) || payload_size > SIZE_MAX / 2) return AIC_DAMAGED;
@@ -251,6 +253,11 @@ aic_status record_read(aic_view bytes, struct record *record)
     if (behind == found.payload.size) found.payload.data = bytes.data + head_size;
     memcpy(record, &found, offsetof(struct record, tags) + found.tag_count * sizeof found.tags[0]);
     return AIC_OK;
+}
+
+uint64_t record_content(aic_view response)
+{
+    return XXH3_64bits(response.data, response.size) & ((UINT64_C(1) << 8 * CONTENT_BYTES) - 1);
 }
 
 aic_status record_check(aic_view bytes)

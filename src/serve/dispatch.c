@@ -349,6 +349,19 @@ aic_view http_header(const struct http_exchange *exchange, const char *name)
     return field != NULL ? head_view(exchange->base, field->value) : (aic_view){NULL, 0};
 }
 
+bool http_header_next(const struct http_exchange *exchange, const char *name, size_t *at, aic_view *out)
+{
+    const struct head *head = &exchange->head;
+    size_t size = strlen(name);
+    while (*at < head->field_count) {
+        const struct head_field *field = &head->fields[(*at)++];
+        if (field->name.size != size || strncasecmp(exchange->base + field->name.at, name, size) != 0) continue;
+        *out = head_view(exchange->base, field->value);
+        return true;
+    }
+    return false;
+}
+
 aic_view http_body(const struct http_exchange *exchange)
 {
     return exchange->body;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "monitor/fields.h"
 #include "serve/handlers.h"
+#include "serve/negotiate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -209,8 +210,7 @@ void handle_health(struct http_exchange *exchange)
     struct buf body;
     look(front_of(exchange)->routes, &view);
     buf_init(&body, http_mem(exchange), MEM_CONNECTIONS);
-    aic_view accept = http_header(exchange, "Accept");
-    bool draft = accept.data != NULL && memmem(accept.data, accept.size, DRAFT_TYPE, strlen(DRAFT_TYPE)) != NULL;
+    bool draft = negotiate(exchange, "Accept", DRAFT_TYPE, "application/json");
     if (draft) write_draft(&body, &view);
     else write_health(&body, &view);
     http_reply_header(exchange, "Vary", AIC_LITERAL("Accept"));

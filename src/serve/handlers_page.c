@@ -3,7 +3,9 @@
  */
 #include "serve/assets.h"
 #include "serve/handlers.h"
+#include "serve/negotiate.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct asset *find(aic_view path)
@@ -13,9 +15,14 @@ static const struct asset *find(aic_view path)
     return NULL;
 }
 
-static bool mentions(aic_view list, const char *word)
+#define TAG_MAX 40
+
+/* The packed bytes are another representation and have a tag of their own: "0123456789abcdef-gzip". */
+static aic_view write_tag(const struct asset *asset, bool packed, char out[TAG_MAX])
 {
-    return list.data != NULL && memmem(list.data, list.size, word, strlen(word)) != NULL;
+    size_t size = strlen(asset->tag);
+    int wrote = snprintf(out, TAG_MAX, "%.*s%s", (int)size - 1, asset->tag, packed ? "-gzip\"" : "\"");
+    return (aic_view){out, (size_t)wrote};
 }
 
 void handle_page(struct http_exchange *exchange)
@@ -25,8 +32,10 @@ void handle_page(struct http_exchange *exchange)
         http_reply_problem(exchange, 404, "not_found", NULL, "the web page has no such file");
         return;
     }
-    bool packed = mentions(http_header(exchange, "Accept-Encoding"), "gzip");
-    http_reply_header(exchange, "ETag", aic_view_of(asset->tag));
+    char text[TAG_MAX];
+    bool packed = negotiate(exchange, "Accept-Encoding", "gzip", "identity");
+    aic_view tag = write_tag(asset, packed, text);
+    http_reply_header(exchange, "ETag", tag);
     http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-cache"));
     http_reply_header(exchange, "Vary", AIC_LITERAL("Accept-Encoding"));
     http_reply_header(exchange, "X-Content-Type-Options", AIC_LITERAL("nosniff"));
@@ -34,7 +43,7 @@ void handle_page(struct http_exchange *exchange)
     http_reply_header(exchange, "Content-Security-Policy",
                       AIC_LITERAL("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
                                   "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"));
-    if (mentions(http_header(exchange, "If-None-Match"), asset->tag)) {
+    if (negotiate_has_tag(exchange, tag)) {
         http_reply_empty(exchange, 304);
         return;
     }

@@ -358,14 +358,13 @@ static aic_view trim(const char *data, size_t size)
     return (aic_view){data, size};
 }
 
-/* Takes the next element of a comma-separated list; false at its end. */
-static bool list_next(aic_view *rest, aic_view *element)
+bool head_list_next(aic_view *rest, char separator, aic_view *element)
 {
     if (rest->data == NULL) return false;
-    const char *comma = memchr(rest->data, ',', rest->size);
-    size_t size = comma != NULL ? (size_t)(comma - rest->data) : rest->size;
+    const char *mark = memchr(rest->data, separator, rest->size);
+    size_t size = mark != NULL ? (size_t)(mark - rest->data) : rest->size;
     *element = trim(rest->data, size);
-    *rest = comma != NULL ? (aic_view){comma + 1, rest->size - size - 1} : (aic_view){NULL, 0};
+    *rest = mark != NULL ? (aic_view){mark + 1, rest->size - size - 1} : (aic_view){NULL, 0};
     return true;
 }
 
@@ -387,7 +386,7 @@ static enum head_outcome read_length(struct head *head, aic_view value, struct h
 static void read_connection(struct framing *framing, aic_view value)
 {
     aic_view option;
-    while (list_next(&value, &option)) {
+    while (head_list_next(&value, ',', &option)) {
         if (EQUALS(option, "close")) framing->close = true;
         else if (EQUALS(option, "keep-alive")) framing->keep_alive = true;
     }
@@ -463,7 +462,7 @@ static enum head_outcome judge_coding(struct head *head, const struct framing *f
     aic_view coding = {NULL, 0};
     unsigned others = 0;
     unsigned chunked = 0;
-    while (list_next(&rest, &coding)) {
+    while (head_list_next(&rest, ',', &coding)) {
         if (!head_is_token(coding)) return malformed(why, "Transfer-Encoding is not a list of codings.");
         if (EQUALS(coding, "chunked")) chunked++;
         else others++;

@@ -92,6 +92,9 @@ static inline aic_view head_view(const char *base, struct head_span span)
     return (aic_view){base + span.at, span.size};
 }
 
+/* Takes the next element of a list, without surrounding blanks, from the front of *rest; false at its end. */
+bool head_list_next(aic_view *rest, char separator, aic_view *element);
+
 /* The first field of this name, in any case, or NULL. */
 const struct head_field *head_find(const struct head *head, const char *base, const char *name, size_t name_size);
 

@@ -93,6 +93,8 @@ AIC_MUST_CHECK aic_status http_query(struct http_exchange *exchange, const char 
 
 /* The first field of this name (any case), without surrounding blanks; the absent view when there is none. */
 aic_view http_header(const struct http_exchange *exchange, const char *name);
+/* The next field of this name from *at on (0 to begin), which is moved behind it; false when there is no more. */
+bool http_header_next(const struct http_exchange *exchange, const char *name, size_t *at, aic_view *out);
 
 /* The whole body of a HTTP_BODY_BUFFERED route; an empty, not absent, view when there is none. */
 aic_view http_body(const struct http_exchange *exchange);

@@ -5,12 +5,16 @@
 #include "base/check.h"
 #include "base/hex.h"
 #include "serve/handlers.h"
+#include "serve/negotiate.h"
 
 #include <endian.h>
 #include <stdio.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
-/* The checksum that the record carries over everything in it: changes with every change of the entry. */
+/* The checksum that the record carries over everything in it, as it is packed: changes with every change of the entry.
+ */
 static uint64_t record_checksum(const struct cache_hit *hit)
 {
     uint64_t checksum = 0;
@@ -143,7 +147,7 @@ static aic_status answer_lookup(struct found *found)
 
 #define TAG_BYTES 18
 
-static void entry_headers(struct found *found, const char *tag)
+static void entry_headers(struct found *found, aic_view tag)
 {
     const struct cache_hit *hit = &found->answer->hit;
     struct value lines;
@@ -151,7 +155,7 @@ static void entry_headers(struct found *found, const char *tag)
     aic_key_format(&hit->key, key);
     lines.size = 0;
     VALUE_PUT(&lines, "ETag: ");
-    value_put(&lines, tag, TAG_BYTES);
+    value_put(&lines, tag.data, tag.size);
     VALUE_PUT(&lines, "\r\nAge: ");
     value_add_u64(&lines, found->age_ms / 1000);
     VALUE_PUT(&lines, "\r\nCache-Status: aicache; hit; ");
@@ -168,27 +172,23 @@ static void entry_headers(struct found *found, const char *tag)
     http_reply_lines(found->exchange, (aic_view){lines.text, lines.size});
 }
 
-/* The checksum as an entity tag: 16 hex digits in quotes. */
-static void write_tag(uint64_t checksum, char out[TAG_BYTES])
+/* The response's entity tag, 16 hex digits in quotes. It comes from when it was stored and what it says, not from how
+ * it is kept: the same response, compressed or not, in either tier, has the same tag. */
+static aic_view write_tag(const struct record *record, char out[TAG_BYTES])
 {
+    const uint64_t facts[] = {htobe64(record->created_ms), htobe64(record->plain_bytes), htobe64(record->content)};
+    uint64_t hash = htobe64(XXH3_64bits(facts, sizeof facts));
     out[0] = out[TAG_BYTES - 1] = '"';
-    checksum = htobe64(checksum);
-    hex_write(&checksum, sizeof checksum, out + 1);
-}
-
-/* Is the tag in an If-None-Match list? Weak comparison (RFC 9110, 13.1.2): a W/ in front makes no difference. */
-static bool names_tag(aic_view list, const char *tag)
-{
-    if (list.size == 1 && list.data[0] == '*') return true;
-    return list.data != NULL && memmem(list.data, list.size, tag, TAG_BYTES) != NULL;
+    hex_write(&hash, sizeof hash, out + 1);
+    return (aic_view){out, TAG_BYTES};
 }
 
 /* The response as the body, or 304. */
 static aic_status answer_entry(struct found *found)
 {
-    char tag[TAG_BYTES];
-    write_tag(record_checksum(&found->answer->hit), tag);
-    if (names_tag(http_header(found->exchange, "If-None-Match"), tag)) {
+    char text[TAG_BYTES];
+    aic_view tag = write_tag(&found->answer->hit.record, text);
+    if (negotiate_has_tag(found->exchange, tag)) {
         lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
         entry_headers(found, tag);
         http_reply_empty(found->exchange, 304);
@@ -285,8 +285,7 @@ static bool is_for_a_worker(const struct http_exchange *exchange, const struct c
         call->metadata_only)
         return false;
     char tag[TAG_BYTES];
-    write_tag(record_checksum(&answer->hit), tag);
-    return !call->by_key || !names_tag(http_header(exchange, "If-None-Match"), tag); /* 304 has no body */
+    return !call->by_key || !negotiate_has_tag(exchange, write_tag(record, tag)); /* 304 has no body */
 }
 
 void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "monitor/monitor.h"
 #include "serve/handlers.h"
+#include "serve/negotiate.h"
 #include "serve/pools.h"
 
 #include <string.h>
@@ -399,11 +400,9 @@ static void finish_metrics(struct work *work)
 
 void handle_metrics(struct http_exchange *exchange)
 {
-    static const char wanted[] = "application/openmetrics-text";
     struct metrics_job *job = work_create(exchange, sizeof *job);
     if (job == NULL) return;
-    aic_view accept = http_header(exchange, "Accept");
-    job->open_metrics = accept.data != NULL && memmem(accept.data, accept.size, wanted, sizeof wanted - 1) != NULL;
+    job->open_metrics = negotiate(exchange, "Accept", "application/openmetrics-text", "text/plain");
     job->work.run = run_metrics;
     job->work.finish = finish_metrics;
     work_start(&job->work);

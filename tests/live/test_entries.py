@@ -155,6 +155,51 @@ class Entries(LiveTest):
         self.assertEqual(meta["key"], key)
         self.assertNotIn("response", meta)
 
+    def test_the_tag_is_of_the_response(self):
+        # Compressed when stored, kept plain once it is asked for again: the same response, the same tag.
+        key = self.daemon.put(text="tagged", response="word " * 1200).json["key"]
+        path = "/cache/entries/" + key
+        tags, packed = set(), set()
+        for _ in range(50):
+            tags.add(self.daemon.get(path).headers["etag"])
+            packed.add(self.daemon.get(path + "?metadata=1").json["compressed"])
+            if len(packed) == 2:
+                break
+        self.assertEqual((len(tags), packed), (1, {True, False}))
+        again = self.daemon.put(text="tagged", response="word!" * 1200)
+        self.assertEqual(again.json["key"], key)
+        self.assertNotIn(self.daemon.get(path).headers["etag"], tags)
+
+    def test_each_line_of_a_list_counts(self):
+        key = self.daemon.put(text="two lines", response=[1]).json["key"]
+        tag = self.daemon.get("/cache/entries/" + key).headers["etag"]
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
+            connection.sendall(("GET /cache/entries/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: \"a\"\r\n"
+                                "If-None-Match: W/%s\r\n\r\n" % (key, tag)).encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 304 "), answer)
+
+    def test_what_a_client_would_rather_have(self):
+        def coding(accept):
+            got = self.daemon.get("/ui/app.js", headers={"Accept-Encoding": accept})
+            return got.headers.get("content-encoding"), got.headers["etag"]
+
+        packed, plain = coding("gzip")[1], coding("identity")[1]
+        self.assertNotEqual(packed, plain)
+        for accept in ("gzip", "br, GZIP ;q=0.5", "gzip;q=1.0, identity; q=0.5", "deflate,gzip"):
+            self.assertEqual(coding(accept), ("gzip", packed), accept)
+        for accept in ("gzip;q=0", "gzip; q=0.000", "identity", "gzipped", "identity, gzip;q=0.9", ""):
+            self.assertEqual(coding(accept), (None, plain), accept)
+        for tag, accept, status in ((packed, "gzip", 304), (plain, "gzip", 200), (plain, "identity", 304)):
+            headers = {"If-None-Match": tag, "Accept-Encoding": accept}
+            self.assertEqual(self.daemon.get("/ui/app.js", headers=headers).status, status)
+        draft = "application/health+json"
+        for accept, kind in ((draft, draft), (draft.upper(), draft), ("application/json;q=0.5, " + draft, draft),
+                             ("application/json, %s;q=0" % draft, "application/json"), ("*/*", "application/json"),
+                             ("application/json, %s;q=0.9" % draft, "application/json")):
+            got = self.daemon.get("/health", headers={"Accept": accept}).headers["content-type"]
+            self.assertEqual(got.split(";")[0], kind, accept)
+
     def test_key_of_nothing(self):
         self.refused(self.daemon.get("/cache/entries/" + "0" * 64), 404, "key")
         self.assertEqual(self.daemon.request("HEAD", "/cache/entries/" + "0" * 64).status, 404)
