@@ -234,17 +234,26 @@ int command_warm(struct cli *cli)
 
 /* ------------------------------------------------------------------------------------------------------ verify -- */
 
-static int print_verdict(struct cli *cli, bool sound, const char *message)
+static int print_verdict(bool sound, const char *message)
 {
-    if (cli->json) {
-        json_object *verdict = json_object_new_object();
-        json_object_object_add(verdict, "ok", json_object_new_boolean(sound));
-        if (!sound) json_object_object_add(verdict, "error", json_object_new_string(message));
-        puts(json_object_to_json_string_ext(verdict, JSON_C_TO_STRING_NOSLASHESCAPE));
-        json_object_put(verdict);
+    printf(sound ? "everything adds up\n" : "DAMAGED: %s\n", message);
+    return sound ? CLI_OK : CLI_NO;
+}
+
+/* In the words of the daemon, where none is asked. */
+static int print_json_verdict(bool sound, uint64_t entries, const char *message)
+{
+    json_object *verdict = json_object_new_object(), *error = sound ? NULL : json_object_new_object();
+    if (sound) {
+        json_object_object_add(verdict, "status", json_object_new_string("ok"));
+        json_object_object_add(verdict, "storage_entries", json_object_new_uint64(entries));
     } else {
-        printf(sound ? "everything adds up\n" : "DAMAGED: %s\n", message);
+        json_object_object_add(error, "code", json_object_new_string("damaged"));
+        json_object_object_add(error, "message", json_object_new_string(message));
+        json_object_object_add(verdict, "error", error);
     }
+    puts(json_object_to_json_string_ext(verdict, JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(verdict);
     return sound ? CLI_OK : CLI_NO;
 }
 
@@ -275,10 +284,13 @@ static int verify_directory(struct cli *cli, const char *directory)
     if (status != AIC_OK)
         return cli_fail("%s cannot be opened: %s", directory,
                         error.message[0] != '\0' ? error.message : aic_status_text(status));
+    aic_stats stats;
     status = aic_cache_verify(cache, &error);
+    aic_cache_stats(cache, &stats);
     aic_cache_close(&cache);
     if (status != AIC_OK && status != AIC_DAMAGED) return cli_fail("%s: %s", aic_status_text(status), error.message);
-    return print_verdict(cli, status == AIC_OK, error.message);
+    return cli->json ? print_json_verdict(status == AIC_OK, stats.storage_entries, error.message)
+                     : print_verdict(status == AIC_OK, error.message);
 }
 
 int command_verify(struct cli *cli)
@@ -291,8 +303,12 @@ int command_verify(struct cli *cli)
     if (result == CLI_OK) {
         bool sound = reply.status == 200;
         bool damaged = strcmp(json_text_at(reply.json, "error.code", ""), "damaged") == 0;
-        result = sound || damaged ? print_verdict(cli, sound, json_text_at(reply.json, "error.message", ""))
-                                  : session_complain(cli, &reply);
+        if (!sound && !damaged) result = session_complain(cli, &reply);
+        else if (!cli->json) result = print_verdict(sound, json_text_at(reply.json, "error.message", ""));
+        else {
+            print_json(&reply);
+            result = sound ? CLI_OK : CLI_NO;
+        }
     }
     reply_fini(&reply);
     return result;

@@ -185,6 +185,7 @@ int command_get(struct cli *cli)
     if (result == CLI_OK) result = session_ask(cli, "GET", path.data, (aic_view){0}, &reply);
     if (result == CLI_OK && cli_has(cli, "metadata")) print_json(&reply);
     else if (result == CLI_OK) print_view(buf_view(&reply.body));
+    else if (result == CLI_NO && cli->json) print_json(&reply);
     else if (result == CLI_NO) fprintf(stderr, "miss\n");
     reply_fini(&reply);
     buf_fini(&path);

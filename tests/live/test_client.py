@@ -200,7 +200,10 @@ class Client(unittest.TestCase):
         self.assertEqual(gone.status, 1)
         self.assertIn(keys[0] + " not there", gone.out)
         self.assertIn(keys[2] + " deleted", gone.out)
-        self.assertEqual(self.client("get", keys[0]).status, 1)
+        miss = self.client("get", keys[0])
+        self.assertEqual((miss.status, miss.out, miss.err), (1, "", "miss\n"))
+        miss = self.client("get", keys[0], "--json")
+        self.assertEqual((miss.status, json.loads(miss.out)["error"]["code"], miss.err), (1, "not_found", ""))
 
     def test_invalidate(self):
         for i in range(4):
@@ -225,7 +228,8 @@ class Client(unittest.TestCase):
         self.assertIn("healthy", health.out)
         self.assertIn("aicache-key", json.loads(self.client("explain", "qa", "b").out)["canonical"])
         self.assertEqual(self.client("verify").out, "everything adds up\n")
-        self.assertEqual(json.loads(self.client("verify", "--json").out), {"ok": True})
+        verdict = json.loads(self.client("verify", "--json").out)  # as the daemon says it, counts and all
+        self.assertEqual((verdict["status"], verdict["memory_entries"]), ("ok", 1))
 
     def test_what_is_measured_reads_as_tables(self):
         daemon = Running("memory: {max_entries: 8}\nlog: {level: error}\n")
@@ -395,6 +399,7 @@ class Offline(unittest.TestCase):
         daemon.owned = False
         self.assertEqual(daemon.stop(), 0)
         self.assertEqual(run(AICACHE, "verify", "--data-dir", daemon.data).out, "everything adds up\n")
+        self.assertEqual(json.loads(run(AICACHE, "verify", "--data-dir", daemon.data, "--json").out)["status"], "ok")
         self.assertEqual(run(AICACHE, "verify", "--data-dir", daemon.directory).status, 2)
         daemon.owned = True
         daemon.stop()
