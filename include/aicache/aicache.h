@@ -361,7 +361,7 @@ typedef struct aic_filter {
 typedef struct aic_invalidated {
     uint64_t matched; /* entries, one in both tiers counted once */
     uint64_t removed;
-    uint64_t bytes_freed; /* in the memory tier and in storage together */
+    uint64_t bytes_freed; /* in the memory tier and in storage together; a dry run: that would be */
 } aic_invalidated;
 
 /*

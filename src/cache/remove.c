@@ -134,7 +134,7 @@ static bool counted_in_memory(struct pass *pass, const aic_key *key)
 static void sum_batch(struct pass *pass, bool removed)
 {
     for (size_t i = 0; i < pass->count; i++) {
-        if (removed) pass->sums.bytes_freed += pass->bytes[i];
+        pass->sums.bytes_freed += pass->bytes[i];
         if (counted_in_memory(pass, &pass->writes[i].key)) continue;
         pass->sums.matched++;
         pass->sums.removed += removed;
@@ -195,7 +195,9 @@ aic_status cache_settle(struct aic_cache *cache)
 static bool count_entry(void *context, struct cache_hit *hit)
 {
     struct pass *pass = context;
-    if (hit_read_pin(hit) == AIC_OK && filter_matches(pass->filter, &hit->record)) pass->sums.matched++;
+    if (hit_read_pin(hit) != AIC_OK || !filter_matches(pass->filter, &hit->record)) return true;
+    pass->sums.matched++;
+    pass->sums.bytes_freed += store_pinned_bytes(pass->cache->store, &hit->pin);
     return true;
 }
 

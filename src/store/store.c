@@ -217,6 +217,11 @@ aic_status store_delete(struct store *store, const aic_key *key)
     return status;
 }
 
+uint64_t store_pinned_bytes(const struct store *store, const struct pin *pin)
+{
+    return pool_granules(&store->pool, pin->entry, pool_handle(&store->pool, pin->entry)) * GRANULE_BYTES;
+}
+
 aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint64_t *bytes_freed)
 {
     struct entry *entry = pin->entry;
@@ -229,7 +234,7 @@ aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint6
     if (table_find(&shard->table, hash, &entry->key) == at) {
         shard_detach_locked(shard, store, hash, entry, at, &credit);
         shard->counts.deleted++;
-        if (bytes_freed != NULL) *bytes_freed = pool_granules(&store->pool, entry, at) * GRANULE_BYTES;
+        if (bytes_freed != NULL) *bytes_freed = store_pinned_bytes(store, pin);
         entry_drop(store, at, &credit);
         credit_settle(store, &credit);
         status = AIC_OK;

@@ -102,6 +102,8 @@ AIC_MUST_CHECK aic_status store_delete(struct store *store, const aic_key *key);
 /* Removes exactly the pinned entry if it is still the current one under its key: AIC_OK, or AIC_STALE. The pin stays.
  * `bytes_freed` may be NULL. */
 AIC_MUST_CHECK aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint64_t *bytes_freed);
+/* What removing the pinned entry frees, in bytes. */
+uint64_t store_pinned_bytes(const struct store *store, const struct pin *pin);
 
 /*
  * Walks all entries, in batches of pins. *cursor is 0 to begin and 0 again after the last batch. Every entry that is

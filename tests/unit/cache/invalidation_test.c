@@ -70,6 +70,7 @@ static void G01_to_G14_what_is_removed(void **state)
             assert_int_equal(real.matched, rows[i].removed);
             assert_int_equal(real.removed, rows[i].removed);
             assert_true((real.bytes_freed > 0) == (rows[i].removed > 0));
+            assert_int_equal(dry.bytes_freed, real.bytes_freed);
             assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
             forget_memory(table->cache);
             assert_int_equal(count_left(table->cache), 9 - rows[i].removed);
