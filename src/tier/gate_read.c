@@ -272,6 +272,7 @@ static void serve(struct reader *reader, struct job *job)
         uint64_t distrusts = gate->distrusts;
         status = ask_tier(reader, &job);
         if (job == NULL) return;
+        gate_look_for_damage(gate);
         hopeless = learn(gate, status, probe);
         if (!is_newer_queued(gate, job, &item, &status) && gate->distrusts != distrusts) status = AIC_MISS;
     }

@@ -106,6 +106,7 @@ struct gate {
     bool gave_up;            /* the end of the gate met a tier that fails */
     uint64_t write_retry_ns; /* not before */
     uint64_t writes_down_ms; /* wall clock: when they last began to fail, or the tier was distrusted */
+    uint64_t reads_down_ms;  /* wall clock: when they last began to fail */
     unsigned flushing;       /* flushes that wait: no gathering of batches */
     bool sync_wanted;        /* by a flush */
     uint64_t sync_due_ns;
@@ -139,5 +140,7 @@ void gate_answer_jobs(struct gate *gate, struct job *jobs, aic_status status);
 void *gate_writer_main(void *gate);
 /* Drops what is queued, serves nothing of the tier until it was emptied. Under the lock. */
 void gate_begin_distrust(struct gate *gate);
+/* Distrusts a tier that says of itself that it is damaged: the writer empties it. Under the lock. */
+void gate_look_for_damage(struct gate *gate);
 
 #endif

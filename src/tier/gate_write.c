@@ -19,6 +19,18 @@ void gate_begin_distrust(struct gate *gate)
     pthread_cond_broadcast(&gate->progress);
 }
 
+static bool is_damaged(struct tier *tier)
+{
+    return tier->ops->damaged != NULL && tier->ops->damaged(tier);
+}
+
+void gate_look_for_damage(struct gate *gate)
+{
+    if (gate->distrusted || !is_damaged(gate->tier)) return;
+    gate->dropped_writes += gate->queue.waiting;
+    gate_begin_distrust(gate);
+}
+
 /* Queues the item, or releases it. Under the lock. */
 static aic_status add(struct gate *gate, struct queue_item *item)
 {
@@ -145,6 +157,7 @@ static aic_status apply_singly(struct gate *gate, struct tier_write *writes, siz
 {
     for (size_t i = 0; i < count; i++) {
         aic_status status = gate->tier->ops->apply(gate->tier, &writes[i], 1);
+        if (is_damaged(gate->tier)) return AIC_DAMAGED;
         if (is_refusal(status) && writes[i].record.data != NULL) {
             ++*dropped;
             writes[i].record = (aic_view){NULL, 0};
@@ -167,6 +180,7 @@ static aic_status apply(struct gate *gate, struct queue_item **items, size_t cou
     *applied = 0;
     aic_status status = gate->tier->ops->apply(gate->tier, writes, count);
     if (status == AIC_OK) *applied = count;
+    if (is_damaged(gate->tier)) return AIC_DAMAGED; /* not the records */
     return is_refusal(status) ? apply_singly(gate, writes, count, applied, dropped) : status;
 }
 
@@ -301,6 +315,7 @@ void *gate_writer_main(void *argument)
     for (;;) {
         bool probe;
         uint64_t wait_ns = 0;
+        gate_look_for_damage(gate);
         enum step step = next_step(gate, &probe, &wait_ns);
         if (step == STEP_END) break;
         if (step == STEP_WAIT) gate_wait(gate, &gate->writes_changed, wait_ns);

@@ -11,6 +11,7 @@
  *
  * Threads: any, for every operation. Locks: see lmdb_tier.h.
  */
+#include "tier/lmdb_check.h"
 #include "tier/lmdb_tier.h"
 
 #include "base/check.h"
@@ -21,6 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { SUSPECT_ENDS = 2 }; /* without a close, in a row: the file is looked at before it is used */
 
 /* ---------------------------------------------------------------------------------------------------------- sync -- */
 
@@ -61,6 +64,7 @@ static bool is_synced(const struct lmdb_tier *lmdb)
 /* Marks the store as whole on disk, unless a commit came or a sync has ever failed. */
 static aic_status settle(struct lmdb_tier *lmdb)
 {
+    if (lmdb_damaged(&lmdb->tier)) return AIC_OK;
     if (atomic_load_explicit(&lmdb->sync_failed, memory_order_relaxed)) return AIC_OK;
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = AIC_OK;
@@ -118,6 +122,7 @@ static aic_status start_new_file(struct lmdb_tier *lmdb)
     if (status == AIC_OK) {
         lmdb_env_stop(lmdb);
         status = lmdb_home_drop(&lmdb->home);
+        if (status == AIC_OK) atomic_store_explicit(&lmdb->damage, LMDB_WHOLE, memory_order_relaxed);
         aic_status started = lmdb_env_start(lmdb, NULL);
         if (status == AIC_OK) status = started;
         atomic_fetch_add_explicit(&lmdb->committed, 1, memory_order_release);
@@ -127,12 +132,33 @@ static aic_status start_new_file(struct lmdb_tier *lmdb)
     return status;
 }
 
+/* The blobs of a damaged file are read only where the check finds them whole: LMDB trusts every page. */
+static bool let_blobs_out(struct lmdb_tier *lmdb)
+{
+    struct lmdb_finding finding = {0};
+    pthread_mutex_lock(&lmdb->write_lock);
+    aic_status status = lmdb->env != NULL && lmdb->data_fd >= 0
+                            ? lmdb_check(lmdb->mem, lmdb->data_fd, "blobs", &finding)
+                            : AIC_IO;
+    if (finding.named_whole) atomic_store_explicit(&lmdb->damage, LMDB_RESCUED, memory_order_relaxed);
+    pthread_mutex_unlock(&lmdb->write_lock);
+    return status != AIC_IO && finding.named_whole;
+}
+
 static aic_status lmdb_clear(struct tier *tier)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
     struct kept_blobs kept;
     buf_init(&kept.bytes, lmdb->mem, MEM_STORAGE);
-    aic_status status = lmdb_blob_each(tier, (aic_view){"", 0}, keep_blob, &kept);
+    aic_status status = AIC_OK;
+    if (!lmdb_damaged(tier) || let_blobs_out(lmdb)) {
+        status = lmdb_blob_each(tier, (aic_view){"", 0}, keep_blob, &kept);
+        /* What could be kept is kept. */
+        if (lmdb_damaged(tier)) {
+            atomic_store_explicit(&lmdb->damage, LMDB_DAMAGED, memory_order_relaxed);
+            status = AIC_OK;
+        }
+    }
     if (status == AIC_OK) status = buf_status(&kept.bytes);
     if (status == AIC_OK) status = start_new_file(lmdb);
     if (status == AIC_OK) status = restore_blobs(tier, &kept);
@@ -168,7 +194,10 @@ static void lmdb_stats(struct tier *tier, struct tier_stats *out)
 static void lmdb_close(struct tier *tier)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
-    if (lmdb->env != NULL) {
+    if (lmdb_damaged(tier)) {
+        /* Nobody has emptied it: the next open begins anew. */
+        if (lmdb_home_drop(&lmdb->home) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
+    } else if (lmdb->env != NULL) {
         bool whole = is_synced(lmdb) || sync_data(lmdb) == AIC_OK;
         /* A mark that cannot be written leaves the store "open": whole in this boot, dropped after a power failure. */
         if (whole && settle(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
@@ -201,6 +230,7 @@ static const struct tier_ops lmdb_ops = {
     .stats = lmdb_stats,
     .verify = lmdb_verify,
     .trouble = lmdb_trouble,
+    .damaged = lmdb_damaged,
     .clear = lmdb_clear,
     .close = lmdb_close,
 };
@@ -218,12 +248,12 @@ static void init_locks(struct lmdb_tier *lmdb)
     CHECK(pthread_mutex_init(&lmdb->pool_lock, NULL) == 0);
 }
 
-static void tell(struct lmdb_tier *lmdb, const char *why)
+static void tell(struct lmdb_tier *lmdb, aic_log_level level, const char *why)
 {
-    char line[256];
+    char line[512];
     if (lmdb->log == NULL) return;
-    snprintf(line, sizeof line, "the stored entries were dropped: %s", why);
-    lmdb->log(lmdb->log_context, AIC_LOG_WARNING, line);
+    snprintf(line, sizeof line, "the stored entries in %s were dropped: %s", lmdb->path, why);
+    lmdb->log(lmdb->log_context, level, line);
 }
 
 /* A new file needs its mark first: data without a mark is never taken for ours. */
@@ -233,7 +263,28 @@ static aic_status start_fresh(struct lmdb_tier *lmdb, aic_error *error)
         return error_set(error, AIC_IO, "data_dir", "cannot write in the storage directory %s: %s",
                          lmdb->home.directory, strerror(errno));
     }
+    lmdb_home_forget_ends(&lmdb->home);
     return lmdb_env_start(lmdb, error);
+}
+
+/* Whoever had the store before has ended more than once without closing it: killed, or by a damaged page. Only the file
+ * knows. AIC_DAMAGED: told. A look that fails is no finding. */
+static aic_status look_at_file(struct lmdb_tier *lmdb)
+{
+    struct lmdb_finding finding;
+    char why[256];
+    if (lmdb->home.unclean_ends < SUSPECT_ENDS) return AIC_OK;
+    int fd = open(lmdb->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return AIC_OK;
+    aic_status status = lmdb_check(lmdb->mem, fd, NULL, &finding);
+    close(fd);
+    if (status == AIC_OK) lmdb_home_forget_ends(&lmdb->home);
+    if (status != AIC_DAMAGED) return AIC_OK;
+    snprintf(why, sizeof why,
+             "the file is damaged (page %llu: %s), and whoever used it ended %u times without closing it",
+             (unsigned long long)finding.page, finding.what, lmdb->home.unclean_ends);
+    tell(lmdb, AIC_LOG_ERROR, why);
+    return AIC_DAMAGED;
 }
 
 static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
@@ -251,12 +302,13 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
                          lmdb->path);
     }
     if (mark == LMDB_MARK_LOST) {
-        tell(lmdb, "the machine went down while they were being written");
+        tell(lmdb, AIC_LOG_WARNING, "the machine went down while they were being written");
         return start_fresh(lmdb, error);
     }
+    if (look_at_file(lmdb) == AIC_DAMAGED) return start_fresh(lmdb, error);
     aic_status status = lmdb_env_start(lmdb, error);
     if (status != AIC_DAMAGED) return status;
-    tell(lmdb, "the file is damaged");
+    tell(lmdb, AIC_LOG_ERROR, "the file is damaged");
     return start_fresh(lmdb, error);
 }
 

@@ -7,6 +7,7 @@
  *
  * Never MDB_WRITEMAP: a stray pointer of ours must not reach the file. Never MDB_NOMEMINIT: heap bytes must not either.
  */
+#include "tier/lmdb_check.h"
 #include "tier/lmdb_tier.h"
 
 #include "base/check.h"
@@ -14,11 +15,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { FIRST_MAP_BYTES = 64 << 20 };
+#define LOOK_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
 static const char *const database_names[] = {
 #define DATABASE_NAME(name, text) text,
@@ -36,11 +39,50 @@ aic_status lmdb_status(int code)
     case MDB_TXN_FULL: return AIC_FULL;
     case MDB_READERS_FULL: return AIC_BUSY;
     case MDB_VERSION_MISMATCH: return AIC_NEWER;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID: return AIC_DAMAGED;
-    default: return AIC_IO;
+    default: return lmdb_is_damage(code) ? AIC_DAMAGED : AIC_IO;
     }
+}
+
+/* MDB_BAD_TXN: an error before it was not told, and only a page that makes no sense is told so late. */
+bool lmdb_is_damage(int code)
+{
+    return code == MDB_CORRUPTED || code == MDB_PAGE_NOTFOUND || code == MDB_INVALID || code == MDB_PAGE_FULL ||
+           code == MDB_CURSOR_FULL || code == MDB_BAD_TXN;
+}
+
+/* ------------------------------------------------------------------------------------------------------- damage -- */
+
+void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what)
+{
+    char line[512];
+    int whole = LMDB_WHOLE;
+    if (!atomic_compare_exchange_strong_explicit(&lmdb->damage, &whole, LMDB_DAMAGED, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return;
+    atomic_store_explicit(&lmdb->trouble, MDB_CORRUPTED, memory_order_relaxed);
+    if (lmdb->log == NULL) return;
+    snprintf(line, sizeof line, "the stored entries in %s are dropped: the file is damaged (%s)", lmdb->path, what);
+    lmdb->log(lmdb->log_context, AIC_LOG_ERROR, line);
+}
+
+bool lmdb_damaged(struct tier *tier)
+{
+    return atomic_load_explicit(&lmdb_of(tier)->damage, memory_order_relaxed) != LMDB_WHOLE;
+}
+
+static bool is_refused(const struct lmdb_tier *lmdb)
+{
+    return atomic_load_explicit(&lmdb->damage, memory_order_relaxed) == LMDB_DAMAGED;
+}
+
+void lmdb_suspect(struct lmdb_tier *lmdb, int code)
+{
+    struct lmdb_finding finding;
+    uint64_t now_ns = clock_mono_ns(lmdb->clock);
+    bool disk = code == EIO || code == ENOSPC || code == EDQUOT || code == EROFS || code == EACCES || code == EPERM;
+    if (disk || lmdb->data_fd < 0 || (lmdb->looked_ns != 0 && now_ns < lmdb->looked_ns + LOOK_NS)) return;
+    lmdb->looked_ns = now_ns;
+    if (lmdb_check(lmdb->mem, lmdb->data_fd, NULL, &finding) == AIC_DAMAGED) lmdb_found_damage(lmdb, finding.what);
 }
 
 static uint64_t round_to_pages(uint64_t bytes)
@@ -323,15 +365,20 @@ static int begin_read(struct lmdb_tier *lmdb, MDB_txn **out)
 aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
 {
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    int code = begin_read(lmdb, out);
+    int code = is_refused(lmdb) ? MDB_CORRUPTED : begin_read(lmdb, out);
     if (code == 0) return AIC_OK;
     pthread_rwlock_unlock(&lmdb->map_lock);
     lmdb_count(&lmdb->counts.errors, 1);
     return lmdb_status(code);
 }
 
+/* A transaction that met a page that makes no sense answers everything after it with MDB_BAD_TXN: asked here, no reader
+ * can forget it. */
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn)
 {
+    MDB_stat stat;
+    if (mdb_stat(*txn, lmdb->databases[LMDB_META], &stat) == MDB_BAD_TXN)
+        lmdb_found_damage(lmdb, "a page that was read makes no sense");
     mdb_txn_reset(*txn);
     pthread_mutex_lock(&lmdb->pool_lock);
     bool kept = lmdb->idle_count < LMDB_IDLE_READERS;

@@ -16,6 +16,7 @@
 #define DATA_NAME "cache.mdb"
 #define DATA_LOCK_NAME "cache.mdb-lock"
 #define LOCK_NAME "cache.lock"
+#define ENDS "unclean ends before: "
 #define STATE_NAME "cache.state"
 #define STATE_NEW_NAME "cache.state.new"
 #define STATE_MAGIC "aicache-store "
@@ -68,19 +69,40 @@ static aic_status refuse_locked(const struct lmdb_home *home, aic_error *error)
 {
     char holder[128];
     ssize_t size = read_small(home->directory_fd, LOCK_NAME, holder, sizeof holder);
+    if (size > 0) holder[strcspn(holder, "\n")] = '\0'; /* the first line names it */
     return error_set(error, AIC_LOCKED, "data_dir", "the store in %s is held by %s; stop it or name another directory",
                      home->directory, size > 0 ? holder : "another process");
 }
 
-/* Writes who holds the store into the lock file, for the message of the next one. A failure costs only that message. */
+/* Writes who holds the store into the lock file, for the message of the next one, and how many ends were unclean, for
+ * the next start. A failure costs only that. */
 static void name_holder(const struct lmdb_home *home)
 {
     char program[64];
     char line[128];
     if (read_small(AT_FDCWD, "/proc/self/comm", program, sizeof program) <= 0) program[0] = '\0';
-    int size = snprintf(line, sizeof line, "process %ld%s%s%s\n", (long)getpid(), program[0] != '\0' ? " (" : "",
-                        program, program[0] != '\0' ? ")" : "");
-    if (ftruncate(home->lock_fd, 0) == 0 && pwrite(home->lock_fd, line, (size_t)size, 0) < 0) return;
+    int size = snprintf(line, sizeof line, "process %ld%s%s%s\n" ENDS "%u\n", (long)getpid(),
+                        program[0] != '\0' ? " (" : "", program, program[0] != '\0' ? ")" : "", home->unclean_ends);
+    /* Never empty on the way: on a full disk the bytes that are there are all that there will be. */
+    if (pwrite(home->lock_fd, line, (size_t)size, 0) == size && ftruncate(home->lock_fd, size) != 0) errno = 0;
+}
+
+/* One more than the last holder found, if that one has left its name. */
+static unsigned count_ends(const struct lmdb_home *home)
+{
+    char text[160];
+    ssize_t size = pread(home->lock_fd, text, sizeof text - 1, 0);
+    if (size <= 0) return 0;
+    text[size] = '\0';
+    const char *line = strstr(text, "\n" ENDS);
+    unsigned long before = line != NULL ? strtoul(line + sizeof ENDS, NULL, 10) : 0;
+    return before < 1000000 ? (unsigned)before + 1 : 1;
+}
+
+void lmdb_home_forget_ends(struct lmdb_home *home)
+{
+    home->unclean_ends = 0;
+    name_holder(home);
 }
 
 static aic_status take_lock(struct lmdb_home *home, aic_error *error)
@@ -94,6 +116,7 @@ static aic_status take_lock(struct lmdb_home *home, aic_error *error)
         return code == EWOULDBLOCK ? refuse_locked(home, error)
                                    : refuse(home, error, code, "cannot lock the storage directory");
     }
+    home->unclean_ends = count_ends(home);
     name_holder(home);
     return AIC_OK;
 }

@@ -2,13 +2,18 @@
  * lmdb_home.h - the directory of a store: who holds it, and whether its bytes can be trusted after a power failure.
  *
  *   cache.mdb, cache.mdb-lock   LMDB's own
- *   cache.lock                  flock()ed while a process has the store open; says which one
+ *   cache.lock                  flock()ed while a process has the store open; says which one, and how many before it
+ *                               ended without closing it; empty after one that closed it
  *   cache.state                 "aicache-store 1 clean" or "aicache-store 1 open BOOT-ID"
  *
  * Commits are not synced one by one, so after a power failure the file may be torn; after a crash of the process alone
  * it is whole, because the kernel has every page. The mark tells them apart: it is put to "open" with this boot's id,
  * durably, before the first commit, and back to "clean" when everything is on disk (at the end, and whenever the store
  * has been idle). "open" with another boot's id means: not to be trusted.
+ *
+ * What ends again and again without closing may be ended by the store itself: a damaged page can take the process
+ * along. A signal that kills says nothing of that, so such ends only lead to a look at the file before it is used
+ * (lmdb_check.h): every second one in a row, which keeps the start after a single kill as fast as any.
  *
  * One thread at a time; the tier calls it under its write lock.
  */
@@ -27,10 +32,11 @@ enum lmdb_mark {
 
 struct lmdb_home {
     struct mem *mem;
-    char *directory;  /* owned */
-    int directory_fd; /* -1: not open */
-    int lock_fd;      /* -1: not held */
-    char boot_id[64]; /* empty: unknown, which makes every unclean end a lost one */
+    char *directory;       /* owned */
+    int directory_fd;      /* -1: not open */
+    int lock_fd;           /* -1: not held */
+    char boot_id[64];      /* empty: unknown, which makes every unclean end a lost one */
+    unsigned unclean_ends; /* in a row, of those that had the store before, since the file was looked at */
     /* What cache.state is known to say. Neither: it was not read, or a write of it failed, and either may stand. */
     bool clean, open;
 };
@@ -41,6 +47,8 @@ AIC_MUST_CHECK aic_status lmdb_home_open(struct lmdb_home *home, struct mem *mem
                                          const char *boot_id_path, aic_error *error);
 void lmdb_home_close(struct lmdb_home *home);
 
+/* The file was looked at, or is a new one: the ends before say nothing of it. */
+void lmdb_home_forget_ends(struct lmdb_home *home);
 /* What the mark says. AIC_IO when it cannot be read. */
 AIC_MUST_CHECK aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error *error);
 /* Writes the mark durably. AIC_IO: nobody knows which one stands. */

@@ -111,6 +111,12 @@ static bool has_prefix(MDB_val name, aic_view prefix)
     return name.mv_size >= prefix.size && (prefix.size == 0 || memcmp(name.mv_data, prefix.data, prefix.size) == 0);
 }
 
+static bool is_after(MDB_val name, aic_view last)
+{
+    int order = memcmp(name.mv_data, last.data, name.mv_size < last.size ? name.mv_size : last.size);
+    return order != 0 ? order > 0 : name.mv_size > last.size;
+}
+
 /* Copies the first blob of the prefix whose name is greater than *last (empty: the first at all) into the two buffers.
  */
 static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, struct buf *last, struct buf *value)
@@ -126,6 +132,10 @@ static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, stru
         code = mdb_cursor_get(cursor, &key, &bytes, MDB_NEXT);
     }
     if (code == 0 && !has_prefix(key, prefix)) code = MDB_NOTFOUND;
+    if (code == 0 && last->size > 0 && !is_after(key, buf_view(last))) {
+        lmdb_found_damage(lmdb, "keys are out of order");
+        code = MDB_CORRUPTED;
+    }
     if (code == 0) {
         buf_clear(last);
         buf_clear(value);

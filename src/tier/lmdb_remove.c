@@ -6,6 +6,7 @@
 #include "base/check.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* A row that is not there is no failure: what had to go is gone. */
 static int remove_row(MDB_txn *txn, MDB_dbi database, const void *row, size_t size)
@@ -97,7 +98,12 @@ int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed)
     struct lmdb_pair_row copy;
     lmdb_pair_row_make(rank, &key, &copy);
     *removed = true;
-    return remove_row(write->txn, write->lmdb->databases[LMDB_EXPIRY], copy.bytes, sizeof copy.bytes);
+    code = remove_row(write->txn, write->lmdb->databases[LMDB_EXPIRY], copy.bytes, sizeof copy.bytes);
+    if (code == 0) code = first_row(write, &row);
+    if (code != 0) return code == MDB_NOTFOUND ? 0 : code;
+    /* A row that comes first but is not found lies in the wrong place: it would come first for ever. */
+    bool again = row.mv_size == sizeof copy.bytes && memcmp(row.mv_data, copy.bytes, sizeof copy.bytes) == 0;
+    return again ? MDB_CORRUPTED : 0;
 }
 
 uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb)

@@ -117,6 +117,19 @@ static bool batch_is_full(const struct selection *selection)
 
 /* ------------------------------------------------------------------------------------------- walking the entries -- */
 
+/* Keys that go back would have a walk go on for ever. */
+static bool is_behind(const struct selection *selection, MDB_val key)
+{
+    return key.mv_size != AIC_KEY_BYTES || memcmp(key.mv_data, selection->from.bytes, AIC_KEY_BYTES) < 0;
+}
+
+static aic_status out_of_order(struct selection *selection, MDB_cursor *cursor)
+{
+    if (cursor != NULL) mdb_cursor_close(cursor);
+    lmdb_found_damage(selection->lmdb, "keys are out of order");
+    return AIC_DAMAGED;
+}
+
 static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
 {
     MDB_cursor *cursor;
@@ -128,6 +141,7 @@ static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
     aic_status status = AIC_OK;
     code = mdb_cursor_get(cursor, &entry, &value, MDB_SET_RANGE);
     for (int step = 0; code == 0 && status == AIC_OK && step < BATCH_STEPS && !batch_is_full(selection); step++) {
+        if (is_behind(selection, entry)) return out_of_order(selection, cursor);
         memcpy(key.bytes, entry.mv_data, AIC_KEY_BYTES);
         status = consider(selection, txn, &key, value);
         selection->ended = !lmdb_key_next(&key);
@@ -174,6 +188,7 @@ static aic_status merge_lists(struct selection *selection, MDB_txn *txn, MDB_cur
         int code = seek_list(cursors[list], selection->lists[list], &key);
         if (code == MDB_NOTFOUND) selection->ended = true;
         if (code != 0) return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);
+        if (is_behind(selection, lmdb_val(key.bytes, AIC_KEY_BYTES))) return out_of_order(selection, NULL);
         agreed = memcmp(key.bytes, selection->from.bytes, AIC_KEY_BYTES) == 0 ? agreed + 1 : 1;
         selection->from = key;
         list = (list + 1) % selection->list_count;

@@ -158,7 +158,17 @@ struct lmdb_tier {
                                  marked clean */
     _Atomic uint64_t last_sync_ms;
     _Atomic int trouble; /* the code of the last write or sync that failed; 0: none did. Relaxed: for a log line */
+    /* Is the structure of the file broken? Set by whoever meets it, told once; a new file takes it back, under
+     * map_lock. Relaxed: nothing is inferred from it but that nobody goes on. */
+    _Atomic int damage; /* enum lmdb_damage */
+    uint64_t looked_ns; /* when the file was last looked at after a write that failed. Under write_lock */
     struct lmdb_counts counts;
+};
+
+enum lmdb_damage {
+    LMDB_WHOLE,
+    LMDB_DAMAGED, /* reads and writes are refused */
+    LMDB_RESCUED, /* reads are let through: clear() takes the blobs out */
 };
 
 static inline struct lmdb_tier *lmdb_of(struct tier *tier)
@@ -188,6 +198,15 @@ AIC_MUST_CHECK aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes);
 AIC_MUST_CHECK aic_status lmdb_env_compact(struct lmdb_tier *lmdb);
 /* Pages that hold something, all databases together. */
 AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out);
+
+/* Is this error number what LMDB tells of pages that make no sense? */
+bool lmdb_is_damage(int code);
+/* The file is damaged: tells the log once, and refuses everything until lmdb_env_start(). */
+void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what);
+bool lmdb_damaged(struct tier *tier);
+/* Looks at the file after a write that failed for no reason of the disk, at most once a minute. The caller holds
+ * write_lock. */
+void lmdb_suspect(struct lmdb_tier *lmdb, int code);
 
 /* A read transaction: holds map_lock shared until the end. Keep it short; never call out while it is open. AIC_BUSY,
  * AIC_NO_MEMORY, AIC_IO. */

@@ -137,6 +137,7 @@ static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_w
 /* Before the first commit since the store was known to be whole on disk, its mark says so no longer. */
 static aic_status prepare(struct lmdb_tier *lmdb)
 {
+    if (lmdb_damaged(&lmdb->tier)) return AIC_DAMAGED;
     if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
     return lmdb_home_mark_open(&lmdb->home);
 }
@@ -158,13 +159,16 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
     if (status == AIC_OK) {
         code = try_until_it_fits(lmdb, need_bytes, work, context);
         status = lmdb_status(code);
+        if (lmdb_is_damage(code)) lmdb_found_damage(lmdb, mdb_strerror(code));
+        else if (code != 0 && code != MDB_NOTFOUND) lmdb_suspect(lmdb, code);
+        if (lmdb_damaged(&lmdb->tier)) status = AIC_DAMAGED;
         /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not
          * say that it will. */
         if (status == AIC_IO && lmdb_env_restart(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
     }
     pthread_mutex_unlock(&lmdb->write_lock);
-    if (status < 0) {
-        lmdb_count(&lmdb->counts.errors, 1);
+    if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
+    if (status < 0 && status != AIC_DAMAGED) {
         atomic_store_explicit(&lmdb->trouble, name_fault(lmdb, code, need_bytes), memory_order_relaxed);
     }
     return status;

@@ -81,6 +81,9 @@ struct tier_ops {
     /* Why the last write or sync that failed did so, as a text that lives for ever; NULL: nothing is known. May be
      * absent. Does not block. */
     const char *(*trouble)(struct tier *tier);
+    /* What it holds is broken, so that nothing of it can be relied on until clear() has begun anew; its calls are
+     * AIC_DAMAGED until then. May be absent. Does not block. */
+    bool (*damaged)(struct tier *tier);
     /* Removes every record at once, keeps the blobs. */
     aic_status (*clear)(struct tier *tier);
     void (*close)(struct tier *tier);
