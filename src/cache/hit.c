@@ -122,16 +122,17 @@ struct aic_hit {
     aic_metadata metadata;
 };
 
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, bool hit, unsigned tier,
-                      uint64_t text_length, struct cache_event event)
+void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
+                      unsigned tier, uint64_t text_length, struct cache_event event)
 {
+    bool hit = outcome == AIC_OK;
     event.kind = "get";
     event.hit = hit;
     event.tiers = hit ? tier : 0;
     event.seconds = (double)(ended_ns - started_ns) / 1e9;
     cache_observe_end(cache, event);
     if (cache->monitor == NULL) return;
-    aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_data(text_length);
+    aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_miss_data(outcome, text_length);
     monitor_operation_between(cache->monitor, AIC_LITERAL("get"), started_ns, ended_ns, hit, text_length, data);
 }
 
@@ -147,10 +148,10 @@ static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key 
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     aic_hit *found = mem_alloc(&cache->mem, MEM_CACHE, sizeof *found);
     if (found == NULL) return AIC_NO_MEMORY;
-    aic_status status = cache_find(cache, ns, key, &found->hit);
+    aic_status outcome = AIC_MISS, status = cache_find(cache, ns, key, &found->hit, &outcome);
     if (status >= 0)
         cache_record_get(
-            cache, started, ended_ns(cache), status == AIC_OK, status == AIC_OK ? found->hit.tier : 0,
+            cache, started, ended_ns(cache), outcome, status == AIC_OK ? found->hit.tier : 0,
             status == AIC_OK ? found->hit.record.text_length : text_length,
             (struct cache_event){.key = key,
                                  .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},

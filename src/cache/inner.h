@@ -215,8 +215,9 @@ AIC_MUST_CHECK aic_status cache_accept(struct aic_cache *cache, struct moment mo
 void metadata_fill(aic_metadata *out, const aic_key *key, const struct record *record, uint64_t stored_bytes,
                    unsigned tiers);
 /* Memory, then storage within the deadline; counts hits and misses. AIC_OK with a hit to release, AIC_MISS,
- * AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit);
+ * AIC_NO_MEMORY. *outcome is the same, but for a miss because storage could not say: why it could not. */
+AIC_MUST_CHECK aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit,
+                                     aic_status *outcome);
 /* Appends the plain response of a record whose payload is there. */
 AIC_MUST_CHECK aic_status cache_decode(struct aic_cache *cache, const struct record *record, struct buf *out);
 

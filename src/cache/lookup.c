@@ -302,11 +302,13 @@ static aic_status find_in_storage(struct aic_cache *cache, aic_view ns, const ai
     return status;
 }
 
-aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)
+aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit,
+                      aic_status *outcome)
 {
     aic_status status = cache_lookup_memory(cache, ns, key, hit);
     if (status == AIC_MISS && cache->gate != NULL) status = find_in_storage(cache, ns, key, hit);
     if (status == AIC_NO_MEMORY) return status;
     cache_count_lookup(cache, status, status == AIC_OK ? hit->tier : 0);
+    *outcome = status;
     return status == AIC_OK ? AIC_OK : AIC_MISS;
 }

@@ -36,4 +36,21 @@ static inline aic_view text_tier_hit_data(unsigned tier, uint64_t code_points)
     return (tier == AIC_IN_MEMORY ? memory : storage)[text_tier_of(code_points)];
 }
 
+/* {"text_tier":"small","reason":"storage_timeout"} of a miss that storage has to answer for; without a reason where
+ * there was none. Static. */
+static inline aic_view text_tier_miss_data(aic_status outcome, uint64_t code_points)
+{
+#define TEXT_TIER_TIMEOUT(name) AIC_LITERAL("{\"text_tier\":\"" #name "\",\"reason\":\"storage_timeout\"}"),
+#define TEXT_TIER_DOWN(name) AIC_LITERAL("{\"text_tier\":\"" #name "\",\"reason\":\"storage_down\"}"),
+#define TEXT_TIER_ERROR(name) AIC_LITERAL("{\"text_tier\":\"" #name "\",\"reason\":\"storage_error\"}"),
+    static const aic_view timeout[] = {TEXT_TIER_MAP(TEXT_TIER_TIMEOUT)};
+    static const aic_view down[] = {TEXT_TIER_MAP(TEXT_TIER_DOWN)};
+    static const aic_view failed[] = {TEXT_TIER_MAP(TEXT_TIER_ERROR)};
+#undef TEXT_TIER_ERROR
+#undef TEXT_TIER_DOWN
+#undef TEXT_TIER_TIMEOUT
+    if (outcome == AIC_MISS) return text_tier_data(code_points);
+    return (outcome == AIC_TIMEOUT ? timeout : outcome == AIC_UNAVAILABLE ? down : failed)[text_tier_of(code_points)];
+}
+
 #endif

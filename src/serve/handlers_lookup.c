@@ -53,7 +53,7 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
     uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
     cache_count_lookup(cache, status, tier);
     tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
-    cache_record_get(cache, started_ns, ended_ns, hit != NULL, tier,
+    cache_record_get(cache, started_ns, ended_ns, status, tier,
                      hit != NULL ? hit->record.text_length : call->text_length,
                      (struct cache_event){.key = &call->key,
                                           .operation = hit != NULL ? hit->record.operation : (aic_view){NULL, 0},

@@ -53,6 +53,46 @@ static uint64_t present_size(const aic_stats *stats)
     return (mebibytes > 4 ? mebibytes : 4) << 20;
 }
 
+static void advise_text(struct json_writer *out, const char *setting, const char *value, const char *reason)
+{
+    json_open(out, '{');
+    put_text(out, "setting", setting);
+    put_text(out, "value", value);
+    put_text(out, "reason", reason);
+    json_close(out, '}');
+}
+
+/* Reads hang or fail, so nothing in storage is found: what that costs, and which settings bound the cost. */
+static void write_storage_down(struct json_writer *out, const struct routes_options *options,
+                               const struct gate_stats *gate, const aic_stats *stats)
+{
+    char message[384], value[32];
+    snprintf(message, sizeof message,
+             "Storage does not answer%s%s: what it alone has is a miss. Since the start %llu lookups ran into their "
+             "deadline of %llu ms and %llu reads or writes failed; %llu writes wait in its queue (%llu of %llu bytes), "
+             "%llu were dropped.",
+             gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
+             (unsigned long long)stats->storage_timeouts, (unsigned long long)options->storage_deadline_ms,
+             (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
+             (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
+             (unsigned long long)gate->dropped_writes);
+    warning_open(out, "critical", "storage_down", message, gate->reads_down_ms);
+    advise_text(out, "data_dir", options->data_dir != NULL ? options->data_dir : "",
+                "Mend the device that it lies on. Storage is asked again by itself and applies what waits; a restart "
+                "loses the writes that wait.");
+    if (options->storage_deadline_ms > 1) {
+        snprintf(value, sizeof value, "%llums", (unsigned long long)(options->storage_deadline_ms + 1) / 2);
+        advise_text(out, "storage.deadline", value,
+                    "Lookups that meet a storage that hangs wait half as long before they are misses. Takes effect "
+                    "after a restart.");
+    }
+    if ((double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes)
+        warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
+                       "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
+                       "restart, which loses those that wait now.");
+    warning_close(out);
+}
+
 static void write_storage(struct json_writer *out, const char *directory, const struct gate_stats *gate,
                           const aic_stats *stats)
 {
@@ -129,6 +169,7 @@ aic_status warnings_all(const struct routes *routes, struct json_writer *out)
             aic_stats stats;
             gate_stats(storage, &gate);
             aic_cache_stats(options->cache, &stats);
+            if (gate.reads_down_ms != 0) write_storage_down(out, options, &gate, &stats);
             write_storage(out, options->data_dir, &gate, &stats);
         }
         struct pressure_figures pressure;

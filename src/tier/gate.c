@@ -73,6 +73,7 @@ void gate_note(struct gate *gate, enum gate_note note)
     gate->notes |= 1u << note;
     if (note == GATE_NOTE_WRITES_DOWN || note == GATE_NOTE_DISTRUSTED)
         gate->writes_down_ms = clock_wall_ms(gate->clock);
+    if (note == GATE_NOTE_READS_DOWN) gate->reads_down_ms = clock_wall_ms(gate->clock);
 }
 
 uint64_t gate_now(const struct gate *gate)
@@ -292,21 +293,31 @@ struct tier *gate_tier(struct gate *gate)
     return gate->tier;
 }
 
-static bool any_hangs(const struct gate *gate, uint64_t now_ns)
+/* How long the read takes that hangs longest; 0: none hangs. */
+static uint64_t longest_hang_ns(const struct gate *gate, uint64_t now_ns)
 {
+    uint64_t longest_ns = 0;
     for (unsigned i = 0; i < gate->reader_count; i++) {
         uint64_t since_ns = gate->readers[i].busy_since_ns;
-        if (since_ns != 0 && now_ns > since_ns && now_ns - since_ns >= GATE_HANG_NS) return true;
+        if (since_ns == 0 || now_ns <= since_ns || now_ns - since_ns < GATE_HANG_NS) continue;
+        if (now_ns - since_ns > longest_ns) longest_ns = now_ns - since_ns;
     }
-    return false;
+    return longest_ns;
 }
 
 struct gate_health gate_health_now(const struct gate *gate)
 {
     return (struct gate_health){
-        .reads_up = gate->reads.state == BREAKER_CLOSED && !any_hangs(gate, gate_now(gate)),
+        .reads_up = gate->reads.state == BREAKER_CLOSED && longest_hang_ns(gate, gate_now(gate)) == 0,
         .writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted,
     };
+}
+
+/* When the breaker opened; of a read that hangs before it has, when that began. */
+static uint64_t reads_down_since_ms(const struct gate *gate)
+{
+    if (gate->reads.state != BREAKER_CLOSED) return gate->reads_down_ms;
+    return clock_wall_ms(gate->clock) - longest_hang_ns(gate, gate_now(gate)) / GATE_MS_NS;
 }
 
 void gate_stats(struct gate *gate, struct gate_stats *out)
@@ -318,6 +329,7 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
         .up = health.reads_up && health.writes_up,
         .reads_up = health.reads_up,
         .writes_down_ms = health.writes_up ? 0 : gate->writes_down_ms,
+        .reads_down_ms = health.reads_up ? 0 : reads_down_since_ms(gate),
         .trouble = ask ? gate->tier->ops->trouble(gate->tier) : NULL,
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,

@@ -82,7 +82,9 @@ struct gate_stats {
     bool up;       /* reads and writes are admitted, and the tier is trusted */
     bool reads_up; /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
     uint64_t
-        writes_down_ms;  /* wall clock: since when writes are not admitted, or the tier is not trusted; 0: they are */
+        writes_down_ms; /* wall clock: since when writes are not admitted, or the tier is not trusted; 0: they are */
+    uint64_t
+        reads_down_ms;   /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
     const char *trouble; /* while they are not: what the tier says of it, a text that lives for ever; NULL */
     uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, timeouts, errors, opened;
 };

@@ -81,16 +81,30 @@ class HangingStorage(unittest.TestCase):
         self.assertEqual(self.daemon.get("/health/storage").status, 503)
         self.assertEqual(self.daemon.get("/health/ready").status, 200)
         self.assertEqual(self.storage()["status"], "down")
+        warning = next(one for one in self.daemon.get("/monitoring/warnings").json if one["code"] == "storage_down")
+        self.assertEqual(warning["severity"], "critical")
+        self.assertRegex(warning["message"], r"\b1 lookups ran into their deadline of 500 ms .* [1-9][0-9]* writes wait")
+        since = warning["since"]
+        advice = {one["setting"]: one["value"] for one in warning["recommendations"]}
+        self.assertEqual(advice["storage.deadline"], "250ms")
+        self.assertEqual(advice["data_dir"], os.path.join(self.daemon.directory, "data"))
         self.assertIn("\naicache_storage_up 0\n", self.daemon.get("/metrics").body.decode())
         self.assertEqual(self.daemon.get("/monitoring/cache-metrics").status, 200)
         for index in range(2, COUNT):
             self.assertIsNone(self.tier(index))
         self.assertEqual(self.tier(0), "memory")
         self.assertTrue(until(lambda: self.said(b"storage: reads fail") == 1))
+        gets = [one for one in self.daemon.get("/monitoring/export").json["cache_operation_times"] if one["operation_type"] == "get"]
+        reasons = [one["additional_data"].get("reason") for one in gets]
+        self.assertIn("storage_down", reasons)
+        self.assertEqual({one["additional_data"].get("tier") for one in gets if "reason" in one["additional_data"]}, {None})
+        again = next(one for one in self.daemon.get("/monitoring/warnings").json if one["code"] == "storage_down")
+        self.assertEqual(again["since"], since)
         self.assertEqual(self.said(b"storage: reads are answered again"), 0)
 
         self.let_go()
         self.assertTrue(until(lambda: self.health() == ["healthy", "healthy", "healthy"]), self.health())
+        self.assertEqual([one for one in self.daemon.get("/monitoring/warnings").json if one["code"].startswith("storage_")], [])
         for index in range(COUNT):
             self.assertIn(self.tier(index), ("memory", "storage"))
         self.assertTrue(until(lambda: self.storage()["queue_entries"] == 0))
