@@ -116,7 +116,9 @@ int command_put(struct cli *cli)
     if (result == CLI_OK && cli->json) print_json(&reply);
     else if (result == CLI_OK) puts(json_text_at(reply.json, "key", "-"));
     if (result == CLI_OK && json_object_array_length(json_at(reply.json, "tier")) == 0) {
-        fprintf(stderr, "aicache: not kept: larger than the limits allow\n");
+        char size[PRINT_BYTES];
+        fprintf(stderr, "aicache: not kept: no tier took its %s; each is off or its limits are too small for it\n",
+                print_size(size, json_u64_at(reply.json, "stored_bytes")));
         result = CLI_NO;
     }
     reply_fini(&reply);

@@ -390,6 +390,13 @@ class Keys(unittest.TestCase):
 
 
 class Offline(unittest.TestCase):
+    def test_put_where_nothing_keeps_it(self):
+        daemon = Running(flags=("--listen", "127.0.0.1:0", "--storage-kind", "none", "--memory-max-bytes", "0"))
+        self.addCleanup(daemon.stop)
+        done = daemon.client("put", "qa", "a", "b")
+        self.assertEqual((done.status, done.err), (1, "aicache: not kept: no tier took its 3 B; each is off or its limits are too small for it\n"))
+        self.assertRegex(done.out, "^[0-9a-f]{64}\n$")
+
     def test_verify_a_directory(self):
         daemon = Running()
         daemon.client("put", "qa", "a", "b")
