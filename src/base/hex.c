@@ -82,7 +82,7 @@ void aic_key_format(const aic_key *key, char out[AIC_KEY_HEX_SIZE])
 
 aic_status aic_key_parse(aic_view text, aic_key *out)
 {
-    aic_key key;
+    aic_key key = {{0}};
     if (text.data == NULL || text.size != 2 * AIC_KEY_BYTES || !read_all(text.data, AIC_KEY_BYTES, key.bytes))
         return AIC_INVALID;
     *out = key;
