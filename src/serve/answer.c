@@ -52,6 +52,7 @@ void answer_give(void *context)
 {
     struct answer *answer = context;
     cache_hit_release(&answer->hit);
+    tails_release(&answer->front->tails, &answer->tail);
     CHECK(object_pool_give(&answer->front->answers, &context));
 }
 

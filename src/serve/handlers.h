@@ -117,9 +117,10 @@ void stream_end(struct routes *routes);
 struct answer {
     struct front *front;
     struct cache_hit hit;
-    struct buf text;  /* head and tail of the body */
-    struct buf plain; /* a response that had to be decoded or gathered */
-    bool decoded;     /* `plain` has it already: a worker did it */
+    struct tail *tail; /* pinned: the end of the body; NULL: `text` has it */
+    struct buf text;   /* head of the body, and what stands behind the response */
+    struct buf plain;  /* a response that had to be decoded or gathered */
+    bool decoded;      /* `plain` has it already: a worker did it */
 };
 /* NULL when there is no memory. */
 struct answer *answer_take(struct front *front);

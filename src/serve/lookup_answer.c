@@ -73,27 +73,27 @@ static void value_add_u64(struct value *value, uint64_t number)
 }
 
 /*
- * Appends everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}}.
- * From the thread's memory of what was spelled before, or spelled now.
+ * Everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}}. From the
+ * thread's memory of what was spelled before, pinned by the answer, or spelled now, into `room`.
  */
-static aic_status append_rest(struct found *found)
+static aic_status find_rest(struct found *found, struct buf *room, aic_view *out)
 {
-    struct front *front = front_of(found->exchange);
-    struct buf *text = &found->answer->text;
+    struct tails *tails = &front_of(found->exchange)->tails;
+    struct tail **tail = &found->answer->tail;
     aic_metadata metadata;
     cache_hit_metadata(&found->answer->hit, &metadata);
     uint64_t checksum = record_checksum(&found->answer->hit);
-    aic_view known = tails_find(&front->tails, &metadata.key, checksum, metadata.tiers);
-    if (known.data != NULL) {
-        buf_append_view(text, known);
-        return buf_status(text);
+    *tail = tails_pin(tails, &metadata.key, checksum, metadata.tiers);
+    if (*tail == NULL) {
+        struct json_writer writer;
+        json_writer_init(&writer, room);
+        render_metadata_rest(&writer, &metadata);
+        buf_append(room, "}}", 2);
+        TRY(buf_status(room));
+        tails_add(tails, &metadata.key, checksum, metadata.tiers, buf_view(room));
+        *tail = tails_pin(tails, &metadata.key, checksum, metadata.tiers);
     }
-    struct json_writer writer;
-    json_writer_init(&writer, text);
-    render_metadata_rest(&writer, &metadata);
-    buf_append(text, "}}", 2);
-    TRY(buf_status(text));
-    tails_add(&front->tails, &metadata.key, checksum, metadata.tiers, buf_view(text));
+    *out = *tail != NULL ? (aic_view){(*tail)->text, (*tail)->size} : buf_view(room);
     return AIC_OK;
 }
 
@@ -106,22 +106,16 @@ static void value_add_ttl(struct value *value, const struct found *found)
 
 #define KEY_MEMBER_BYTES 72 /* "key":"<64 digits>", the first member of the rest */
 
-/*
- * {"hit":true,"key":...,"response": <pieces> ,"metadata":{"ttl_seconds":..., <rest>. The text holds the rest first,
- * then what stands before and after the response: the order of the pieces makes the answer.
- */
-static aic_status answer_lookup(struct found *found)
+/* {"hit":true,"key":...,"response": <pieces> ,"metadata":{"ttl_seconds":..., <rest>. Writes what stands before the
+ * response, *head bytes, and what stands after it; the rest only if it lies nowhere else. */
+static aic_status write_around(struct found *found, aic_view rest, size_t *head)
 {
-    struct answer *answer = found->answer;
-    struct buf *text = &answer->text;
+    struct buf *text = &found->answer->text;
     struct value before, after;
     before.size = after.size = 0;
-    char key[KEY_MEMBER_BYTES];
-    (void)buf_reserve(text, 1024); /* all of a usual answer at once; a failure sticks */
-    TRY(append_rest(found));
-    size_t rest = text->size;
-    memcpy(key, text->data, sizeof key); /* the text may move when it grows */
-    if (answer->hit.tier == AIC_IN_MEMORY) VALUE_PUT(&before, ",\"tier\":\"memory\",\"age_seconds\":");
+    VALUE_PUT(&before, "{\"hit\":true,");
+    value_put(&before, rest.data, KEY_MEMBER_BYTES);
+    if (found->answer->hit.tier == AIC_IN_MEMORY) VALUE_PUT(&before, ",\"tier\":\"memory\",\"age_seconds\":");
     else VALUE_PUT(&before, ",\"tier\":\"storage\",\"age_seconds\":");
     value_add_u64(&before, found->age_ms / 1000);
     VALUE_PUT(&before, ",\"ttl_seconds\":");
@@ -130,17 +124,30 @@ static aic_status answer_lookup(struct found *found)
     VALUE_PUT(&after, ",\"metadata\":{\"ttl_seconds\":");
     value_add_ttl(&after, found);
     VALUE_PUT(&after, ",");
-    buf_append(text, "{\"hit\":true,", 12);
-    buf_append(text, key, sizeof key);
     buf_append(text, before.text, before.size);
     buf_append(text, after.text, after.size);
-    TRY(buf_status(text));
+    if (found->answer->tail == NULL) buf_append_view(text, rest);
+    *head = before.size;
+    return buf_status(text);
+}
+
+static aic_status answer_lookup(struct found *found)
+{
+    struct answer *answer = found->answer;
+    const struct buf *text = &answer->text;
+    struct buf room;
+    aic_view rest;
+    size_t head = 0;
+    buf_init(&room, text->mem, MEM_CACHE);
+    aic_status status = find_rest(found, &room, &rest);
+    if (status == AIC_OK) status = write_around(found, rest, &head);
+    buf_fini(&room);
+    TRY(status);
     TRY(gather_pieces(found, 1));
     lookup_count(found->exchange, AIC_OK, &answer->hit, found->age_ms);
-    size_t head = text->size - rest - after.size;
-    found->pieces[0] = (aic_view){text->data + rest, head};
-    found->pieces[found->count++] = (aic_view){text->data + rest + head, after.size};
-    found->pieces[found->count++] = (aic_view){text->data, rest};
+    found->pieces[0] = (aic_view){text->data, head};
+    found->pieces[found->count++] = (aic_view){text->data + head, text->size - head};
+    if (answer->tail != NULL) found->pieces[found->count++] = rest;
     http_reply_pieces(found->exchange, 200, HTTP_JSON, found->pieces, found->count, answer_give, answer);
     return AIC_OK;
 }

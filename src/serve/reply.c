@@ -226,11 +226,13 @@ void http_reply_pieces(struct http_exchange *exchange, int status, const char *t
     CHECK(count <= HTTP_MAX_PIECES);
     size_t size = 0;
     for (size_t i = 0; i < count; i++) size += pieces[i].size;
+    struct output *out = &exchange->conn->out;
     bool wanted = may_reply(exchange) && reply_head(exchange, status, type, size) && !exchange->bodiless;
     if (wanted) exchange->sent_bytes = size;
+    /* A short beginning goes with the head. */
+    if (wanted && count > 0 && pieces[0].size <= HEAD_ROOM && output_copy(out, pieces[0]) == AIC_OK) pieces++, count--;
     if (!wanted && release != NULL) release(context);
-    if (wanted && output_borrow(&exchange->conn->out, pieces, count, release, context) != AIC_OK)
-        give_up(exchange->conn);
+    if (wanted && output_borrow(out, pieces, count, release, context) != AIC_OK) give_up(exchange->conn);
     conn_completed(exchange->conn);
 }
 

@@ -14,24 +14,25 @@ static size_t slot_of(const aic_key *key)
     return (key->bytes[8] | (size_t)key->bytes[9] << 8) % TAILS_SLOTS;
 }
 
-static void forget(struct tails *tails, size_t slot)
+void tails_release(struct tails *tails, struct tail **tail)
 {
-    struct tail *tail = tails->slots[slot];
-    if (tail != NULL) mem_free(tails->mem, MEM_CACHE, tail, sizeof *tail + tail->size);
-    tails->slots[slot] = NULL;
+    struct tail *old = *tail;
+    *tail = NULL;
+    if (old != NULL && --old->pins == 0) mem_free(tails->mem, MEM_CACHE, old, sizeof *old + old->size);
 }
 
 void tails_fini(struct tails *tails)
 {
-    for (size_t slot = 0; slot < TAILS_SLOTS; slot++) forget(tails, slot);
+    for (size_t slot = 0; slot < TAILS_SLOTS; slot++) tails_release(tails, &tails->slots[slot]);
 }
 
-aic_view tails_find(const struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers)
+struct tail *tails_pin(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers)
 {
-    const struct tail *tail = tails->slots[slot_of(key)];
-    if (tail == NULL || tail->checksum != checksum || tail->tiers != tiers) return (aic_view){0};
-    if (memcmp(&tail->key, key, sizeof *key) != 0) return (aic_view){0};
-    return (aic_view){tail->text, tail->size};
+    struct tail *tail = tails->slots[slot_of(key)];
+    if (tail == NULL || tail->checksum != checksum || tail->tiers != tiers) return NULL;
+    if (memcmp(&tail->key, key, sizeof *key) != 0) return NULL;
+    tail->pins++;
+    return tail;
 }
 
 void tails_add(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers, aic_view text)
@@ -39,8 +40,8 @@ void tails_add(struct tails *tails, const aic_key *key, uint64_t checksum, unsig
     if (text.size > TAILS_MAX_BYTES) return;
     struct tail *tail = mem_alloc(tails->mem, MEM_CACHE, sizeof *tail + text.size);
     if (tail == NULL) return;
-    *tail = (struct tail){.key = *key, .checksum = checksum, .tiers = tiers, .size = (uint32_t)text.size};
+    *tail = (struct tail){.key = *key, .checksum = checksum, .tiers = tiers, .pins = 1, .size = (uint32_t)text.size};
     memcpy(tail->text, text.data, text.size);
-    forget(tails, slot_of(key));
+    tails_release(tails, &tails->slots[slot_of(key)]);
     tails->slots[slot_of(key)] = tail;
 }

@@ -7,7 +7,9 @@
  * checksum of its record, which covers everything that is spelled, and the tiers; all are compared in full. (The
  * checksum alone would not do: it is not keyed, and whoever forged one would be shown another namespace's tags.)
  *
- * Bounded: texts up to TAILS_MAX_BYTES, at most 1.1 MB a thread. One thread.
+ * Answers are sent from the table's own text, which stays as it is as long as one of them has it pinned.
+ *
+ * Bounded: texts up to TAILS_MAX_BYTES, at most 1.1 MB a thread beside what is being sent. One thread.
  */
 #ifndef SERVE_TAILS_H
 #define SERVE_TAILS_H
@@ -21,6 +23,7 @@ struct tail {
     aic_key key;
     uint64_t checksum;
     unsigned tiers;
+    unsigned pins; /* the table's, and those of answers; freed with the last */
     uint32_t size;
     char text[];
 };
@@ -31,9 +34,11 @@ struct tails {
 };
 
 void tails_init(struct tails *tails, struct mem *mem);
-void tails_fini(struct tails *tails);
-/* The text, or the absent view. Valid until the next tails_add(). */
-aic_view tails_find(const struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers);
+void tails_fini(struct tails *tails); /* every pin must have been released */
+/* What is known of an entry, pinned; NULL: nothing. */
+struct tail *tails_pin(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers);
+/* Accepts a pointer to NULL; nulls. */
+void tails_release(struct tails *tails, struct tail **tail);
 /* Keeps a copy in place of what the slot held. Without memory, or for a long text, nothing happens. */
 void tails_add(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers, aic_view text);
 

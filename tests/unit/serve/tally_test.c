@@ -388,6 +388,18 @@ static void test_memo_is_bounded(struct memo *memo)
     assert_true(mem_bytes(memo->mem, MEM_CACHE) <= MEMO_SLOTS * (sizeof(struct memo_entry) + 4 + MEMO_MAX_BODY));
 }
 
+/* Is this what is known? NULL: nothing is. */
+static void assert_tail(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers, const char *text)
+{
+    struct tail *tail = tails_pin(tails, key, checksum, tiers);
+    assert_int_equal(tail != NULL, text != NULL);
+    if (tail == NULL) return;
+    assert_int_equal(tail->size, strlen(text));
+    assert_memory_equal(tail->text, text, tail->size);
+    tails_release(tails, &tail);
+    assert_null(tail);
+}
+
 static void test_tails_know_an_entry_by_all_of_it(void **state)
 {
     (void)state;
@@ -398,17 +410,20 @@ static void test_tails_know_an_entry_by_all_of_it(void **state)
     aic_key one = {.bytes = {1}}, two = {.bytes = {2}};
     mem_init(&mem, NULL);
     tails_init(tails, &mem);
-    assert_null(tails_find(tails, &one, 7, 1).data);
+    assert_tail(tails, &one, 7, 1, NULL);
     tails_add(tails, &one, 7, 1, AIC_LITERAL("seven"));
-    assert_memory_equal(tails_find(tails, &one, 7, 1).data, "seven", 5);
-    assert_null(tails_find(tails, &one, 8, 1).data);
-    assert_null(tails_find(tails, &one, 7, 3).data);
-    assert_null(tails_find(tails, &two, 7, 1).data); /* the same slot and checksum */
+    assert_tail(tails, &one, 7, 1, "seven");
+    assert_tail(tails, &one, 8, 1, NULL);
+    assert_tail(tails, &one, 7, 3, NULL);
+    assert_tail(tails, &two, 7, 1, NULL); /* the same slot and checksum */
+    struct tail *pinned = tails_pin(tails, &one, 7, 1);
     tails_add(tails, &one, 8, 1, AIC_LITERAL("eight"));
-    assert_null(tails_find(tails, &one, 7, 1).data);
-    assert_memory_equal(tails_find(tails, &one, 8, 1).data, "eight", 5);
+    assert_memory_equal(pinned->text, "seven", 5); /* stays while an answer has it */
+    tails_release(tails, &pinned);
+    assert_tail(tails, &one, 7, 1, NULL);
+    assert_tail(tails, &one, 8, 1, "eight");
     tails_add(tails, &two, 9, 1, (aic_view){lengthy, sizeof lengthy});
-    assert_null(tails_find(tails, &two, 9, 1).data);
+    assert_tail(tails, &two, 9, 1, NULL);
     for (unsigned i = 0; i < 3000; i++) {
         aic_key key = {.bytes = {[8] = (uint8_t)i, [9] = (uint8_t)(i >> 8)}};
         tails_add(tails, &key, i, 1, (aic_view){lengthy, TAILS_MAX_BYTES});
