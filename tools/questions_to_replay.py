@@ -6,7 +6,7 @@ usage: questions_to_replay.py TABLE.tsv [--columns NAME,NAME] [--operation qa] >
 TABLE is tab-separated with a header line. Every question is asked in the order in which it appears, row by row and within a row column by
 column, repeats included, as one line {"operation", "text"}. Without --columns those whose name begins with "question" are taken, or
 all when there are none. Standard error gets the number of questions, how many are distinct, and the hit rate that an exact cache
-without limits reaches.
+without limits reaches. Exit status 1: a line has not the header's columns; 2: the table cannot be read, or the arguments are wrong.
 """
 import argparse
 import json
@@ -41,4 +41,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, UnicodeDecodeError) as problem:
+        name = getattr(problem, "filename", None)
+        print(f"questions_to_replay.py: {f'{name}: {problem.strerror}' if name else problem}", file=sys.stderr)
+        sys.exit(2)

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +123,19 @@ static void usage(FILE *to)
                 "[--seed N] [--json] [--check]\n");
 }
 
+/* A whole number from `least` on, or the end of the program. */
+static uint64_t number_of(const char *option, const char *text, uint64_t least, uint64_t most)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && number >= least && number <= most)
+        return number;
+    fprintf(stderr, "bench_policy: --%s: '%s' is not accepted; accepted: a whole number from %llu to %llu\n", option,
+            text, (unsigned long long)least, (unsigned long long)most);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     struct settings settings = {.requests = 1000000, .objects = 100000, .shards = 1, .seed = 1};
@@ -134,19 +148,22 @@ int main(int argc, char **argv)
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 't': settings.trace_path = optarg; break;
-        case 'c': settings.capacity = strtoull(optarg, NULL, 10); break;
-        case 'r': settings.requests = strtoull(optarg, NULL, 10); break;
-        case 'o': settings.objects = (uint32_t)strtoul(optarg, NULL, 10); break;
-        case 's': settings.shards = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'e': settings.seed = strtoull(optarg, NULL, 10); break;
+        case 'c': settings.capacity = number_of("capacity", optarg, 1, INT64_MAX); break;
+        case 'r': settings.requests = number_of("requests", optarg, 100, SIZE_MAX / 64); break;
+        case 'o': settings.objects = (uint32_t)number_of("objects", optarg, 20, UINT32_MAX); break;
+        case 's': settings.shards = (unsigned)number_of("shards", optarg, 1, 256); break;
+        case 'e': settings.seed = number_of("seed", optarg, 0, UINT64_MAX); break;
         case 'j': settings.json = true; break;
         case 'k': settings.check = true; break;
         case 'h': usage(stdout); return 0;
         default: usage(stderr); return 2;
         }
     }
-    bool is_power = settings.shards > 0 && settings.shards <= 256 && (settings.shards & (settings.shards - 1)) == 0;
-    if (optind < argc || settings.requests < 100 || settings.objects < 20 || !is_power) {
+    if ((settings.shards & (settings.shards - 1)) != 0) {
+        fprintf(stderr, "bench_policy: --shards: %u is not accepted; accepted: a power of two\n", settings.shards);
+        return 2;
+    }
+    if (optind < argc) {
         usage(stderr);
         return 2;
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Are the judges just? Feeds tools/test_summary.py and tools/floors.py what they must refuse. usage: tools_test.py TREE"""
+"""Are the judges just? Feeds tools/test_summary.py and tools/floors.py what they must refuse, and tools/questions_to_replay.py, too. usage: tools_test.py TREE"""
 import json
 import os
 import subprocess
@@ -87,6 +87,28 @@ class Floors(unittest.TestCase):
     def test_links(self):
         self.assertIn("leads nowhere: b.md", self.findings("docs/a.md", "see [b](b.md)\n")[0])
         self.assertEqual(self.findings("docs/a.md", "see [a](a.md#top) and [w](https://example.org)\n"), [])
+
+
+class Questions(unittest.TestCase):
+    def ask(self, *arguments):
+        return subprocess.run([sys.executable, os.path.join(TREE, "tools", "questions_to_replay.py"), *arguments], capture_output=True, text=True, check=False)
+
+    def test_a_table(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "table.tsv")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("id\tquestion1\n1\twhy?\n2\twhy?\n")
+            done = self.ask(path)
+            self.assertEqual((done.returncode, done.stdout), (0, '{"operation": "qa", "text": "why?"}\n' * 2))
+            with open(path, "wb") as file:
+                file.write(b"id\xff\n")
+            done = self.ask(path)
+            self.assertEqual((done.returncode, done.stdout, "Traceback" in done.stderr), (2, "", False))
+
+    def test_no_table(self):
+        done = self.ask("/nope")
+        self.assertEqual((done.returncode, done.stderr), (2, "questions_to_replay.py: /nope: No such file or directory\n"))
+        self.assertEqual((self.ask("/").returncode, self.ask("/").stderr), (2, "questions_to_replay.py: /: Is a directory\n"))
 
 
 if __name__ == "__main__":
