@@ -33,6 +33,7 @@ static const struct {
     [WORK_GET] = {"get + pin + release", "get", 250},
     [WORK_PUT_LOOP] = {"  the loop by itself", "put_loop", 0},
     [WORK_PUT] = {"put with an eviction", "put", 1500},
+    [WORK_PASS] = {"  a line round all threads", "pass", 0},
 };
 
 struct report {

@@ -32,6 +32,7 @@ enum work {
     WORK_GET,
     WORK_PUT_LOOP, /* makes keys and sizes, nothing else */
     WORK_PUT,
+    WORK_PASS, /* one line of memory round all threads, each writing it: how far apart the cores are */
     WORK_COUNT
 };
 

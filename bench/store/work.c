@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,7 @@
 struct worker {
     struct bench *bench;
     enum work work;
+    unsigned number, threads;
     uint64_t first, count;
     struct cost total;
     uint64_t sum; /* of whatever was read, so that nothing is left out */
@@ -165,12 +167,27 @@ static void put(struct worker *worker)
     }
 }
 
+static void pass(struct worker *worker)
+{
+    static _Alignas(64) _Atomic uint64_t line;
+    enum { LOOKS = 10000 }; /* then maybe it is one core for all, and the others must come on */
+    for (uint64_t i = 0; i < worker->count; i++) {
+        for (unsigned look = 1; atomic_load(&line) % worker->threads != worker->number; look++)
+            if (look % LOOKS == 0) sched_yield();
+        atomic_fetch_add(&line, 1);
+    }
+}
+
 static void *run_worker(void *context)
 {
     static void (*const works[WORK_COUNT])(struct worker *) = {
-        [WORK_GET_LOOP] = look_at_keys, [WORK_READ_ALONE] = read_alone,
-        [WORK_READ_MANY] = read_many,   [WORK_GET] = get,
-        [WORK_PUT_LOOP] = make_puts,    [WORK_PUT] = put,
+        [WORK_GET_LOOP] = look_at_keys,
+        [WORK_READ_ALONE] = read_alone,
+        [WORK_READ_MANY] = read_many,
+        [WORK_GET] = get,
+        [WORK_PUT_LOOP] = make_puts,
+        [WORK_PUT] = put,
+        [WORK_PASS] = pass,
     };
     struct worker *worker = context;
     double cpu = now_ns(CLOCK_THREAD_CPUTIME_ID), wall = now_ns(CLOCK_MONOTONIC);
@@ -185,12 +202,13 @@ struct cost work_run(struct bench *bench, enum work work, unsigned threads, uint
     struct worker workers[MAX_THREADS];
     pthread_t ids[MAX_THREADS];
     struct cost cost = {0};
-    uint64_t each = operations / threads;
+    uint64_t each = operations / threads / (work == WORK_PASS ? 16 : 1);
     bool is_put = work == WORK_PUT || work == WORK_PUT_LOOP;
     static volatile uint64_t sink;
     for (unsigned i = 0; i < threads; i++) {
         uint64_t first = is_put ? bench->next_id + i * each : i * (bench->resident_count / threads);
-        workers[i] = (struct worker){.bench = bench, .work = work, .first = first, .count = each};
+        workers[i] = (struct worker){
+            .bench = bench, .work = work, .number = i, .threads = threads, .first = first, .count = each};
         CHECK(pthread_create(&ids[i], NULL, run_worker, &workers[i]) == 0);
     }
     for (unsigned i = 0; i < threads; i++) {
