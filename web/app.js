@@ -16,14 +16,17 @@ function pill(node, word, tone = tones[word] || "") {
 
 function cell(value, kind) {
   const td = document.createElement("td");
-  if (kind === "pill") td.append(pill(document.createElement("span"), value));
+  if (kind.endsWith("pill")) td.append(pill(document.createElement("span"), value));
   else td.textContent = value;
-  if (kind === "number" || kind === "words") td.className = kind;
+  td.className = kind.replace(/ ?pill/, "");
   return td;
 }
 
 /* rows: arrays of [value, kind]. */
 function fill(id, rows, nothing) {
+  const written = JSON.stringify(rows);
+  if (el(id).dataset.written === written && el(id).tBodies[0].rows.length) return; /* what stands there stays, for readers and selections */
+  el(id).dataset.written = written;
   const body = el(id).tBodies[0];
   body.replaceChildren(...rows.map((row) => {
     const tr = document.createElement("tr");
@@ -53,16 +56,21 @@ function item(parts) {
 
 /* -------------------------------------------------------------------------------------------------------- panels */
 
+/* The big figures are of the last minute, those since the start stand beside them. */
 function showTraffic(s) {
-  const t = s.traffic;
-  text("hit-rate", format.percent(t.hit_rate));
-  text("hit-now", format.percent(t.recent.hit_rate));
+  const t = s.traffic, minute = lastMinute(state.levels.seconds), latency = lastMinuteLatency(state.latencies, s.time_ms);
+  text("hit-now", minute.lookups ? format.percent(minute.hits / minute.lookups * 100) : "–");
+  text("minute-lookups", minute.lookups ? `of ${format.count(minute.lookups)} in the last minute` : "no lookups in the last minute");
+  text("hit-rate", t.hits + t.misses ? format.percent(t.hit_rate) : "–");
   text("hits", format.count(t.hits));
   text("misses", format.count(t.misses));
-  text("per-second", format.count(t.recent.lookups_per_second));
+  text("per-second", format.count(minute.seconds ? minute.lookups / minute.seconds : NaN));
+  text("second", format.count(t.recent.lookups_per_second));
   text("puts", format.count(t.puts));
   text("saved-tokens", format.count(t.saved.tokens));
   text("saved-cost", `${format.dollars(t.saved.cost_usd)} saved`);
+  text("p50-now", format.seconds(latency.p50));
+  text("p99-now", format.seconds(latency.p99));
   for (const p of ["p50", "p90", "p99", "p999"]) text(p, format.seconds(s.latency ? s.latency[p] : NaN));
 }
 
@@ -125,8 +133,8 @@ function showWarnings(s) {
 function showTables(s) {
   const t = s.tiers;
   fill("tiers", [
-    [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], ["up", "pill"]],
-    [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [t.storage.status, "pill"]],
+    [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], ["up", "number pill"]],
+    [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [t.storage.status, "number pill"]],
   ]);
   fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, "words"]]));
   fill("top", s.top.map((r) => [[r.namespace, "words"], [r.operation, "words"], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
@@ -139,28 +147,47 @@ function drawSeries() {
   if (!state.last) return;
   const { range, ...rows } = rowsOf(shown(state.levels, state.span, sampleOf(state.last)), state.span, state.last.memory);
   for (const [name, points] of Object.entries(rows)) state.charts[name].set(points, range, state.span !== "seconds");
-  /* Latencies are not kept in the history: this chart begins with the page. */
+  /* Latencies are not kept in the history: this chart shows the last ten minutes of this tab, whatever the span. */
   const latencies = state.latencies;
-  const live = latencies.length ? [latencies[0].time_ms, state.last.time_ms] : null;
+  const seconds = state.levels.seconds;
+  const live = latencies.length ? [Math.min(seconds[0].time_ms, latencies[0].time_ms), state.last.time_ms] : null;
   state.charts.latency.set(["p50", "p99"].map((p) => interrupt(latencies.map((l) => ({ x: l.time_ms, y: l[p] })), IDLE * gapOf("seconds"))), live);
 }
 
+/* Latencies outlive a reload in the tab's own storage. */
+const KEPT = "aicache-latencies";
+
+function keepLatencies() { sessionStorage.setItem(KEPT, JSON.stringify(state.latencies)); }
+
+function keptLatencies() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT)) || [];
+  } catch {
+    return [];
+  }
+}
+
 function clearFigures() {
+  sessionStorage.removeItem(KEPT);
   Object.assign(state, { last: null, levels: noLevels(), latencies: [] });
   for (const node of document.querySelectorAll("#main span[id]")) node.textContent = "–";
   el("pressure-state").className = "pill";
   for (const node of document.querySelectorAll("#main tbody, #main ul")) node.replaceChildren();
   el("pressure-meter").value = 0;
+  for (const id of ["curve-note", "minute-lookups"]) text(id, "–");
   for (const chart of Object.values(state.charts)) chart.set([]);
 }
 
 function show(s) {
   state.last = s;
   carryOn(state.levels, sampleOf(s));
-  if (s.latency_recent) state.latencies.push({ time_ms: s.time_ms, ...s.latency_recent });
+  if (s.latency_recent) state.latencies.push({ time_ms: s.time_ms, weight: s.traffic.recent.lookups_per_second || 1, ...s.latency_recent });
+  /* Of the future are those from before a clock was put back. */
+  while (state.latencies.length && state.latencies[state.latencies.length - 1].time_ms > s.time_ms) state.latencies.pop();
   while (state.latencies.length && state.latencies[0].time_ms < s.time_ms - LEVELS.seconds.kept * 1000) state.latencies.shift();
   pill(el("overall"), s.health.status);
-  document.title = `aicache – ${s.health.status}, ${format.percent(s.traffic.hit_rate)}`;
+  const minute = lastMinute(state.levels.seconds);
+  document.title = `aicache – ${s.health.status}${minute.lookups ? `, ${format.percent(minute.hits / minute.lookups * 100)} hits` : ""}`;
   text("about", `${s.version} · up ${format.span(s.uptime_seconds)}${state.paused ? ` · paused at ${format.clock(state.paused)}` : ""}`);
   if (!state.paused && !document.hidden) showFigures(s);
 }
@@ -209,7 +236,11 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && state.last && !state.paused) showFigures(state.last);
 });
 
+addEventListener("pagehide", keepLatencies);
+
 state.charts = makeCharts();
+const kept = keptLatencies();
 clearFigures();
+state.latencies = kept;
 setInterval(watch, WATCH_MS);
 follow();

@@ -79,7 +79,7 @@ function lineChart(id, series, { yFormat, max, stacked = false, legend = false, 
       scales: {
         x: { type: "linear", grid: { display: false }, afterBuildTicks: (scale) => { scale.ticks = axis.ticks(scale, about); },
           ticks: { maxRotation: 0, autoSkip: false, callback: (_, i, ticks) => ticks[i].label } },
-        y: { min: 0, max, stacked, grid: {}, ticks: { maxTicksLimit: 5, callback: yFormat } },
+        y: { min: 0, max, stacked, grid: { display: false }, ticks: { maxTicksLimit: 5, callback: yFormat } },
       },
       plugins: {
         legend: { display: legend, position: "bottom", labels: { boxWidth: 14, boxHeight: 2, padding: 8 } },
@@ -107,7 +107,7 @@ function lineChart(id, series, { yFormat, max, stacked = false, legend = false, 
       chart.data.datasets.forEach((one, i) => { one.data = rows[i] || []; });
       const all = rows[0] || [], some = all.some((point) => Number.isFinite(point.y));
       about = more;
-      chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = some;
+      chart.options.scales.x.ticks.display = chart.options.scales.y.ticks.display = chart.options.scales.y.grid.display = some;
       if (some) [chart.options.scales.x.min, chart.options.scales.x.max] = range || [all[0].x, all[all.length - 1].x];
       if (yFormat === format.bytes) {
         /* Whole binary steps, three to six of them. */
@@ -123,6 +123,7 @@ function lineChart(id, series, { yFormat, max, stacked = false, legend = false, 
 }
 
 function makeCharts() {
+  Chart.defaults.font.size = Math.round(parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.77);
   return {
     hit: lineChart("chart-hit", [{ label: "hit rate", colour: "--series-2", fill: true }], { yFormat: (y) => `${y}%`, max: 100 }),
     rate: lineChart("chart-rate", [{ label: "lookups/s", colour: "--series-1", fill: true }], { yFormat: format.count }),

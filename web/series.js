@@ -61,6 +61,30 @@ function between(samples, gap, fn) {
   return out;
 }
 
+const MINUTE_MS = 60000;
+
+/* Hits and lookups of the last minute, and the seconds that were counted. */
+function lastMinute(samples) {
+  const sum = { hits: 0, lookups: 0, seconds: 0 };
+  if (samples.length === 0) return sum;
+  const from = samples[samples.length - 1].time_ms - MINUTE_MS;
+  between(samples.filter((s) => s.time_ms >= from), GAP_MS, (hits, misses, seconds) => {
+    sum.hits += hits;
+    sum.lookups += hits + misses;
+    sum.seconds += seconds;
+    return null;
+  });
+  return sum;
+}
+
+/* The latency of the last minute from its seconds: the median of their medians, each as often as it had lookups, and the worst 99th percentile of a second. */
+function lastMinuteLatency(latencies, now) {
+  const recent = latencies.filter((l) => l.time_ms >= now - MINUTE_MS).sort((a, b) => a.p50 - b.p50);
+  let half = recent.reduce((sum, l) => sum + l.weight, 0) / 2;
+  const middle = recent.find((l) => (half -= l.weight) <= 0);
+  return { p50: middle ? middle.p50 : NaN, p99: Math.max(...recent.map((l) => l.p99)) };
+}
+
 const RESIDENT = ["tier", "storage", "heap", "program"];
 
 /* The rows of each chart from the samples of a span; every chart is named, so that one without samples is cleared. */

@@ -109,6 +109,12 @@ class Page(unittest.TestCase):
             browser.resize(width, 844)
             browser.wait(lambda: browser.run("return document.documentElement.scrollWidth") <= width)  # the charts follow a frame later
             self.picture("phone-%d" % width)
+        # On a desktop all is above the fold, and a wide screen is used.
+        for width, height in ((1920, 1080), (2560, 1440)):
+            browser.resize(width, height)
+            fits = "const d = document.documentElement; return [d.scrollWidth <= arguments[0], d.scrollHeight <= arguments[1], document.getElementById('main').clientWidth > arguments[0] * 0.95]"
+            browser.wait(lambda: browser.run(fits, width, height) == [True, True, True])
+            self.picture("dark-%d" % width)
         browser.resize(1500, 1350)
         browser.scheme("light")
         browser.wait(lambda: browser.run(colours) == light)
@@ -206,7 +212,26 @@ class Page(unittest.TestCase):
         finally:
             self.browser.run("setPaused(false)")
 
-    def test_9_complains_of_nothing_and_asks_nobody_else(self):
+    def test_9_big_figures_are_of_the_last_minute(self):
+        browser = self.browser
+        minute = "return lastMinute(arguments[0].map(([s, hits, misses]) => ({time_ms: s * 1000, hits, misses})))"
+        # Two minutes ago all were misses, in the last one three of four hit; a start in between counts from nothing.
+        self.assertEqual(browser.run(minute, [[0, 0, 0], [1, 0, 100], [100, 0, 100], [101, 3, 101]]), {"hits": 3, "lookups": 4, "seconds": 1})
+        self.assertEqual(browser.run(minute, [[0, 900, 50], [1, 0, 0], [2, 1, 1]]), {"hits": 1, "lookups": 2, "seconds": 1})
+        self.assertEqual(browser.run(minute, []), {"hits": 0, "lookups": 0, "seconds": 0})
+        latency = "return lastMinuteLatency(arguments[0].map(([s, weight, p50, p99]) => ({time_ms: s * 1000, weight, p50, p99})), 100000)"
+        self.assertEqual(browser.run(latency, [[10, 1000, 9, 9], [90, 1, 5, 8], [95, 10, 1, 2], [99, 1, 6, 7]]), {"p50": 1, "p99": 8})
+        # They are on the page and labelled, and the chart of latencies outlives a reload.
+        self.daemon.lookup(text="just now")
+        browser.wait(lambda: browser.text("hit-now") != "–" and browser.text("p50-now") != "–", 60)
+        browser.wait(lambda: "in the last minute" in browser.text("minute-lookups"))
+        seen = browser.run("window.mark = 1; return state.latencies[0].time_ms")
+        browser.open(self.url)
+        browser.wait(lambda: browser.text("overall") == "healthy" and browser.run("return window.mark") is None)
+        self.assertEqual(browser.run("return state.latencies[0].time_ms"), seen)
+        browser.wait(lambda: len(self.drawn("latency")[0]) > 0)
+
+    def test_z_complains_of_nothing_and_asks_nobody_else(self):
         self.assertEqual(self.browser.complaints(), [])
         hosts = self.browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
         self.assertEqual(set(hosts), {"127.0.0.1:%d" % self.daemon.port})
