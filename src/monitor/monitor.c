@@ -230,14 +230,8 @@ void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, uint64_t k
 
 void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data)
 {
-    struct event event = {.number = {[MEMORY_BYTES] = sample->memory_bytes,
-                                     [MEMORY_ENTRIES] = sample->memory_entries,
-                                     [MEMORY_STORAGE_BYTES] = sample->storage_bytes,
-                                     [MEMORY_STORAGE_ENTRIES] = sample->storage_entries,
-                                     [MEMORY_PROCESS_BYTES] = sample->process_bytes,
-                                     [MEMORY_LIMIT_ENTRIES] = sample->limit_entries,
-                                     [MEMORY_LIMIT_BYTES] = sample->limit_bytes},
-                          .text = {[TEXT_DATA] = data_of(data)}};
+    struct event event = memory_event(sample);
+    event.text[TEXT_DATA] = data_of(data);
     stream_append(&monitor->streams[STREAM_MEMORY], &event, NO_COUNTERS);
     struct monitor_totals totals = monitor_totals(monitor);
     struct history_sample kept = {.time_ms = clock_wall_ms(monitor->clock),

@@ -124,6 +124,8 @@ static inline bool memory_at_limit(uint64_t used, uint64_t limit)
     return limit > 0 && used >= limit - limit / 100;
 }
 
+/* A memory event's numbers. */
+struct event memory_event(const aic_memory_sample *sample);
 /* Bytes that a memory event counts as the cache's: memory tier and storage tier's memory. */
 uint64_t memory_event_total(const struct event *event);
 /* The entries that these bytes are of. */
@@ -140,8 +142,10 @@ const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_
 AIC_MUST_CHECK aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out);
-/* The same without brackets, for an object that says more. */
-AIC_MUST_CHECK aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_writer *out);
+/* The same without brackets, for an object that says more. `now`: measured this moment, for `current` and `thresholds`;
+ * NULL: the newest snapshot says these. */
+AIC_MUST_CHECK aic_status memory_usage_write_members(struct aic_monitor *monitor, const aic_memory_sample *now,
+                                                     struct json_writer *out);
 AIC_MUST_CHECK aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status slow_write(struct aic_monitor *monitor, double multiplier, struct json_writer *out);
 /* The newest slow operations of all streams, at most `most`: [{timestamp, what, duration, times_slower}], newest first.

@@ -16,6 +16,17 @@
 #define WORTH_GROWING 0.03    /* so much more of all lookups must be answered with twice the memory */
 #define WORTH_SHRINKING 0.005 /* so little may be lost with half of it */
 
+struct event memory_event(const aic_memory_sample *sample)
+{
+    return (struct event){.number = {[MEMORY_BYTES] = sample->memory_bytes,
+                                     [MEMORY_ENTRIES] = sample->memory_entries,
+                                     [MEMORY_STORAGE_BYTES] = sample->storage_bytes,
+                                     [MEMORY_STORAGE_ENTRIES] = sample->storage_entries,
+                                     [MEMORY_PROCESS_BYTES] = sample->process_bytes,
+                                     [MEMORY_LIMIT_ENTRIES] = sample->limit_entries,
+                                     [MEMORY_LIMIT_BYTES] = sample->limit_bytes}};
+}
+
 uint64_t memory_event_total(const struct event *event)
 {
     return event->number[MEMORY_BYTES] + event->number[MEMORY_STORAGE_BYTES];
@@ -136,7 +147,8 @@ static void write_trends(struct aic_monitor *monitor, const struct window *windo
     json_close(out, '}');
 }
 
-aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_writer *out)
+aic_status memory_usage_write_members(struct aic_monitor *monitor, const aic_memory_sample *now,
+                                      struct json_writer *out)
 {
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
@@ -145,12 +157,12 @@ aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_w
         put_mb(out, "warning_threshold_mb", monitor_warning_bytes(monitor));
         put_mb(out, "critical_threshold_mb", monitor_critical_bytes(monitor));
     } else {
-        const struct event *last = window_at(&window, window.count - 1);
-        write_current(monitor, last, out);
-        write_thresholds(monitor, last, out);
+        struct event last = now != NULL ? memory_event(now) : *window_at(&window, window.count - 1);
+        write_current(monitor, &last, out);
+        write_thresholds(monitor, &last, out);
         write_trends(monitor, &window, out);
         json_key(out, "miss_ratio_curve");
-        reuse_write(monitor->reuse, last->number[MEMORY_LIMIT_BYTES], out);
+        reuse_write(monitor->reuse, last.number[MEMORY_LIMIT_BYTES], out);
     }
     window_fini(&window);
     return AIC_OK;
@@ -159,7 +171,7 @@ aic_status memory_usage_write_members(struct aic_monitor *monitor, struct json_w
 aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *out)
 {
     json_open(out, '{');
-    TRY(memory_usage_write_members(monitor, out));
+    TRY(memory_usage_write_members(monitor, NULL, out));
     json_close(out, '}');
     return AIC_OK;
 }

@@ -1,6 +1,7 @@
 #include "serve/breakdown.h"
 
 #include "base/check.h"
+#include "base/status.h"
 #include "cache/cache.h"
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
@@ -37,34 +38,51 @@ uint64_t breakdown_owner_bytes(const struct breakdown_sources *sources, enum mem
     return sources->monitor != NULL ? bytes + mem_bytes(&sources->monitor->mem, owner) : bytes;
 }
 
+/* What is counted is read before what is resident: of memory that grows meanwhile a little more is found than was
+ * counted, which has its owners (free pages, libraries), and never less. */
+aic_status breakdown_read(const struct breakdown_sources *sources, const char *root, struct breakdown *out)
+{
+    struct store_places places;
+    store_places(cache_store(sources->cache), &places);
+    struct footprint_options options = {.root = root,
+                                        .storage_file = "/cache.mdb",
+                                        .values_begin = places.values_begin,
+                                        .values_end = places.values_end,
+                                        .index_begin = places.index_begin,
+                                        .index_end = places.index_end};
+    out->shards = places.heap_bytes;
+    for (unsigned owner = 0; owner < MEM_OWNER_COUNT; owner++)
+        out->owners[owner] = breakdown_owner_bytes(sources, owner);
+    TRY(footprint_read(&options, &out->footprint));
+    allocator_read(&out->allocator);
+    return AIC_OK;
+}
+
 /* What this code asked the allocator for, by owner. Returns the sum. */
-static uint64_t put_counted(const struct breakdown_sources *sources, struct json_writer *out)
+static uint64_t put_counted(const struct breakdown *what, struct json_writer *out)
 {
     static const char *const helps[] = {
 #define OWNER_HELP(name, label, help) help,
         MEM_OWNER_MAP(OWNER_HELP)
 #undef OWNER_HELP
     };
-    struct store_places places;
-    store_places(cache_store(sources->cache), &places);
-    put_owner(out, "memory_tier_shards", places.heap_bytes, "locks, queues and wheels of the memory tier");
-    uint64_t sum = places.heap_bytes;
+    put_owner(out, "memory_tier_shards", what->shards, "locks, queues and wheels of the memory tier");
+    uint64_t sum = what->shards;
     for (unsigned owner = 0; owner < MEM_OWNER_COUNT; owner++) {
         if (owner == MEM_STORE_VALUES || owner == MEM_STORE_INDEX) continue; /* mapped, or in heap_bytes */
-        uint64_t bytes = breakdown_owner_bytes(sources, owner);
-        put_owner(out, mem_owner_name(owner), bytes, helps[owner]);
-        sum += bytes;
+        put_owner(out, mem_owner_name(owner), what->owners[owner], helps[owner]);
+        sum += what->owners[owner];
     }
     return sum;
 }
 
-void breakdown_write(const struct breakdown_sources *sources, const struct breakdown *what, struct json_writer *out)
+void breakdown_write(const struct breakdown *what, struct json_writer *out)
 {
     const struct footprint *footprint = &what->footprint;
     put_tier(out, footprint, &what->stats);
     put_owner(out, "storage_map", footprint->storage_map,
               "pages of the storage tier's file, which the kernel can drop");
-    uint64_t counted = put_counted(sources, out);
+    uint64_t counted = put_counted(what, out);
     /* What was allocated and never touched is not resident: LMDB keeps megabytes of such lists, this code hardly any.
      */
     uint64_t touched = what->allocator.allocated < footprint->heap ? what->allocator.allocated : footprint->heap;
@@ -74,6 +92,14 @@ void breakdown_write(const struct breakdown_sources *sources, const struct break
               "held by the allocator, but not in use");
     put_owner(out, "stacks", footprint->stacks, "stacks of the threads");
     put_owner(out, "program", footprint->program, "the program and its libraries");
+}
+
+void breakdown_write_total(const struct breakdown *what, struct json_writer *out)
+{
+    json_open(out, '{');
+    put_count(out, "rss_bytes", what->footprint.rss);
+    put_time(out, "timestamp", what->measured_ms);
+    json_close(out, '}');
 }
 
 void breakdown_write_allocator(struct json_writer *out)

@@ -12,12 +12,20 @@ static void run_memory(struct work *work)
 {
     struct routes *routes = work->front->routes;
     struct json_writer writer;
+    aic_memory_sample now;
+    struct breakdown what;
+    bool measured = watch_measure(routes->watch, &what, &now);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
-    work->status = memory_usage_write_members(routes->options.monitor, &writer);
+    work->status = memory_usage_write_members(routes->options.monitor, measured ? &now : NULL, &writer);
     if (work->status != AIC_OK) return;
     json_key(&writer, "breakdown");
-    watch_write_breakdown(routes->watch, &writer);
+    json_open(&writer, '[');
+    if (measured) breakdown_write(&what, &writer);
+    json_close(&writer, ']');
+    json_key(&writer, "breakdown_total");
+    if (measured) breakdown_write_total(&what, &writer);
+    else json_put_null(&writer);
     json_key(&writer, "allocator");
     breakdown_write_allocator(&writer);
     json_close(&writer, '}');

@@ -14,7 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOOTPRINT_TICKS 5 /* reading the mappings takes milliseconds */
+#define FOOTPRINT_TICKS 5        /* the mappings of a process that stays as it is are walked so seldom */
+#define FOOTPRINT_CHANGE 50      /* a change of RSS by one part in so many is worth a walk */
+#define FOOTPRINT_SHARE 20       /* walking takes at most one part in so many of the time */
+#define FOOTPRINT_NS 10000000ULL /* figures so old are of this moment */
 #define SAVE_TICKS 60
 #define HISTORY_MAX_BYTES (4 << 20)
 
@@ -24,7 +27,9 @@ struct watch {
     struct alerts *alerts;
     struct webhook *webhook;
     unsigned ticks;
-    pthread_mutex_t mutex; /* guards what follows; a leaf */
+    pthread_mutex_t looking;     /* held while the mappings are walked; guards the two times */
+    uint64_t walked_ns, walk_ns; /* when a walk ended, on the monotonic clock, and how long it took */
+    pthread_mutex_t mutex;       /* guards what follows; a leaf */
     bool measured;
     struct breakdown breakdown;
 };
@@ -190,6 +195,7 @@ aic_status watch_create(const struct watch_options *options, struct watch **out,
     if (watch == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the watch");
     watch->options = *options;
     if (watch->options.root == NULL) watch->options.root = "";
+    CHECK(pthread_mutex_init(&watch->looking, NULL) == 0);
     CHECK(pthread_mutex_init(&watch->mutex, NULL) == 0);
     aic_status status = create_parts(watch, error);
     if (status != AIC_OK) {
@@ -212,52 +218,108 @@ void watch_destroy(struct watch **watch)
     alerts_destroy(&self->alerts);
     pressure_destroy(&self->pressure);
     pthread_mutex_destroy(&self->mutex);
+    pthread_mutex_destroy(&self->looking);
     mem_free(self->options.mem, MEM_MONITOR, self, sizeof *self);
 }
 
-static void measure_footprint(struct watch *watch, const aic_stats *stats)
+static struct breakdown_sources sources_of(const struct watch *watch)
 {
-    struct store_places places;
-    store_places(cache_store(watch->options.cache), &places);
-    struct footprint_options options = {.root = watch->options.root,
-                                        .storage_file = "/cache.mdb",
-                                        .values_begin = places.values_begin,
-                                        .values_end = places.values_end,
-                                        .index_begin = places.index_begin,
-                                        .index_end = places.index_end};
-    struct breakdown what = {.stats = *stats};
-    if (footprint_read(&options, &what.footprint) != AIC_OK) return;
-    allocator_read(&what.allocator);
+    const struct watch_options *options = &watch->options;
+    return (struct breakdown_sources){.mem = options->mem, .cache = options->cache, .monitor = options->monitor};
+}
+
+static bool last_breakdown(struct watch *watch, struct breakdown *out)
+{
+    pthread_mutex_lock(&watch->mutex);
+    bool measured = watch->measured;
+    if (measured) *out = watch->breakdown;
+    pthread_mutex_unlock(&watch->mutex);
+    return measured;
+}
+
+/* Walks the mappings. Under `looking`. */
+static void walk(struct watch *watch, const aic_stats *stats)
+{
+    const aic_clock *clock = watch->options.clock;
+    struct breakdown_sources sources = sources_of(watch);
+    struct breakdown what = {.measured_ms = clock_wall_ms(clock), .stats = *stats};
+    uint64_t began = clock_mono_ns(clock);
+    bool read = breakdown_read(&sources, watch->options.root, &what) == AIC_OK;
+    watch->walked_ns = clock_mono_ns(clock);
+    watch->walk_ns = watch->walked_ns - began;
+    if (!read) return; /* what was known stands */
     pthread_mutex_lock(&watch->mutex);
     watch->breakdown = what;
     watch->measured = true;
     pthread_mutex_unlock(&watch->mutex);
 }
 
+/* Was the last walk so long ago that another one keeps within its share of the time? Under `looking`. */
+static bool may_walk(const struct watch *watch, uint64_t least_ns)
+{
+    uint64_t age = clock_mono_ns(watch->options.clock) - watch->walked_ns;
+    return watch->walked_ns == 0 || (age >= least_ns && age >= watch->walk_ns * FOOTPRINT_SHARE);
+}
+
+static bool changed(uint64_t from, uint64_t to)
+{
+    uint64_t difference = from > to ? from - to : to - from;
+    return difference > from / FOOTPRINT_CHANGE;
+}
+
+static void walk_if_due(struct watch *watch, const aic_stats *stats, uint64_t rss_bytes)
+{
+    struct breakdown last;
+    bool due = watch->ticks % FOOTPRINT_TICKS == 0 || !last_breakdown(watch, &last) ||
+               changed(last.footprint.rss, rss_bytes);
+    if (!due) return;
+    pthread_mutex_lock(&watch->looking);
+    if (may_walk(watch, 0)) walk(watch, stats);
+    pthread_mutex_unlock(&watch->looking);
+}
+
+/* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
+static aic_memory_sample sample_of(const aic_stats *stats, uint64_t process_bytes, const struct footprint *footprint)
+{
+    return (aic_memory_sample){.memory_bytes = stats->memory_bytes,
+                               .memory_entries = stats->memory_entries,
+                               .storage_entries = stats->storage_entries,
+                               .process_bytes = process_bytes,
+                               .resident_tier_bytes = footprint->memory_values + footprint->memory_index,
+                               .resident_storage_bytes = footprint->storage_map,
+                               .resident_heap_bytes = footprint->heap,
+                               .resident_program_bytes = footprint->program + footprint->stacks,
+                               .limit_entries = stats->memory_max_entries,
+                               .limit_bytes = stats->memory_max_bytes};
+}
+
+bool watch_measure(struct watch *watch, struct breakdown *what, aic_memory_sample *now)
+{
+    pthread_mutex_lock(&watch->looking);
+    if (may_walk(watch, FOOTPRINT_NS)) {
+        aic_stats stats;
+        aic_cache_stats(watch->options.cache, &stats);
+        walk(watch, &stats);
+    }
+    bool measured = last_breakdown(watch, what);
+    pthread_mutex_unlock(&watch->looking);
+    if (measured) *now = sample_of(&what->stats, what->footprint.rss, &what->footprint);
+    return measured;
+}
+
 void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t process_bytes)
 {
     if (watch->options.monitor == NULL) return;
-    pthread_mutex_lock(&watch->mutex);
-    struct footprint footprint = watch->breakdown.footprint;
-    pthread_mutex_unlock(&watch->mutex);
-    /* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
-    aic_memory_sample sample = {.memory_bytes = stats->memory_bytes,
-                                .memory_entries = stats->memory_entries,
-                                .storage_entries = stats->storage_entries,
-                                .process_bytes = process_bytes,
-                                .resident_tier_bytes = footprint.memory_values + footprint.memory_index,
-                                .resident_storage_bytes = footprint.storage_map,
-                                .resident_heap_bytes = footprint.heap,
-                                .resident_program_bytes = footprint.program + footprint.stacks,
-                                .limit_entries = stats->memory_max_entries,
-                                .limit_bytes = stats->memory_max_bytes};
+    struct breakdown last = {0};
+    (void)last_breakdown(watch, &last);
+    aic_memory_sample sample = sample_of(stats, process_bytes, &last.footprint);
     aic_monitor_memory(watch->options.monitor, &sample, (aic_view){0});
 }
 
 void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts)
 {
     struct pressure_figures pressure;
-    if (watch->ticks % FOOTPRINT_TICKS == 0) measure_footprint(watch, &facts->stats);
+    walk_if_due(watch, &facts->stats, facts->host.rss_bytes);
     watch_record_memory(watch, &facts->stats, facts->host.rss_bytes);
     pressure_tick(watch->pressure, &facts->host, false);
     pressure_read(watch->pressure, &pressure);
@@ -301,12 +363,6 @@ bool watch_webhook(struct watch *watch, struct webhook_stats *out)
 
 /* --------------------------------------------------------------------------------------------------- breakdown -- */
 
-static struct breakdown_sources sources_of(const struct watch *watch)
-{
-    const struct watch_options *options = &watch->options;
-    return (struct breakdown_sources){.mem = options->mem, .cache = options->cache, .monitor = options->monitor};
-}
-
 uint64_t watch_owner_bytes(const struct watch *watch, enum mem_owner owner)
 {
     struct breakdown_sources sources = sources_of(watch);
@@ -315,12 +371,8 @@ uint64_t watch_owner_bytes(const struct watch *watch, enum mem_owner owner)
 
 void watch_write_breakdown(struct watch *watch, struct json_writer *out)
 {
-    struct breakdown_sources sources = sources_of(watch);
-    pthread_mutex_lock(&watch->mutex);
-    bool measured = watch->measured;
-    struct breakdown what = watch->breakdown;
-    pthread_mutex_unlock(&watch->mutex);
+    struct breakdown what;
     json_open(out, '[');
-    if (measured) breakdown_write(&sources, &what, out);
+    if (last_breakdown(watch, &what)) breakdown_write(&what, out);
     json_close(out, ']');
 }

@@ -2,9 +2,10 @@
  * watch.h - what looks after the daemon once a second: memory snapshots, pressure and its actions, alerts, the
  * footprint, the kept history.
  *
- * watch_tick() is called by one background thread; everything else by any. What takes milliseconds (walking the
- * mappings, saving the history) is done every few ticks. A mutex guards the last breakdown; it is a leaf and held
- * only to copy it.
+ * watch_tick() is called by one background thread; everything else by any. What takes milliseconds is done when
+ * there is need: the history is saved every minute; the mappings are walked every few ticks, in any tick that finds RSS
+ * changed by a fiftieth, and when somebody asks, but never for more than a twentieth of the time. Locks: `looking` (one
+ * walk at a time), then `mutex` (the last breakdown; a leaf, held only to copy it).
  */
 #ifndef SERVE_WATCH_H
 #define SERVE_WATCH_H
@@ -15,6 +16,7 @@
 #include "monitor/alerts.h"
 #include "monitor/footprint.h"
 #include "monitor/pressure.h"
+#include "serve/breakdown.h"
 #include "serve/parts.h"
 #include "serve/webhook.h"
 
@@ -52,8 +54,10 @@ struct alerts *watch_alerts(struct watch *watch);
 /* What became of notices of alerts; false without a webhook. */
 bool watch_webhook(struct watch *watch, struct webhook_stats *out);
 
-/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of a few seconds ago; empty before the first look.
- */
+/* Walks the mappings, unless they were just walked. *what: who holds memory at this moment; *now: the figures of the
+ * same moment. Blocks for milliseconds per GiB of RSS: not for a front thread. false: the mappings cannot be read. */
+bool watch_measure(struct watch *watch, struct breakdown *what, aic_memory_sample *now);
+/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of the last look; empty before the first. */
 void watch_write_breakdown(struct watch *watch, struct json_writer *out);
 /* What one owner holds now, whoever counts it: the cache, the daemon, the monitor. */
 uint64_t watch_owner_bytes(const struct watch *watch, enum mem_owner owner);

@@ -8,6 +8,7 @@ import resource
 import shutil
 import socket
 import tempfile
+import threading
 import time
 import unittest
 
@@ -118,6 +119,42 @@ class Breakdown(unittest.TestCase):
             client.sendall(b"POST /cache/lookup HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
             clients.append(client)
         self.settled(daemon, [(("cache",), before["cache"] + 60 * MB)])
+
+
+class Growing(unittest.TestCase):
+    """Two writers that never rest: in each answer the parts add up to what the same answer calls the process's memory."""
+
+    def test_adds_up_in_every_answer(self):
+        daemon = Daemon(("--storage-kind", "none", "--memory-max-bytes", "256M"))
+        self.addCleanup(daemon.close)
+        done = threading.Event()
+        body = noise(MB // 2)
+
+        def write(name):
+            index = 0
+            while not done.is_set():
+                daemon.put(text="%s %d" % (name, index), response=body)
+                index += 1
+        writers = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
+        for writer in writers:
+            writer.start()
+        try:
+            first = last = 0
+            deadline = time.monotonic() + PATIENCE
+            while last < first + 100 * MB and time.monotonic() < deadline:
+                said = daemon.get("/monitoring/memory").json
+                if "current" not in said:
+                    continue
+                total = sum(row["bytes"] for row in said["breakdown"])
+                last = said["current"]["process_memory_mb"] * MB
+                first = first or last
+                self.assertEqual(said["breakdown_total"]["rss_bytes"], last)
+                self.assertLessEqual(abs(total - last), last * 0.05, said["breakdown"])
+            self.assertGreaterEqual(last, first + 100 * MB)
+        finally:
+            done.set()
+            for writer in writers:
+                writer.join()
 
 
 class Thresholds(LiveTest):

@@ -234,6 +234,40 @@ static void warns_exactly_at_the_threshold(struct fixture *f)
     reading_expect(r, "current.cache_utilization_percent", 100);
 }
 
+/* Figures of this moment take the place of the newest snapshot's; what was kept is none of their business. */
+static void tells_of_this_moment_beside_what_was_kept(struct fixture *f)
+{
+    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 4096, .memory_critical_bytes = 8192});
+    feed_memory(f, 1024, 1);
+    aic_memory_sample now = {.memory_bytes = 4096, .memory_entries = 2, .process_bytes = 3 << 20};
+    struct mem mem;
+    struct buf text;
+    struct json_writer writer;
+    struct json json;
+    double number;
+    mem_init(&mem, NULL);
+    buf_init(&text, &mem, MEM_OTHER);
+    json_writer_init(&writer, &text);
+    json_open(&writer, '{');
+    assert_int_equal(memory_usage_write_members(f->monitor, &now, &writer), AIC_OK);
+    json_close(&writer, '}');
+    json_init(&json, &mem, MEM_OTHER);
+    assert_int_equal(json_scan(&json, buf_view(&text), NULL), AIC_OK);
+    uint32_t current = json_member(&json, 0, "current"), trends = json_member(&json, 0, "trends");
+    assert_int_equal(json_double(&json, json_member(&json, current, "process_memory_mb"), &number), AIC_OK);
+    assert_true(number == 3);
+    assert_int_equal(json_double(&json, json_member(&json, current, "memory_cache_entry_count"), &number), AIC_OK);
+    assert_true(number == 2);
+    assert_int_equal(json_double(&json, json_member(&json, current, "cache_utilization_percent"), &number), AIC_OK);
+    assert_true(number == 100);
+    assert_int_equal(json_double(&json, json_member(&json, trends, "total_measurements"), &number), AIC_OK);
+    assert_true(number == 1);
+    json_fini(&json);
+    buf_fini(&text);
+    mem_fini(&mem);
+    reading_expect(fixture_read(f, aic_monitor_memory_usage), "current.memory_cache_entry_count", 1);
+}
+
 static void names_the_real_limit(struct fixture *f)
 {
     aic_monitor_memory(f->monitor, &(aic_memory_sample){.memory_bytes = 95, .memory_entries = 95, .limit_entries = 100},
@@ -491,6 +525,7 @@ int main(void)
         cmocka_unit_test_in(warns_once_when_critical, a_monitor),
         cmocka_unit_test_in(warns_exactly_at_the_threshold, a_monitor),
         cmocka_unit_test_in(names_the_real_limit, a_monitor),
+        cmocka_unit_test_in(tells_of_this_moment_beside_what_was_kept, a_monitor),
         cmocka_unit_test_in(tells_the_trend, a_monitor),
         cmocka_unit_test_in(tells_growth_between_samples_a_day_apart, a_monitor),
         cmocka_unit_test_in(advises_on_the_size_by_the_curve, a_monitor),

@@ -421,6 +421,53 @@ static void counts_every_mapping_once(void **state)
     world_close(&world);
 }
 
+/* A process whose resident memory is the allocator's. */
+static void put_resident(struct world *world, unsigned kib)
+{
+    char text[256];
+    snprintf(text, sizeof text, "70000000-7f000000 rw-p 00000000 00:00 0 \nRss: %u kB\n", kib);
+    put_file(world, "/proc/self/smaps", text);
+    snprintf(text, sizeof text, "Name:\tx\nVmRSS:\t%u kB\n", kib);
+    put_file(world, "/proc/self/status", text);
+}
+
+static uint64_t sum_of_breakdown(struct world *world)
+{
+    uint64_t sum = 0;
+    const char *said = report_of(write_breakdown, world);
+    for (const char *at = said; (at = strstr(at, "\"bytes\":")) != NULL; at++) sum += strtoull(at + 8, NULL, 10);
+    return sum;
+}
+
+/* A second in which memory grew is not left to the next look at the mappings. */
+static void follows_memory_that_grows_quickly(void **state)
+{
+    (void)state;
+    struct world world;
+    aic_memory_sample now;
+    struct breakdown what;
+    world_open(&world);
+    assert_false(watch_measure(world.watch, &what, &now)); /* nothing to read yet */
+    for (unsigned kib = 20000; kib < 200000; kib += 30000) {
+        put_resident(&world, kib);
+        tick(&world);
+        assert_int_equal(sum_of_breakdown(&world), kib * 1024);
+    }
+    put_resident(&world, 171000); /* an unhurried second: a percent more */
+    tick(&world);
+    assert_int_equal(sum_of_breakdown(&world), 170000 * 1024);
+    hand_turn(&world.hand, 1);
+    put_resident(&world, 180000); /* who asks is told of this moment */
+    assert_true(watch_measure(world.watch, &what, &now));
+    assert_int_equal(now.process_bytes, 180000 * 1024);
+    assert_int_equal(sum_of_breakdown(&world), 180000 * 1024);
+    put_resident(&world, 190000); /* and who asks again at once costs nothing */
+    assert_true(watch_measure(world.watch, &what, &now));
+    assert_int_equal(now.process_bytes, 180000 * 1024);
+    assert_int_equal(sum_of_breakdown(&world), 180000 * 1024);
+    world_close(&world);
+}
+
 /* ----------------------------------------------------------------------------------------------- out of memory -- */
 
 static void survives_every_failed_allocation(void **state)
@@ -461,6 +508,7 @@ int main(void)
         cmocka_unit_test(keeps_the_history_over_a_restart),
         cmocka_unit_test(begins_anew_after_a_damaged_history),
         cmocka_unit_test(counts_every_mapping_once),
+        cmocka_unit_test(follows_memory_that_grows_quickly),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("watch", tests, NULL, NULL);
