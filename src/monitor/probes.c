@@ -142,21 +142,37 @@ static bool pause_before_retry(struct probes *probes, double seconds)
     return true;
 }
 
-/* The check with its retries. */
-static void try_check(struct part *part, struct probe_result *result)
+/* The check with its retries. Returns how long the longest try took. */
+static uint64_t try_check(struct part *part, struct probe_result *result)
 {
     struct probes *probes = part->probes;
     double backoff = probes->options.backoff_seconds;
+    uint64_t longest = 0;
     for (unsigned attempt = 0;; attempt++) {
         *result = (struct probe_result){.status = PROBE_HEALTHY};
+        uint64_t start = clock_mono_ns(probes->options.clock);
         aic_status status = part->check(part->context, result);
-        if (status == AIC_OK) return;
+        uint64_t took = clock_mono_ns(probes->options.clock) - start;
+        if (took > longest) longest = took;
+        if (status == AIC_OK) return longest;
         if (result->status == PROBE_HEALTHY) result->status = PROBE_UNHEALTHY;
         if (result->details[0] == '\0')
             snprintf(result->details, sizeof result->details, "%s", aic_status_text(status));
-        if (attempt == probes->options.retries || !pause_before_retry(probes, backoff)) return;
+        if (attempt == probes->options.retries || !pause_before_retry(probes, backoff)) return longest;
         backoff *= 2;
     }
+}
+
+/* A failure keeps its words behind those of the time-out; of an answer that came too late nothing is left to say. */
+static void time_out(const struct probes *probes, double response_ms, struct probe_result *result)
+{
+    char error[PROBE_DETAILS_BYTES] = "";
+    if (result->status != PROBE_HEALTHY) memcpy(error, result->details, sizeof error);
+    result->status = PROBE_DEGRADED;
+    int size = snprintf(result->details, sizeof result->details, "timed out: took %.0f ms, allowed are %llu ms",
+                        response_ms, (unsigned long long)probes->options.deadline_ms);
+    if (error[0] == '\0' || size < 0 || (size_t)size >= sizeof result->details) return;
+    snprintf(result->details + size, sizeof result->details - (size_t)size, "; %s", error);
 }
 
 static void run(struct part *part)
@@ -167,15 +183,13 @@ static void run(struct part *part)
     part->running_since_ns = start > 0 ? start : 1;
     pthread_mutex_unlock(&probes->mutex);
     struct past past;
-    try_check(part, &past.result);
+    uint64_t longest = try_check(part, &past.result);
     uint64_t end = clock_mono_ns(probes->options.clock);
     past.checked_ms = clock_wall_ms(probes->options.clock);
     past.response_ms = (double)(end - start) / 1e6;
-    if (end - start > probes->options.deadline_ms * 1000000) {
-        past.result.status = past.result.status == PROBE_UNHEALTHY ? PROBE_UNHEALTHY : PROBE_DEGRADED;
-        snprintf(past.result.details, sizeof past.result.details, "timed out: took %.0f ms, allowed are %llu ms",
-                 past.response_ms, (unsigned long long)probes->options.deadline_ms);
-    }
+    /* Tries that failed in time are an error, however long the pauses between them were. */
+    uint64_t counted = past.result.status == PROBE_UNHEALTHY ? longest : end - start;
+    if (counted > probes->options.deadline_ms * 1000000) time_out(probes, past.response_ms, &past.result);
     pthread_mutex_lock(&probes->mutex);
     part->running_since_ns = 0;
     if (past.result.status == PROBE_HEALTHY) part->healthy_ns = end;
@@ -234,8 +248,12 @@ static void describe(const struct part *part, struct probe_report *out)
     uint64_t now = clock_mono_ns(options->clock);
     if (part->running_since_ns > 0 && now > part->running_since_ns + options->deadline_ms * 1000000) {
         if (out->status == PROBE_HEALTHY) out->status = PROBE_DEGRADED;
-        snprintf(out->details, sizeof out->details, "timed out: no answer for %llu ms",
-                 (unsigned long long)((now - part->running_since_ns) / 1000000));
+        char before[PROBE_DETAILS_BYTES] = "";
+        if (part->runs > 0 && out->status == PROBE_UNHEALTHY) memcpy(before, out->details, sizeof before);
+        int size = snprintf(out->details, sizeof out->details, "timed out: no answer for %llu ms",
+                            (unsigned long long)((now - part->running_since_ns) / 1000000));
+        if (before[0] != '\0' && size > 0)
+            snprintf(out->details + size, sizeof out->details - (size_t)size, "; before: %s", before);
     }
     if (out->status != PROBE_HEALTHY && now > part->healthy_ns)
         out->down_seconds = (double)(now - part->healthy_ns) / 1e9;

@@ -2,8 +2,9 @@
  * probes.h - is every part well? Measured in the background, answered from memory.
  *
  * Each part has a check that may block, and a thread of its own that runs it every `interval_ms`, with retries and
- * growing pauses; so a part that hangs delays no other, and a reader never waits. A run that takes longer than its
- * deadline counts as degraded ("timed out") while it lasts. The last results of each part are kept. Registering happens
+ * growing pauses; so a part that hangs delays no other, and a reader never waits. An error is unhealthy, with its
+ * message. A try that takes longer than the deadline is degraded, "timed out", while it lasts and after, with the error
+ * that came of it. The last results of each part are kept. Registering happens
  * before probes_start(); everything else may be called by any thread. A mutex guards the results; checks run outside
  * it.
  */

@@ -163,9 +163,38 @@ static void retries_with_growing_pauses(void **state)
         for (unsigned i = 0; i < 3; i++) assert_true(w.pauses[i] == backoffs[k] * (1 << i));
         assert_int_equal(probes_get(w.probes, "a", &report), AIC_OK);
         assert_int_equal(report.status, PROBE_UNHEALTHY);
+        assert_string_equal(report.details, "refused"); /* however long the pauses were: each try failed in time */
         assert_true(report.response_ms >= backoffs[k] * 7000 - 3); /* with its retries */
         world_close(&w);
     }
+}
+
+/* The first try takes more than a check may, those after it fail at once: a breaker opened. */
+static aic_status waits_then_fails(void *context, struct probe_result *result)
+{
+    struct world *w = context;
+    if (w->pause_count == 0) atomic_fetch_add(&w->now_ms, 2001);
+    snprintf(result->details, sizeof result->details, "the disk does not answer");
+    return AIC_IO;
+}
+
+static void tells_a_time_out_with_its_error(void **state)
+{
+    (void)state;
+    struct world w;
+    struct probe_report report;
+    world_open(&w, 2, .1);
+    assert_int_equal(probes_register(w.probes, "a", waits_then_fails, &w), AIC_OK);
+    assert_int_equal(probes_run(w.probes, "a"), AIC_OK);
+    assert_int_equal(w.pause_count, 2);
+    assert_int_equal(probes_get(w.probes, "a", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_DEGRADED);
+    assert_string_equal(report.details, "timed out: took 2301 ms, allowed are 2000 ms; the disk does not answer");
+    assert_int_equal(probes_run(w.probes, "a"), AIC_OK); /* it fails in time now, which is an error */
+    assert_int_equal(probes_get(w.probes, "a", &report), AIC_OK);
+    assert_int_equal(report.status, PROBE_UNHEALTHY);
+    assert_string_equal(report.details, "the disk does not answer");
+    world_close(&w);
 }
 
 static void recovers_after_one_failure_without_pause(void **state)
@@ -260,11 +289,9 @@ static void keeps_the_last_results(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_the_worst_of_the_parts),
-        cmocka_unit_test(refuses_bad_registrations),
-        cmocka_unit_test(retries_with_growing_pauses),
-        cmocka_unit_test(recovers_after_one_failure_without_pause),
-        cmocka_unit_test(tells_of_a_check_that_hangs_while_it_hangs),
+        cmocka_unit_test(takes_the_worst_of_the_parts),    cmocka_unit_test(refuses_bad_registrations),
+        cmocka_unit_test(retries_with_growing_pauses),     cmocka_unit_test(recovers_after_one_failure_without_pause),
+        cmocka_unit_test(tells_a_time_out_with_its_error), cmocka_unit_test(tells_of_a_check_that_hangs_while_it_hangs),
         cmocka_unit_test(keeps_the_last_results),
     };
     return cmocka_run_group_tests_name("monitor probes", tests, NULL, NULL);
