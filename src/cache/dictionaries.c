@@ -9,6 +9,8 @@
  */
 #include "cache/inner.h"
 
+#include "base/plural.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +80,8 @@ void dictionaries_train(struct aic_cache *cache)
     aic_status status = codec_train(cache->codec, keep, cache, &trained);
     if (status != AIC_OK)
         cache_log(cache, AIC_LOG_WARNING, "a compression dictionary could not be made: %s", aic_status_text(status));
-    if (trained > 0) cache_log(cache, AIC_LOG_INFO, "%u new compression dictionaries", trained);
+    if (trained > 0)
+        cache_log(cache, AIC_LOG_INFO, "%u new compression %s", trained, plural(trained, "dictionary", "dictionaries"));
 }
 
 /* ---- the search ---- */

@@ -14,6 +14,8 @@
  */
 #include "cache/inner.h"
 
+#include "base/plural.h"
+
 #include <aicache/monitor.h>
 #include <stdio.h>
 #include <string.h>
@@ -183,8 +185,9 @@ aic_status cache_settle(struct aic_cache *cache)
     }
     if (pass->sums.removed > 0) {
         count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
-        cache_log(cache, AIC_LOG_INFO, "storage is back: removed %llu entries that were invalidated while it was down",
-                  (unsigned long long)pass->sums.removed);
+        cache_log(cache, AIC_LOG_INFO, "storage is back: removed %llu %s invalidated while it was down",
+                  (unsigned long long)pass->sums.removed,
+                  plural(pass->sums.removed, "entry that was", "entries that were"));
     }
     mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
     return status;

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #include "base/check.h"
+#include "base/plural.h"
 
 #include <limits.h>
 #include <string.h>
@@ -164,7 +165,8 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     cli->json = cli_has(cli, "json");
     if (cli->command == NULL || cli_has(cli, "help")) return CLI_OK;
     if (cli->argument_count < cli->command->min || cli->argument_count > cli->command->max) {
-        return cli_fail("%u arguments came; usage: aicache %s %s", cli->argument_count, cli->command->name,
+        return cli_fail("%u %s came; usage: aicache %s %s", cli->argument_count,
+                        plural(cli->argument_count, "argument", "arguments"), cli->command->name,
                         cli->command->arguments);
     }
     return CLI_OK;

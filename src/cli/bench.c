@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 
 #include "base/check.h"
+#include "base/plural.h"
 #include "cli/load.h"
 
 #include <curl/curl.h>
@@ -272,13 +273,16 @@ static void print_result(const struct bench *bench, const struct load_result *re
                microseconds(result, 0.99), microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
         return;
     }
-    printf("%s: %" PRIu64 " requests in %.2f s over %" PRIu64 " connections: %.0f a second, %.1f MB/s of answers\n",
-           mode_names[bench->mode], result->requests, result->seconds, bench->connections, rate, traffic);
+    printf("%s: %" PRIu64 " %s in %.2f s over %" PRIu64 " %s: %.0f a second, %.1f MB/s of answers\n",
+           mode_names[bench->mode], result->requests, plural(result->requests, "request", "requests"), result->seconds,
+           bench->connections, plural(bench->connections, "connection", "connections"), rate, traffic);
     printf("latency  p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs   max %.1f µs\n",
            microseconds(result, 0.5), microseconds(result, 0.9), microseconds(result, 0.99),
            microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
     if (result->failed + result->broken > 0)
-        printf("%" PRIu64 " answers were errors, %" PRIu64 " connections broke\n", result->failed, result->broken);
+        printf("%" PRIu64 " %s, %" PRIu64 " %s broke\n", result->failed,
+               plural(result->failed, "answer was an error", "answers were errors"), result->broken,
+               plural(result->broken, "connection", "connections"));
 }
 
 static int measure(struct bench *bench)

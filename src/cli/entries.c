@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 
 #include "base/check.h"
+#include "base/plural.h"
 
 #include <aicache/aicache.h>
 #include <errno.h>
@@ -145,10 +146,11 @@ int command_invalidate(struct cli *cli)
     uint64_t matched = json_u64_at(reply.json, "matched");
     if (result == CLI_OK && cli->json) print_json(&reply);
     else if (result == CLI_OK && json_bool_at(reply.json, "dry_run"))
-        printf("%llu entries match; nothing was removed\n", (unsigned long long)matched);
+        printf("%llu %s; nothing was removed\n", (unsigned long long)matched,
+               plural(matched, "entry matches", "entries match"));
     else if (result == CLI_OK) {
-        printf("%llu entries matched, %llu removed, %s freed\n", (unsigned long long)matched,
-               (unsigned long long)json_u64_at(reply.json, "removed"),
+        printf("%llu %s matched, %llu removed, %s freed\n", (unsigned long long)matched,
+               plural(matched, "entry", "entries"), (unsigned long long)json_u64_at(reply.json, "removed"),
                print_size(size, json_u64_at(reply.json, "bytes_freed")));
     }
     if (result == CLI_OK && matched == 0) result = CLI_NO;
@@ -192,7 +194,8 @@ static void print_import(struct cli *cli, const struct reply *reply)
         print_cell(stderr, json_text_at(error, "message", ""), 400, false);
         fputc('\n', stderr);
     }
-    printf("%llu lines accepted, %llu rejected\n", (unsigned long long)json_u64_at(reply->json, "accepted"),
+    uint64_t accepted = json_u64_at(reply->json, "accepted");
+    printf("%llu %s accepted, %llu rejected\n", (unsigned long long)accepted, plural(accepted, "line", "lines"),
            (unsigned long long)json_u64_at(reply->json, "rejected"));
 }
 

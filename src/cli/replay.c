@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hist.h"
+#include "base/plural.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -219,7 +220,7 @@ static void show(struct replay *replay)
     char note[96];
     uint64_t lookups = replay->hits + replay->misses;
     if (!replay->progress.on) return;
-    snprintf(note, sizeof note, "%" PRIu64 " lines, hit rate %.1f %%", replay->line,
+    snprintf(note, sizeof note, "%" PRIu64 " %s, hit rate %.1f %%", replay->line, plural(replay->line, "line", "lines"),
              lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0);
     progress_show(&replay->progress, replay->bytes_read, note);
 }
@@ -278,10 +279,11 @@ static void print_result(const struct replay *replay, double seconds)
     char served[PRINT_BYTES], put[PRINT_BYTES];
     uint64_t lookups = replay->hits + replay->misses;
     double rate = lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0;
-    printf("%" PRIu64 " lookups in %.2f s: %" PRIu64 " hits, %" PRIu64 " misses, hit rate %.1f %%\n", lookups, seconds,
-           replay->hits, replay->misses, rate);
+    printf("%" PRIu64 " %s in %.2f s: %" PRIu64 " %s, %" PRIu64 " %s, hit rate %.1f %%\n", lookups,
+           plural(lookups, "lookup", "lookups"), seconds, replay->hits, plural(replay->hits, "hit", "hits"),
+           replay->misses, plural(replay->misses, "miss", "misses"), rate);
     if (replay->bad > 0) {
-        printf("%" PRIu64 " bad line%s, the first is line %" PRIu64 ": ", replay->bad, replay->bad == 1 ? "" : "s",
+        printf("%" PRIu64 " bad %s, the first is line %" PRIu64 ": ", replay->bad, plural(replay->bad, "line", "lines"),
                replay->first_bad);
         print_cell(stdout, replay->first_why, sizeof replay->first_why, false);
         putchar('\n');
@@ -289,10 +291,14 @@ static void print_result(const struct replay *replay, double seconds)
     print_latency("hit", &replay->hit_ns);
     print_latency("miss", &replay->miss_ns);
     print_latency("put", &replay->put_ns);
-    printf("stored   %" PRIu64 " answers, %s", replay->puts, print_size(put, replay->bytes_put));
-    if (replay->not_kept > 0) printf("; %" PRIu64 " were not kept", replay->not_kept);
-    printf("\nsaved    %" PRIu64 " calls, %s of answers", replay->hits, print_size(served, replay->bytes_served));
-    if (replay->tokens_saved > 0) printf(", %" PRIu64 " tokens", replay->tokens_saved);
+    printf("stored   %" PRIu64 " %s, %s", replay->puts, plural(replay->puts, "answer", "answers"),
+           print_size(put, replay->bytes_put));
+    if (replay->not_kept > 0)
+        printf("; %" PRIu64 " %s not kept", replay->not_kept, plural(replay->not_kept, "was", "were"));
+    printf("\nsaved    %" PRIu64 " %s, %s of answers", replay->hits, plural(replay->hits, "call", "calls"),
+           print_size(served, replay->bytes_served));
+    if (replay->tokens_saved > 0)
+        printf(", %" PRIu64 " %s", replay->tokens_saved, plural(replay->tokens_saved, "token", "tokens"));
     if (replay->cost_saved > 0) printf(", %.4f USD", replay->cost_saved);
     putchar('\n');
 }

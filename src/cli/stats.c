@@ -3,6 +3,8 @@
  */
 #include "cli/commands.h"
 
+#include "base/plural.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -153,8 +155,9 @@ static void print_memory(json_object *root)
         return;
     }
     printf("now\n");
-    row("memory tier", "%.1f MiB in %llu entries", json_double_at(root, "current.memory_cache_size_mb"),
-        whole(root, "current.memory_cache_entry_count"));
+    row("memory tier", "%.1f MiB in %llu %s", json_double_at(root, "current.memory_cache_size_mb"),
+        whole(root, "current.memory_cache_entry_count"),
+        plural(whole(root, "current.memory_cache_entry_count"), "entry", "entries"));
     row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
     row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
     printf("thresholds\n");

@@ -2,6 +2,7 @@
  * handlers_select.c - routes that mean many entries: list, invalidate, delete by keys, flush. All are workers' jobs.
  */
 #include "base/check.h"
+#include "base/plural.h"
 #include "base/status.h"
 #include "serve/select.h"
 
@@ -101,9 +102,12 @@ static void write_message(struct json_writer *writer, const struct selection *se
 {
     char text[SELECT_MAX_TEXT + 96];
     aic_view pattern = selection->filter.pattern;
-    int size = snprintf(text, sizeof text, "%llu entries %s the pattern %.*s",
-                        (unsigned long long)(selection->dry_run ? result->matched : result->removed),
-                        selection->dry_run ? "match" : "were removed that match", (int)pattern.size, pattern.data);
+    uint64_t count = selection->dry_run ? result->matched : result->removed;
+    const char *what = selection->dry_run
+                           ? plural(count, "entry matches", "entries match")
+                           : plural(count, "entry was removed that matches", "entries were removed that match");
+    int size = snprintf(text, sizeof text, "%llu %s the pattern %.*s", (unsigned long long)count, what,
+                        (int)pattern.size, pattern.data);
     json_key(writer, "message");
     json_put_view(writer, (aic_view){text, (size_t)size});
 }

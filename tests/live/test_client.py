@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -211,7 +212,8 @@ class Client(unittest.TestCase):
         self.assertEqual(self.client("invalidate").status, 2)
         dry = self.client("invalidate", "--operation", "qa", "--dry-run")
         self.assertEqual((dry.status, dry.out), (0, "4 entries match; nothing was removed\n"))
-        self.assertIn("1 entries matched, 1 removed", self.client("invalidate", "--tag", "t1").out)
+        self.assertEqual(self.client("invalidate", "--tag", "t1", "--dry-run").out, "1 entry matches; nothing was removed\n")
+        self.assertIn("1 entry matched, 1 removed", self.client("invalidate", "--tag", "t1").out)
         self.assertEqual(self.client("invalidate", "--tag", "t1").status, 1)
         self.assertEqual(json.loads(self.client("invalidate", "--pattern", "t[23]", "--json").out)["removed"], 2)
         self.assertEqual(self.client("invalidate", "--operation", "qa", "--older-than", "1d").status, 1)
@@ -280,8 +282,9 @@ class Client(unittest.TestCase):
             self.assertEqual(nameless.status, 1)
             self.assertIn("line 1: text: ", nameless.err)
             self.assertIn("line 2: tags: ", nameless.err)
+        self.assertIn("aicache: 1 argument came; usage: ", self.client("put", "qa").err)
         warm = self.client("import", "--warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"w"}\n')
-        self.assertEqual(warm.status, 0, warm.err)
+        self.assertEqual((warm.status, warm.out), (0, "1 line accepted, 0 rejected\n"), warm.err)
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"w"\n')
         self.assertEqual(self.client("warm", "-", stdin=b'{"operation":"qa","text":"warm","response":"v"}\n').status, 0)
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"v"\n')
@@ -344,6 +347,49 @@ class Client(unittest.TestCase):
         terminal.write(b"q")
         self.assertTrue(terminal.rest().endswith(b"\x1b[?25h\x1b[?1049l"))
         self.assertEqual(terminal.process.wait(30), 0)
+
+    def wait_for_line(self, terminal, pattern):
+        lines = terminal.frame()
+        while not re.search(pattern, lines[0]):
+            lines = terminal.frame()
+        return lines
+
+    def test_top_says_that_nobody_answers(self):
+        daemon = Running("log: {level: error}\n")
+        self.addCleanup(daemon.stop)
+        terminal = Terminal(24, 80, [AICACHE, "top", "--url", daemon.url])
+        self.addCleanup(terminal.close)
+        self.wait_for_line(terminal, "^aicache ")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            lines = self.wait_for_line(terminal, r"^no answer since \d\d:\d\d:\d\d from http")
+            self.assertTrue(lines[1].startswith("state"), lines)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        self.wait_for_line(terminal, "^aicache ")
+
+        # Gone, and there again.
+        self.assertEqual(daemon.stop(), 0)
+        self.wait_for_line(terminal, r"^no answer since \d\d:\d\d:\d\d from http")
+        self.assertIsNone(terminal.process.poll())
+        again = Running("log: {level: error}\n", flags=("--listen", "127.0.0.1:" + daemon.port))
+        self.addCleanup(again.stop)
+        self.wait_for_line(terminal, "^aicache ")
+        self.assertEqual(again.stop(), 0)
+        self.wait_for_line(terminal, "^no answer since")
+        terminal.write(b"q")
+        self.assertTrue(terminal.rest().endswith(b"\x1b[?25h\x1b[?1049l"))
+        self.assertEqual(terminal.process.wait(30), 0)
+
+    def test_top_fails_where_it_can_be_read(self):
+        daemon = Running("log: {level: error}\n")
+        self.addCleanup(daemon.stop)
+        self.assertEqual(daemon.stop(), 0)
+        terminal = Terminal(24, 80, [AICACHE, "top", "--url", daemon.url])
+        self.addCleanup(terminal.close)
+        drawn = terminal.rest()
+        self.assertIn(b"cannot be asked", drawn.rpartition(b"\x1b[?1049l")[2])
+        self.assertEqual(terminal.process.wait(30), 2)
 
     def test_bench(self):
         for mode in ("lookup", "get", "put", "mixed"):

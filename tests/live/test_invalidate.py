@@ -105,7 +105,9 @@ class Invalidate(LiveTest):
             if answer.status == 200:
                 self.assertIn(pattern, answer.json["message"])
         self.daemon.put("op", "glob", tags=["测试模式-1"])
-        self.assertEqual(self.invalidate(pattern="测试*")["removed"], 1)
+        self.assertEqual(self.invalidate(pattern="测试*", dry_run=True)["message"], "1 entry matches the pattern 测试*")
+        self.assertEqual(self.invalidate(pattern="测试*")["message"], "1 entry was removed that matches the pattern 测试*")
+        self.assertEqual(self.invalidate(pattern="测试*")["message"], "0 entries were removed that match the pattern 测试*")
 
     def test_by_query(self):
         self.daemon.put(text="query")
