@@ -180,23 +180,57 @@ int command_export(struct cli *cli)
     return result;
 }
 
+static bool same_text(const char *one, const char *other)
+{
+    return strcmp(one != NULL ? one : "", other != NULL ? other : "") == 0;
+}
+
+static bool same_error(json_object *one, json_object *other)
+{
+    return same_text(json_text_at(one, "param", NULL), json_text_at(other, "param", NULL)) &&
+           same_text(json_text_at(one, "message", NULL), json_text_at(other, "message", NULL));
+}
+
+/* What several lines have in common is told once, with the first of them: their numbers, how many more, and what it is.
+ */
+static void print_rejection(json_object *errors, size_t first)
+{
+    enum { NAMED = 5 };
+    json_object *error = json_object_array_get_idx(errors, first);
+    size_t count = 0, same = 0;
+    for (size_t i = 0; i < first; i++) {
+        if (same_error(error, json_object_array_get_idx(errors, i))) return; /* told with that one */
+    }
+    for (size_t i = first; i < json_object_array_length(errors); i++)
+        same += same_error(error, json_object_array_get_idx(errors, i));
+    fprintf(stderr, "%s ", plural(same, "line", "lines"));
+    for (size_t i = first; i < json_object_array_length(errors) && count < NAMED; i++) {
+        json_object *other = json_object_array_get_idx(errors, i);
+        if (!same_error(error, other)) continue;
+        fprintf(stderr, "%s%llu", count++ > 0 ? ", " : "", (unsigned long long)json_u64_at(other, "line"));
+    }
+    if (same > NAMED) fprintf(stderr, " and %zu more", same - NAMED);
+    fputs(": ", stderr);
+    print_param(stderr, json_text_at(error, "param", NULL));
+    print_cell(stderr, json_text_at(error, "message", ""), 400, false);
+    fputc('\n', stderr);
+}
+
 static void print_import(struct cli *cli, const struct reply *reply)
 {
     json_object *errors = json_at(reply->json, "errors");
+    size_t told = errors != NULL ? json_object_array_length(errors) : 0;
+    uint64_t accepted = json_u64_at(reply->json, "accepted"), rejected = json_u64_at(reply->json, "rejected");
     if (cli->json) {
         print_json(reply);
         return;
     }
-    for (size_t i = 0; errors != NULL && i < json_object_array_length(errors); i++) {
-        json_object *error = json_object_array_get_idx(errors, i);
-        fprintf(stderr, "line %llu: ", (unsigned long long)json_u64_at(error, "line"));
-        print_param(stderr, json_text_at(error, "param", NULL));
-        print_cell(stderr, json_text_at(error, "message", ""), 400, false);
-        fputc('\n', stderr);
-    }
-    uint64_t accepted = json_u64_at(reply->json, "accepted");
+    for (size_t i = 0; i < told; i++) print_rejection(errors, i);
+    if (rejected > told)
+        fprintf(stderr, "%llu more %s rejected; the daemon's answer names the first %zu\n",
+                (unsigned long long)(rejected - told), plural(rejected - told, "line was", "lines were"), told);
     printf("%llu %s accepted, %llu rejected\n", (unsigned long long)accepted, plural(accepted, "line", "lines"),
-           (unsigned long long)json_u64_at(reply->json, "rejected"));
+           (unsigned long long)rejected);
 }
 
 static int import_lines(struct cli *cli, const char *route)

@@ -290,6 +290,24 @@ class Client(unittest.TestCase):
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"v"\n')
         self.assertEqual(self.client("export").out.count("\n"), 21)
 
+    def test_what_many_lines_have_in_common_is_told_once(self):
+        bad = '{"operation":"qa","response":1}'
+        odd = '{"operation":"qa","text":"t","response":1,"tags":[1]}'
+        lines = [bad] * 7 + [odd, '{"operation":"qa","text":"good","response":1}', odd]
+        done = self.client("warm", "-", stdin="\n".join(lines).encode())
+        self.assertEqual((done.status, done.out), (1, "1 line accepted, 9 rejected\n"))
+        told = done.err.splitlines()
+        self.assertEqual(len(told), 2, told)
+        self.assertRegex(told[0], r"^lines 1, 2, 3, 4, 5 and 2 more: text: \w")
+        self.assertRegex(told[1], r"^lines 8, 10: tags: \w")
+        done = self.client("warm", "-", stdin="\n".join([bad] * 3000).encode())
+        named = len(json.loads(self.client("warm", "-", "--json", stdin="\n".join([bad] * 3000).encode()).out)["errors"])
+        self.assertLess(named, 3000)
+        told = done.err.splitlines()
+        self.assertEqual(len(told), 2, told)
+        self.assertIn("lines 1, 2, 3, 4, 5 and %d more: text: " % (named - 5), told[0])
+        self.assertEqual(told[1], "%d more lines were rejected; the daemon's answer names the first %d" % (3000 - named, named))
+
     def test_replay(self):
         lines = [json.dumps({"operation": "qa", "text": "q %d" % (i % 10), "response": "answer", "tokens": {"prompt_tokens": 1, "completion_tokens": 2}})
                  for i in range(40)]
