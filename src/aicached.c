@@ -205,13 +205,23 @@ static int setup_server(struct daemon *daemon)
     return 0;
 }
 
+static void stop_server(struct daemon *daemon)
+{
+    struct http_counters counters;
+    routes_drain(daemon->routes);
+    http_server_stop(daemon->server, daemon->settings.timeouts_drain);
+    http_server_counters(daemon->server, &counters);
+    if (counters.cut > 0)
+        log_line(daemon->log, AIC_LOG_WARNING, "daemon",
+                 "%llu connection%s cut: not done %llu ms after the stop began (timeouts.drain)",
+                 (unsigned long long)counters.cut, counters.cut == 1 ? " was" : "s were",
+                 (unsigned long long)daemon->settings.timeouts_drain);
+    daemon->started = false;
+}
+
 static void teardown_server(struct daemon *daemon)
 {
-    if (daemon->started) {
-        routes_drain(daemon->routes);
-        http_server_stop(daemon->server, daemon->settings.timeouts_drain);
-        daemon->started = false;
-    }
+    if (daemon->started) stop_server(daemon);
     if (daemon->server != NULL) routes_detach(daemon->routes);
     http_server_destroy(&daemon->server);
 }

@@ -52,6 +52,7 @@ struct http_limits {
     X(bytes_out, "bytes written to clients")                                                                           \
     X(parse_errors, "requests refused by the rules of HTTP")                                                           \
     X(timeouts, "connections ended by a time-out")                                                                     \
+    X(cut, "connections ended because a stop had lasted for timeouts.drain")                                           \
     X(resets, "connections that ended in the middle of a request or an answer")                                        \
     X(tls_failures, "TLS handshakes that failed")                                                                      \
     X(memory_failures, "connections or answers given up for want of memory")

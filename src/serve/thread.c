@@ -209,6 +209,7 @@ static void on_sweep(uv_timer_t *timer)
     struct http_thread *thread = timer->data;
     uint64_t now = uv_now(&thread->loop);
     bool cut = thread->stopping && now >= thread->stop_deadline_ms;
+    if (cut) THREAD_COUNT(thread, cut, thread->conn_count);
     while (cut && thread->conn_count > 0) conn_close(thread->conns[thread->conn_count - 1]);
     uint32_t looks = thread->conn_count / 10 > SWEEP_LEAST ? thread->conn_count / 10 : SWEEP_LEAST;
     if (looks > thread->conn_count) looks = thread->conn_count;

@@ -357,7 +357,8 @@ class NothingKept(LiveTest):
         answer = self.daemon.put(text="t")
         self.assertEqual((answer.status, answer.json["tier"]), (200, []))
         self.assertFalse(self.daemon.lookup(text="t").json["hit"])
-        self.assertEqual(self.daemon.get("/cache/ping").json["status"], "degraded")
+        ping = self.daemon.get("/cache/ping")
+        self.assertEqual((ping.status, ping.error["code"]), (503, "ping_failed"))
         self.assertEqual(self.daemon.get("/cache/status").json["redis"]["status"], "unavailable")
 
 

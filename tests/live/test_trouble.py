@@ -207,6 +207,19 @@ class Stops(unittest.TestCase):
             daemon.stop()
             shutil.rmtree(directory)
 
+    def test_what_a_stop_cuts_is_said(self):
+        daemon = Running(flags=("--listen", "127.0.0.1:0", "--timeouts-drain", "200ms"))
+        try:
+            head, _ = put_request("cut", True)
+            with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=30) as busy:
+                busy.sendall(head[:-2] + b"Expect: 100-continue\r\n\r\n")
+                self.assertTrue(read_head(busy).startswith(b"HTTP/1.1 100 "))
+                daemon.process.terminate()
+                daemon.wait_for(r"1 connection was cut: not done 200 ms after the stop began \(timeouts\.drain\)")
+                self.assertEqual(daemon.stop(), 0)
+        finally:
+            daemon.stop()
+
 
 class Senders(unittest.TestCase):
     @classmethod
