@@ -114,12 +114,21 @@ struct session_stream {
 int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
                    struct reply *reply);
 /*
- * Server-sent events: each event's data goes to `take`; `idle` is called several times a second. Either ends the stream
- * by false, which is CLI_OK. CLI_ERROR after a message when the stream ends by itself or is refused.
+ * Server-sent events: each event's data goes to `take`; `idle` is called ten times a second. Either ends the stream by
+ * false, which is CLI_OK. CLI_ERROR without a message otherwise: `end` says why, and session_events_complain() tells it
+ * once the terminal is as it was. Release `end->refusal` in any case.
  */
+struct session_end {
+    struct reply
+        refusal; /* the answer that is no stream; status 0: there was none, the daemon is not there (any more) */
+    char why[256];
+};
 typedef bool session_take_fn(void *context, aic_view data);
 typedef bool session_idle_fn(void *context);
-int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context);
+int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context,
+                   struct session_end *end);
+/* CLI_ERROR. */
+int session_events_complain(struct cli *cli, struct session_end *end);
 void session_close(struct session **session);
 /* Where requests go: "http://127.0.0.1:8080" or "unix:PATH". */
 const char *session_target(struct cli *cli);

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -390,49 +391,72 @@ static size_t take_events(char *bytes, size_t unit, size_t count, void *context)
     return events->ended ? 0 : size;
 }
 
-static int on_progress(void *context, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+/* Drives the transfer, so that nothing is waited for longer than a tenth of a second. */
+static CURLcode pump(CURLM *multi, struct events *events)
 {
-    struct events *events = context;
-    (void)down_total, (void)down, (void)up_total, (void)up;
-    if (!events->ended && !events->idle(events->context)) events->ended = true;
-    return events->ended;
+    int running = 1, left;
+    while (true) {
+        if (curl_multi_perform(multi, &running) != CURLM_OK) return CURLE_RECV_ERROR;
+        if (running == 0 || events->ended) break;
+        events->ended = !events->idle(events->context);
+        if (!events->ended) curl_multi_poll(multi, NULL, 0, 100, NULL);
+    }
+    const CURLMsg *message = curl_multi_info_read(multi, &left);
+    return message != NULL ? message->data.result : CURLE_OK;
 }
 
-static int follow(struct cli *cli, struct events *events)
+static CURLcode follow(struct events *events)
 {
     CURL *curl = events->curl;
-    char why[CURL_ERROR_SIZE] = "";
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_events);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, events);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, events);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
-    if (events->ended) return CLI_OK;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &events->refusal->status);
-    if (code == CURLE_OK && events->refusal->status != 200) {
-        parse(events->refusal);
-        return session_complain(cli, events->refusal);
+    CURLM *multi = curl_multi_init();
+    if (multi == NULL) return CURLE_OUT_OF_MEMORY;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    if (curl_multi_add_handle(multi, curl) == CURLM_OK) {
+        code = pump(multi, events);
+        curl_multi_remove_handle(multi, curl);
     }
-    return cli_fail("%s: the stream ended: %s", place(cli), why[0] != '\0' ? why : curl_easy_strerror(code));
+    curl_multi_cleanup(multi);
+    return code;
 }
 
-int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context)
+int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context,
+                   struct session_end *end)
 {
-    struct reply refusal = {0};
-    struct events events = {.refusal = &refusal, .take = take, .idle = idle, .context = context};
+    char why[CURL_ERROR_SIZE] = "";
+    *end = (struct session_end){0};
+    struct events events = {.refusal = &end->refusal, .take = take, .idle = idle, .context = context};
+    buf_init(&end->refusal.body, &cli->mem, MEM_OTHER);
     int failed = prepare(cli, "GET", path);
     if (failed != CLI_OK) return failed;
     events.curl = cli->session->curl;
     buf_init(&events.line, &cli->mem, MEM_OTHER);
-    buf_init(&refusal.body, &cli->mem, MEM_OTHER);
-    int result = follow(cli, &events);
-    reply_fini(&refusal);
+    curl_easy_setopt(events.curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode code = follow(&events);
+    curl_easy_setopt(events.curl, CURLOPT_ERRORBUFFER, NULL);
     buf_fini(&events.line);
-    return result;
+    if (events.ended) return CLI_OK;
+    if (code == CURLE_OK) curl_easy_getinfo(events.curl, CURLINFO_RESPONSE_CODE, &end->refusal.status);
+    if (end->refusal.status == 200) end->refusal.status = 0; /* a stream that ended */
+    const char *text = why[0] != '\0' ? why : code != CURLE_OK ? curl_easy_strerror(code) : "the stream ended";
+    snprintf(end->why, sizeof end->why, "%s", text);
+    return CLI_ERROR;
+}
+
+int session_events_complain(struct cli *cli, struct session_end *end)
+{
+    struct reply *reply = &end->refusal;
+    if (reply->status != 0) {
+        parse(reply);
+        return session_complain(cli, reply);
+    }
+    if (end->why[0] == '\0') return CLI_ERROR; /* it was told before anything was asked */
+    return cli_fail(
+        "%s cannot be asked: %s (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name "
+        "another place)",
+        place(cli), end->why);
 }
 
 void query_add(struct buf *path, const char *name, const char *value)

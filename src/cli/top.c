@@ -4,10 +4,15 @@
  * A screen is composed as lines first, the most important ones first, and then shown as far as it fits: so that 24
  * lines of 80 columns show what matters and more room shows more. Text of the daemon passes through print_cell(), so
  * that nobody's operation name can move the cursor. Without a terminal each snapshot is printed below the one before.
+ *
+ * On a terminal the screen stays when nothing comes: its first line then says since when there is no answer, and the
+ * daemon is asked again, soon at first and every TOP_PAUSE_MAX_MS at last. Only an answer that will not change (no such
+ * key) and a daemon that was not there at the start end it, with the message on the screen that was there before.
  */
 #include "cli/commands.h"
 
 #include "base/check.h"
+#include "base/plural.h"
 
 #include <math.h>
 #include <signal.h>
@@ -22,6 +27,9 @@
 enum style { STYLE_PLAIN, STYLE_TITLE, STYLE_ALARM };
 
 #define TOP_MAX_LINES 100
+#define TOP_SILENT_MS 5000   /* without an event: no answer */
+#define TOP_PAUSE_MIN_MS 500 /* between two connections; doubles */
+#define TOP_PAUSE_MAX_MS 8000
 #define TOP_LINE_BYTES 512
 
 struct top {
@@ -29,6 +37,10 @@ struct top {
     bool terminal; /* standard output is one */
     bool once;
     int width, height;
+    bool came;        /* an event, ever */
+    uint64_t last_ms; /* monotonic, of the last event or the start of a connection */
+    time_t last;      /* the same, for people */
+    uint64_t drawn_ms;
     size_t count;
     struct {
         enum style style;
@@ -95,8 +107,8 @@ static void add_state(struct top *top, json_object *root)
     const char *health = json_text_at(root, "health.status", "-");
     const char *pressure = json_text_at(root, "pressure.current_state", "-");
     bool well = strcmp(health, "healthy") == 0 && strcmp(pressure, "normal") == 0;
-    add(top, well ? STYLE_PLAIN : STYLE_ALARM, "state     %s   pressure %s, %.0f %% of the machine's memory in use",
-        health, pressure, json_double_at(root, "pressure.current_pressure"));
+    add(top, well ? STYLE_PLAIN : STYLE_ALARM, "state     %s   pressure %s, %.0f %% of the memory limit in use", health,
+        pressure, json_double_at(root, "pressure.current_pressure"));
     add_parts(top, root);
 }
 
@@ -126,9 +138,11 @@ static void add_tier(struct top *top, const char *name, json_object *tier, enum 
 {
     char cells[64], used[PRINT_BYTES], most[PRINT_BYTES];
     uint64_t bytes = json_u64_at(tier, "bytes"), limit = json_u64_at(tier, "max_bytes");
-    add(top, style, "%-8s  %s %s of %s   %llu entries   %llu hits", name,
+    uint64_t entries = json_u64_at(tier, "entries"), hits = json_u64_at(tier, "hits");
+    add(top, style, "%-8s  %s %s of %s   %llu %s   %llu %s", name,
         bar(cells, limit > 0 ? (double)bytes / (double)limit : 0, 14), print_size(used, bytes), print_size(most, limit),
-        (unsigned long long)json_u64_at(tier, "entries"), (unsigned long long)json_u64_at(tier, "hits"));
+        (unsigned long long)entries, plural(entries, "entry", "entries"), (unsigned long long)hits,
+        plural(hits, "hit", "hits"));
 }
 
 /* Where the memory tier goes, on the line below it. */
@@ -259,10 +273,38 @@ static void show(struct top *top)
     fflush(stdout);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Above the figures of then, once a second. */
+static void show_silence(struct top *top, const char *why)
+{
+    char since[16];
+    struct tm parts;
+    if (now_ms() - top->drawn_ms < 1000) return;
+    top->drawn_ms = now_ms();
+    localtime_r(&top->last, &parts);
+    strftime(since, sizeof since, "%H:%M:%S", &parts);
+    const char *place = session_unix(top->cli) != NULL ? session_unix(top->cli) : session_target(top->cli);
+    if (top->count == 0) top->count = 1;
+    top->lines[0].style = STYLE_ALARM;
+    snprintf(top->lines[0].text, TOP_LINE_BYTES, "no answer since %s from %s%s%s; asking again, q ends", since, place,
+             why[0] != '\0' ? ": " : "", why);
+    measure(top);
+    show(top);
+}
+
 /* One snapshot. False ends the stream. */
 static bool on_snapshot(void *context, aic_view text)
 {
     struct top *top = context;
+    top->came = true;
+    top->last_ms = now_ms();
+    top->last = time(NULL);
     if (top->cli->json) {
         print_view(text);
         fflush(stdout);
@@ -291,14 +333,45 @@ static bool on_snapshot(void *context, aic_view text)
     return !top->once && !top_stopped;
 }
 
-/* Between snapshots: was `q` pressed? */
+/* Between snapshots: was `q` pressed, is there still somebody? */
 static bool on_idle(void *context)
 {
     struct top *top = context;
     char key;
+    if (top->terminal && now_ms() - top->last_ms >= TOP_SILENT_MS) show_silence(top, "");
     if (top->terminal && isatty(STDIN_FILENO) && read(STDIN_FILENO, &key, 1) == 1 && (key == 'q' || key == 3))
         top_stopped = 1;
     return !top_stopped;
+}
+
+/* Waits that long while `q` is listened to. False: it was pressed. */
+static bool pause_for(struct top *top, uint64_t pause_ms, const char *why)
+{
+    const struct timespec tenth = {.tv_nsec = 100000000};
+    for (uint64_t until_ms = now_ms() + pause_ms; now_ms() < until_ms && !top_stopped;) {
+        show_silence(top, why);
+        if (!on_idle(top)) break;
+        nanosleep(&tenth, NULL);
+    }
+    return !top_stopped;
+}
+
+/* Follows the stream, again and again as long as that is of use. */
+static int follow(struct top *top, struct session_end *end)
+{
+    uint64_t pause_ms = TOP_PAUSE_MIN_MS;
+    top->last = time(NULL);
+    while (true) {
+        uint64_t began_ms = top->last_ms = now_ms();
+        int result = session_events(top->cli, "/monitoring/stream", on_snapshot, on_idle, top, end);
+        bool lasting = end->refusal.status >= 400 && end->refusal.status < 500;
+        if (result == CLI_OK || lasting || !top->terminal || !top->came) return result;
+        if (top->last_ms != began_ms) pause_ms = TOP_PAUSE_MIN_MS;
+        top->drawn_ms = 0;
+        if (!pause_for(top, pause_ms, end->why)) return CLI_OK;
+        pause_ms = pause_ms * 2 < TOP_PAUSE_MAX_MS ? pause_ms * 2 : TOP_PAUSE_MAX_MS;
+        reply_fini(&end->refusal);
+    }
 }
 
 int command_top(struct cli *cli)
@@ -321,10 +394,13 @@ int command_top(struct cli *cli)
         tcsetattr(STDIN_FILENO, TCSANOW, &raw);
     }
     if (top->terminal) fputs("\033[?1049h\033[?25l", stdout); /* a screen of its own, no cursor */
-    int result = session_events(cli, "/monitoring/stream", on_snapshot, on_idle, top);
+    struct session_end end = {0};
+    int result = follow(top, &end);
     if (top->terminal) fputs("\033[?25h\033[?1049l", stdout);
     fflush(stdout);
     if (keys) tcsetattr(STDIN_FILENO, TCSANOW, &before);
+    if (result == CLI_ERROR) result = session_events_complain(cli, &end);
+    reply_fini(&end.refusal);
     mem_free(&cli->mem, MEM_OTHER, top, sizeof *top);
     return result;
 }
