@@ -264,6 +264,7 @@ static aic_status start_fresh(struct lmdb_tier *lmdb, aic_error *error)
                          lmdb->home.directory, strerror(errno));
     }
     lmdb_home_forget_ends(&lmdb->home);
+    atomic_store_explicit(&lmdb->damage, LMDB_WHOLE, memory_order_relaxed);
     return lmdb_env_start(lmdb, error);
 }
 
@@ -308,7 +309,7 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
     if (look_at_file(lmdb) == AIC_DAMAGED) return start_fresh(lmdb, error);
     aic_status status = lmdb_env_start(lmdb, error);
     if (status != AIC_DAMAGED) return status;
-    tell(lmdb, AIC_LOG_ERROR, "the file is damaged");
+    if (!lmdb_damaged(&lmdb->tier)) tell(lmdb, AIC_LOG_ERROR, "the file is damaged"); /* else it was told */
     return start_fresh(lmdb, error);
 }
 

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,6 +52,53 @@ bool lmdb_is_damage(int code)
 }
 
 /* ------------------------------------------------------------------------------------------------------- damage -- */
+
+/* Where a failed assertion of LMDB goes to, in this thread. */
+struct guard {
+    jmp_buf jump;
+    struct guard *outer;
+};
+static _Thread_local struct guard *guard;
+
+/* LMDB calls this and then abort(), unless it does not return. Its frames hold no lock but the writer's, which the
+ * wreck keeps, and no memory that the wreck does not keep. */
+static void on_assertion(MDB_env *env, const char *text)
+{
+    if (guard == NULL) return;
+    lmdb_found_damage(mdb_env_get_userctx(env), text);
+    longjmp(guard->jump, 1);
+}
+
+int lmdb_guarded(int (*work)(void *context), void *context)
+{
+    struct guard here = {.outer = guard};
+    int code = MDB_CORRUPTED;
+    if (_setjmp(here.jump) == 0) {
+        guard = &here;
+        code = work(context);
+        guard = here.outer;
+        return code;
+    }
+    guard = guard->outer;
+    return MDB_CORRUPTED;
+}
+
+/* An environment whose write was left by a jump still has its writer's lock taken, and cursors on a stack that is gone:
+ * it is neither used nor closed. Its address space stays, its room on the disk does not. Kept in a list, so that
+ * whoever looks for leaks finds it. */
+static _Atomic(MDB_env *) wrecks; /* relaxed: nobody follows it */
+
+static void leave_wreck(struct lmdb_tier *lmdb)
+{
+    MDB_env *before = atomic_load_explicit(&wrecks, memory_order_relaxed);
+    do {
+        mdb_env_set_userctx(lmdb->env, before);
+    } while (!atomic_compare_exchange_weak_explicit(&wrecks, &before, lmdb->env, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    if (lmdb->data_fd >= 0 && ftruncate(lmdb->data_fd, 0) != 0) lmdb_count(&lmdb->counts.errors, 1);
+    lmdb->env = NULL;
+    lmdb->wrecked = false;
+}
 
 void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what)
 {
@@ -125,6 +173,8 @@ static int open_environment(struct lmdb_tier *lmdb)
         lmdb->env = NULL;
         return code;
     }
+    if ((code = mdb_env_set_userctx(lmdb->env, lmdb)) != 0) return code;
+    if ((code = mdb_env_set_assert(lmdb->env, on_assertion)) != 0) return code;
     if ((code = mdb_env_set_maxdbs(lmdb->env, LMDB_DATABASES)) != 0) return code;
     if ((code = mdb_env_set_maxreaders(lmdb->env, LMDB_MAX_READERS)) != 0) return code;
     if ((code = mdb_env_set_mapsize(lmdb->env, map_bytes)) != 0) return code;
@@ -188,8 +238,16 @@ static int read_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
     return rows.ms_entries == entries && ranks.ms_entries == entries ? 0 : MDB_CORRUPTED;
 }
 
-static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
+struct opening {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+};
+
+static int open_databases(void *context)
 {
+    struct opening *opening = context;
+    struct lmdb_tier *lmdb = opening->lmdb;
+    MDB_txn *txn = opening->txn;
     bool is_new;
     int code = check_new(txn, &is_new);
     for (int i = 0; code == 0 && i < LMDB_DATABASES; i++) {
@@ -204,15 +262,19 @@ static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
 
 static int start_databases(struct lmdb_tier *lmdb)
 {
-    MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
+    struct opening opening = {.lmdb = lmdb};
+    int code = mdb_txn_begin(lmdb->env, NULL, 0, &opening.txn);
     if (code != 0) return code;
-    code = open_databases(lmdb, txn);
+    code = lmdb_guarded(open_databases, &opening);
+    if (lmdb_damaged(&lmdb->tier)) {
+        lmdb->wrecked = true;
+        return MDB_CORRUPTED;
+    }
     if (code != 0) {
-        mdb_txn_abort(txn);
+        mdb_txn_abort(opening.txn);
         return code;
     }
-    return mdb_txn_commit(txn);
+    return mdb_txn_commit(opening.txn);
 }
 
 static void publish_map(struct lmdb_tier *lmdb)
@@ -254,6 +316,7 @@ static void empty_pool(struct lmdb_tier *lmdb)
 void lmdb_env_stop(struct lmdb_tier *lmdb)
 {
     empty_pool(lmdb);
+    if (lmdb->wrecked) leave_wreck(lmdb);
     if (lmdb->data_fd >= 0) close(lmdb->data_fd);
     lmdb->data_fd = -1;
     if (lmdb->env != NULL) mdb_env_close(lmdb->env);

@@ -34,6 +34,16 @@ aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key,
     return AIC_OK;
 }
 
+/* A read of one record or blob, under a guard. */
+struct reading {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+    const aic_key *key;
+    aic_view name; /* of a blob; of the next one: its prefix */
+    struct buf *last, *out;
+    aic_status status;
+};
+
 static aic_status get_in(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, struct buf *out)
 {
     MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
@@ -47,14 +57,21 @@ static aic_status get_in(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *ke
     return lmdb_record(lmdb, txn, key, value, &envelope, size, out);
 }
 
+static int get_guarded(void *context)
+{
+    struct reading *reading = context;
+    reading->status = get_in(reading->lmdb, reading->txn, reading->key, reading->out);
+    return 0;
+}
+
 aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
-    MDB_txn *txn;
+    struct reading reading = {.lmdb = lmdb, .key = key, .out = out};
     lmdb_count(&lmdb->counts.reads, 1);
-    TRY(lmdb_read_begin(lmdb, &txn));
-    aic_status status = get_in(lmdb, txn, key, out);
-    lmdb_read_end(lmdb, &txn);
+    TRY(lmdb_read_begin(lmdb, &reading.txn));
+    aic_status status = lmdb_guarded(get_guarded, &reading) == 0 ? reading.status : AIC_DAMAGED;
+    lmdb_read_end(lmdb, &reading.txn);
     if (status == AIC_OK) lmdb_count(&lmdb->counts.hits, 1);
     if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
     return status;
@@ -67,17 +84,24 @@ static bool is_name(aic_view name)
     return name.size > 0 && name.size <= LMDB_MAX_NAME_BYTES;
 }
 
+static int get_blob(void *context)
+{
+    struct reading *reading = context;
+    MDB_val key = lmdb_val(reading->name.data, reading->name.size);
+    MDB_val value;
+    int code = mdb_get(reading->txn, reading->lmdb->databases[LMDB_BLOBS], &key, &value);
+    if (code == 0) buf_append(reading->out, value.mv_data, value.mv_size);
+    return code;
+}
+
 aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
-    MDB_txn *txn;
+    struct reading reading = {.lmdb = lmdb, .name = name, .out = out};
     if (!is_name(name)) return AIC_INVALID;
-    TRY(lmdb_read_begin(lmdb, &txn));
-    MDB_val key = lmdb_val(name.data, name.size);
-    MDB_val value;
-    int code = mdb_get(txn, lmdb->databases[LMDB_BLOBS], &key, &value);
-    if (code == 0) buf_append(out, value.mv_data, value.mv_size);
-    lmdb_read_end(lmdb, &txn);
+    TRY(lmdb_read_begin(lmdb, &reading.txn));
+    int code = lmdb_guarded(get_blob, &reading);
+    lmdb_read_end(lmdb, &reading.txn);
     return code != 0 ? lmdb_status(code) : buf_status(out);
 }
 
@@ -146,6 +170,12 @@ static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, stru
     return code;
 }
 
+static int next_guarded(void *context)
+{
+    struct reading *reading = context;
+    return next_blob(reading->lmdb, reading->txn, reading->name, reading->last, reading->out);
+}
+
 aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
                           bool (*visit)(void *context, aic_view name, aic_view value), void *context)
 {
@@ -157,11 +187,11 @@ aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
     aic_status status = AIC_OK;
     bool more = true;
     while (more && status == AIC_OK) {
-        MDB_txn *txn;
-        status = lmdb_read_begin(lmdb, &txn);
+        struct reading reading = {.lmdb = lmdb, .name = prefix, .last = &name, .out = &value};
+        status = lmdb_read_begin(lmdb, &reading.txn);
         if (status != AIC_OK) break;
-        status = lmdb_status(next_blob(lmdb, txn, prefix, &name, &value));
-        lmdb_read_end(lmdb, &txn);
+        status = lmdb_status(lmdb_guarded(next_guarded, &reading));
+        lmdb_read_end(lmdb, &reading.txn);
         if (status == AIC_OK) status = buf_status(&name);
         if (status == AIC_OK) status = buf_status(&value);
         if (status == AIC_OK) more = visit(context, buf_view(&name), buf_view(&value));

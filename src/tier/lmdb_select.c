@@ -218,14 +218,29 @@ static aic_status walk_lists(struct selection *selection, MDB_txn *txn)
 
 /* ------------------------------------------------------------------------------------------------------ the walk -- */
 
+struct filling {
+    struct selection *selection;
+    MDB_txn *txn;
+    aic_status status;
+};
+
+static int fill_guarded(void *context)
+{
+    struct filling *filling = context;
+    struct selection *selection = filling->selection;
+    filling->status = selection->list_count > 0 ? walk_lists(selection, filling->txn)
+                                                : walk_entries(selection, filling->txn);
+    return 0;
+}
+
 static aic_status fill_batch(struct selection *selection)
 {
-    MDB_txn *txn;
+    struct filling filling = {.selection = selection};
     buf_clear(&selection->batch);
     selection->batch_records = 0;
-    TRY(lmdb_read_begin(selection->lmdb, &txn));
-    aic_status status = selection->list_count > 0 ? walk_lists(selection, txn) : walk_entries(selection, txn);
-    lmdb_read_end(selection->lmdb, &txn);
+    TRY(lmdb_read_begin(selection->lmdb, &filling.txn));
+    aic_status status = lmdb_guarded(fill_guarded, &filling) == 0 ? filling.status : AIC_DAMAGED;
+    lmdb_read_end(selection->lmdb, &filling.txn);
     return status;
 }
 

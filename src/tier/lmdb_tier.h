@@ -161,6 +161,7 @@ struct lmdb_tier {
     /* Is the structure of the file broken? Set by whoever meets it, told once; a new file takes it back, under
      * map_lock. Relaxed: nothing is inferred from it but that nobody goes on. */
     _Atomic int damage; /* enum lmdb_damage */
+    bool wrecked;       /* a jump has left a write of env. Set under write_lock, read with map_lock exclusively */
     uint64_t looked_ns; /* when the file was last looked at after a write that failed. Under write_lock */
     struct lmdb_counts counts;
 };
@@ -204,6 +205,11 @@ bool lmdb_is_damage(int code);
 /* The file is damaged: tells the log once, and refuses everything until lmdb_env_start(). */
 void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what);
 bool lmdb_damaged(struct tier *tier);
+/* Calls work(context), which may call LMDB, and comes back even where LMDB finds that a page cannot be true and would
+ * end the process: with MDB_CORRUPTED, after lmdb_found_damage(). What `work` holds then is lost, so it holds nothing
+ * but a cursor (a few hundred bytes, once a damaged file). A read transaction can be ended as usual, a write
+ * transaction can not: the environment is a wreck then. */
+AIC_MUST_CHECK int lmdb_guarded(int (*work)(void *context), void *context);
 /* Looks at the file after a write that failed for no reason of the disk, at most once a minute. The caller holds
  * write_lock. */
 void lmdb_suspect(struct lmdb_tier *lmdb, int code);

@@ -161,22 +161,44 @@ static aic_status step(struct walk *walk, MDB_txn *txn, MDB_cursor *cursor, chec
     return lmdb_status(code);
 }
 
+/* One transaction of a walk, under a guard. */
+struct visit {
+    struct walk *walk;
+    MDB_txn *txn;
+    check_fn *check;
+    uint64_t *bytes;
+    aic_status status;
+};
+
+static int step_guarded(void *context)
+{
+    struct visit *visit = context;
+    MDB_cursor *cursor;
+    struct walk *walk = visit->walk;
+    visit->status = lmdb_status(mdb_cursor_open(visit->txn, walk->lmdb->databases[walk->database], &cursor));
+    if (visit->status != AIC_OK) return 0;
+    visit->status = step(walk, visit->txn, cursor, visit->check);
+    mdb_cursor_close(cursor);
+    return 0;
+}
+
+static aic_status visit_guarded(struct visit *visit, int (*work)(void *context))
+{
+    struct lmdb_tier *lmdb = visit->walk->lmdb;
+    TRY(lmdb_read_begin(lmdb, &visit->txn));
+    int code = lmdb_guarded(work, visit);
+    lmdb_read_end(lmdb, &visit->txn);
+    if (code == 0) return visit->status;
+    return error_set(visit->walk->error, AIC_DAMAGED, NULL, "the storage file is damaged");
+}
+
 static aic_status walk_database(struct walk *walk, check_fn *check)
 {
+    struct visit visit = {.walk = walk, .check = check};
     walk->from_size = 0;
     walk->rows = 0;
     aic_status status = AIC_OK;
-    while (status == AIC_OK) {
-        MDB_txn *txn;
-        MDB_cursor *cursor;
-        TRY(lmdb_read_begin(walk->lmdb, &txn));
-        status = lmdb_status(mdb_cursor_open(txn, walk->lmdb->databases[walk->database], &cursor));
-        if (status == AIC_OK) {
-            status = step(walk, txn, cursor, check);
-            mdb_cursor_close(cursor);
-        }
-        lmdb_read_end(walk->lmdb, &txn);
-    }
+    while (status == AIC_OK) status = visit_guarded(&visit, step_guarded);
     return status == AIC_MISS ? AIC_OK : status;
 }
 
@@ -199,12 +221,17 @@ static aic_status check_counters(struct walk *walk, MDB_txn *txn, uint64_t *byte
     return AIC_OK;
 }
 
+static int count_guarded(void *context)
+{
+    struct visit *visit = context;
+    visit->status = check_counters(visit->walk, visit->txn, visit->bytes);
+    return 0;
+}
+
 static aic_status read_counters(struct walk *walk, uint64_t *bytes)
 {
-    MDB_txn *txn;
-    TRY(lmdb_read_begin(walk->lmdb, &txn));
-    aic_status status = check_counters(walk, txn, bytes);
-    lmdb_read_end(walk->lmdb, &txn);
+    struct visit visit = {.walk = walk, .bytes = bytes};
+    aic_status status = visit_guarded(&visit, count_guarded);
     return status == AIC_MISS ? error_set(walk->error, AIC_DAMAGED, NULL, "the storage counters are missing") : status;
 }
 

@@ -50,24 +50,43 @@ static void publish(const struct lmdb_write *write)
     lmdb_count(&lmdb->counts.evicted, write->evicted);
 }
 
+struct
+try {
+    struct lmdb_write write;
+    lmdb_work_fn *work;
+    void *context;
+    bool ended; /* the transaction is over; false after a jump */
+};
+
+static int work_and_commit(void *context)
+{
+    struct try *try = context;
+    int code = try->work(&try->write, try->context);
+    if (code == 0) code = store_counters(&try->write);
+    if (code == 0) {
+        code = mdb_txn_commit(try->write.txn);
+    } else {
+        mdb_txn_abort(try->write.txn);
+    }
+    try->ended = true;
+    return code;
+}
+
 /* One try: all of the work is in the file afterwards, or nothing. */
 static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context)
 {
-    struct lmdb_write write = {.lmdb = lmdb,
-                               .entries = atomic_load_explicit(&lmdb->entries, memory_order_relaxed),
-                               .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed)};
+    struct try try = {.write = {.lmdb = lmdb,
+                                .entries = atomic_load_explicit(&lmdb->entries, memory_order_relaxed),
+                                .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed)},
+                      .work = work,
+                      .context = context};
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    int code = mdb_txn_begin(lmdb->env, NULL, 0, &write.txn);
+    int code = mdb_txn_begin(lmdb->env, NULL, 0, &try.write.txn);
     if (code == 0) {
-        code = work(&write, context);
-        if (code == 0) code = store_counters(&write);
-        if (code == 0) {
-            code = mdb_txn_commit(write.txn);
-        } else {
-            mdb_txn_abort(write.txn);
-        }
+        code = lmdb_guarded(work_and_commit, &try);
+        lmdb->wrecked = !try.ended;
     }
-    if (code == 0) publish(&write);
+    if (code == 0) publish(&try.write);
     pthread_rwlock_unlock(&lmdb->map_lock);
     return code;
 }
@@ -341,25 +360,34 @@ static int expire_some(struct lmdb_write *write, void *context)
     return 0;
 }
 
+struct first_expiry {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+    uint64_t rank; /* of what leaves first */
+};
+
+static int read_first_expiry(void *context)
+{
+    struct first_expiry *first = context;
+    MDB_cursor *cursor;
+    MDB_val row, nothing;
+    int code = mdb_cursor_open(first->txn, first->lmdb->databases[LMDB_EXPIRY], &cursor);
+    if (code != 0) return code;
+    code = mdb_cursor_get(cursor, &row, &nothing, MDB_FIRST);
+    if (code == 0) first->rank = lmdb_pair_row_number(row);
+    mdb_cursor_close(cursor);
+    return code;
+}
+
 /* Is there anything to do? Saves the write transaction of an idle second. */
 static aic_status has_expired(struct lmdb_tier *lmdb, uint64_t until, bool *out)
 {
-    MDB_txn *txn;
-    TRY(lmdb_read_begin(lmdb, &txn));
-    MDB_cursor *cursor;
-    MDB_val row, nothing;
-    int code = mdb_cursor_open(txn, lmdb->databases[LMDB_EXPIRY], &cursor);
-    if (code == 0) {
-        code = mdb_cursor_get(cursor, &row, &nothing, MDB_FIRST);
-        if (code == 0) *out = lmdb_pair_row_number(row) <= until;
-        mdb_cursor_close(cursor);
-    }
-    if (code == MDB_NOTFOUND) {
-        *out = false;
-        code = 0;
-    }
-    lmdb_read_end(lmdb, &txn);
-    return lmdb_status(code);
+    struct first_expiry first = {.lmdb = lmdb};
+    TRY(lmdb_read_begin(lmdb, &first.txn));
+    int code = lmdb_guarded(read_first_expiry, &first);
+    lmdb_read_end(lmdb, &first.txn);
+    if (code == 0 || code == MDB_NOTFOUND) *out = code == 0 && first.rank <= until;
+    return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);
 }
 
 aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed)

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ENTRIES = 3000, PAGE = 4096, SEEDS = 24 };
+enum { ENTRIES = 1500, PAGE = 4096, SEEDS = 8 };
 
 static struct sample sample_of(uint64_t number)
 {
@@ -244,10 +244,10 @@ static int run(struct world *world, void (*process)(struct world *world))
 static void test_what_ends_its_users_is_dropped(void **state)
 {
     struct world *world = *state;
-    for (unsigned number = 0; number < 60; number += 6) {
+    for (unsigned number = 0; number < 48; number += 6) {
         fill(world);
         close_tier(world);
-        assert_true(damage_kind(world, number % 12 == 0 ? 2 : 1, number % 12 == 0 ? number : number % 5));
+        assert_true(damage_kind(world, number % 12 == 0 ? 2 : 1, number % 12 == 0 ? number : 0));
         int deaths = 0;
         while (run(world, live) != 0) assert_true(++deaths <= 2);
         open_tier(world);
@@ -317,6 +317,24 @@ static void test_a_damaged_store_serves_again(void **state)
         assert_int_equal(world->tier->ops->clear(world->tier), AIC_OK);
     }
     print_message("%u deaths of %u stores\n", deaths, (unsigned)SEEDS);
+}
+
+/* The bounds of one page of a tree: LMDB's own answer to that is a failed assertion. */
+static void test_an_assertion_of_the_library_ends_nobody(void **state)
+{
+    struct world *world = *state;
+    world->options.clock = clock_system();
+    for (unsigned number = 1; number < 40; number += 13) {
+        fill(world);
+        close_tier(world);
+        assert_true(damage_kind(world, 2, number));
+        int result = run(world, serve);
+        assert_false(WIFSIGNALED(result) && WTERMSIG(result) == SIGABRT);
+        while (result != 0) result = run(world, serve);
+        open_tier(world);
+        assert_verified(world);
+        assert_int_equal(world->tier->ops->clear(world->tier), AIC_OK);
+    }
 }
 
 static void test_blobs_outlive_damaged_entries(void **state)
@@ -391,6 +409,7 @@ int main(void)
         TEST(each_kind_of_page_is_looked_at),
         TEST(what_ends_its_users_is_dropped),
         TEST(a_damaged_store_serves_again),
+        TEST(an_assertion_of_the_library_ends_nobody),
         TEST(blobs_outlive_damaged_entries),
         TEST(kills_alone_keep_everything),
     };
