@@ -71,13 +71,6 @@ void history_add(struct history *history, const struct history_sample *sample)
     pthread_mutex_unlock(&history->mutex);
 }
 
-void history_clear(struct history *history)
-{
-    pthread_mutex_lock(&history->mutex);
-    for (unsigned i = 0; i < HISTORY_LEVEL_COUNT; i++) history->levels[i].count = history->levels[i].first = 0;
-    pthread_mutex_unlock(&history->mutex);
-}
-
 bool history_span(struct history *history, enum history_level level, size_t back, struct history_sample *first,
                   struct history_sample *last)
 {

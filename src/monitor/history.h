@@ -62,7 +62,6 @@ struct history {
 AIC_MUST_CHECK aic_status history_init(struct history *history, struct mem *mem);
 void history_fini(struct history *history);
 void history_add(struct history *history, const struct history_sample *sample);
-void history_clear(struct history *history);
 
 /* Copies the newest sample and the one `back` samples before it (or the oldest). false with fewer than two samples. */
 bool history_span(struct history *history, enum history_level level, size_t back, struct history_sample *first,

@@ -108,7 +108,6 @@ void aic_monitor_reset(aic_monitor *monitor)
 {
     for (unsigned i = 0; i < STREAM_COUNT; i++) stream_clear(&monitor->streams[i]);
     rate_clear(&monitor->invalidation_rate);
-    history_clear(&monitor->history);
     reuse_clear(monitor->reuse);
 }
 

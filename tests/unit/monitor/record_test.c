@@ -1,6 +1,8 @@
 /* Recording, retention and threads: what goes in is what comes out, in order, and nothing older. */
 #include "fixture.h"
 
+#include "monitor/monitor.h"
+
 #include "base/check.h"
 
 #include <pthread.h>
@@ -150,6 +152,15 @@ static void resets_streams_and_counters(void **state)
     reading_close(&r);
     for (int i = 0; i < 9; i++) aic_monitor_operation(f.monitor, AIC_LITERAL("get"), 0.001, true, 1, NO_DATA);
     assert_int_equal(kept(&f), 7);
+    /* The month of history is neither a stream nor a counter. */
+    struct history_sample first, last;
+    feed_memory(&f, 10, 1);
+    fixture_advance(&f, 3600);
+    feed_memory(&f, 20, 1);
+    aic_monitor_reset(f.monitor);
+    assert_true(history_span(&f.monitor->history, HISTORY_HOURS, 1, &first, &last));
+    assert_int_equal(first.total_bytes, 10);
+    assert_int_equal(last.total_bytes, 20);
     fixture_close(&f);
 }
 
