@@ -25,7 +25,7 @@ static bool is_full(const char *trouble)
 }
 
 /* What helps at once, without a restart: it comes first. */
-static void advise_place(struct json_writer *out, const char *directory, bool full)
+static void advise_place(struct json_writer *out, const char *directory, bool full, bool damaged)
 {
     char reason[256];
     struct statvfs room;
@@ -35,6 +35,11 @@ static void advise_place(struct json_writer *out, const char *directory, bool fu
                  "Free space on the file system that data_dir lies on: %llu of its %llu bytes are free. Storage takes "
                  "writes again by itself; a restart loses those that wait in its queue.",
                  (unsigned long long)room.f_bavail * room.f_frsize, (unsigned long long)room.f_blocks * room.f_frsize);
+    else if (damaged)
+        snprintf(
+            reason, sizeof reason,
+            "The store's file is damaged: it is dropped and begun anew by itself. Should this stay, stop the daemon "
+            "and remove the directory cache in data_dir; only cached answers are lost.");
     else
         snprintf(reason, sizeof reason, "%s. Storage takes writes again by itself; a restart loses those that wait.",
                  full ? "Free space on the file system that data_dir lies on"
@@ -106,7 +111,8 @@ static void write_storage(struct json_writer *out, const char *directory, const 
              (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
     warning_open(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
     bool full = is_full(gate->trouble);
-    advise_place(out, directory, full);
+    /* LMDB's own texts begin so; those of the system do not. */
+    advise_place(out, directory, full, gate->trouble != NULL && strncmp(gate->trouble, "MDB_CORRUPTED", 13) == 0);
     if (full && present_size(stats) < stats->storage_max_bytes)
         warning_advise(out, "storage.max_bytes", present_size(stats),
                        "Where no space can be freed: keep the store at the size that it has, so that it evicts instead "
