@@ -477,6 +477,8 @@ AIC_API void aic_import_destroy(aic_import **importer);
 typedef struct aic_stats {
     uint64_t lookups, hits_memory, hits_storage, misses;
     uint64_t puts, deletes, invalidations, invalidated_entries;
+    uint64_t invalidations_by_operation,
+        invalidations_of_memory; /* kinds of `invalidations`; the others are "manual" */
 
     uint64_t memory_entries, memory_bytes, memory_max_bytes, memory_max_entries;
     uint64_t memory_key_bytes;      /* the parts of memory_bytes: keys, ... */

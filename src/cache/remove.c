@@ -269,26 +269,42 @@ static aic_status run(struct pass *pass, struct filter_node **node)
     return status;
 }
 
+enum kind { MANUAL, BY_OPERATION, OF_MEMORY };
+
+static enum kind kind_of(const aic_filter *filter)
+{
+    if (filter->tiers == AIC_IN_MEMORY) return OF_MEMORY;
+    return filter->pattern.size == 0 && filter->operation.size > 0 ? BY_OPERATION : MANUAL;
+}
+
+static void count_invalidation(struct aic_cache *cache, enum kind kind, uint64_t removed)
+{
+    count_add(cache, COUNT_INVALIDATIONS, 1);
+    if (kind == BY_OPERATION) count_add(cache, COUNT_INVALIDATIONS_BY_OPERATION, 1);
+    if (kind == OF_MEMORY) count_add(cache, COUNT_INVALIDATIONS_OF_MEMORY, 1);
+    count_add(cache, COUNT_INVALIDATED, removed);
+}
+
 /* The monitor's event: what was asked for in one word, and of which kind it was. */
 static void record_event(struct aic_cache *cache, const aic_filter *filter, uint64_t started, aic_status status,
                          const aic_invalidated *sums)
 {
     if (cache->monitor == NULL) return;
     char pattern[8 + AIC_MAX_NAME_BYTES] = "", context[32 + AIC_MAX_NAME_BYTES] = "", data[128];
-    aic_view word = filter->pattern, note = filter->context, type = AIC_LITERAL("manual");
+    static const char *const types[] = {
+        [MANUAL] = "manual", [BY_OPERATION] = "operation_specific", [OF_MEMORY] = "memory"};
+    aic_view word = filter->pattern, note = filter->context, type = aic_view_of(types[kind_of(filter)]);
     bool by_operation = word.size == 0 && filter->operation.size > 0;
     if (by_operation) {
         snprintf(pattern, sizeof pattern, "op:%.*s", (int)filter->operation.size, filter->operation.data);
         snprintf(context, sizeof context, "operation_specific_%.*s", (int)filter->operation.size,
                  filter->operation.data);
         word = aic_view_of(pattern);
-        type = AIC_LITERAL("operation_specific");
         if (note.size == 0) note = aic_view_of(context);
     } else if (word.size == 0 && filter->tag.size > 0) {
         snprintf(pattern, sizeof pattern, "tag:%.*s", (int)filter->tag.size, filter->tag.data);
         word = aic_view_of(pattern);
     }
-    if (filter->tiers == AIC_IN_MEMORY) type = AIC_LITERAL("memory");
     if (status == AIC_OK) snprintf(data, sizeof data, "{\"status\":\"success\"}");
     else
         snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
@@ -333,8 +349,7 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
     aic_status status = pass != NULL ? invalidate(cache, filter, dry_run, pass, error) : AIC_NO_MEMORY;
     bool ran = pass != NULL && pass->cache != NULL;
     if (ran && !dry_run) {
-        count_add(cache, COUNT_INVALIDATIONS, 1);
-        count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
+        count_invalidation(cache, kind_of(filter), pass->sums.removed);
         record_event(cache, filter, started, status, &pass->sums);
         cache_observe_end(cache, (struct cache_event){.kind = "invalidate",
                                                       .operation = filter->operation,

@@ -91,6 +91,8 @@ void aic_cache_stats(aic_cache *cache, aic_stats *out)
     out->puts = count_sum(cache, COUNT_PUTS);
     out->deletes = count_sum(cache, COUNT_DELETES);
     out->invalidations = count_sum(cache, COUNT_INVALIDATIONS);
+    out->invalidations_by_operation = count_sum(cache, COUNT_INVALIDATIONS_BY_OPERATION);
+    out->invalidations_of_memory = count_sum(cache, COUNT_INVALIDATIONS_OF_MEMORY);
     out->invalidated_entries = count_sum(cache, COUNT_INVALIDATED);
     out->damaged = count_sum(cache, COUNT_DAMAGED);
     out->promoted = count_sum(cache, COUNT_PROMOTED);

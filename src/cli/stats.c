@@ -50,7 +50,7 @@ static void print_stats(json_object *root)
     printf("memory tier\n");
     row("entries", "%llu", whole(root, "memory.memory_cache_entries"));
     row_bytes(root, "bytes", "memory.bytes", "memory.max_bytes");
-    row("pressure", "%s", json_bool_at(root, "memory_pressure") ? "yes" : "no");
+    row("warning", "%s", json_bool_at(root, "memory_pressure") ? "yes, at its threshold or above" : "no");
     printf("storage tier\n");
     row("kind", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
     row("entries", "%llu", whole(root, "storage.keys"));

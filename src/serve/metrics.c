@@ -174,7 +174,10 @@ static void write_changes(struct page *page)
     }
     count(page, METRIC_NOT_ADMITTED, stats->not_admitted);
     begin(page, METRIC_INVALIDATIONS);
-    labelled(page, "type", "manual", NULL, NULL, stats->invalidations);
+    labelled(page, "type", "manual", NULL, NULL,
+             stats->invalidations - stats->invalidations_by_operation - stats->invalidations_of_memory);
+    labelled(page, "type", "operation_specific", NULL, NULL, stats->invalidations_by_operation);
+    labelled(page, "type", "memory", NULL, NULL, stats->invalidations_of_memory);
     count(page, METRIC_INVALIDATED, stats->invalidated_entries);
     single(page, METRIC_EXPIRY_LAG, (double)stats->expiry_lag_ms / 1000.0);
 }
@@ -212,8 +215,8 @@ static void write_pressure(struct page *page)
     uint64_t warning = atomic_load_explicit(&routes->warning_bytes, memory_order_relaxed);
     uint64_t critical = atomic_load_explicit(&routes->critical_bytes, memory_order_relaxed);
     begin(page, METRIC_THRESHOLD_BYTES);
-    labelled(page, "level", "warning", NULL, NULL, warning > 0 ? warning : stats->memory_max_bytes / 100 * 80);
-    labelled(page, "level", "critical", NULL, NULL, critical > 0 ? critical : stats->memory_max_bytes / 100 * 95);
+    labelled(page, "level", "warning", NULL, NULL, warning > 0 ? warning : stats->memory_max_bytes * 80 / 100);
+    labelled(page, "level", "critical", NULL, NULL, critical > 0 ? critical : stats->memory_max_bytes * 95 / 100);
 }
 
 static void write_expected(struct page *page)

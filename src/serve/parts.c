@@ -76,9 +76,9 @@ static aic_status check_memory(void *context, struct probe_result *result)
     struct pressure *pressure = parts->options.pressure;
     bool pressed = pressure != NULL && pressure_state(pressure) == PRESSURE_CRITICAL;
     result->status = over || pressed ? PROBE_DEGRADED : PROBE_HEALTHY;
-    snprintf(result->details, sizeof result->details, "memory tier %.1f of %.1f MiB, machine at %.1f%%",
+    snprintf(result->details, sizeof result->details, "memory tier %.1f of %.1f MiB, %s at %.1f%%",
              (double)facts.stats.memory_bytes / 1048576.0, (double)facts.stats.memory_max_bytes / 1048576.0,
-             host_pressure(&facts.host));
+             facts.host.in_cgroup ? "cgroup" : "machine", host_pressure(&facts.host));
     return AIC_OK;
 }
 

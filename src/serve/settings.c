@@ -332,13 +332,13 @@ void settings_release(struct mem *mem, struct settings *settings)
 
 uint64_t settings_warning_bytes(const struct settings *settings)
 {
-    return settings->memory_warning_bytes != 0 ? settings->memory_warning_bytes : settings->memory_max_bytes / 100 * 80;
+    return settings->memory_warning_bytes != 0 ? settings->memory_warning_bytes : settings->memory_max_bytes * 80 / 100;
 }
 
 uint64_t settings_critical_bytes(const struct settings *settings)
 {
     return settings->memory_critical_bytes != 0 ? settings->memory_critical_bytes
-                                                : settings->memory_max_bytes / 100 * 95;
+                                                : settings->memory_max_bytes * 95 / 100;
 }
 
 static uint64_t or_zero(uint64_t value)

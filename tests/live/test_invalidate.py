@@ -1,4 +1,5 @@
 """Invalidation over HTTP: exact, complete, counted. Conformance group G."""
+import re
 import threading
 import unittest
 
@@ -108,6 +109,17 @@ class Invalidate(LiveTest):
         self.assertEqual(self.invalidate(pattern="测试*", dry_run=True)["message"], "1 entry matches the pattern 测试*")
         self.assertEqual(self.invalidate(pattern="测试*")["message"], "1 entry was removed that matches the pattern 测试*")
         self.assertEqual(self.invalidate(pattern="测试*")["message"], "0 entries were removed that match the pattern 测试*")
+
+    def test_metrics_say_of_which_kind(self):
+        def counted():
+            text = self.daemon.get("/metrics").body.decode()
+            return {kind: int(value) for kind, value in re.findall(r'aicache_invalidations_total\{type="(\w+)"\} (\d+)', text)}
+
+        before = counted()
+        for body in ({"operation": "qa"}, {"operation": "qa", "tier": "memory"}, {"tag": "none"}, {"pattern": "q*"}):
+            self.assertEqual(self.daemon.post("/cache/invalidate", body).status, 200)
+        after = counted()
+        self.assertEqual({kind: after[kind] - before[kind] for kind in after}, {"manual": 2, "operation_specific": 1, "memory": 1})
 
     def test_by_query(self):
         self.daemon.put(text="query")

@@ -154,6 +154,8 @@ static void G01_G04_G05_G07_G08_events(void **state)
     expect_event(monitor, "\"ctx\"");
     aic_stats stats = stats_of(table->cache);
     assert_int_equal(stats.invalidations, 3);
+    assert_int_equal(stats.invalidations_by_operation, 1);
+    assert_int_equal(stats.invalidations_of_memory, 0);
     assert_int_equal(stats.invalidated_entries, 9);
     atomic_store(&fake->down, true);
     aic_error error;

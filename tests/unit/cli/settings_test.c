@@ -69,7 +69,7 @@ static void defaults_are_those_of_the_contract(void **state)
     assert_false(options.dictionary_off);
     assert_int_equal(self.settings.listen.count, 1);
     assert_string_equal(self.settings.listen.items[0], "127.0.0.1:8080");
-    assert_int_equal(settings_warning_bytes(&self.settings), UINT64_C(268435456) / 100 * 80);
+    assert_int_equal(settings_warning_bytes(&self.settings), UINT64_C(268435456) * 80 / 100);
     assert_int_equal(self.settings.log_level, AIC_LOG_INFO);
     unload(&self);
 }
