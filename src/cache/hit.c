@@ -142,20 +142,20 @@ static uint64_t ended_ns(const struct aic_cache *cache)
     return cache->monitor != NULL || cache_is_observed(cache) ? clock_mono_ns(&cache->clock) : 0;
 }
 
-static aic_status get_keyed(struct aic_cache *cache, aic_view ns, const aic_key *key, uint64_t text_length,
-                            aic_hit **out)
+/* `operation` of the request; empty by key alone, where only what is found tells it. */
+static aic_status get_keyed(struct aic_cache *cache, aic_view ns, aic_view operation, const aic_key *key,
+                            uint64_t text_length, aic_hit **out)
 {
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     aic_hit *found = mem_alloc(&cache->mem, MEM_CACHE, sizeof *found);
     if (found == NULL) return AIC_NO_MEMORY;
     aic_status outcome = AIC_MISS, status = cache_find(cache, ns, key, &found->hit, &outcome);
     if (status >= 0)
-        cache_record_get(
-            cache, started, ended_ns(cache), outcome, status == AIC_OK ? found->hit.tier : 0,
-            status == AIC_OK ? found->hit.record.text_length : text_length,
-            (struct cache_event){.key = key,
-                                 .operation = status == AIC_OK ? found->hit.record.operation : (aic_view){NULL, 0},
-                                 .memory_before = before});
+        cache_record_get(cache, started, ended_ns(cache), outcome, status == AIC_OK ? found->hit.tier : 0,
+                         status == AIC_OK ? found->hit.record.text_length : text_length,
+                         (struct cache_event){.key = key,
+                                              .operation = status == AIC_OK ? found->hit.record.operation : operation,
+                                              .memory_before = before});
     if (status != AIC_OK) {
         mem_free(&cache->mem, MEM_CACHE, found, sizeof *found);
         return status;
@@ -178,7 +178,7 @@ aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_ke
     if (status == AIC_OK) status = cache_key(cache, &taken, &own, &length, error);
     if (status == AIC_OK) {
         if (key != NULL) *key = own;
-        status = get_keyed(cache, taken.ns, &own, length, hit);
+        status = get_keyed(cache, taken.ns, taken.operation, &own, length, hit);
     }
     json_fini(&json);
     if (status < 0 && error != NULL && error->status == AIC_OK)
@@ -188,7 +188,7 @@ aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_ke
 
 aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit)
 {
-    return get_keyed(cache, ns.size > 0 ? ns : AIC_LITERAL("default"), key, 0, hit);
+    return get_keyed(cache, ns.size > 0 ? ns : AIC_LITERAL("default"), (aic_view){NULL, 0}, key, 0, hit);
 }
 
 aic_status aic_hit_response(aic_hit *hit, aic_view *out)

@@ -33,6 +33,13 @@ static void tally_lookup(struct front *front, struct labels_place place, enum ta
     add_cost(&tally->cost_saved_usd, hit->record.cost_usd);
 }
 
+/* What a lookup that found nothing was for, when somebody listens; of a key alone it is not known. */
+static aic_view missed_operation(struct front *front, const struct call *call, char room[AIC_MAX_NAME_BYTES])
+{
+    if (call->by_key || !cache_is_observed(front->routes->options.cache)) return (aic_view){NULL, 0};
+    return (aic_view){room, labels_operation(&front->routes->labels, call->place, room)};
+}
+
 void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit, uint64_t age_ms)
 {
     struct front *front = front_of(exchange);
@@ -50,14 +57,15 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
         call->place = hit != NULL ? labels_find(labels, hit->record.ns, hit->record.operation)
                                   : labels_find(labels, call_ns(call), AIC_LITERAL("unknown"));
     }
+    char room[AIC_MAX_NAME_BYTES];
     uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
     cache_count_lookup(cache, status, tier);
     tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
-    cache_record_get(cache, started_ns, ended_ns, status, tier,
-                     hit != NULL ? hit->record.text_length : call->text_length,
-                     (struct cache_event){.key = &call->key,
-                                          .operation = hit != NULL ? hit->record.operation : (aic_view){NULL, 0},
-                                          .memory_before = call->memory_before});
+    cache_record_get(
+        cache, started_ns, ended_ns, status, tier, hit != NULL ? hit->record.text_length : call->text_length,
+        (struct cache_event){.key = &call->key,
+                             .operation = hit != NULL ? hit->record.operation : missed_operation(front, call, room),
+                             .memory_before = call->memory_before});
 }
 
 /* ---------------------------------------------------------------------------------------------- looking up -- */

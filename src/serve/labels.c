@@ -180,6 +180,18 @@ struct labels_place labels_find(struct labels *labels, aic_view ns, aic_view ope
     return place;
 }
 
+size_t labels_operation(struct labels *labels, struct labels_place place, char out[AIC_MAX_NAME_BYTES])
+{
+    size_t size = 0;
+    pthread_mutex_lock(&labels->mutex);
+    const struct labels_name *name = labels->pairs[place.number].names[LABELS_OPERATION];
+    /* In its own generation a pair with a number keeps it: whoever takes one away changes the generation under the same
+     * mutex. */
+    if (labels_hold(labels, place) && name != NULL) memcpy(out, name->text, size = name->size);
+    pthread_mutex_unlock(&labels->mutex);
+    return size;
+}
+
 /* ----------------------------------------------------------------------------------------------------- settling -- */
 
 static uint64_t fresh_lookups(const struct labels_pair *pair, const uint64_t *counts)

@@ -101,6 +101,10 @@ static inline bool labels_hold(const struct labels *labels, struct labels_place 
     return place.generation == atomic_load_explicit(&labels->generation, memory_order_acquire);
 }
 
+/* The operation of a place, copied; 0 bytes when that is not known: number 0, or a place that does not hold any more.
+ * Takes the mutex: not for every lookup. Any thread. */
+size_t labels_operation(struct labels *labels, struct labels_place place, char out[AIC_MAX_NAME_BYTES]);
+
 /* Credits what was counted since the last time and lets labels change hands. `counts`: by number, of all threads since
  * the start, LABELS_PAIRS + 1 of them; callers see to it that they never fall between two calls. Any thread. */
 void labels_settle(struct labels *labels, const labels_counts *counts, uint64_t now_ns);

@@ -40,7 +40,19 @@ class OperationLog(unittest.TestCase):
         stored, deleted = events[1], events[3]
         self.assertGreater(stored["memory_after"], stored["memory_before"])
         self.assertEqual(deleted["memory_after"], stored["memory_before"])
-        self.assertEqual(stored["operation"], "qa")
+        self.assertEqual([event["operation"] for event in events[:3]], ["qa"] * 3)
+
+    def test_a_miss_names_its_operation(self):
+        """Parsed anew, known from before, parsed beside the serving thread; by key nobody knows it."""
+        daemon = Daemon(flags=("--log-format", "json", "--log-level", "debug"))
+        self.addCleanup(daemon.close)
+        for operation, text in (("qa", "short"), ("qa", "short"), ("summarize", "long " * 40000), ("chat", "short")):
+            self.assertFalse(daemon.lookup(operation, text).json["hit"])
+        self.assertEqual(daemon.get("/cache/entries/" + "0" * 64).status, 404)
+        daemon.stop()
+        gets = [event for event in lines_of(daemon)[1] if event.get("message") == "get"]
+        self.assertEqual([event["operation"] for event in gets], ["qa", "qa", "summarize", "chat", ""])
+        self.assertEqual([event["result"] for event in gets], ["miss"] * 5)
 
     def test_info_logs_none_unless_asked(self):
         self.assertEqual(self.work(())[1], [])

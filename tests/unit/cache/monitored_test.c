@@ -2,6 +2,7 @@
  * monitored_test.c - a cache and the monitor that it records in: what an entry takes is counted (K05, K23), and a
  * monitor that cannot do its work, or that does odd things, harms no operation (K26).
  */
+#include "cache/observe.h"
 #include "support.h"
 
 #include <aicache/monitor.h>
@@ -111,6 +112,41 @@ static void records_say_tier_and_text_tier(void **state)
         close_monitored(table, &monitor);
         free(text);
     }
+}
+
+struct heard {
+    unsigned gets;
+    bool hit;
+    char operation[AIC_MAX_NAME_BYTES + 1];
+};
+
+static void hear(void *context, const struct cache_event *event)
+{
+    struct heard *heard = context;
+    if (event->kind[0] != 'g') return;
+    heard->gets++;
+    heard->hit = event->hit;
+    memcpy(heard->operation, event->operation.data != NULL ? event->operation.data : "", event->operation.size);
+    heard->operation[event->operation.size] = '\0';
+}
+
+/* Who listens hears what a lookup was for, found or not; of a key alone only what is found tells it. */
+static void a_miss_names_its_operation(void **state)
+{
+    struct bench_cache *table = *state;
+    struct heard heard = {0};
+    cache_observe(table->cache, hear, &heard);
+    cache_observe_switch(table->cache, true);
+    assert_int_equal(look(table->cache, "summarize", "a text", NULL), '-');
+    assert_string_equal(heard.operation, "summarize");
+    assert_int_equal(put_text(table->cache, "summarize", "a text", "1"), AIC_OK);
+    assert_int_equal(look(table->cache, "summarize", "a text", "1"), 'm');
+    assert_string_equal(heard.operation, "summarize");
+    assert_true(heard.hit);
+    aic_hit *hit = NULL;
+    assert_int_equal(aic_cache_get(table->cache, (aic_view){0}, &(aic_key){0}, &hit), AIC_MISS);
+    assert_string_equal(heard.operation, "");
+    assert_int_equal(heard.gets, 3);
 }
 
 /* A wall clock that somebody sets back by an hour all the time, beside a steady one of a millisecond a look. */
@@ -270,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(K05_nested_takes_more_than_flat, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K23_measuring_a_thousand_entries, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(records_say_tier_and_text_tier, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(a_miss_names_its_operation, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(measures_by_the_steady_clock, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),

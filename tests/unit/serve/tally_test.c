@@ -212,6 +212,34 @@ static void test_an_old_place_counts_for_nobody(struct scene *scene)
     assert_int_equal(shown(scene, LABELS_NAMESPACE, "other"), rest + 1);
 }
 
+static void expect_operation(struct scene *scene, struct labels_place place, const char *expected)
+{
+    char room[AIC_MAX_NAME_BYTES];
+    assert_int_equal(labels_operation(&scene->labels, place, room), strlen(expected));
+    assert_memory_equal(room, expected, strlen(expected));
+}
+
+/* By its place, with a label or without one; nobody's name once the number may be another's. */
+static void test_a_place_tells_its_operation(struct scene *scene)
+{
+    char room[32];
+    struct labels_place first = labels_find(&scene->labels, AIC_LITERAL("first"), AIC_LITERAL("summarize"));
+    struct labels_place last = {0};
+    for (unsigned i = 0; i < 200; i++) {
+        (void)name_of(room, "step", i);
+        last = labels_find(&scene->labels, AIC_LITERAL("first"), aic_view_of(room));
+    }
+    expect_operation(scene, first, "summarize");
+    expect_operation(scene, last, "step 199");
+    expect_operation(scene, (struct labels_place){0}, "");
+    for (unsigned i = 0; i < LABELS_PAIRS; i++) look_up(scene, name_of(room, "ns", i), "qa", 2);
+    expect_operation(scene, labels_find(&scene->labels, AIC_LITERAL("late"), AIC_LITERAL("qa")), ""); /* number 0 */
+    expect_operation(scene, first, "summarize");
+    read_page(scene); /* the idlest give their numbers up */
+    expect_operation(scene, first, "");
+    expect_operation(scene, last, "");
+}
+
 static void test_a_name_like_the_rest(struct scene *scene)
 {
     look_up(scene, AIC_LITERAL("other"), "qa", 5);
@@ -472,6 +500,7 @@ int main(void)
         cmocka_unit_test_in(test_few_lookups_move_no_label, a_scene),
         cmocka_unit_test_in(test_numbers_go_round, a_scene),
         cmocka_unit_test_in(test_an_old_place_counts_for_nobody, a_scene),
+        cmocka_unit_test_in(test_a_place_tells_its_operation, a_scene),
         cmocka_unit_test_in(test_a_name_like_the_rest, a_scene),
         cmocka_unit_test(test_without_memory_nothing_is_lost),
         cmocka_unit_test(test_reading_while_threads_write),
