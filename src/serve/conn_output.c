@@ -12,7 +12,9 @@
 #include "base/check.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* A small answer is one piece for the kernel: the copy costs less than a writev does beyond a send. */
@@ -41,13 +43,36 @@ static ssize_t send_some(struct conn *conn)
     return sent >= 0 ? sent : -errno;
 }
 
+/* What the kernel holds that the client's has not taken yet. */
+static size_t undelivered(const struct conn *conn)
+{
+    int bytes = 0;
+    return ioctl(conn->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
+static void begin_deadline(struct conn *conn, uint64_t now, size_t queued)
+{
+    conn->write_deadline_ms = now + LIMIT(conn->thread, write_ms);
+    conn->write_progress = 0;
+    conn->write_queued = queued;
+}
+
+bool conn_write_is_late(struct conn *conn, uint64_t now)
+{
+    if (conn->write_deadline_ms == 0 || now < conn->write_deadline_ms) return false;
+    size_t queued = undelivered(conn);
+    if (conn->write_queued + conn->write_progress < queued + WRITE_PROGRESS) return true;
+    begin_deadline(conn, now, queued);
+    return false;
+}
+
 /* What send_some() came to. False: no more can be sent now. */
 static bool note_sent(struct conn *conn, ssize_t sent)
 {
     if (sent == -EINTR) return true;
     if (sent == -EAGAIN) {
         conn->stalled = true;
-        if (conn->write_deadline_ms == 0) conn->write_deadline_ms = conn_now(conn) + LIMIT(conn->thread, write_ms);
+        if (conn->write_deadline_ms == 0) begin_deadline(conn, conn_now(conn), undelivered(conn));
         return false;
     }
     if (sent <= 0) {

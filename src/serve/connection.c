@@ -389,7 +389,7 @@ static void deadline_passed(struct conn *conn)
 
 void conn_check_time(struct conn *conn, uint64_t now)
 {
-    if (conn->write_deadline_ms != 0 && now >= conn->write_deadline_ms) {
+    if (conn_write_is_late(conn, now)) {
         THREAD_COUNT(conn->thread, timeouts, 1);
         conn_close(conn);
         return;

@@ -130,7 +130,8 @@ struct conn {
     ssize_t sent;                            /* of what was held, or an error's number below zero */
     unsigned gathered;                       /* answers queued since the last flush */
     uint64_t deadline_ms, write_deadline_ms; /* by uv_now(); 0: none */
-    size_t write_progress;
+    size_t write_progress;                   /* bytes that the socket took since then */
+    size_t write_queued;                     /* bytes that the kernel had not delivered when the deadline began */
 
     TAILQ_ENTRY(conn) ready_link;
     struct http_exchange exchange;
@@ -283,6 +284,9 @@ void conn_send_continue(struct conn *conn);
 /* ---- conn_output.c ---- */
 /* Sends what is queued, as far as the kernel takes it. */
 void conn_flush(struct conn *conn);
+/* Has the client taken less than WRITE_PROGRESS in write_ms? What the kernel delivered to it counts, too. Where it has
+ * taken enough another such time begins. */
+bool conn_write_is_late(struct conn *conn, uint64_t now);
 /* Sends what can be sent at once, then closes: what is missing shows the client that the answer was cut. */
 void conn_cut(struct conn *conn);
 /* Puts it on the ready list instead, if its answers may wait for those of others. */

@@ -196,6 +196,22 @@ def attack_slow_reader(options):
     return server
 
 
+def attack_steady_reader(options):
+    """Who takes 16 KiB in time is not cut, although the kernel holds so much for it that the server's socket takes nothing more for long."""
+    server = Server(options.server, "echo", ["write_ms=3000"])
+    client = server.connect()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.sendall(b"GET /pieces?bytes=16000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: counters(server)["pinned"] > 0, "nothing is pinned", 5)
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        expect(len(client.recv(4096)) > 0, "a steady reader is cut")
+        time.sleep(0.05)
+    expect(counters(server)["timeouts"] == 0, "a steady reader is cut")
+    client.close()
+    return server
+
+
 def attack_vanishing_clients(options):
     """Clients that go away at every moment; deferred and streamed answers included."""
     server = Server(options.server, "echo")
