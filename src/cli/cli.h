@@ -182,6 +182,13 @@ bool json_bool_at(json_object *root, const char *path);
 /* Text of other people on a terminal: control characters are shown as '?'. At most `width` columns, padded when `pad`.
  */
 void print_cell(FILE *out, const char *text, int width, bool pad);
+/* Columns of the terminal that is standard output; `otherwise` when it is none. */
+#define PRINT_COLUMNS 80 /* of tables that no terminal shows */
+int print_columns(int otherwise);
+/* Text as above in words: begins at column `from`, where the caller is, and goes on there on the next line before it
+ * passes `columns`; where that leaves less than PRINT_NARROW, in one line. */
+#define PRINT_NARROW 20
+void print_text(FILE *out, const char *text, int from, int columns);
 /* "name: " before the message about that field; nothing where `param` is NULL or empty. */
 void print_param(FILE *out, const char *param);
 

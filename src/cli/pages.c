@@ -5,13 +5,43 @@
 
 #include <string.h>
 
+#define PAGE_COLUMNS 80
+
+/* Words from column `column` on, where the page is; further lines begin at `from`. */
+static void write_wrapped(const char *text, size_t column, size_t from, struct buf *out)
+{
+    bool first = true;
+    for (const char *at = text; *at != '\0'; at += strspn(at, " "), first = false) {
+        size_t word = strcspn(at, " ");
+        if (!first && column + 1 + word > PAGE_COLUMNS) {
+            buf_printf(out, "\n%*s", (int)from, "");
+            column = from;
+        } else if (!first) {
+            buf_append_byte(out, ' ');
+            column++;
+        }
+        buf_append(out, at, word);
+        column += word;
+        at += word;
+    }
+    buf_append_byte(out, '\n');
+}
+
+/* A name of `width` columns, and what it means beside it. */
+static void write_entry(const char *name, int width, const char *text, struct buf *out)
+{
+    size_t size = strlen(name), column = 3 + (size > (size_t)width ? size : (size_t)width);
+    buf_printf(out, "  %-*s ", width, name);
+    write_wrapped(text, column, 3 + (size_t)width, out);
+}
+
 static void write_options(const struct cli_option *options, struct buf *out)
 {
     for (; options != NULL && options->name != NULL; options++) {
         char left[64];
         snprintf(left, sizeof left, "--%s%s%s", options->name, options->value != NULL ? " " : "",
                  options->value != NULL ? options->value : "");
-        buf_printf(out, "  %-28s %s\n", left, options->help);
+        write_entry(left, 28, options->help, out);
     }
 }
 
@@ -21,42 +51,23 @@ void pages_help(struct buf *out)
     for (size_t i = 0; i < cli_command_count; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", cli_commands[i].name, cli_commands[i].arguments);
-        buf_printf(out, "  %-30s %s\n", left, cli_commands[i].summary);
+        write_entry(left, 30, cli_commands[i].summary, out);
     }
     buf_append_text(out, "\nOptions of every command:\n");
     write_options(cli_common_options, out);
-    buf_append_text(
-        out,
-        "\nAn argument @FILE stands for the contents of a file, - for standard input. Exit status: 0 fine, 1 a miss or a no, 2 an error.\n"
-        "aicache help COMMAND tells more.\n");
-}
-
-/* Wraps at some 100 columns. */
-static void write_wrapped(const char *text, struct buf *out)
-{
-    size_t column = 0;
-    for (const char *at = text; *at != '\0';) {
-        size_t word = strcspn(at, " ");
-        if (column > 0 && column + word > 99) {
-            buf_append_byte(out, '\n');
-            column = 0;
-        } else if (column > 0) {
-            buf_append_byte(out, ' ');
-        }
-        buf_append(out, at, word);
-        column += word + 1;
-        at += word;
-        at += strspn(at, " ");
-    }
     buf_append_byte(out, '\n');
+    write_wrapped("An argument @FILE stands for the contents of a file, - for standard input. "
+                  "Exit status: 0 fine, 1 a miss or a no, 2 an error.",
+                  0, 0, out);
+    buf_append_text(out, "aicache help COMMAND tells more.\n");
 }
 
 void pages_command(const struct cli_command *command, struct buf *out)
 {
     bool spaced = command->arguments[0] != '\0';
     buf_printf(out, "Usage: aicache %s%s%s [--OPTION...]\n\n", command->name, spaced ? " " : "", command->arguments);
-    write_wrapped(command->summary, out);
-    if (command->detail != NULL) write_wrapped(command->detail, out);
+    write_wrapped(command->summary, 0, 0, out);
+    if (command->detail != NULL) write_wrapped(command->detail, 0, 0, out);
     if (command->options != NULL) {
         buf_append_text(out, "\nOptions:\n");
         write_options(command->options, out);

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -140,20 +141,52 @@ bool json_bool_at(json_object *root, const char *path)
     return found != NULL && json_object_get_boolean(found);
 }
 
-void print_cell(FILE *out, const char *text, int width, bool pad)
+/* At most `width` columns of it. Returns how many it took. */
+static int print_clean(FILE *out, aic_view text, int width)
 {
-    aic_view rest = aic_view_of(text != NULL ? text : "-");
-    const uint8_t *at = (const uint8_t *)rest.data, *end = at + rest.size;
+    const uint8_t *at = (const uint8_t *)text.data, *end = at + text.size;
     int column = 0;
-    bool cut = (int)utf8_count(rest.data, rest.size) > width;
-    while (at < end && column < width - (cut ? 1 : 0)) {
+    for (; at < end && column < width; column++) {
         size_t size = utf8_sequence(at, end);
         bool plain = size > 1 ? !(at[0] == 0xc2 && at[1] < 0xa0) : size == 1 && *at >= 0x20 && *at != 0x7f;
         if (plain) fwrite(at, 1, size, out);
         else fputc('?', out);
         at += size > 0 ? size : 1;
-        column++;
     }
+    return column;
+}
+
+int print_columns(int otherwise)
+{
+    struct winsize size;
+    bool known = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col : otherwise;
+}
+
+void print_text(FILE *out, const char *text, int from, int columns)
+{
+    int column = from;
+    if (columns - from < PRINT_NARROW) columns = INT_MAX;
+    for (const char *at = text + strspn(text, " "); *at != '\0'; at += strspn(at, " ")) {
+        aic_view word = {at, strcspn(at, " ")};
+        bool first = column == from;
+        if (!first && column + 1 + (int)utf8_count(word.data, word.size) > columns) {
+            fprintf(out, "\n%*s", from, "");
+            column = from;
+        } else if (!first) {
+            fputc(' ', out);
+            column++;
+        }
+        column += print_clean(out, word, INT_MAX);
+        at += word.size;
+    }
+}
+
+void print_cell(FILE *out, const char *text, int width, bool pad)
+{
+    aic_view rest = aic_view_of(text != NULL ? text : "-");
+    bool cut = (int)utf8_count(rest.data, rest.size) > width;
+    int column = print_clean(out, rest, width - (cut ? 1 : 0));
     if (cut) fputs("…", out);
     for (column += cut ? 1 : 0; pad && column < width; column++) fputc(' ', out);
 }

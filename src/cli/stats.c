@@ -69,7 +69,7 @@ int command_stats(struct cli *cli)
 static void print_part(const char *name, json_object *part)
 {
     printf("  %-14s %-10s ", name, json_text_at(part, "status", "-"));
-    print_cell(stdout, json_text_at(part, "details", ""), 90, false);
+    print_text(stdout, json_text_at(part, "details", ""), 28, print_columns(INT_MAX));
     putchar('\n');
 }
 
@@ -110,9 +110,10 @@ static void print_breakdown(json_object *list)
     for (size_t i = 0; i < json_object_array_length(list); i++) {
         json_object *one = json_object_array_get_idx(list, i);
         sum += json_u64_at(one, "bytes");
-        if (json_u64_at(one, "bytes") > 0)
-            row(json_text_at(one, "owner", "-"), "%11s   %s", print_size(bytes, json_u64_at(one, "bytes")),
-                json_text_at(one, "help", ""));
+        if (json_u64_at(one, "bytes") == 0) continue;
+        printf("  %-22s %11s   ", json_text_at(one, "owner", "-"), print_size(bytes, json_u64_at(one, "bytes")));
+        print_text(stdout, json_text_at(one, "help", ""), 39, print_columns(PRINT_COLUMNS));
+        putchar('\n');
     }
     row("all of them", "%11s", print_size(bytes, sum));
 }
@@ -182,26 +183,22 @@ int command_memory(struct cli *cli)
 /* "memory.max_bytes 536870912 (512.0 MiB): why"; "data_dir /var/lib/aicache: why". */
 static void print_advice(json_object *advice)
 {
-    char size[PRINT_BYTES];
+    char size[PRINT_BYTES], in_units[PRINT_BYTES + 4] = "", line[1024];
     const char *setting = json_text_at(advice, "setting", "-");
-    uint64_t value = json_u64_at(advice, "value");
     bool bytes = strlen(setting) > 6 && strcmp(setting + strlen(setting) - 6, "_bytes") == 0;
+    if (bytes && !json_object_is_type(json_at(advice, "value"), json_type_string))
+        snprintf(in_units, sizeof in_units, " (%s)", print_size(size, json_u64_at(advice, "value")));
+    snprintf(line, sizeof line, "%s %s%s: %s", setting, json_text_at(advice, "value", "-"), in_units,
+             json_text_at(advice, "reason", ""));
     fputs("         - ", stdout);
-    print_cell(stdout, setting, 60, false);
-    bool named = json_object_is_type(json_at(advice, "value"), json_type_string);
-    putchar(' ');
-    if (named) print_cell(stdout, json_text_at(advice, "value", "-"), 200, false);
-    else printf("%llu", (unsigned long long)value);
-    if (!named && bytes) printf(" (%s)", print_size(size, value));
-    fputs(": ", stdout);
-    print_cell(stdout, json_text_at(advice, "reason", ""), 400, false);
+    print_text(stdout, line, 11, print_columns(INT_MAX));
     putchar('\n');
 }
 
 static void print_warning(json_object *warning)
 {
     printf("%-8s ", json_text_at(warning, "severity", "-"));
-    print_cell(stdout, json_text_at(warning, "message", ""), 400, false);
+    print_text(stdout, json_text_at(warning, "message", ""), 9, print_columns(INT_MAX));
     putchar('\n');
     json_object *advice = json_at(warning, "recommendations");
     for (size_t i = 0; advice != NULL && i < json_object_array_length(advice); i++)
@@ -228,19 +225,22 @@ static void print_slow(json_object *root)
 {
     char at[PRINT_BYTES];
     size_t total = 0;
+    int width = print_columns(PRINT_COLUMNS) - 54; /* what the other columns leave */
+    width = width < 12 ? 12 : width > 40 ? 40 : width;
     json_object_object_foreach(root, stream, list)
     {
         size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
         if (count == 0) continue;
-        if (total == 0) printf("%-18s %-19s %-24s %13s  %s\n", "slow", "at", "operation", "took", "times the usual");
+        if (total == 0) printf("  %-19s  %-*s  %12s  %s\n", "at", width, "operation", "took", "times the usual");
+        puts(stream);
         json_sort_by(list, "times_slower");
         for (size_t i = 0; i < count && i < SLOW_SHOWN; i++) {
             json_object *one = json_object_array_get_idx(list, i);
-            printf("%-18s %-19s ", i == 0 ? stream : "", print_moment(at, json_text_at(one, "timestamp", NULL)));
-            print_cell(stdout, json_text_at(one, "operation_type", "-"), 24, true);
-            printf(" %10.3f ms  %15.1f\n", json_double_at(one, "duration") * 1000, json_double_at(one, "times_slower"));
+            printf("  %-19s  ", print_moment(at, json_text_at(one, "timestamp", NULL)));
+            print_cell(stdout, json_text_at(one, "operation_type", "-"), width, true);
+            printf("  %9.3f ms  %15.1f\n", json_double_at(one, "duration") * 1000, json_double_at(one, "times_slower"));
         }
-        if (count > SLOW_SHOWN) printf("%-18s and %zu more\n", "", count - SLOW_SHOWN);
+        if (count > SLOW_SHOWN) printf("  and %zu more\n", count - SLOW_SHOWN);
         total += count;
     }
     if (total == 0) puts("nothing was slow");

@@ -243,7 +243,7 @@ class Client(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
         memory = daemon.client("memory").out
-        rows = memory.partition("memory of\n")[2].splitlines()
+        rows = [row for row in memory.partition("memory of\n")[2].splitlines() if row[2:3] != " "]  # without further lines
         self.assertRegex(rows[-1], r"^  all of them +\d")
         unit = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
         sizes = [float(row.split()[1]) * unit[row.split()[2]] for row in rows[:-1]]
@@ -252,13 +252,41 @@ class Client(unittest.TestCase):
         self.assertEqual(warnings.status, 1)
         self.assertRegex(warnings.out, r"(?m)^info     The memory tier is at 100\.0% of its limit: 8/8 entries\.\n         - memory\.max_entries 16: \w")
         slow = daemon.client("slow", "--multiplier", "1").out.splitlines()
-        self.assertRegex(slow[0], "^slow +at +operation +took +times the usual$")
-        self.assertRegex(slow[1], r"^key_generation +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d ")
+        self.assertRegex(slow[0], "^  at +operation +took +times the usual$")
+        self.assertEqual(slow[1], "key_generation")
+        self.assertRegex(slow[2], r"^  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  operation \d ")
         memory = daemon.client("memory").out
         self.assertEqual(memory.count(" entries\n"), 1, memory)
-        listed = [float(line.split()[-1]) for line in slow if line.startswith(("key_generation ", "  ")) and "more" not in line][:10]
+        listed = [float(line.split()[-1]) for line in slow[2:12] if "more" not in line and line.startswith("  ")]
         self.assertEqual(listed, sorted(listed, reverse=True))
         self.assertTrue(any(re.match(r" +and \d+ more$", line) for line in slow), slow)
+
+    def test_tables_fit_the_terminal(self):
+        """80 columns without one; words are never cut, whatever the width."""
+        daemon = Running("log: {level: error}\n")
+        self.addCleanup(daemon.stop)
+        for index in range(4):
+            daemon.client("put", "an operation of a long name " * 4, str(index), "r")
+        deadline = time.monotonic() + 60
+        while "all of them" not in daemon.client("memory").out or "usual" not in daemon.client("slow", "--multiplier", "1").out:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+        plain = {}
+        for command in (["memory"], ["slow", "--multiplier", "1"], ["health"], ["stats"]):
+            plain[command[0]] = daemon.client(*command).out
+            self.assertLessEqual(max(map(len, plain[command[0]].splitlines())), 80, plain[command[0]])
+            for columns in (70, 80, 100, 200):
+                terminal = Terminal(24, columns, [AICACHE, *command, "--url", daemon.url])
+                self.addCleanup(terminal.close)
+                shown = terminal.rest().decode().splitlines()
+                self.assertLessEqual(max(map(len, shown)), columns, shown)
+                self.assertEqual(terminal.process.wait(60), 0)
+        owners = json.loads(daemon.client("memory", "--json").out)["breakdown"]
+        text = " ".join(plain["memory"].split())
+        for owner in owners:
+            self.assertTrue(owner["bytes"] == 0 or owner["owner"] not in text or owner["help"] in text, (owner, text))
+        pages = [self.client("help").out] + [self.client("help", name).out for name in ("get", "list", "import", "config", "replay")]
+        self.assertLessEqual(max(len(line) for page in pages for line in page.splitlines()), 80)
 
     def test_export_and_import(self):
         for i in range(20):
