@@ -315,7 +315,7 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_r
                                                    aic_hit **hit, aic_error *error);
 
 /* The same by key; an empty `ns` is "default". AIC_OK, AIC_MISS, AIC_NO_MEMORY. An entry of another namespace than `ns`
- * is a miss. */
+ * is a miss. Counts one lookup too: a hit or a miss. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
 
 /*
