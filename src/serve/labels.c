@@ -298,21 +298,28 @@ static double weight(const struct labels_pair *pair)
     return shown ? 2 * pair->recent + MARGIN : pair->recent;
 }
 
+struct ranked {
+    struct labels_pair *pair;
+    double weight;
+};
+
 static int by_weight(const void *a, const void *b)
 {
-    double x = weight(*(struct labels_pair *const *)a), y = weight(*(struct labels_pair *const *)b);
+    double x = ((const struct ranked *)a)->weight, y = ((const struct ranked *)b)->weight;
     return (x > y) - (x < y);
 }
 
 static void retire_idlest(struct labels *labels, uint64_t now_ns)
 {
-    struct labels_pair *list[LABELS_PAIRS];
+    struct ranked list[LABELS_PAIRS];
     size_t count = 0;
     for (unsigned number = 1; number <= LABELS_PAIRS; number++) {
-        if (labels->pairs[number].names[0] != NULL) list[count++] = &labels->pairs[number];
+        struct labels_pair *pair = &labels->pairs[number];
+        if (pair->names[0] != NULL) list[count++] = (struct ranked){pair, weight(pair)};
     }
-    qsort(list, count, sizeof list[0], by_weight);
-    for (size_t i = 0; i < count && i < LABELS_BATCH; i++) retire(labels, list[i], now_ns);
+    if (count == 0) return;
+    qsort(list, count, sizeof *list, by_weight);
+    for (size_t i = 0; i < count && i < LABELS_BATCH; i++) retire(labels, list[i].pair, now_ns);
 }
 
 /* Numbers go round: taken from the idlest where they lack, given out again a moment later. */

@@ -137,9 +137,9 @@ static void stay_awake(uv_idle_t *idle)
  * do is served after a look at the sockets. */
 void thread_serve_ready(struct http_thread *thread)
 {
-    struct conn *held;
+    struct conn *held = TAILQ_FIRST(&thread->ready);
     thread->held_since_ns = 0;
-    TAILQ_FOREACH(held, &thread->ready, ready_link) conn_send_held(held);
+    for (; held != NULL; held = TAILQ_NEXT(held, ready_link)) conn_send_held(held);
     for (unsigned turns = thread->ready_count; turns > 0 && thread->ready_count > 0; turns--) {
         struct conn *conn = TAILQ_FIRST(&thread->ready);
         thread_unmark_ready(conn);

@@ -55,6 +55,8 @@ struct key {
     bool set;
 };
 
+enum content { OF_ROWS, OF_TREES, OF_FREE_PAGES };
+
 struct check {
     struct mem *mem;
     int fd;
@@ -66,7 +68,7 @@ struct check {
     size_t tree_count;
 
     /* Of the tree that is walked. */
-    enum { OF_ROWS, OF_TREES, OF_FREE_PAGES } content;
+    enum content content;
     struct tree counted;
     unsigned depth;
     struct key last;  /* the key before; the next one is greater */
@@ -299,7 +301,7 @@ static aic_status walk(struct check *check, uint64_t page, unsigned level)
     return AIC_OK;
 }
 
-static aic_status check_tree(struct check *check, const struct tree *tree, int content)
+static aic_status check_tree(struct check *check, const struct tree *tree, enum content content)
 {
     check->content = content;
     check->counted = (struct tree){0};

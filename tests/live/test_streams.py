@@ -96,7 +96,9 @@ class Streams(unittest.TestCase):
     def test_a_signal_leaves_the_file_before(self):
         peer = self.peer(CHUNKED + b"4\r\nhalf\r\n", hold=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            client = subprocess.Popen([AICACHE, "--url", peer.url, "export", self.path], env=clean_environment(), stderr=subprocess.DEVNULL)
+            # Under nohup the signal is ignored, and the client would inherit that.
+            client = subprocess.Popen([AICACHE, "--url", peer.url, "export", self.path], env=clean_environment(), stderr=subprocess.DEVNULL,
+                                      preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
             self.addCleanup(client.wait)
             self.addCleanup(client.kill)
             deadline = time.monotonic() + 60
