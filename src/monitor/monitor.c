@@ -246,6 +246,7 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                   .misses = totals.misses,
                                   .operations = totals.operations};
     history_add(&monitor->history, &kept);
+    memory_conditions_note(monitor, &event);
     if (monitor->options.log != NULL) memory_warn(monitor, &event);
 }
 

@@ -47,6 +47,17 @@ enum { TEXT_NAME = 0, TEXT_TYPE = 1, TEXT_CONTEXT = 2, TEXT_DATA = 3 };
 enum { OPERATION_HITS, OPERATION_MISSES };
 enum { INVALIDATION_KEYS_REMOVED };
 
+/* What a warning can be about of which every memory snapshot tells whether it holds. */
+enum memory_condition {
+    MEMORY_AT_WARNING, /* critical included */
+    MEMORY_AT_CRITICAL,
+    MEMORY_ENTRIES_NEARLY_FULL,
+    MEMORY_BYTES_NEARLY_FULL,
+    MEMORY_TIER_TOO_SMALL,
+    MEMORY_TIER_TOO_LARGE,
+    MEMORY_CONDITION_COUNT
+};
+
 struct aic_monitor {
     struct mem mem;
     aic_clock own_clock;         /* the caller's, copied */
@@ -60,6 +71,10 @@ struct aic_monitor {
     /* The tier's limit is not the configured one at the moment, so that its size is nothing to advise on. Relaxed:
      * stands for itself. */
     _Atomic bool tier_cut;
+    /* Monotonic time of the snapshot since which each condition holds, plus one; 0: the newest snapshot was without it.
+     * It outlives the snapshots that are kept. Relaxed: each stands for itself; of two snapshots taken at once either
+     * may have the last word. */
+    _Atomic uint64_t condition_since_ns[MEMORY_CONDITION_COUNT];
 };
 
 /* As aic_monitor_operation() for what began and ended at these times of the monotonic clock, at which it does not look.
@@ -156,6 +171,8 @@ AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struc
 AIC_MUST_CHECK aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status export_write(struct aic_monitor *monitor, struct json_writer *out);
 
+/* Notes since when each condition holds, by a recorded memory event. */
+void memory_conditions_note(struct aic_monitor *monitor, const struct event *event);
 /* Says a memory warning when its state changes and then, of a tier without a limit, at most once a minute. */
 void memory_warn(struct aic_monitor *monitor, const struct event *event);
 

@@ -178,16 +178,67 @@ aic_status memory_usage_write(struct aic_monitor *monitor, struct json_writer *o
 
 /* --------------------------------------------------------------------------------------------------- warnings -- */
 
-/* When the newest run of snapshots at or above `threshold` began. */
-static uint64_t above_since(const struct window *window, uint64_t threshold)
+/* What the miss-ratio curve says of a tier: the part of all lookups that it answers, by size. */
+struct size_advice {
+    bool grow, shrink; /* never both; neither when the curve is unknown or flat */
+    double now, other; /* with the present size, with the advised one */
+};
+
+static struct size_advice size_advice(struct aic_monitor *monitor, uint64_t limit)
 {
-    uint64_t since = 0;
-    for (size_t i = window->count; i > 0; i--) {
-        const struct event *event = window_at(window, i - 1);
-        if (memory_event_total(event) < threshold) break;
-        since = event->wall_ms;
+    struct size_advice advice = {0};
+    bool cut = atomic_load_explicit(&monitor->tier_cut, memory_order_relaxed);
+    if (cut || !reuse_is_known(monitor->reuse)) return advice;
+    double least = reuse_hit_ratio(monitor->reuse, limit / 8), half = reuse_hit_ratio(monitor->reuse, limit / 2);
+    double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
+    advice.now = reuse_hit_ratio(monitor->reuse, limit);
+    advice.grow = twice - advice.now >= WORTH_GROWING;
+    bool flat = twice - least < WORTH_GROWING; /* no size from an eighth to twice makes a difference */
+    advice.shrink = !advice.grow && !flat && advice.now - half <= WORTH_SHRINKING;
+    advice.other = advice.grow ? twice : half;
+    return advice;
+}
+
+static bool is_nearly_full(uint64_t used, uint64_t limit)
+{
+    return limit > 0 && (double)used > NEARLY_FULL * (double)limit;
+}
+
+/* Does the condition hold by this snapshot? Of a tier's size only where it has no room left: one that has asks nothing.
+ */
+static bool holds(struct aic_monitor *monitor, enum memory_condition condition, const struct event *event)
+{
+    uint64_t total = memory_event_total(event), limit = event->number[MEMORY_LIMIT_BYTES];
+    bool full = is_nearly_full(event->number[MEMORY_BYTES], limit);
+    switch (condition) {
+    case MEMORY_AT_WARNING: return total >= monitor_warning_bytes(monitor);
+    case MEMORY_AT_CRITICAL: return total >= monitor_critical_bytes(monitor);
+    case MEMORY_ENTRIES_NEARLY_FULL:
+        return is_nearly_full(event->number[MEMORY_ENTRIES], event->number[MEMORY_LIMIT_ENTRIES]);
+    case MEMORY_BYTES_NEARLY_FULL: return full;
+    case MEMORY_TIER_TOO_SMALL: return full && size_advice(monitor, limit).grow;
+    case MEMORY_TIER_TOO_LARGE: return full && size_advice(monitor, limit).shrink;
+    default: return false;
     }
-    return since;
+}
+
+void memory_conditions_note(struct aic_monitor *monitor, const struct event *event)
+{
+    for (enum memory_condition i = 0; i < MEMORY_CONDITION_COUNT; i++) {
+        uint64_t never = 0;
+        if (!holds(monitor, i, event)) atomic_store_explicit(&monitor->condition_since_ns[i], 0, memory_order_relaxed);
+        else
+            atomic_compare_exchange_strong_explicit(&monitor->condition_since_ns[i], &never, event->mono_ns + 1,
+                                                    memory_order_relaxed, memory_order_relaxed);
+    }
+}
+
+/* Wall time since which it holds. What came up after the newest snapshot (another threshold) is as old as that. */
+static uint64_t since_of(const struct aic_monitor *monitor, enum memory_condition condition, const struct event *last)
+{
+    uint64_t since = atomic_load_explicit(&monitor->condition_since_ns[condition], memory_order_relaxed);
+    if (since == 0 || since > last->mono_ns) return last->wall_ms;
+    return last->wall_ms - (last->mono_ns - (since - 1)) / 1000000;
 }
 
 /* The next power of two of mebibytes that leaves a quarter free above `bytes`. */
@@ -220,12 +271,11 @@ static void advise_thresholds(const struct aic_monitor *monitor, uint64_t total,
         warning_advise(out, "memory.warning_bytes", critical - (critical - most) / 2, reasons[limit > 0]);
 }
 
-static void write_threshold_warning(struct aic_monitor *monitor, const struct window *window, const struct event *last,
-                                    struct json_writer *out)
+static void write_threshold_warning(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
 {
     uint64_t total = memory_event_total(last), most = last->number[MEMORY_LIMIT_BYTES];
-    bool critical = total >= monitor_critical_bytes(monitor);
-    if (!critical && total < monitor_warning_bytes(monitor)) return;
+    bool critical = holds(monitor, MEMORY_AT_CRITICAL, last);
+    if (!critical && !holds(monitor, MEMORY_AT_WARNING, last)) return;
     uint64_t limit = critical ? monitor_critical_bytes(monitor) : monitor_warning_bytes(monitor);
     const char *name = critical ? "critical" : "warning";
     char message[256];
@@ -238,49 +288,32 @@ static void write_threshold_warning(struct aic_monitor *monitor, const struct wi
     else
         snprintf(message, sizeof message, "The cache uses %.1f MiB, the %s threshold is %.1f MiB.", (double)total / MB,
                  name, (double)limit / MB);
-    warning_open(out, name, critical ? "memory_critical" : "memory_warning", message, above_since(window, limit));
+    warning_open(out, name, critical ? "memory_critical" : "memory_warning", message,
+                 since_of(monitor, critical ? MEMORY_AT_CRITICAL : MEMORY_AT_WARNING, last));
     advise_thresholds(monitor, total, most, out);
     warning_close(out);
 }
 
 /* Of bytes nothing is advised here: the miss-ratio curve knows whether more would pay. */
-static void write_full_warning(const struct event *last, const char *unit, uint64_t used, uint64_t limit,
+static void write_full_warning(struct aic_monitor *monitor, enum memory_condition condition, const struct event *last,
                                struct json_writer *out)
 {
-    if (limit == 0 || (double)used <= NEARLY_FULL * (double)limit) return;
-    bool entries = unit[0] == 'e';
+    if (!holds(monitor, condition, last)) return;
+    bool entries = condition == MEMORY_ENTRIES_NEARLY_FULL;
+    const char *unit = entries ? "entries" : "bytes";
+    uint64_t used = last->number[entries ? MEMORY_ENTRIES : MEMORY_BYTES];
+    uint64_t limit = last->number[entries ? MEMORY_LIMIT_ENTRIES : MEMORY_LIMIT_BYTES];
     char message[256];
     snprintf(message, sizeof message, "The memory tier is at %.1f%% of its limit: %" PRIu64 "/%" PRIu64 " %s.%s",
              (double)used / (double)limit * 100, used, limit, unit,
              !entries && memory_at_limit(used, limit) ? " It is full: it evicts the least useful, which is normal."
                                                       : "");
     warning_open(out, "info", entries ? "memory_entries_nearly_full" : "memory_bytes_nearly_full", message,
-                 last->wall_ms);
+                 since_of(monitor, condition, last));
     if (entries)
         warning_advise(out, "memory.max_entries", limit * 2,
                        "Raise it if entries are evicted before they are used again; see evictions and ghost hits.");
     warning_close(out);
-}
-
-/* What the miss-ratio curve says of a tier: the part of all lookups that it answers, by size. */
-struct size_advice {
-    bool grow, shrink; /* never both; neither when the curve is unknown or flat */
-    double now, other; /* with the present size, with the advised one */
-};
-
-static struct size_advice size_advice(struct aic_monitor *monitor, uint64_t limit)
-{
-    struct size_advice advice = {0};
-    bool cut = atomic_load_explicit(&monitor->tier_cut, memory_order_relaxed);
-    if (cut || !reuse_is_known(monitor->reuse)) return advice;
-    double least = reuse_hit_ratio(monitor->reuse, limit / 8), half = reuse_hit_ratio(monitor->reuse, limit / 2);
-    double twice = reuse_hit_ratio(monitor->reuse, limit * 2);
-    advice.now = reuse_hit_ratio(monitor->reuse, limit);
-    advice.grow = twice - advice.now >= WORTH_GROWING;
-    bool flat = twice - least < WORTH_GROWING; /* no size from an eighth to twice makes a difference */
-    advice.shrink = !advice.grow && !flat && advice.now - half <= WORTH_SHRINKING;
-    advice.other = advice.grow ? twice : half;
-    return advice;
 }
 
 /*
@@ -289,7 +322,7 @@ static struct size_advice size_advice(struct aic_monitor *monitor, uint64_t limi
 static void write_size_advice(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
 {
     uint64_t used = last->number[MEMORY_BYTES], limit = last->number[MEMORY_LIMIT_BYTES];
-    if (limit == 0 || (double)used <= NEARLY_FULL * (double)limit) return;
+    if (!is_nearly_full(used, limit)) return;
     struct size_advice advice = size_advice(monitor, limit);
     if (!advice.grow && !advice.shrink) return;
     char message[256], reason[192], filled[32] = "full";
@@ -306,7 +339,8 @@ static void write_size_advice(struct aic_monitor *monitor, const struct event *l
         snprintf(reason, sizeof reason, "%.1f%% more of the lookups would be answered from memory%s.",
                  (advice.other - advice.now) * 100, storage ? ", instead of from storage or not at all" : "");
     else snprintf(reason, sizeof reason, "As many lookups are answered from memory, within half a point.");
-    warning_open(out, "info", advice.grow ? "memory_tier_too_small" : "memory_tier_too_large", message, last->wall_ms);
+    warning_open(out, "info", advice.grow ? "memory_tier_too_small" : "memory_tier_too_large", message,
+                 since_of(monitor, advice.grow ? MEMORY_TIER_TOO_SMALL : MEMORY_TIER_TOO_LARGE, last));
     warning_advise(out, "memory.max_bytes", advice.grow ? limit * 2 : limit / 2, reason);
     warning_close(out);
 }
@@ -318,9 +352,9 @@ aic_status warnings_write(struct aic_monitor *monitor, struct json_writer *out)
     json_open(out, '[');
     if (window.count > 0) {
         const struct event *last = window_at(&window, window.count - 1);
-        write_threshold_warning(monitor, &window, last, out);
-        write_full_warning(last, "entries", last->number[MEMORY_ENTRIES], last->number[MEMORY_LIMIT_ENTRIES], out);
-        write_full_warning(last, "bytes", last->number[MEMORY_BYTES], last->number[MEMORY_LIMIT_BYTES], out);
+        write_threshold_warning(monitor, last, out);
+        write_full_warning(monitor, MEMORY_ENTRIES_NEARLY_FULL, last, out);
+        write_full_warning(monitor, MEMORY_BYTES_NEARLY_FULL, last, out);
         write_size_advice(monitor, last, out);
     }
     json_close(out, ']');
