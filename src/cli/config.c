@@ -42,24 +42,32 @@ static json_object *describe(const struct settings_preset *preset)
     return out;
 }
 
+/* A row of the table, and below it what the preset is for and its times to live by operation. */
+static void print_preset(const struct settings_preset *preset)
+{
+    char entries[24] = "by bytes";
+    if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
+    printf("%-15s %7" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s\n", preset->name, preset->default_ttl, entries,
+           preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level);
+    const char *const below[] = {preset->purpose, preset->operations};
+    for (size_t i = 0; i < COUNT_OF(below); i++) {
+        if (below[i][0] == '\0') continue;
+        fputs("    ", stdout);
+        print_text(stdout, below[i], 4, print_columns(PRINT_COLUMNS));
+        putchar('\n');
+    }
+}
+
 int command_config_presets(struct cli *cli)
 {
     size_t count;
     const struct settings_preset *presets = settings_presets(&count);
     json_object *list = json_object_new_array();
     if (!cli->json)
-        printf("%-15s %7s %8s %9s %6s %8s %8s  %s\n", "preset", "ttl", "entries", "compress", "level", "monitor", "log",
-               "for");
+        printf("%-15s %7s %8s %9s %6s %8s %8s\n", "preset", "ttl", "entries", "compress", "level", "monitor", "log");
     for (size_t i = 0; i < count; i++) {
-        const struct settings_preset *preset = &presets[i];
-        char entries[24] = "by bytes";
-        if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
-        if (cli->json) json_object_array_add(list, describe(preset));
-        else
-            printf("%-15s %7" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s  %s\n", preset->name, preset->default_ttl,
-                   entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level,
-                   preset->purpose);
-        if (!cli->json && preset->operations[0] != '\0') printf("%-15s %s\n", "", preset->operations);
+        if (cli->json) json_object_array_add(list, describe(&presets[i]));
+        else print_preset(&presets[i]);
     }
     if (cli->json) puts(json_object_to_json_string_ext(list, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(list);

@@ -272,7 +272,7 @@ class Client(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
         plain = {}
-        for command in (["memory"], ["slow", "--multiplier", "1"], ["health"], ["stats"]):
+        for command in (["memory"], ["slow", "--multiplier", "1"], ["health"], ["stats"], ["config", "presets"]):
             plain[command[0]] = daemon.client(*command).out
             self.assertLessEqual(max(map(len, plain[command[0]].splitlines())), 80, plain[command[0]])
             for columns in (70, 80, 100, 200):

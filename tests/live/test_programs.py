@@ -188,7 +188,7 @@ class Presets(unittest.TestCase):
         self.assertEqual(listed["minimal"]["connect_timeout"], 3)
         # The table shows what is set, and nothing else.
         head = run(AICACHE, "config", "presets").out.split("\n")[0].split()
-        self.assertEqual(head, ["preset", "ttl", "entries", "compress", "level", "monitor", "log", "for"])
+        self.assertEqual(head, ["preset", "ttl", "entries", "compress", "level", "monitor", "log"])
 
     def test_unknown(self):
         done = run(AICACHE, "config", "check", "--preset", "bogus")
