@@ -68,8 +68,8 @@ struct aic_monitor {
     struct history history;
     struct reuse *reuse; /* owned */
     struct throttle slow_log, rate_log, memory_log;
-    /* The tier's limit is not the configured one at the moment, so that its size is nothing to advise on. Relaxed:
-     * stands for itself. */
+    /* The tier's limit is not the configured one at the moment, or memory is scarce, so that the curve has nothing to
+     * advise of its size. Relaxed: stands for itself. */
     _Atomic bool tier_cut;
     /* Monotonic time of the snapshot since which each condition holds, plus one; 0: the newest snapshot was without it.
      * It outlives the snapshots that are kept. Relaxed: each stands for itself; of two snapshots taken at once either

@@ -220,7 +220,9 @@ void pressure_read(struct pressure *p, struct pressure_figures *out)
                                      .critical_percent = p->options.critical_percent,
                                      .cache_limit = p->cache_limit,
                                      .cache_max_bytes = p->cache_max_bytes,
-                                     .psi = p->psi};
+                                     .psi = p->psi,
+                                     .limit_bytes = host_limit(&p->host),
+                                     .cgroup_version = p->host.in_cgroup ? p->host.cgroup_version : 0};
     if (p->count > 0) out->percent = p->samples[(p->first + p->count - 1) % SAMPLES].percent;
     pthread_mutex_unlock(&p->mutex);
 }

@@ -61,8 +61,10 @@ enum pressure_state pressure_state(struct pressure *pressure);
 /* As of the last tick. */
 struct pressure_figures {
     enum pressure_state state;
-    uint64_t since_ms; /* when it was entered */
-    double percent;    /* of the limit */
+    uint64_t since_ms;       /* when it was entered */
+    double percent;          /* of the limit */
+    uint64_t limit_bytes;    /* the cgroup's, or the machine's memory; 0: nothing was read of the host yet */
+    unsigned cgroup_version; /* 1 or 2; 0: the limit is the machine's */
     double warning_percent, critical_percent;
     uint64_t cache_limit, cache_max_bytes; /* of the memory tier: in force, configured */
     struct host_psi psi;

@@ -18,6 +18,10 @@
 #define USUAL_WARNING 75
 #define USUAL_CRITICAL 90
 #define LEAVE_POINTS 5
+/* What pressure.c takes of the memory tier: all but a fifth at most, for a stall a twentieth. */
+#define LEAST_DIVISOR 5
+#define STALL_DIVISOR 20
+#define MB 1048576.0
 
 static bool is_full(const char *trouble)
 {
@@ -136,7 +140,58 @@ static void advise_pressure(struct json_writer *out, const struct pressure_figur
                        calm ? usual : "The default: pressure would not be critical there.");
 }
 
-static void write_pressure(struct json_writer *out, const struct pressure_figures *now)
+static uint64_t whole_mebibytes(double bytes)
+{
+    return (uint64_t)(bytes / MB) << 20;
+}
+
+/* The tier is as small as it gets and the rest is still too much: the limit, where it is one that can be set. */
+static void advise_limit(struct json_writer *out, const struct pressure_figures *now, double others, double calm)
+{
+    char reason[320];
+    double least = (double)now->cache_max_bytes / LEAST_DIVISOR;
+    if (now->cgroup_version == 0) return;
+    snprintf(reason, sizeof reason,
+             "The limit of the cgroup (MemoryMax= of a unit, the memory limit of a container), %.1f MB now: %.1f MB of "
+             "the working set are not the memory tier's, and with a fifth of the tier pressure ends there.",
+             (double)now->limit_bytes / MB, others / MB);
+    warning_advise(out, now->cgroup_version == 1 ? "cgroup memory.limit_in_bytes" : "cgroup memory.max",
+                   whole_mebibytes((others + least) / calm) + (1ULL << 20), reason);
+}
+
+/*
+ * The size of the memory tier with which what is in use stays where a warning is left. What the tier does not hold is
+ * taken to stay as it is; where that alone is too much, the tier is told to keep what pressure leaves it.
+ */
+static void advise_size(struct json_writer *out, const struct pressure_figures *now, uint64_t tier_bytes)
+{
+    char reason[256];
+    double calm = (now->warning_percent - LEAVE_POINTS) / 100, limit = (double)now->limit_bytes;
+    double used = now->percent / 100 * limit, most = (double)now->cache_max_bytes, least = most / LEAST_DIVISOR;
+    double others = used > (double)tier_bytes ? used - (double)tier_bytes : 0, size = calm * limit - others;
+    bool stalled = used <= calm * limit, enough = stalled || size >= least;
+    if (limit == 0 || calm <= 0) return;
+    if (stalled) {
+        size = most - most / STALL_DIVISOR;
+        snprintf(reason, sizeof reason,
+                 "Programs waited for memory below the threshold: a twentieth less for the tier.");
+    } else if (enough) {
+        snprintf(reason, sizeof reason,
+                 "%.1f MB are in use, %.1f MB of them by the memory tier: with a tier of this size %.1f MB of %.1f MB, "
+                 "where the warning ends.",
+                 used / MB, (double)tier_bytes / MB, calm * limit / MB, limit / MB);
+    } else {
+        size = least;
+        snprintf(reason, sizeof reason,
+                 "%.1f MB are in use, %.1f MB of them by the memory tier: a fifth of its size is what pressure leaves "
+                 "it and it does not grow back past that; the other %.1f MB are too much without it.",
+                 used / MB, (double)tier_bytes / MB, others / MB);
+    }
+    if (whole_mebibytes(size) > 0) warning_advise(out, "memory.max_bytes", whole_mebibytes(size), reason);
+    if (!enough) advise_limit(out, now, others, calm);
+}
+
+static void write_pressure(struct json_writer *out, const struct pressure_figures *now, uint64_t tier_bytes)
 {
     if (now->state == PRESSURE_NORMAL) return;
     char message[320], cut[112] = "";
@@ -151,6 +206,7 @@ static void write_pressure(struct json_writer *out, const struct pressure_figure
              now->warning_percent, now->critical_percent, LEAVE_POINTS, cut);
     warning_open(out, pressure_state_name(now->state), "memory_pressure", message, now->since_ms);
     advise_pressure(out, now);
+    advise_size(out, now, tier_bytes);
     warning_close(out);
 }
 
@@ -168,19 +224,19 @@ aic_status warnings_all(const struct routes *routes, struct json_writer *out)
     if (status == AIC_OK) status = buf_status(&own);
     if (status == AIC_OK) {
         struct gate *storage = cache_gate(options->cache);
+        aic_stats stats;
+        aic_cache_stats(options->cache, &stats);
         json_open(out, '[');
         if (own.size > 2) json_put_raw(out, (aic_view){own.data + 1, own.size - 2}); /* without its brackets */
         if (storage != NULL) {
             struct gate_stats gate;
-            aic_stats stats;
             gate_stats(storage, &gate);
-            aic_cache_stats(options->cache, &stats);
             if (gate.reads_down_ms != 0) write_storage_down(out, options, &gate, &stats);
             write_storage(out, options->data_dir, &gate, &stats);
         }
         struct pressure_figures pressure;
         pressure_read(watch_pressure(routes->watch), &pressure);
-        write_pressure(out, &pressure);
+        write_pressure(out, &pressure, stats.memory_bytes);
         json_close(out, ']');
     }
     buf_fini(&own);

@@ -324,7 +324,8 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
     pressure_tick(watch->pressure, &facts->host, false);
     pressure_read(watch->pressure, &pressure);
     if (watch->options.monitor != NULL)
-        atomic_store_explicit(&watch->options.monitor->tier_cut, pressure.cache_limit < pressure.cache_max_bytes,
+        atomic_store_explicit(&watch->options.monitor->tier_cut,
+                              pressure.cache_limit < pressure.cache_max_bytes || pressure.state != PRESSURE_NORMAL,
                               memory_order_relaxed);
     alerts_watch_pressure(watch->alerts, pressure.percent);
     alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);

@@ -146,21 +146,94 @@ static void every_owner_is_accounted_for(void **state)
     end(&world);
 }
 
+static void put_file(const char *root, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s%s", root, name);
+    for (char *at = path + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        mkdir(path, 0755);
+        *at = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* The value of the advice on a setting in the last answer, 0 without it. */
+static uint64_t advised(const char *setting)
+{
+    char words[96];
+    snprintf(words, sizeof words, "{\"setting\":\"%s\",\"value\":", setting);
+    const char *at = strstr(answer.text, words);
+    return at != NULL ? strtoull(at + strlen(words), NULL, 10) : 0;
+}
+
+/* So many entries of 64 KB that no codec makes smaller than three quarters. */
+static void fill_tier(struct world *world, unsigned count)
+{
+    static char body[70000];
+    uint64_t seed = 1;
+    for (unsigned entry = 0; entry < count; entry++) {
+        int used = snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%u\",\"response\":\"", entry);
+        for (unsigned i = 0; i < 65536; i++) {
+            seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+            body[used++] = (char)('0' + (seed >> 33) % 43);
+        }
+        snprintf(body + used, sizeof body - (size_t)used, "\"}");
+        assert_int_equal(ask(world, "PUT", "/cache/entries", body), 201);
+    }
+}
+
+/* With the advised size, and all else as it is, what is in use is just where a warning of 75 % is left. */
+static void pressure_is_answered_with_a_size(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    const double mib = 1 << 20, limit = 16 * mib;
+    own_dir_make(&dir);
+    put_file(dir.path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+    put_file(dir.path, "/proc/self/cgroup", "0::/a\n");
+    put_file(dir.path, "/sys/fs/cgroup/a/memory.max", "16777216\n");
+    put_file(dir.path, "/sys/fs/cgroup/a/memory.stat", "inactive_file 0\n");
+    put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "12582912\n"); /* 12 MiB: 75 % */
+    world.watch.root = dir.path;
+    start_world(&world, 8 << 20, NULL, 0);
+    fill_tier(&world, 90);
+    routes_tick(world.routes);
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    aic_stats stats;
+    aic_cache_stats(world.cache, &stats);
+    assert_true(says("\"severity\":\"warning\",\"code\":\"memory_pressure\""));
+    double size = .7 * limit - (12 * mib - (double)stats.memory_bytes);
+    assert_true(size > 8 * mib / 5);
+    assert_int_equal(advised("memory.max_bytes"), (uint64_t)(size / mib) << 20);
+    assert_int_equal(advised("cgroup memory.max"), 0);
+    assert_int_equal(advised("pressure.warning"), 0);
+
+    put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "16525557\n"); /* 98.5 %: more than the tier can give */
+    routes_tick(world.routes);
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    aic_cache_stats(world.cache, &stats);
+    assert_true(says("\"severity\":\"critical\",\"code\":\"memory_pressure\""));
+    assert_int_equal(advised("memory.max_bytes"), 1 << 20);
+    double needed = (16525557 - (double)stats.memory_bytes + 8 * mib / 5) / .7;
+    assert_true((double)advised("cgroup memory.max") >= needed &&
+                (double)advised("cgroup memory.max") < needed + mib + 1);
+    end(&world);
+    own_dir_remove(&dir);
+}
+
 /* Half of the machine is in use: with these thresholds that is critical, for all who tell of it. */
 static void pressure_is_one_everywhere(void **state)
 {
     (void)state;
     struct world world = {0};
     struct own_dir dir;
-    char path[256];
     own_dir_make(&dir);
-    snprintf(path, sizeof path, "%s/proc", dir.path);
-    assert_int_equal(mkdir(path, 0755), 0);
-    snprintf(path, sizeof path, "%s/proc/meminfo", dir.path);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n", file);
-    fclose(file);
+    put_file(dir.path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
     world.watch = (struct watch_options){.root = dir.path, .warning_percent = 30, .critical_percent = 40};
     start_world(&world, 0, NULL, 0);
     routes_tick(world.routes);
@@ -172,7 +245,8 @@ static void pressure_is_one_everywhere(void **state)
     assert_true(says("pressure.warning 30, pressure.critical 40"));
     assert_true(says("{\"setting\":\"pressure.warning\",\"value\":75,"));
     assert_true(says("{\"setting\":\"pressure.critical\",\"value\":90,"));
-    for (int i = 0; i < 300; i++) { /* the check looks when it does */
+    assert_int_equal(advised("memory.max_bytes"), 51 << 20); /* a fifth: the machine's others are too much alone */
+    for (int i = 0; i < 300; i++) {                          /* the check looks when it does */
         assert_int_equal(ask(&world, "GET", "/health", ""), 200);
         assert_true(says("\"pressure\":\"critical\""));
         if (says("\"memory\":{\"status\":\"degraded\"")) break;
@@ -186,9 +260,10 @@ static void pressure_is_one_everywhere(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(K25_a_look_leaves_one_snapshot), cmocka_unit_test(K25_also_when_storage_is_down),
-        cmocka_unit_test(N11_ten_thousand_operations),    cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
-        cmocka_unit_test(pressure_is_one_everywhere),     cmocka_unit_test(every_owner_is_accounted_for),
+        cmocka_unit_test(K25_a_look_leaves_one_snapshot),   cmocka_unit_test(K25_also_when_storage_is_down),
+        cmocka_unit_test(N11_ten_thousand_operations),      cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
+        cmocka_unit_test(pressure_is_answered_with_a_size), cmocka_unit_test(pressure_is_one_everywhere),
+        cmocka_unit_test(every_owner_is_accounted_for),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
