@@ -135,7 +135,7 @@ static void print_curve(json_object *curve)
 
 static void print_trend(json_object *root)
 {
-    char left[PRINT_BYTES];
+    char left[PRINT_BYTES], span[PRINT_BYTES];
     bool at_limit = json_bool_at(root, "trends.at_limit");
     if (!at_limit && json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
     printf("trend\n");
@@ -143,7 +143,8 @@ static void print_trend(json_object *root)
         row("growth", "at its limit");
         return;
     }
-    row("growth", "%+.2f MiB an hour", json_double_at(root, "trends.growth_rate_mb_per_hour"));
+    row("growth", "%+.2f MiB an hour, over %s", json_double_at(root, "trends.growth_rate_mb_per_hour"),
+        print_duration(span, json_double_at(root, "trends.growth_span_seconds")));
     if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
         row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
 }

@@ -77,47 +77,55 @@ static void write_thresholds(const struct aic_monitor *monitor, const struct eve
     json_close(out, '}');
 }
 
-/* Bytes an hour between two moments; false when they are the same moment. */
-static bool rate_between(uint64_t first_bytes, uint64_t first_ms, uint64_t last_bytes, uint64_t last_ms, double *rate)
+struct growth {
+    double rate;    /* bytes an hour */
+    double seconds; /* that it was measured over */
+};
+
+/* Growth between two moments; false when they are the same moment. */
+static bool growth_between(uint64_t first_bytes, uint64_t first_ms, uint64_t last_bytes, uint64_t last_ms,
+                           struct growth *out)
 {
     if (last_ms <= first_ms) return false;
-    *rate = ((double)last_bytes - (double)first_bytes) / ((double)(last_ms - first_ms) / 1000) * 3600;
+    out->seconds = (double)(last_ms - first_ms) / 1000;
+    out->rate = ((double)last_bytes - (double)first_bytes) / out->seconds * 3600;
     return true;
 }
 
 /* Growth over the last ten snapshots; where these are one moment, over what the history still holds. */
-static bool growth(struct aic_monitor *monitor, const struct event *first, const struct event *last, double *rate)
+static bool growth(struct aic_monitor *monitor, const struct event *first, const struct event *last, struct growth *out)
 {
-    if (rate_between(memory_event_total(first), first->wall_ms, memory_event_total(last), last->wall_ms, rate))
+    if (growth_between(memory_event_total(first), first->wall_ms, memory_event_total(last), last->wall_ms, out))
         return true;
     struct history_sample a, b;
     return history_span(&monitor->history, HISTORY_SECONDS, TREND_SNAPSHOTS - 1, &a, &b) &&
-           rate_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, rate);
+           growth_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, out);
 }
 
 /* A projection from less than a minute says more of the moment than of the growth. */
 static bool steady_growth(struct aic_monitor *monitor, const struct event *first, const struct event *last,
-                          double *rate)
+                          struct growth *out)
 {
-    if (last->wall_ms >= first->wall_ms + GROWTH_SPAN_MS) return growth(monitor, first, last, rate);
+    if (last->wall_ms >= first->wall_ms + GROWTH_SPAN_MS) return growth(monitor, first, last, out);
     struct history_sample a, b;
     return history_span(&monitor->history, HISTORY_SECONDS, GROWTH_SAMPLES, &a, &b) &&
            b.time_ms >= a.time_ms + GROWTH_SPAN_MS &&
-           rate_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, rate);
+           growth_between(a.total_bytes, a.time_ms, b.total_bytes, b.time_ms, out);
 }
 
 static void write_growth(struct aic_monitor *monitor, const struct event *first, const struct event *last,
                          struct json_writer *out)
 {
-    double rate;
+    struct growth seen;
     uint64_t limit = last->number[MEMORY_LIMIT_BYTES], used = last->number[MEMORY_BYTES];
     bool at_limit = memory_at_limit(used, limit);
     put_flag(out, "at_limit", at_limit);
-    if (!growth(monitor, first, last, &rate)) return;
-    put_number(out, "growth_rate_mb_per_hour", rate / MB);
+    if (!growth(monitor, first, last, &seen)) return;
+    put_number(out, "growth_rate_mb_per_hour", seen.rate / MB);
+    put_number(out, "growth_span_seconds", seen.seconds);
     json_key(out, "projected_seconds_to_limit");
-    if (!at_limit && limit > used && steady_growth(monitor, first, last, &rate) && rate > 0)
-        json_put_double(out, (double)(limit - used) / rate * 3600);
+    if (!at_limit && limit > used && steady_growth(monitor, first, last, &seen) && seen.rate > 0)
+        json_put_double(out, (double)(limit - used) / seen.rate * 3600);
     else json_put_null(out);
 }
 

@@ -195,16 +195,16 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     json_close(out, '}');
 }
 
-/* Bytes an hour over the last minute of the history, and whether that is a minute yet; false before there are two
- * samples. */
-static bool growth_of(aic_monitor *monitor, double *out, bool *steady)
+/* Bytes an hour over the last minute of the history, and how many milliseconds that is so far; false before there are
+ * two samples. */
+static bool growth_of(aic_monitor *monitor, double *out, uint64_t *span_ms)
 {
     struct history_sample first, last;
     if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, GROWTH_SAMPLES, &first, &last))
         return false;
     if (last.time_ms <= first.time_ms) return false;
     *out = ((double)last.memory_bytes - (double)first.memory_bytes) / (double)(last.time_ms - first.time_ms) * 3600e3;
-    *steady = last.time_ms - first.time_ms >= GROWTH_SPAN_MS;
+    *span_ms = last.time_ms - first.time_ms;
     return true;
 }
 
@@ -225,9 +225,11 @@ static void write_memory(const struct view *view, struct json_writer *out)
     const aic_stats *stats = &view->facts.stats;
     struct routes *routes = view->routes;
     double growth = 0;
-    bool steady = false, known = growth_of(routes->options.monitor, &growth, &steady);
+    uint64_t span_ms = 0;
+    bool known = growth_of(routes->options.monitor, &growth, &span_ms);
     bool at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes);
-    bool filling = known && steady && !at_limit && growth > 0 && stats->memory_max_bytes > stats->memory_bytes;
+    bool filling = known && span_ms >= GROWTH_SPAN_MS && !at_limit && growth > 0 &&
+                   stats->memory_max_bytes > stats->memory_bytes;
     json_key(out, "memory");
     json_open(out, '{');
     put_count(out, "bytes", stats->memory_bytes);
@@ -238,6 +240,9 @@ static void write_memory(const struct view *view, struct json_writer *out)
     write_resident(view, out);
     json_key(out, "growth_bytes_per_hour");
     if (known && !at_limit) json_put_double(out, growth);
+    else json_put_null(out);
+    json_key(out, "growth_span_seconds");
+    if (known && !at_limit) json_put_double(out, (double)span_ms / 1000);
     else json_put_null(out);
     put_flag(out, "at_limit", at_limit);
     json_key(out, "projected_seconds_to_limit");

@@ -239,10 +239,11 @@ class Client(unittest.TestCase):
         for index in range(40):
             daemon.client("put", "operation %d" % (index % 5), str(index), "r")
         deadline = time.monotonic() + 60
-        while "all of them" not in daemon.client("memory").out or "memory.max_entries" not in daemon.client("warnings").out:
+        while not all(words in daemon.client("memory").out for words in ("all of them", "MiB an hour")) or "memory.max_entries" not in daemon.client("warnings").out:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
         memory = daemon.client("memory").out
+        self.assertRegex(memory, r"growth +[+-]\d+\.\d\d MiB an hour, over \d+m?s")
         rows = [row for row in memory.partition("memory of\n")[2].splitlines() if row[2:3] != " "]  # without further lines
         self.assertRegex(rows[-1], r"^  all of them +\d")
         unit = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -68,6 +68,10 @@ class Streams(unittest.TestCase):
         event = events[0][0]
         for name in ("version", "uptime_seconds", "tiers", "memory", "breakdown", "curve", "warnings", "slow", "pressure", "alerts", "health"):
             self.assertIn(name, event)
+        spans = [event["memory"]["growth_span_seconds"] for event, _ in events if event["memory"]["growth_bytes_per_hour"] is not None]
+        self.assertGreaterEqual(len(spans), 3)  # the first events may come before there are two samples
+        self.assertEqual(spans, sorted(spans))
+        self.assertGreater(spans[0], 0)
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         while stream.event() is not None:

@@ -296,6 +296,7 @@ static void tells_the_trend(struct fixture *f)
     reading_expect(r, "trends.total_measurements", 5);
     reading_expect(r, "trends.avg_entry_count", 12.0 / 5);
     reading_expect(r, "trends.growth_rate_mb_per_hour", 3.0 / 4 * 3600);
+    reading_expect(r, "trends.growth_span_seconds", 4);
     reading_expect(r, "thresholds.warning_threshold_mb", 50);
 }
 
@@ -309,6 +310,7 @@ static void tells_growth_between_samples_a_day_apart(struct fixture *f)
     const struct reading *r = fixture_read(f, aic_monitor_memory_usage);
     reading_expect(r, "trends.total_measurements", 1);
     reading_expect(r, "trends.growth_rate_mb_per_hour", 1);
+    reading_expect(r, "trends.growth_span_seconds", 86400);
     reading_expect(r, "trends.projected_seconds_to_limit", 36000);
 }
 
