@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "monitor/host.h"
-#include "serve/tls.h"
+#include "serve/http/tls.h"
 
 #include <errno.h>
 #include <fcntl.h>

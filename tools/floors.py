@@ -4,7 +4,8 @@
 usage: floors.py [TREE]
 
 Prints one line per finding, then "N checks, N findings"; exit status 1 when there is a finding. The checks:
-  floors     a file of src/FLOOR/ includes its own folder and those before it in FLOORS; tests of a floor likewise
+  floors     a file of src/FLOOR/ includes its own folder and those before it in FLOORS; tests of a floor likewise;
+             src/serve/http/ nothing else of its floor
   public     the public header includes only the standard library
   size       no file over 600 lines, no function over 100
   allocation nothing outside src/base/ calls malloc, calloc, realloc, strdup or asprintf by itself
@@ -65,6 +66,8 @@ def check_floors(name, text):
             yield where, f'include "{match.group(2)}" by its folder, as in "{own}/{match.group(2)}"'
         elif "/" in match.group(2) and target in FLOORS and FLOORS.index(target) > FLOORS.index(own):
             yield where, f"{own} includes upwards: {match.group(2)}"
+        elif name.startswith("src/serve/http/") and target == "serve" and not match.group(2).startswith("serve/http/"):
+            yield where, f"the connection layer knows nothing of routes: {match.group(2)}"
 
 
 def check_public(name, text):

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "monitor/fields.h"
 #include "serve/handlers.h"
-#include "serve/negotiate.h"
+#include "serve/http/negotiate.h"
 
 #include <stdio.h>
 #include <string.h>

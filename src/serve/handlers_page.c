@@ -3,7 +3,7 @@
  */
 #include "serve/assets.h"
 #include "serve/handlers.h"
-#include "serve/negotiate.h"
+#include "serve/http/negotiate.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/hex.h"
 #include "serve/handlers.h"
-#include "serve/negotiate.h"
+#include "serve/http/negotiate.h"
 
 #include <endian.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "monitor/monitor.h"
 #include "serve/handlers.h"
-#include "serve/negotiate.h"
+#include "serve/http/negotiate.h"
 #include "serve/pools.h"
 
 #include <string.h>

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/auth.h"
-#include "serve/server.h"
+#include "serve/http/server.h"
 #include "serve/watch.h"
 
 #include <aicache/monitor.h>

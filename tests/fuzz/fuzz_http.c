@@ -6,8 +6,8 @@
  */
 #include "../support/http_drive.h"
 
-#include "serve/chunk.h"
-#include "serve/head_memo.h"
+#include "serve/http/chunk.h"
+#include "serve/http/head_memo.h"
 
 #include <http_parser.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #define TESTS_HTTP_DRIVE_H
 
 #include "base/check.h"
-#include "serve/connection.h"
+#include "serve/http/connection.h"
 
 #include <errno.h>
 #include <signal.h>

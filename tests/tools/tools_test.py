@@ -67,7 +67,8 @@ class Floors(unittest.TestCase):
 
     def test_upwards(self):
         self.assertIn("store includes upwards", self.findings("src/store/a.c", '#include "cache/key.h"\n')[0])
-        self.assertIn("tier includes upwards", self.findings("tests/unit/tier/a_test.c", '/* assert */\n#include "serve/http.h"\n')[0])
+        self.assertIn("tier includes upwards", self.findings("tests/unit/tier/a_test.c", '/* assert */\n#include "serve/http/http.h"\n')[0])
+        self.assertIn("knows nothing of routes", self.findings("src/serve/http/a.c", '#include "serve/routes.h"\n')[0])
         self.assertIn("is no floor", self.findings("src/other/a.c", '#include "base/mem.h"\n')[0])
 
     def test_the_public_header(self):

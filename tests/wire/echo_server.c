@@ -9,7 +9,7 @@
  */
 #include "base/check.h"
 #include "base/json.h"
-#include "serve/server.h"
+#include "serve/http/server.h"
 
 #include <pthread.h>
 #include <signal.h>

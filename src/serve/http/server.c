@@ -1,0 +1,180 @@
+/*
+ * server.c - see server.h: setup and teardown of the front threads, in one visible order and its reverse.
+ */
+#include "serve/http/connection.h"
+
+#include "base/check.h"
+#include "base/status.h"
+
+#include <string.h>
+#include <unistd.h>
+
+void http_server_set_limits(struct http_server *server, const struct http_limits *limits)
+{
+#define LIMIT_STORE(name, fallback, help)                                                                              \
+    atomic_store_explicit(&server->limits.name, limits->name != 0 ? limits->name : (uint64_t)(fallback),               \
+                          memory_order_relaxed);
+    HTTP_LIMIT_MAP(LIMIT_STORE)
+#undef LIMIT_STORE
+    if (atomic_load_explicit(&server->limits.header_bytes, memory_order_relaxed) > HEAD_MAX_BYTES)
+        atomic_store_explicit(&server->limits.header_bytes, HEAD_MAX_BYTES, memory_order_relaxed);
+}
+
+static void copy_options(struct http_server *server, const struct http_options *options)
+{
+    server->clock = options->clock != NULL ? options->clock : clock_system();
+    server->guard = options->guard;
+    server->context = options->context;
+    server->pools = options->pools;
+    server->thread_start = options->thread_start;
+    server->thread_stop = options->thread_stop;
+    server->finished = options->finished;
+    http_server_set_limits(server, &options->limits);
+}
+
+static aic_status make_threads(struct http_server *server, unsigned count, aic_error *error)
+{
+    server->threads_bytes = count * sizeof(struct http_thread) + _Alignof(struct http_thread);
+    server->threads_block = mem_zalloc(server->mem, MEM_CONNECTIONS, server->threads_bytes);
+    if (server->threads_block == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "No memory for the front threads.");
+    uintptr_t address = (uintptr_t)server->threads_block + _Alignof(struct http_thread) - 1;
+    server->threads = (struct http_thread *)(address - address % _Alignof(struct http_thread));
+    server->thread_count = count;
+    return AIC_OK;
+}
+
+static aic_status open_listeners(struct http_server *server, const struct http_options *options, aic_error *error)
+{
+    if (options->listen_count == 0 || options->listen_count > HTTP_MAX_LISTEN)
+        return error_set(error, AIC_INVALID, "listen", "%zu addresses to listen on; 1 to %d are accepted.",
+                         options->listen_count, HTTP_MAX_LISTEN);
+    for (size_t i = 0; i < options->listen_count; i++) {
+        int sockets[HTTP_MAX_THREADS];
+        struct listener *listener = &server->listeners[i];
+        TRY(listener_open(listener, options->listen[i], sockets, server->thread_count, error));
+        server->listener_count++;
+        for (unsigned t = 0; t < server->thread_count; t++) {
+            struct http_thread *thread = &server->threads[t];
+            struct acceptor *acceptor = &thread->acceptors[thread->acceptor_count++];
+            acceptor->fd = sockets[t];
+            acceptor->local = listener->local;
+        }
+    }
+    return AIC_OK;
+}
+
+static aic_status init_threads(struct http_server *server, aic_error *error)
+{
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        aic_status status = thread_init(&server->threads[i], server, i);
+        if (status != AIC_OK) return error_set(error, status, NULL, "Cannot set up the loop of a front thread.");
+        server->thread_ready++;
+    }
+    return AIC_OK;
+}
+
+aic_status http_server_create(const struct http_options *options, struct http_server **out, aic_error *error)
+{
+    unsigned threads = options->threads != 0 ? options->threads : uv_available_parallelism();
+    if (threads > HTTP_MAX_THREADS) threads = HTTP_MAX_THREADS;
+    struct http_server *server = mem_zalloc(options->mem, MEM_CONNECTIONS, sizeof *server);
+    if (server == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "No memory for the server.");
+    server->mem = options->mem;
+    copy_options(server, options);
+    aic_status status;
+    TRY_OR_FAIL(router_create(server->mem, options->routes, options->route_count, &server->router, error));
+    if (options->tls_certificate != NULL || options->tls_key != NULL)
+        TRY_OR_FAIL(tls_create(server->mem, options->tls_certificate, options->tls_key, &server->tls, error));
+    TRY_OR_FAIL(make_threads(server, threads, error));
+    TRY_OR_FAIL(open_listeners(server, options, error));
+    TRY_OR_FAIL(init_threads(server, error));
+    *out = server;
+    return AIC_OK;
+fail:
+    http_server_destroy(&server);
+    return status;
+}
+
+/* Threads whose loop was never set up have nothing but their descriptors. */
+static void close_descriptors(struct http_thread *thread)
+{
+    for (unsigned i = 0; i < thread->acceptor_count; i++) {
+        if (thread->acceptors[i].fd >= 0) close(thread->acceptors[i].fd);
+    }
+}
+
+void http_server_destroy(struct http_server **server_pointer)
+{
+    struct http_server *server = *server_pointer;
+    if (server == NULL) return;
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        if (i < server->thread_ready) thread_fini(&server->threads[i]);
+        else close_descriptors(&server->threads[i]);
+    }
+    for (unsigned i = 0; i < server->listener_count; i++) listener_close(&server->listeners[i]);
+    mem_free(server->mem, MEM_CONNECTIONS, server->threads_block, server->threads_bytes);
+    tls_destroy(&server->tls);
+    router_destroy(&server->router);
+    mem_free(server->mem, MEM_CONNECTIONS, server, sizeof *server);
+    *server_pointer = NULL;
+}
+
+aic_status http_server_start(struct http_server *server, aic_error *error)
+{
+    CHECK(!server->started);
+    server->started = true;
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        aic_status status = thread_start(&server->threads[i]);
+        if (status == AIC_OK) continue;
+        http_server_stop(server, 0);
+        return error_set(error, status, NULL, "Cannot start front thread %u.", i);
+    }
+    return AIC_OK;
+}
+
+void http_server_stop(struct http_server *server, uint64_t deadline_ms)
+{
+    /* Relaxed: the post below orders it for the threads. */
+    atomic_store_explicit(&server->stop_in_ms, deadline_ms, memory_order_relaxed);
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        struct http_thread *thread = &server->threads[i];
+        if (thread->running) http_post(thread, &thread->stop_post);
+    }
+    for (unsigned i = 0; i < server->thread_count; i++) thread_join(&server->threads[i]);
+}
+
+size_t http_server_address_count(const struct http_server *server)
+{
+    return server->listener_count;
+}
+
+const char *http_server_address(const struct http_server *server, size_t index)
+{
+    CHECK(index < server->listener_count);
+    return server->listeners[index].address;
+}
+
+aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key,
+                                  aic_error *error)
+{
+    if (server->tls == NULL)
+        return error_set(error, AIC_INVALID, "tls.certificate",
+                         "The server was started without TLS; a restart turns it on.");
+    return tls_reload(server->tls, certificate, key, error);
+}
+
+uint64_t http_server_body_bytes(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->body_bytes, memory_order_relaxed);
+}
+
+void http_server_counters(const struct http_server *server, struct http_counters *out)
+{
+    memset(out, 0, sizeof *out);
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        const struct thread_counters *counters = &server->threads[i].counters;
+#define COUNTER_ADD(name, help) out->name += atomic_load_explicit(&counters->name, memory_order_relaxed);
+        HTTP_COUNTER_MAP(COUNTER_ADD)
+#undef COUNTER_ADD
+    }
+}
