@@ -55,15 +55,18 @@ static void remove_older_locked(struct putting *putting, handle old)
     putting->shard->counts.replaced++;
 }
 
-/* Does the credit hold `bytes` and a place, maybe with what is left in the budget? Takes that. */
+/* Does the credit hold `bytes` and a place, maybe with what is left in the budget? Takes that. Where bytes are left and
+ * only a place is missing, the bytes are taken: nobody needs to go for them. */
 static bool has_credit(struct putting *putting, uint64_t bytes)
 {
     struct credit *credit = &putting->credit;
-    uint64_t more = bytes > credit->bytes ? bytes - credit->bytes : 0, places = credit->entries == 0;
-    if (more == 0 && places == 0) return true;
-    if (!budget_take(&putting->store->budget, more, places)) return false;
+    struct budget *budget = &putting->store->budget;
+    uint64_t more = bytes > credit->bytes ? bytes - credit->bytes : 0;
+    if (more > 0 && !budget_take(budget, more, 0)) return false;
     credit->bytes += more;
-    credit->entries += places;
+    if (credit->entries > 0) return true;
+    if (!budget_take(budget, 0, 1)) return false;
+    credit->entries = 1;
     return true;
 }
 

@@ -205,6 +205,19 @@ static void test_max_entries(void **state)
     kit_close(&kit);
 }
 
+/* With bytes left, one new entry costs one old one its place, however small that was. */
+static void test_max_entries_evicts_one_for_one(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_open(&kit, (struct store_options){.max_bytes = 64 << 20, .max_entries = 8});
+    for (unsigned i = 0; i < 2000; i++) {
+        assert_int_equal(kit_put(&kit, i, i * 997 % 20000), AIC_OK);
+        assert_int_equal(kit_stats(&kit).entries, i < 8 ? i + 1 : 8);
+    }
+    kit_close(&kit);
+}
+
 static void test_item_too_large(void **state)
 {
     (void)state;
@@ -515,6 +528,7 @@ int main(void)
         cmocka_unit_test(test_capacity_zero_keeps_nothing),
         cmocka_unit_test(test_limits_hold_after_every_put),
         cmocka_unit_test(test_max_entries),
+        cmocka_unit_test(test_max_entries_evicts_one_for_one),
         cmocka_unit_test(test_item_too_large),
         cmocka_unit_test(test_item_larger_than_a_shard),
         cmocka_unit_test(test_update_at_capacity_evicts_no_stranger),
