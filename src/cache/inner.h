@@ -46,8 +46,15 @@ struct aic_monitor;
     X(HITS_MEMORY)                                                                                                     \
     X(HITS_STORAGE)                                                                                                    \
     X(MISSES)                                                                                                          \
-    X(PUTS) X(DELETES) X(INVALIDATIONS) X(INVALIDATIONS_BY_OPERATION) X(INVALIDATIONS_OF_MEMORY) X(INVALIDATED)        \
-        X(TIMEOUTS) X(DAMAGED) X(PROMOTED)
+    X(PUTS)                                                                                                            \
+    X(DELETES)                                                                                                         \
+    X(INVALIDATIONS)                                                                                                   \
+    X(INVALIDATIONS_BY_OPERATION)                                                                                      \
+    X(INVALIDATIONS_OF_MEMORY)                                                                                         \
+    X(INVALIDATED)                                                                                                     \
+    X(TIMEOUTS)                                                                                                        \
+    X(DAMAGED)                                                                                                         \
+    X(PROMOTED)
 enum count {
 #define COUNT_ENUM(name) COUNT_##name,
     COUNT_MAP(COUNT_ENUM)
