@@ -296,9 +296,22 @@ static void close_handle(uv_handle_t *handle, void *context)
     uv_close(handle, NULL);
 }
 
+/* Without its watchers a signal would end the process by default: a second request to stop, in the last moments of the
+ * first. No other thread takes signals, so they wait from here on, and end with the process. */
+static void hold_signals(void)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGINT);
+    sigaddset(&held, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &held, NULL);
+}
+
 static void teardown_loop(struct daemon *daemon)
 {
     if (!daemon->loop_open) return;
+    hold_signals();
     uv_walk(&daemon->loop, close_handle, NULL);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&daemon->loop) == 0);

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -219,6 +220,15 @@ class Stops(unittest.TestCase):
                 self.assertEqual(daemon.stop(), 0)
         finally:
             daemon.stop()
+
+    def test_a_stop_that_is_asked_for_again_and_again_is_still_a_stop(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for _ in range(5):
+                daemon = Running()
+                daemon.process.terminate()
+                while daemon.process.poll() is None:
+                    daemon.process.send_signal(number)
+                self.assertEqual(daemon.stop(), 0, number)
 
 
 class Senders(unittest.TestCase):
