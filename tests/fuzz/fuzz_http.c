@@ -210,6 +210,20 @@ static void compare_keep_alive(const struct head *head, const char *data)
     CHECK(head->keep_alive == (!close && (keep_alive || !head->http10)));
 }
 
+/* What the oracle reads: the same bytes, but for tabs around values, which are spaces. RFC 9110, 5.6.3 allows both;
+ * http_parser takes a tab behind a Content-Length for a part of the number. */
+static const char *without_tabs(const struct head *head, const char *data, size_t size)
+{
+    static char copy[60000];
+    memcpy(copy, data, size);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        struct head_span name = head->fields[i].name, value = head->fields[i].value;
+        for (size_t at = (size_t)name.at + name.size + 1; at < value.at; at++) copy[at] = ' ';
+        for (size_t at = (size_t)value.at + value.size; copy[at] != '\r'; at++) copy[at] = ' ';
+    }
+    return copy;
+}
+
 static void compare(const struct head *head, const char *data, size_t size, size_t begin, size_t end)
 {
     static const http_parser_settings settings = {
@@ -224,7 +238,7 @@ static void compare(const struct head *head, const char *data, size_t size, size
     http_parser_init(&parser, HTTP_REQUEST);
     seen.url_size = seen.fields_size = seen.body_size = 0;
     seen.in_value = seen.headers_done = seen.complete = false;
-    http_parser_execute(&parser, &settings, data + begin, size - begin);
+    http_parser_execute(&parser, &settings, without_tabs(head, data, size) + begin, size - begin);
     enum http_errno error = HTTP_PARSER_ERRNO(&parser);
     /* It knows fewer hosts than RFC 3986 does. */
     bool origin = data[head->target.at] == '/' || head->asterisk;
