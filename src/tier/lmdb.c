@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SUSPECT_ENDS = 2 }; /* without a close, in a row: the file is looked at before it is used */
@@ -268,22 +269,32 @@ static aic_status start_fresh(struct lmdb_tier *lmdb, aic_error *error)
     return lmdb_env_start(lmdb, error);
 }
 
-/* Whoever had the store before has ended more than once without closing it: killed, or by a damaged page. Only the file
- * knows. AIC_DAMAGED: told. A look that fails is no finding. */
+static bool is_over_limit(const struct lmdb_tier *lmdb, int fd)
+{
+    struct stat file;
+    return fstat(fd, &file) == 0 && (uint64_t)file.st_size > lmdb->max_bytes;
+}
+
+/* Before use, a file is looked at where LMDB's own walk would trust every page: whoever had it before has ended more
+ * than once without closing it (killed, or by a damaged page: only the file knows), or it is about to be copied, since
+ * its limit was lowered. AIC_DAMAGED: told. A look that fails is no finding. */
 static aic_status look_at_file(struct lmdb_tier *lmdb)
 {
     struct lmdb_finding finding;
     char why[256];
-    if (lmdb->home.unclean_ends < SUSPECT_ENDS) return AIC_OK;
+    bool suspect = lmdb->home.unclean_ends >= SUSPECT_ENDS;
     int fd = open(lmdb->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return AIC_OK;
-    aic_status status = lmdb_check(lmdb->mem, fd, NULL, &finding);
+    bool look = suspect || is_over_limit(lmdb, fd);
+    aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, &finding) : AIC_OK;
     close(fd);
-    if (status == AIC_OK) lmdb_home_forget_ends(&lmdb->home);
+    if (look && status == AIC_OK) lmdb_home_forget_ends(&lmdb->home);
     if (status != AIC_DAMAGED) return AIC_OK;
-    snprintf(why, sizeof why,
-             "the file is damaged (page %llu: %s), and whoever used it ended %u times without closing it",
-             (unsigned long long)finding.page, finding.what, lmdb->home.unclean_ends);
+    int size = snprintf(why, sizeof why, "the file is damaged (page %llu: %s)", (unsigned long long)finding.page,
+                        finding.what);
+    if (suspect)
+        snprintf(why + size, sizeof why - (size_t)size, ", and whoever used it ended %u times without closing it",
+                 lmdb->home.unclean_ends);
     tell(lmdb, AIC_LOG_ERROR, why);
     return AIC_DAMAGED;
 }

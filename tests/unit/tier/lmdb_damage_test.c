@@ -257,6 +257,34 @@ static void test_what_ends_its_users_is_dropped(void **state)
     }
 }
 
+/* A lowered limit copies the file by LMDB's own walk, which trusts every page. */
+static void test_a_damaged_file_over_its_limit_is_dropped(void **state)
+{
+    struct world *world = *state;
+    uint64_t usual = world->options.max_bytes;
+    unsigned dropped = 0;
+    for (unsigned number = 0; number < 8; number++) {
+        struct tier_stats stats;
+        struct lmdb_finding finding;
+        fill(world);
+        struct sample large = {.payload_seed = 1, .payload_bytes = LMDB_MIN_BYTES};
+        assert_int_equal(put(world, ENTRIES, &large), AIC_OK);
+        close_tier(world);
+        assert_true(damage_kind(world, number % 2 == 0 ? 2 : 1, number % 2 == 0 ? number * 5 : 0));
+        bool whole = check(world, NULL, &finding) == AIC_OK; /* the page may be a free one */
+        world->options.max_bytes = LMDB_MIN_BYTES;
+        open_tier(world); /* in this process: nothing ends it */
+        world->tier->ops->stats(world->tier, &stats);
+        assert_true(whole == (stats.entries > 0));
+        if (!whole) dropped++;
+        assert_whole(world);
+        close_tier(world);
+        world->options.max_bytes = usual;
+        open_tier(world);
+    }
+    assert_in_range(dropped, 3, 8);
+}
+
 /* ------------------------------------------------------------------------------------------------------ at run time --
  */
 
@@ -408,6 +436,7 @@ int main(void)
         TEST(damage_is_found),
         TEST(each_kind_of_page_is_looked_at),
         TEST(what_ends_its_users_is_dropped),
+        TEST(a_damaged_file_over_its_limit_is_dropped),
         TEST(a_damaged_store_serves_again),
         TEST(an_assertion_of_the_library_ends_nobody),
         TEST(blobs_outlive_damaged_entries),
