@@ -305,11 +305,18 @@ static uint64_t longest_hang_ns(const struct gate *gate, uint64_t now_ns)
     return longest_ns;
 }
 
+uint64_t gate_write_hang_ns(const struct gate *gate)
+{
+    uint64_t since_ns = gate->write_since_ns;
+    uint64_t now_ns = gate_now(gate);
+    return since_ns != 0 && now_ns >= since_ns + GATE_WRITE_HANG_NS ? now_ns - since_ns : 0;
+}
+
 struct gate_health gate_health_now(const struct gate *gate)
 {
     return (struct gate_health){
         .reads_up = gate->reads.state == BREAKER_CLOSED && longest_hang_ns(gate, gate_now(gate)) == 0,
-        .writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted,
+        .writes_up = gate->writes.state == BREAKER_CLOSED && !gate->distrusted && gate_write_hang_ns(gate) == 0,
     };
 }
 
@@ -320,17 +327,39 @@ static uint64_t reads_down_since_ms(const struct gate *gate)
     return clock_wall_ms(gate->clock) - longest_hang_ns(gate, gate_now(gate)) / GATE_MS_NS;
 }
 
+/* The same for writes. */
+static uint64_t writes_down_since_ms(const struct gate *gate)
+{
+    if (gate->writes.state != BREAKER_CLOSED || gate->distrusted) return gate->writes_down_ms;
+    return clock_wall_ms(gate->clock) - gate_write_hang_ns(gate) / GATE_MS_NS;
+}
+
+/* What is the matter with writes that are down. */
+static const char *write_trouble(const struct gate *gate)
+{
+    if (gate_write_hang_ns(gate) != 0) return "a write does not come back";
+    return gate->tier->ops->trouble != NULL ? gate->tier->ops->trouble(gate->tier) : NULL;
+}
+
+/* Nobody but who looks sees that the writer does not come back. */
+static void look_at_writer(struct gate *gate)
+{
+    if (gate->write_hang_told || gate_write_hang_ns(gate) == 0) return;
+    gate->write_hang_told = true;
+    gate_note(gate, GATE_NOTE_WRITES_HANG);
+}
+
 void gate_stats(struct gate *gate, struct gate_stats *out)
 {
     gate_lock(gate);
+    look_at_writer(gate);
     struct gate_health health = gate_health_now(gate);
-    bool ask = !health.writes_up && gate->tier->ops->trouble != NULL;
     *out = (struct gate_stats){
         .up = health.reads_up && health.writes_up,
         .reads_up = health.reads_up,
-        .writes_down_ms = health.writes_up ? 0 : gate->writes_down_ms,
+        .writes_down_ms = health.writes_up ? 0 : writes_down_since_ms(gate),
         .reads_down_ms = health.reads_up ? 0 : reads_down_since_ms(gate),
-        .trouble = ask ? gate->tier->ops->trouble(gate->tier) : NULL,
+        .trouble = health.writes_up ? NULL : write_trouble(gate),
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,
         .queue_max_bytes = gate->queue.max_bytes,

@@ -13,7 +13,8 @@
  *
  * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at
  * once; one probe at a time with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line
- * through `log`. Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
+ * through `log`, and so is a write that hangs for five seconds: nothing goes past it, so nothing opens, but writes are
+ * down meanwhile. Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
  */
 #ifndef TIER_GATE_H
 #define TIER_GATE_H
@@ -58,7 +59,7 @@ AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsign
 
 struct gate_health {
     bool reads_up;  /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
-    bool writes_up; /* writes are admitted, and the tier is trusted */
+    bool writes_up; /* writes are admitted, none has hung for 5 s, and the tier is trusted */
 };
 
 /*
@@ -79,10 +80,10 @@ AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned d
 struct tier *gate_tier(struct gate *gate);
 
 struct gate_stats {
-    bool up;       /* reads and writes are admitted, and the tier is trusted */
-    bool reads_up; /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
-    uint64_t
-        writes_down_ms; /* wall clock: since when writes are not admitted, or the tier is not trusted; 0: they are */
+    bool up;                 /* reads and writes are admitted, and the tier is trusted */
+    bool reads_up;           /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
+    uint64_t writes_down_ms; /* wall clock: since when writes are not admitted, or one hangs, or the tier is not
+                                trusted; 0: none of it */
     uint64_t
         reads_down_ms;   /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
     const char *trouble; /* while they are not: what the tier says of it, a text that lives for ever; NULL */

@@ -22,9 +22,10 @@ enum {
     GATE_KEEP_BYTES = 1 << 20, /* a reader's buffer larger than this is given back after the read */
 };
 #define GATE_MS_NS ((uint64_t)1000 * 1000)
-#define GATE_GATHER_NS (2 * GATE_MS_NS)  /* a batch waits this long for company */
-#define GATE_HANG_NS (1000 * GATE_MS_NS) /* a read that takes longer trips the breaker */
-#define GATE_RETRY_NS (20 * GATE_MS_NS)  /* between writes that fail, until the breaker opens */
+#define GATE_GATHER_NS (2 * GATE_MS_NS)        /* a batch waits this long for company */
+#define GATE_HANG_NS (1000 * GATE_MS_NS)       /* a read that takes longer trips the breaker */
+#define GATE_WRITE_HANG_NS (5000 * GATE_MS_NS) /* a batch and its sync may take their time; nothing goes past them */
+#define GATE_RETRY_NS (20 * GATE_MS_NS)        /* between writes that fail, until the breaker opens */
 #define GATE_SYNC_BYTES ((uint64_t)64 << 20)
 #define GATE_CALM_NS (10000 * GATE_MS_NS) /* a queue that has refused nothing for so long is full no more */
 
@@ -34,7 +35,10 @@ enum {
     X(READS_UP, INFO, "storage: reads are answered again")                                                             \
     X(WRITES_DOWN, WARNING, "storage: writes fail; they wait in the queue until it takes them again")                  \
     X(WRITES_UP, INFO, "storage: writes are taken again")                                                              \
-    X(DISTRUSTED, WARNING, "storage: what it holds may be out of date; nothing of it is served until it was emptied")  \
+    X(WRITES_HANG, WARNING, "storage: a write has not come back for 5 s; those after it wait in the queue")            \
+    X(WRITES_MOVE, INFO, "storage: the write that hung has come back")                                                 \
+    X(DISTRUSTED, WARNING,                                                                                             \
+      "storage: what it holds may be damaged or out of date; nothing of it is served until it was emptied")            \
     X(TRUSTED, INFO, "storage: was emptied and is in use again")                                                       \
     X(QUEUE_FULL, WARNING, "storage: the write queue is full; new entries are not stored until it drains")             \
     X(QUEUE_FITS, INFO, "storage: the write queue takes entries again")
@@ -105,6 +109,8 @@ struct gate {
     uint64_t distrusts;      /* times; a read that saw another number before it asked is a miss */
     bool gave_up;            /* the end of the gate met a tier that fails */
     uint64_t write_retry_ns; /* not before */
+    uint64_t write_since_ns; /* the writer went into the tier; 0: it is not there */
+    bool write_hang_told;
     uint64_t writes_down_ms; /* wall clock: when they last began to fail, or the tier was distrusted */
     uint64_t reads_down_ms;  /* wall clock: when they last began to fail */
     unsigned flushing;       /* flushes that wait: no gathering of batches */
@@ -119,6 +125,8 @@ struct gate {
 void gate_lock(struct gate *gate);
 /* Unlocks and tells the log what happened meanwhile. */
 void gate_unlock(struct gate *gate);
+/* How long the writer has been in the tier, once that is a hang; else 0. Under the lock. */
+uint64_t gate_write_hang_ns(const struct gate *gate);
 /* How both sides are. Under the lock. */
 struct gate_health gate_health_now(const struct gate *gate);
 void gate_note(struct gate *gate, enum gate_note note);

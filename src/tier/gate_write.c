@@ -104,7 +104,7 @@ static aic_status await_applied(struct gate *gate, uint64_t sequence, uint64_t u
 {
     while (queue_oldest_sequence(&gate->queue) <= sequence) {
         uint64_t now_ns = gate_now(gate);
-        if (gate->distrusted || gate->writes.state != BREAKER_CLOSED) return AIC_UNAVAILABLE;
+        if (!gate_health_now(gate).writes_up) return AIC_UNAVAILABLE;
         if (now_ns >= until_ns) return AIC_TIMEOUT;
         gate_wait(gate, &gate->progress, until_ns - now_ns);
     }
@@ -119,7 +119,7 @@ static aic_status await_sync(struct gate *gate, uint64_t until_ns)
     pthread_cond_signal(&gate->writes_changed);
     while (gate->syncs_done < number) {
         uint64_t now_ns = gate_now(gate);
-        if (gate->writes.state != BREAKER_CLOSED) return AIC_UNAVAILABLE;
+        if (!gate_health_now(gate).writes_up) return AIC_UNAVAILABLE;
         if (now_ns >= until_ns) return AIC_TIMEOUT;
         gate_wait(gate, &gate->progress, until_ns - now_ns);
     }
@@ -184,6 +184,22 @@ static aic_status apply(struct gate *gate, struct queue_item **items, size_t cou
     return is_refusal(status) ? apply_singly(gate, writes, count, applied, dropped) : status;
 }
 
+/* The writer goes into the tier, without the lock, and comes back. */
+static void enter_tier(struct gate *gate)
+{
+    uint64_t now_ns = gate_now(gate);
+    gate->write_since_ns = now_ns > 0 ? now_ns : 1;
+    gate_unlock(gate);
+}
+
+static void leave_tier(struct gate *gate)
+{
+    gate_lock(gate);
+    gate->write_since_ns = 0;
+    if (gate->write_hang_told) gate_note(gate, GATE_NOTE_WRITES_MOVE);
+    gate->write_hang_told = false;
+}
+
 /* What a call of the writer says of the tier. */
 static void learn(struct gate *gate, aic_status status, bool probe)
 {
@@ -203,9 +219,9 @@ static void step_apply(struct gate *gate, bool probe)
     size_t count = queue_take(&gate->queue, items, GATE_BATCH_ITEMS, GATE_BATCH_BYTES);
     size_t applied;
     uint64_t dropped = 0;
-    gate_unlock(gate);
+    enter_tier(gate);
     aic_status status = apply(gate, items, count, &applied, &dropped);
-    gate_lock(gate);
+    leave_tier(gate);
     for (size_t i = 0; i < applied; i++) gate->unsynced_bytes += queue_item_bytes(items[i]);
     gate->dropped_writes += dropped;
     queue_land(&gate->queue, items, applied);
@@ -218,9 +234,9 @@ static void step_sync(struct gate *gate, bool probe)
     uint64_t number = ++gate->syncs_begun;
     uint64_t bytes = gate->unsynced_bytes;
     gate->sync_wanted = false;
-    gate_unlock(gate);
+    enter_tier(gate);
     aic_status status = gate->tier->ops->sync(gate->tier);
-    gate_lock(gate);
+    leave_tier(gate);
     gate->sync_due_ns = gate_now(gate) + gate->sync_ns;
     if (status == AIC_OK) {
         gate->syncs_done = number;
@@ -234,9 +250,9 @@ static void step_sync(struct gate *gate, bool probe)
 
 static void step_clear(struct gate *gate, bool probe)
 {
-    gate_unlock(gate);
+    enter_tier(gate);
     aic_status status = gate->tier->ops->clear(gate->tier);
-    gate_lock(gate);
+    leave_tier(gate);
     if (status == AIC_OK) {
         gate->distrusted = false;
         gate_note(gate, GATE_NOTE_TRUSTED);

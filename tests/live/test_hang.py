@@ -26,6 +26,7 @@ class HangingStorage(unittest.TestCase):
         self.addCleanup(self.daemon.close)
         self.hang = os.path.join(self.daemon.directory, "hang")
         self.daemon.environment["STORAGE_HANG"] = self.hang
+        self.daemon.environment["STORAGE_HANG_WRITES"] = self.hang + "-writes"
         self.addCleanup(self.let_go)  # before the daemon is closed
         for index in range(COUNT):
             self.assertEqual(self.daemon.put(text="kept %d" % index, response=[index]).status, 201)
@@ -35,8 +36,9 @@ class HangingStorage(unittest.TestCase):
         self.assertEqual(self.tier(0), "memory")
 
     def let_go(self):
-        if os.path.exists(self.hang):
-            os.remove(self.hang)
+        for path in (self.hang, self.hang + "-writes"):
+            if os.path.exists(path):
+                os.remove(path)
 
     def tier(self, index):
         """Where entry `index` is found, with what was stored; None for a miss."""
@@ -116,6 +118,25 @@ class HangingStorage(unittest.TestCase):
         self.daemon.start()
         self.assertEqual([self.tier(index) for index in range(COUNT)], ["storage"] * COUNT)
         self.assertEqual(self.daemon.lookup(text="while it hangs").json["response"], "kept too")
+
+    def test_writes_hang_alone(self):
+        """Reads go on; the write that does not come back is a warning and a line, and what waits behind it is lost by nobody."""
+        self.quickest = 1e9
+        open(self.hang + "-writes", "w").close()
+        self.assertEqual(self.daemon.put(text="behind it", response="kept").status, 201)
+        self.assertTrue(until(lambda: self.health() == ["degraded", "degraded", "degraded"]), self.health())
+        warning, = [one for one in self.daemon.get("/monitoring/warnings").json if one["code"].startswith("storage_")]
+        self.assertEqual((warning["code"], warning["severity"]), ("storage_writes_fail", "critical"))
+        self.assertRegex(warning["message"], r"takes no writes: a write does not come back: [1-9]\d* wait")
+        self.assertTrue(until(lambda: self.said(b"storage: a write has not come back for 5 s") == 1))
+        self.assertEqual([self.tier(index) for index in range(1, COUNT)], ["storage"] * (COUNT - 1))
+        os.remove(self.hang + "-writes")
+        self.assertTrue(until(lambda: self.health() == ["healthy", "healthy", "healthy"]), self.health())
+        self.assertTrue(until(lambda: self.said(b"storage: the write that hung has come back") == 1))
+        self.assertTrue(until(lambda: self.storage()["queue_entries"] == 0))
+        self.assertEqual(self.daemon.stop(), 0)
+        self.daemon.start()
+        self.assertEqual(self.daemon.lookup(text="behind it").json["response"], "kept")
 
     def test_who_walks_through_it_stays_alone(self):
         """Lists and a recount that are in storage when it begins to hang wait with it; what tells of the daemon does not."""
