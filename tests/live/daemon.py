@@ -11,11 +11,24 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from programs import die_with_parent
 
 PROGRAM = os.environ.get("AICACHED", "build/aicached")
+
+PATIENCE = 60  # seconds; the footprint is measured every five
+
+
+def until(said, wait=PATIENCE):
+    """Calls `said` until it returns something true; its last value."""
+    deadline = time.monotonic() + wait
+    while True:
+        value = said()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.2)
 
 
 class Answer:
@@ -73,8 +86,9 @@ class Daemon:
         self.log = open(self.log_path, "a+b")
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
         environment = {"TSAN_OPTIONS": "detect_deadlocks=0", **os.environ, **self.environment}
+        # Unbuffered: what follows the first line is the logger's.
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment,
-                                        preexec_fn=self.begin)
+                                        preexec_fn=self.begin, bufsize=0)
         first = self.process.stderr.readline().decode()
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
         if not match:

@@ -10,8 +10,7 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon
-from test_monitor import until
+from daemon import Daemon, until
 
 SHIM = os.environ.get("STORAGE_HANG_SHIM")
 COUNT = 20

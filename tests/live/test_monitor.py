@@ -12,20 +12,9 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon, LiveTest
+from daemon import PATIENCE, Daemon, LiveTest, until
 
-PATIENCE = 60  # seconds; the footprint is measured every five
 MB = 1048576
-
-
-def until(said, wait=PATIENCE):
-    """Calls `said` until it returns something true; its last value."""
-    deadline = time.monotonic() + wait
-    while True:
-        value = said()
-        if value or time.monotonic() > deadline:
-            return value
-        time.sleep(0.2)
 
 
 def noise(size):

@@ -12,8 +12,8 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon, LiveTest
-from test_monitor import MB, noise, resident, until
+from daemon import Daemon, LiveTest, until
+from test_monitor import MB, noise, resident
 
 
 class Stream:
