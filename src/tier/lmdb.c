@@ -15,6 +15,7 @@
 #include "tier/lmdb_tier.h"
 
 #include "base/check.h"
+#include "base/plural.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -24,7 +25,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUSPECT_ENDS = 2 }; /* without a close, in a row: the file is looked at before it is used */
+enum {
+    SUSPECT_ENDS = 2,    /* without a close, in a row: the file is looked at before it is used */
+    QUICK_LOOK_MS = 250, /* a single one: as far as that goes */
+};
 
 /* ---------------------------------------------------------------------------------------------------------- sync -- */
 
@@ -139,7 +143,7 @@ static bool let_blobs_out(struct lmdb_tier *lmdb)
     struct lmdb_finding finding = {0};
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = lmdb->env != NULL && lmdb->data_fd >= 0
-                            ? lmdb_check(lmdb->mem, lmdb->data_fd, "blobs", &finding)
+                            ? lmdb_check(lmdb->mem, lmdb->data_fd, "blobs", NULL, &finding)
                             : AIC_IO;
     if (finding.named_whole) atomic_store_explicit(&lmdb->damage, LMDB_RESCUED, memory_order_relaxed);
     pthread_mutex_unlock(&lmdb->write_lock);
@@ -275,26 +279,28 @@ static bool is_over_limit(const struct lmdb_tier *lmdb, int fd)
     return fstat(fd, &file) == 0 && (uint64_t)file.st_size > lmdb->max_bytes;
 }
 
-/* Before use, a file is looked at where LMDB's own walk would trust every page: whoever had it before has ended more
- * than once without closing it (killed, or by a damaged page: only the file knows), or it is about to be copied, since
- * its limit was lowered. AIC_DAMAGED: told. A look that fails is no finding. */
+/* Before use, a file is looked at where LMDB, which trusts every page, might end us: whoever had it before has ended
+ * without closing it (killed, or by a damaged page: only the file knows), or it is about to be copied, since its limit
+ * was lowered. AIC_DAMAGED: told. A look that fails, or comes to no end, is no finding. */
 static aic_status look_at_file(struct lmdb_tier *lmdb)
 {
     struct lmdb_finding finding;
     char why[256];
-    bool suspect = lmdb->home.unclean_ends >= SUSPECT_ENDS;
+    unsigned ends = lmdb->home.unclean_ends;
     int fd = open(lmdb->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return AIC_OK;
-    bool look = suspect || is_over_limit(lmdb, fd);
-    aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, &finding) : AIC_OK;
+    bool thorough = ends >= SUSPECT_ENDS || is_over_limit(lmdb, fd);
+    bool look = thorough || ends > 0;
+    const struct lmdb_patience quick = {lmdb->clock, QUICK_LOOK_MS};
+    aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, thorough ? NULL : &quick, &finding) : AIC_OK;
     close(fd);
     if (look && status == AIC_OK) lmdb_home_forget_ends(&lmdb->home);
     if (status != AIC_DAMAGED) return AIC_OK;
     int size = snprintf(why, sizeof why, "the file is damaged (page %llu: %s)", (unsigned long long)finding.page,
                         finding.what);
-    if (suspect)
-        snprintf(why + size, sizeof why - (size_t)size, ", and whoever used it ended %u times without closing it",
-                 lmdb->home.unclean_ends);
+    if (ends > 0)
+        snprintf(why + size, sizeof why - (size_t)size, ", and whoever used it ended %u %s without closing it", ends,
+                 plural(ends, "time", "times"));
     tell(lmdb, AIC_LOG_ERROR, why);
     return AIC_DAMAGED;
 }

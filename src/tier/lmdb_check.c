@@ -61,8 +61,11 @@ struct check {
     struct mem *mem;
     int fd;
     uint64_t file_bytes, page_bytes, last_page;
-    uint8_t *used;  /* a bit a page */
-    uint8_t *pages; /* one a level of the tree, one for a run's header */
+    const struct lmdb_patience *patience;
+    uint64_t until_ns; /* by its clock */
+    uint64_t read;     /* pages */
+    uint8_t *used;     /* a bit a page */
+    uint8_t *pages;    /* one a level of the tree, one for a run's header */
     struct lmdb_finding *finding;
     struct named_tree trees[MAX_TREES]; /* that the main tree lists */
     size_t tree_count;
@@ -127,9 +130,17 @@ static aic_status use(struct check *check, uint64_t page)
     return AIC_OK;
 }
 
+/* Time is looked at once in so many pages. */
+static bool is_late(struct check *check)
+{
+    return check->patience != NULL && check->read++ % 64 == 0 &&
+           clock_mono_ns(check->patience->clock) > check->until_ns;
+}
+
 /* Reads a page's front and compares number and kind. */
 static aic_status read_page(struct check *check, uint64_t page, uint16_t kind, uint8_t *out, size_t size)
 {
+    if (is_late(check)) return AIC_TIMEOUT;
     TRY(use(check, page));
     TRY(read_at(check, page * check->page_bytes, out, size));
     if (take_u64(out) != page) return found(check, page, "a page has the number of another");
@@ -348,13 +359,11 @@ static aic_status choose_meta(struct check *check, uint8_t *out)
 /* All but the named one. */
 static aic_status check_others(struct check *check, const char *named)
 {
-    aic_status worst = AIC_OK;
     for (size_t i = 0; i < check->tree_count; i++) {
         if (named != NULL && strcmp(check->trees[i].name, named) == 0) continue;
-        aic_status status = check_tree(check, &check->trees[i].tree, OF_ROWS);
-        if (status != AIC_OK) worst = status;
+        TRY(check_tree(check, &check->trees[i].tree, OF_ROWS));
     }
-    return worst;
+    return AIC_OK;
 }
 
 static aic_status check_all(struct check *check, const uint8_t *meta, const char *named)
@@ -372,12 +381,14 @@ static aic_status check_all(struct check *check, const uint8_t *meta, const char
     return check_tree(check, &tree, OF_FREE_PAGES);
 }
 
-aic_status lmdb_check(struct mem *mem, int fd, const char *named, struct lmdb_finding *out)
+aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct lmdb_patience *patience,
+                      struct lmdb_finding *out)
 {
     uint8_t meta[HEADER + META_BYTES];
     struct stat file;
-    struct check check = {.mem = mem, .fd = fd, .finding = out};
+    struct check check = {.mem = mem, .fd = fd, .patience = patience, .finding = out};
     *out = (struct lmdb_finding){0};
+    if (patience != NULL) check.until_ns = clock_mono_ns(patience->clock) + patience->max_ms * (uint64_t)1000000;
     if (fstat(fd, &file) != 0) return AIC_IO;
     check.file_bytes = (uint64_t)file.st_size;
     TRY(choose_meta(&check, meta));

@@ -14,6 +14,7 @@
 #ifndef TIER_LMDB_CHECK_H
 #define TIER_LMDB_CHECK_H
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 struct lmdb_finding {
@@ -22,8 +23,14 @@ struct lmdb_finding {
     bool named_whole; /* the database that was named, and the list of databases, are whole all the same */
 };
 
-/* AIC_OK: whole. AIC_DAMAGED: *out says what was found first. AIC_IO, AIC_NO_MEMORY: nothing is known. `named`: a
- * database to be told of by itself; NULL: none. */
-AIC_MUST_CHECK aic_status lmdb_check(struct mem *mem, int fd, const char *named, struct lmdb_finding *out);
+struct lmdb_patience {
+    const aic_clock *clock;
+    unsigned max_ms;
+};
+
+/* AIC_OK: whole. AIC_DAMAGED: *out says what was found first. AIC_IO, AIC_NO_MEMORY, AIC_TIMEOUT: nothing is known.
+ * `named`: a database to be told of by itself; NULL: none. `patience`: after how long it gives up; NULL: never. */
+AIC_MUST_CHECK aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct lmdb_patience *patience,
+                                     struct lmdb_finding *out);
 
 #endif

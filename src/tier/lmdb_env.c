@@ -130,7 +130,8 @@ void lmdb_suspect(struct lmdb_tier *lmdb, int code)
     bool disk = code == EIO || code == ENOSPC || code == EDQUOT || code == EROFS || code == EACCES || code == EPERM;
     if (disk || lmdb->data_fd < 0 || (lmdb->looked_ns != 0 && now_ns < lmdb->looked_ns + LOOK_NS)) return;
     lmdb->looked_ns = now_ns;
-    if (lmdb_check(lmdb->mem, lmdb->data_fd, NULL, &finding) == AIC_DAMAGED) lmdb_found_damage(lmdb, finding.what);
+    if (lmdb_check(lmdb->mem, lmdb->data_fd, NULL, NULL, &finding) == AIC_DAMAGED)
+        lmdb_found_damage(lmdb, finding.what);
 }
 
 static uint64_t round_to_pages(uint64_t bytes)

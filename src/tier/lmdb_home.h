@@ -11,9 +11,10 @@
  * durably, before the first commit, and back to "clean" when everything is on disk (at the end, and whenever the store
  * has been idle). "open" with another boot's id means: not to be trusted.
  *
- * What ends again and again without closing may be ended by the store itself: a damaged page can take the process
- * along. A signal that kills says nothing of that, so such ends only lead to a look at the file before it is used
- * (lmdb_check.h): every second one in a row, which keeps the start after a single kill as fast as any.
+ * What ends without closing may have been ended by the store itself: a damaged page can take the process along. A
+ * signal that kills says nothing of that, so such ends only lead to a look at the file before it is used
+ * (lmdb_check.h): a short one after a single end, since a start must not depend on the number of entries, and a whole
+ * one after the second in a row.
  *
  * One thread at a time; the tier calls it under its write lock.
  */
