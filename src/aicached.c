@@ -154,12 +154,11 @@ static int setup_routes(struct daemon *daemon)
     const struct settings *settings = &daemon->settings;
     if (settings->storage_kind != SETTINGS_STORAGE_NONE)
         snprintf(daemon->history_file, sizeof daemon->history_file, "%s/history", settings->data_dir);
-    struct routes_options options = {
+    struct overview_options options = {
         .mem = &daemon->mem,
         .clock = clock_system(),
         .log = daemon->log,
         .cache = daemon->cache,
-        .auth = daemon->auth,
         .monitor = daemon->monitor,
         .version = AIC_VERSION,
         .storage_kind = settings->storage_kind == SETTINGS_STORAGE_NONE ? "none" : "lmdb",
@@ -172,7 +171,7 @@ static int setup_routes(struct daemon *daemon)
                   .warning_percent = (unsigned)settings->pressure_warning,
                   .critical_percent = (unsigned)settings->pressure_critical},
     };
-    aic_status status = routes_create(&options, &daemon->routes);
+    aic_status status = routes_create(&options, daemon->auth, &daemon->routes);
     return status == AIC_OK ? 0 : refuse(daemon, "routes", status, NULL);
 }
 

@@ -24,7 +24,7 @@ def array(name, data):
 
 def main():
     out, pairs = sys.argv[1], [pair.split("=", 1) for pair in sys.argv[2:]]
-    parts, rows = ['#include "serve/assets.h"', ""], []
+    parts, rows = ['#include "serve/routes/assets.h"', ""], []
     for number, (url, path) in enumerate(pairs):
         with open(path, "rb") as file:
             plain = file.read()

@@ -5,7 +5,7 @@ usage: floors.py [TREE]
 
 Prints one line per finding, then "N checks, N findings"; exit status 1 when there is a finding. The checks:
   floors     a file of src/FLOOR/ includes its own folder and those before it in FLOORS; tests of a floor likewise;
-             src/serve/http/ nothing else of its floor
+             within serve each folder its own and those that SERVE lists, and no file lies beside these folders
   public     the public header includes only the standard library
   size       no file over 600 lines, no function over 100
   allocation nothing outside src/base/ calls malloc, calloc, realloc, strdup or asprintf by itself
@@ -19,6 +19,8 @@ import subprocess
 import sys
 
 FLOORS = ["base", "store", "tier", "monitor", "cache", "recall", "proxy", "serve", "cli"]
+# What each folder of serve sees of the others.
+SERVE = {"settings": [], "http": [], "watch": ["http"], "routes": ["http", "watch"]}
 FILE_LINES, FUNCTION_LINES = 600, 100
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.M)
 ALLOCATION = re.compile(r"(?<![\w>.])(malloc|calloc|realloc|reallocarray|strdup|strndup|asprintf)[ ]*\(")
@@ -52,6 +54,25 @@ def floor_of(name):
     return None
 
 
+def part_of_serve(name):
+    """The folder of serve that a file lies in, or that an include names; '' beside them, None outside of serve."""
+    match = re.match(r"(?:src/|tests/unit/)?serve/(?:([^/]+)/)?", name)
+    return match and (match.group(1) or "")
+
+
+def check_serve(name, text):
+    own = part_of_serve(name)
+    if own is None:
+        return
+    if own not in SERVE:
+        yield 1, f"lies in no part of serve: one of {', '.join(SERVE)}"
+        return
+    for match in INCLUDE.finditer(text):
+        part = part_of_serve(match.group(2))
+        if part is not None and part not in [own] + SERVE[own]:
+            yield line_of(text, match.start()), f"serve/{own}/ knows nothing of {match.group(2)}"
+
+
 def check_floors(name, text):
     own = floor_of(name)
     if own is None:
@@ -62,12 +83,10 @@ def check_floors(name, text):
     for match in INCLUDE.finditer(text):
         target = match.group(2).split("/")[0]
         where = line_of(text, match.start())
-        if match.group(1) == '"' and "/" not in match.group(2) and name.startswith("src/"):
+        if match.group(1) == '"' and (target == ".." or "/" not in match.group(2)) and name.startswith("src/"):
             yield where, f'include "{match.group(2)}" by its folder, as in "{own}/{match.group(2)}"'
         elif "/" in match.group(2) and target in FLOORS and FLOORS.index(target) > FLOORS.index(own):
             yield where, f"{own} includes upwards: {match.group(2)}"
-        elif name.startswith("src/serve/http/") and target == "serve" and not match.group(2).startswith("serve/http/"):
-            yield where, f"the connection layer knows nothing of routes: {match.group(2)}"
 
 
 def check_public(name, text):
@@ -143,7 +162,7 @@ def main():
         runs = [check_links(tree, name, text)] if name.endswith(".md") else [check_unfinished(name, text)]
         if code:
             runs += [check(name, text)
-                     for check in (check_floors, check_public, check_size, check_allocation, check_tests)]
+                     for check in (check_floors, check_serve, check_public, check_size, check_allocation, check_tests)]
         for run in runs:
             checks += 1
             findings += [f"{name}:{line}: {message}" for line, message in run]

@@ -25,7 +25,7 @@ def rows(path, macro):
 def routes():
     yield "| route | needs | query | does |"
     yield "|---|---|---|---|"
-    for verb, path, _handler, _body, access, query, text in rows("src/serve/routes.def", "ROUTE"):
+    for verb, path, _handler, _body, access, query, text in rows("src/serve/routes/routes.def", "ROUTE"):
         known = "any" if query == "NULL" else " ".join("`%s`" % name for name in query.split())
         yield "| `%s %s` | %s | %s | %s |" % (verb, path, ACCESS[access], known, text)
 
@@ -33,7 +33,7 @@ def routes():
 def metrics():
     yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"
-    for _name, text, kind, labels, meaning in rows("src/serve/metrics.def", "METRIC"):
+    for _name, text, kind, labels, meaning in rows("src/serve/watch/metrics.def", "METRIC"):
         names = " ".join("`%s`" % label for label in labels.split(",") if label)
         yield "| `%s` | %s | %s | %s |" % (text, kind.lower(), names, meaning)
 

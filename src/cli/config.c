@@ -4,7 +4,7 @@
 #include "cli/commands.h"
 
 #include "base/check.h"
-#include "serve/settings.h"
+#include "serve/settings/settings.h"
 
 #include <ctype.h>
 #include <inttypes.h>

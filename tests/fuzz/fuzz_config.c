@@ -3,7 +3,7 @@
  * again; what is refused must say why.
  */
 #include "base/check.h"
-#include "serve/settings.h"
+#include "serve/settings/settings.h"
 
 #include <stdint.h>
 #include <string.h>

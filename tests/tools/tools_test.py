@@ -68,8 +68,20 @@ class Floors(unittest.TestCase):
     def test_upwards(self):
         self.assertIn("store includes upwards", self.findings("src/store/a.c", '#include "cache/key.h"\n')[0])
         self.assertIn("tier includes upwards", self.findings("tests/unit/tier/a_test.c", '/* assert */\n#include "serve/http/http.h"\n')[0])
-        self.assertIn("knows nothing of routes", self.findings("src/serve/http/a.c", '#include "serve/routes.h"\n')[0])
+        self.assertIn("by its folder", self.findings("src/store/a.c", '#include "../cache/key.h"\n')[0])
         self.assertIn("is no floor", self.findings("src/other/a.c", '#include "base/mem.h"\n')[0])
+
+    def test_within_serve(self):
+        def include(header):
+            return '/* assert */\n#include "serve/%s"\n' % header
+        for name, header in (("http/a.c", "watch/watch.h"), ("settings/a.h", "http/http.h"), ("watch/a.c", "routes/front.h"), ("routes/a.c", "settings/settings.h")):
+            self.assertIn("knows nothing of serve/" + header, self.findings("src/serve/" + name, include(header))[0])
+        self.assertIn("knows nothing of serve/routes/", self.findings("tests/unit/serve/watch/a_test.c", include("routes/front.h"))[0])
+        self.assertIn("knows nothing of serve/a.h", self.findings("src/serve/routes/b.c", include("a.h"))[0])
+        self.assertIn("lies in no part of serve", self.findings("src/serve/a.c", "int a;\n")[0])
+        self.assertIn("lies in no part of serve", self.findings("src/serve/other/a.def", "int a;\n")[0])
+        for name, header in (("routes/a.c", "watch/watch.h"), ("routes/routes.def", "http/http.h"), ("watch/a.h", "http/server.h"), ("settings/a.c", "settings/settings.h")):
+            self.assertEqual(self.findings("src/serve/" + name, include(header)), [])
 
     def test_the_public_header(self):
         self.assertIn("public header", self.findings("include/aicache/aicache.h", '#include "base/mem.h"\n')[0])

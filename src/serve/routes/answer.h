@@ -1,0 +1,26 @@
+/*
+ * answer.h - a hit on its way out: the pinned entry and the bytes around it. From a pool of the front thread's.
+ */
+#ifndef SERVE_ANSWER_H
+#define SERVE_ANSWER_H
+
+#include "cache/cache.h"
+#include "serve/routes/front.h"
+
+struct answer {
+    struct front *front;
+    struct cache_hit hit;
+    struct tail *tail; /* pinned: the end of the body; NULL: `text` has it */
+    struct buf text;   /* head of the body, and what stands behind the response */
+    struct buf plain;  /* a response that had to be decoded or gathered */
+    bool decoded;      /* `plain` has it already: a worker did it */
+};
+
+void answers_init(struct front *front);
+void answers_fini(struct front *front);
+/* NULL when there is no memory. */
+struct answer *answer_take(struct front *front);
+/* An http_release_fn: releases the hit and gives the answer back. */
+void answer_give(void *answer);
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * lookup.c - POST /cache/lookup and GET /cache/entries/{key}: the hot path.
+ *
+ * A lookup whose body was seen before on this thread goes straight from the bytes to the key (memo.h); any other is
+ * scanned and keyed. A hit in memory is answered from the pinned entry without copying the response. A miss in memory
+ * asks storage and comes back through lookup_finish(); nothing here waits.
+ */
+#include "serve/routes/lookup.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "serve/routes/fields.h"
+#include "serve/routes/handlers.h"
+#include "serve/routes/memo.h"
+#include "serve/routes/request.h"
+#include "serve/routes/work.h"
+
+/* ----------------------------------------------------------------------------------------------------- counting -- */
+
+static void add_cost(_Atomic double *total, double amount)
+{
+    /* Relaxed: one writer. */
+    if (amount > 0)
+        atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + amount, memory_order_relaxed);
+}
+
+/* Outcome, duration, age and savings. */
+static void tally_lookup(struct front *front, struct labels_place place, enum tally_outcome outcome, uint64_t ns,
+                         const struct cache_hit *hit, uint64_t age_ms)
+{
+    struct tally *tally = &front->tally;
+    tally_count(tally, &front->routes->overview.labels, place, outcome);
+    hist_record(&tally->lookup_ns[outcome], ns);
+    if (hit == NULL) return;
+    hist_record(&tally->age_ms, age_ms);
+    if (hit->record.prompt_tokens > 0) tally_bump(&tally->prompt_tokens_saved, hit->record.prompt_tokens);
+    if (hit->record.completion_tokens > 0) tally_bump(&tally->completion_tokens_saved, hit->record.completion_tokens);
+    add_cost(&tally->cost_saved_usd, hit->record.cost_usd);
+}
+
+/* What a lookup that found nothing was for, when somebody listens; of a key alone it is not known. */
+static aic_view missed_operation(struct front *front, const struct call *call, char room[AIC_MAX_NAME_BYTES])
+{
+    if (call->by_key || !cache_is_observed(front->routes->overview.options.cache)) return (aic_view){NULL, 0};
+    return (aic_view){room, labels_operation(&front->routes->overview.labels, call->place, room)};
+}
+
+void lookup_count(struct http_exchange *exchange, aic_status status, const struct cache_hit *hit, uint64_t age_ms)
+{
+    struct front *front = front_of(exchange);
+    struct call *call = call_of(exchange);
+    aic_cache *cache = front->routes->overview.options.cache;
+    /* Who looks at an entry is served no response, and is no miss either. */
+    if (call->by_key && (call->metadata_only || http_verb(exchange) == HTTP_VERB_HEAD)) return;
+    unsigned tier = hit != NULL ? hit->tier : 0;
+    enum tally_outcome outcome = hit == NULL             ? TALLY_MISS
+                                 : tier == AIC_IN_MEMORY ? TALLY_HIT_MEMORY
+                                                         : TALLY_HIT_STORAGE;
+    if (call->place.generation == 0) {
+        /* By key the operation shows only in what was found. */
+        struct labels *labels = &front->routes->overview.labels;
+        call->place = hit != NULL ? labels_find(labels, hit->record.ns, hit->record.operation)
+                                  : labels_find(labels, call_ns(call), AIC_LITERAL("unknown"));
+    }
+    char room[AIC_MAX_NAME_BYTES];
+    uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
+    cache_count_lookup(cache, status, tier);
+    tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
+    cache_record_get(
+        cache, started_ns, ended_ns, status, tier, hit != NULL ? hit->record.text_length : call->text_length,
+        (struct cache_event){.key = &call->key,
+                             .operation = hit != NULL ? hit->record.operation : missed_operation(front, call, room),
+                             .memory_before = call->memory_before});
+}
+
+/* --------------------------------------------------------------------------------------------------- looking up -- */
+
+void lookup_finish(struct http_exchange *exchange, aic_status status, struct cache_hit *hit)
+{
+    if (status != AIC_OK) {
+        lookup_answer_miss(exchange, status);
+        return;
+    }
+    struct answer *answer = answer_take(front_of(exchange));
+    if (answer == NULL) {
+        cache_hit_release(hit);
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
+        return;
+    }
+    cache_hit_move(&answer->hit, hit);
+    lookup_answer_hit(exchange, answer);
+}
+
+/* call->key is known: memory now, or storage later. A hit is found where it stays until it is sent: it is too large to
+ * be moved for nothing. */
+static void look_up(struct http_exchange *exchange, aic_view ns)
+{
+    struct front *front = front_of(exchange);
+    struct call *call = call_of(exchange);
+    aic_cache *cache = front->routes->overview.options.cache;
+    call->memory_before = cache_observe_begin(cache);
+    struct answer *answer = answer_take(front);
+    if (answer == NULL) {
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
+        return;
+    }
+    aic_status status = cache_lookup_memory(cache, ns, &call->key, &answer->hit);
+    if (status == AIC_OK) {
+        lookup_answer_hit(exchange, answer);
+        return;
+    }
+    answer_give(answer);
+    if (status == AIC_MISS && cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
+    else if (status == AIC_MISS) lookup_answer_miss(exchange, status);
+    else http_reply_error(exchange, status, NULL);
+}
+
+static const struct field_rule lookup_rules[] = {REQUEST_RULES};
+
+/* Body to key. Either thread kind: uses only what is handed in. */
+static aic_status key_of_body(aic_cache *cache, const struct call *call, struct json *json, struct buf *scratch,
+                              aic_view body, struct request *request, aic_key *key, uint64_t *text_length,
+                              aic_error *error)
+{
+    uint32_t tokens[COUNT_OF(lookup_rules)];
+    TRY(fields_read(json, body, lookup_rules, COUNT_OF(lookup_rules), tokens, error));
+    TRY(request_read(json, scratch, call, tokens, request, error));
+    return cache_key(cache, &request->key, key, text_length, error);
+}
+
+/* Parsed on this thread; `hash`: for the memo, to which a body that is too long for it does not go. */
+static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64_t hash)
+{
+    struct front *front = front_of(exchange);
+    struct call *call = call_of(exchange);
+    const aic_clock *clock = front->routes->overview.options.clock;
+    aic_error error = {0};
+    struct request request;
+    buf_clear(&front->scratch);
+    uint64_t started = clock_mono_ns(clock);
+    aic_status status = key_of_body(front->routes->overview.options.cache, call, &front->json, &front->scratch, body,
+                                    &request, &call->key, &call->text_length, &error);
+    if (status != AIC_OK) {
+        http_reply_error(exchange, status, &error);
+        return;
+    }
+    hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
+    call->place = labels_find(&front->routes->overview.labels, request.key.ns, request.operation);
+    struct memo_entry entry = {
+        .hash = hash, .key = call->key, .text_length = call->text_length, .place = call->place, .admin = call->admin};
+    memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
+    look_up(exchange, request.key.ns);
+}
+
+/* A large body: scanned and hashed by a worker. */
+struct key_job {
+    struct work work;
+    aic_view body;
+    struct json json;
+    struct buf scratch;
+    struct request request;
+    uint64_t key_ns;
+};
+
+static void run_key(struct work *work)
+{
+    struct key_job *job = (struct key_job *)work;
+    const struct overview_options *options = &work->front->routes->overview.options;
+    uint64_t started = clock_mono_ns(options->clock);
+    work->status = key_of_body(options->cache, work->call, &job->json, &job->scratch, job->body, &job->request,
+                               &work->call->key, &work->call->text_length, &work->error);
+    job->key_ns = clock_mono_ns(options->clock) - started;
+}
+
+static void finish_key(struct work *work)
+{
+    struct key_job *job = (struct key_job *)work;
+    struct front *front = work->front;
+    if (work->status == AIC_OK) {
+        hist_record(&front->tally.key_ns, job->key_ns);
+        work->call->place = labels_find(&front->routes->overview.labels, job->request.key.ns, job->request.operation);
+        look_up(work->exchange, job->request.key.ns);
+    } else {
+        http_reply_error(work->exchange, work->status, &work->error);
+    }
+    json_fini(&job->json);
+    buf_fini(&job->scratch);
+    work_free(work);
+}
+
+static void look_up_by_worker(struct http_exchange *exchange, aic_view body)
+{
+    struct key_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return;
+    job->work.run = run_key;
+    job->work.finish = finish_key;
+    job->body = body;
+    json_init(&job->json, http_mem(exchange), MEM_CACHE);
+    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
+    work_start(&job->work);
+}
+
+void handle_lookup(struct http_exchange *exchange)
+{
+    struct front *front = front_of(exchange);
+    struct call *call = call_of(exchange);
+    aic_view body = http_body(exchange);
+    if (body.size > WORK_LARGE_BODY) {
+        look_up_by_worker(exchange, body);
+        return;
+    }
+    if (body.size > MEMO_MAX_BODY) {
+        look_up_inline(exchange, body, 0);
+        return;
+    }
+    uint64_t hash = memo_hash(&front->memo, call_ns(call), body);
+    const struct memo_entry *known = memo_find(&front->memo, hash, call_ns(call), call->admin, body);
+    tally_bump(known != NULL ? &front->tally.memo_hits : &front->tally.memo_misses, 1);
+    if (known == NULL || !labels_hold(&front->routes->overview.labels, known->place)) {
+        look_up_inline(exchange, body, hash);
+        return;
+    }
+    call->key = known->key;
+    call->text_length = known->text_length;
+    call->place = known->place;
+    look_up(exchange, memo_ns(known));
+}
+
+void handle_get(struct http_exchange *exchange)
+{
+    struct call *call = call_of(exchange);
+    aic_error error;
+    error_clear(&error);
+    aic_view ns, metadata;
+    call->by_key = true;
+    aic_status status = call_key(exchange, &call->key, &ns, &error);
+    if (status == AIC_OK) status = call_query(exchange, "metadata", &metadata, &error);
+    if (status == AIC_OK && metadata.data != NULL)
+        status = fields_bool_text(metadata, "metadata", &call->metadata_only, &error);
+    if (status != AIC_OK) http_reply_error(exchange, status, &error);
+    else look_up(exchange, ns);
+}

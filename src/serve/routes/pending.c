@@ -1,0 +1,155 @@
+/*
+ * pending.c - lookups that wait for storage: at most for the deadline, then they are misses.
+ *
+ * Two sides race for each lookup: the storage reader that brings a result, and the front thread's timer. `phase`
+ * decides: whoever moves it away from WAITING owns what follows. A result in time is posted to the front thread, which
+ * answers and frees. After a deadline the front thread answers a miss and forgets the struct; the reader, when it comes
+ * at last, releases the hit and frees it, touching nothing but the cache and its memory.
+ *
+ * All lookups of a thread have the same deadline, so the list is in order of time and one timer, set to the first, is
+ * enough.
+ */
+#include "base/check.h"
+#include "serve/routes/lookup.h"
+
+#include <uv.h>
+
+enum phase { WAITING, ARRIVED, ABANDONED };
+
+struct pending {
+    struct http_post post;
+    _Atomic int phase; /* exchanged with acq_rel by both sides: what the loser wrote is seen by the winner */
+    struct mem *mem;
+    struct http_thread *thread;
+    struct http_exchange *exchange;
+    struct front *front;
+    struct pending *next, *previous; /* in the front's list */
+    bool linked;
+    uint64_t deadline_ms; /* by the loop's clock */
+    aic_status status;
+    struct cache_hit hit;
+};
+
+static void link_last(struct front *front, struct pending *pending)
+{
+    pending->previous = front->last;
+    if (front->last != NULL) front->last->next = pending;
+    else front->first = pending;
+    front->last = pending;
+    pending->linked = true;
+    atomic_fetch_add_explicit(&front->tally.waiting, 1, memory_order_relaxed);
+}
+
+static void take_out(struct front *front, struct pending *pending)
+{
+    if (!pending->linked) return;
+    pending->linked = false;
+    atomic_fetch_sub_explicit(&front->tally.waiting, 1, memory_order_relaxed);
+    if (pending->previous != NULL) pending->previous->next = pending->next;
+    else front->first = pending->next;
+    if (pending->next != NULL) pending->next->previous = pending->previous;
+    else front->last = pending->previous;
+}
+
+static void free_pending(struct pending *pending)
+{
+    cache_hit_release(&pending->hit);
+    mem_free(pending->mem, MEM_CONNECTIONS, pending, sizeof *pending);
+}
+
+static void on_deadline(uv_timer_t *timer);
+
+static void set_timer(struct front *front)
+{
+    if (front->first == NULL) {
+        uv_timer_stop(front->timer);
+        return;
+    }
+    uint64_t now = uv_now(front->timer->loop);
+    uint64_t wait = front->first->deadline_ms > now ? front->first->deadline_ms - now : 0;
+    CHECK(uv_timer_start(front->timer, on_deadline, wait, 0) == 0);
+}
+
+/* On the front thread: the result came in time. */
+static void on_arrival(struct http_post *post)
+{
+    struct pending *pending = (struct pending *)post;
+    take_out(pending->front, pending);
+    set_timer(pending->front);
+    lookup_finish(pending->exchange, pending->status, &pending->hit);
+    free_pending(pending);
+}
+
+/* On a storage reader, or on the front thread within cache_lookup_storage(). */
+static void on_result(void *context, aic_status status, struct cache_hit *hit)
+{
+    struct pending *pending = context;
+    pending->status = status;
+    if (status == AIC_OK) cache_hit_move(&pending->hit, hit);
+    if (atomic_exchange_explicit(&pending->phase, ARRIVED, memory_order_acq_rel) == WAITING)
+        http_post(pending->thread, &pending->post);
+    else free_pending(pending);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct front *front = timer->data;
+    uint64_t now = uv_now(timer->loop);
+    while (front->first != NULL && front->first->deadline_ms <= now) {
+        struct pending *pending = front->first;
+        take_out(front, pending);
+        struct http_exchange *exchange = pending->exchange;
+        int expected = WAITING;
+        /* When the reader was faster, its message is in the mailbox and on_arrival() answers. */
+        if (atomic_compare_exchange_strong_explicit(&pending->phase, &expected, ABANDONED, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            lookup_finish(exchange, AIC_TIMEOUT, NULL);
+    }
+    set_timer(front);
+}
+
+void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *key)
+{
+    struct front *front = front_of(exchange);
+    struct mem *mem = http_mem(exchange);
+    struct pending *pending = mem_zalloc(mem, MEM_CONNECTIONS, sizeof *pending);
+    if (pending == NULL) {
+        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
+        return;
+    }
+    pending->post.run = on_arrival;
+    pending->mem = mem;
+    pending->thread = front->thread;
+    pending->exchange = exchange;
+    pending->front = front;
+    pending->deadline_ms = uv_now(front->timer->loop) + front->routes->overview.options.storage_deadline_ms;
+    http_defer(exchange, 0);
+    link_last(front, pending);
+    if (front->first == pending) set_timer(front);
+    cache_lookup_storage(front->routes->overview.options.cache, ns, key, on_result, pending);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct mem *mem = handle->data;
+    mem_free(mem, MEM_CONNECTIONS, handle, sizeof(uv_timer_t));
+}
+
+aic_status pending_init(struct front *front)
+{
+    front->timer = mem_zalloc(front->routes->overview.options.mem, MEM_CONNECTIONS, sizeof *front->timer);
+    if (front->timer == NULL) return AIC_NO_MEMORY;
+    CHECK(uv_timer_init(http_thread_loop(front->thread), front->timer) == 0);
+    front->timer->data = front;
+    uv_unref((uv_handle_t *)front->timer);
+    return AIC_OK;
+}
+
+void pending_fini(struct front *front)
+{
+    CHECK(front->first == NULL);
+    if (front->timer == NULL) return;
+    front->timer->data = front->routes->overview.options.mem;
+    uv_close((uv_handle_t *)front->timer, on_closed);
+    front->timer = NULL;
+}

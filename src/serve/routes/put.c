@@ -1,0 +1,204 @@
+/*
+ * put.c - PUT /cache/entries.
+ *
+ * A put of moderate size is scanned, keyed, compressed and stored on the front thread, which costs tens of
+ * microseconds; a larger one on a worker. Storage is reached through its write-behind queue, so neither waits.
+ */
+#include "base/check.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "serve/routes/fields.h"
+#include "serve/routes/handlers.h"
+#include "serve/routes/render.h"
+#include "serve/routes/reply.h"
+#include "serve/routes/request.h"
+#include "serve/routes/work.h"
+
+static const struct field_rule put_rules[] = {
+    REQUEST_RULES,
+    {"response", FIELD_ANY, true, true, "any JSON value"},
+    {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds, 0 (never expires) or more,"},
+    {"tags", FIELD_ARRAY, false, false, "an array of strings"},
+    {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},
+    {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false,
+     "a whole number or {\"prompt_tokens\", \"completion_tokens\"}"},
+    {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars, 0 or more,"},
+};
+enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_MODEL, PUT_TOKENS, PUT_COST, PUT_FIELDS };
+_Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
+
+static const struct field_rule token_rules[] = {
+    {"prompt_tokens", FIELD_NUMBER, false, false, "a whole number"},
+    {"completion_tokens", FIELD_NUMBER, false, false, "a whole number"},
+    {"total_tokens", FIELD_NUMBER, false, false, "a whole number"},
+    {"prompt", FIELD_NUMBER, false, false, "a whole number"},
+    {"completion", FIELD_NUMBER, false, false, "a whole number"},
+};
+#define MAX_TOKENS (UINT64_C(1) << 40)
+
+/* The first of two spellings that was given. */
+static aic_status read_token_count(const struct json *json, uint32_t first, uint32_t second, const char *field,
+                                   uint64_t *out, aic_error *error)
+{
+    uint32_t token = first != FIELDS_ABSENT ? first : second;
+    *out = 0;
+    if (token == FIELDS_ABSENT) return AIC_OK;
+    return fields_count(json, token, field, "a whole number, 0 or more,", MAX_TOKENS, out, error);
+}
+
+/* A plain number counts as completion tokens; an object is what providers call `usage`. */
+static aic_status read_tokens(const struct json *json, uint32_t token, struct cache_put *put, aic_error *error)
+{
+    if (token == FIELDS_ABSENT) return AIC_OK;
+    if (json->tokens[token].type == JSON_NUMBER)
+        return fields_count(json, token, "tokens", "a whole number, 0 or more,", MAX_TOKENS, &put->completion_tokens,
+                            error);
+    uint32_t tokens[COUNT_OF(token_rules)];
+    uint64_t total;
+    TRY(fields_read_object(json, token, "tokens.", token_rules, COUNT_OF(token_rules), tokens, error));
+    TRY(read_token_count(json, tokens[0], tokens[3], "tokens.prompt_tokens", &put->prompt_tokens, error));
+    TRY(read_token_count(json, tokens[1], tokens[4], "tokens.completion_tokens", &put->completion_tokens, error));
+    TRY(read_token_count(json, tokens[2], FIELDS_ABSENT, "tokens.total_tokens", &total, error));
+    if (total > put->prompt_tokens + put->completion_tokens) put->completion_tokens = total - put->prompt_tokens;
+    return AIC_OK;
+}
+
+static aic_status read_cost(const struct json *json, uint32_t token, double *out, aic_error *error)
+{
+    if (token == FIELDS_ABSENT) return AIC_OK;
+    double cost;
+    if (json_double(json, token, &cost) != AIC_OK || !(cost >= 0 && cost <= 1e9))
+        return error_set(error, AIC_INVALID, "cost_usd", "a number of US dollars from 0 to 1e9 is accepted");
+    *out = cost;
+    return AIC_OK;
+}
+
+/* Everything that a put of either kind of thread uses. */
+struct put_call {
+    const struct overview_options *options;
+    const struct call *call;
+    struct json *json;
+    struct buf *scratch;
+    aic_view body;
+    struct request request;
+    aic_put_result result;
+};
+
+static aic_status store_body(struct put_call *self, aic_error *error)
+{
+    uint32_t tokens[PUT_FIELDS];
+    aic_view tags[AIC_MAX_TAGS];
+    const struct json *json = self->json;
+    TRY(fields_read(self->json, self->body, put_rules, PUT_FIELDS, tokens, error));
+    TRY(request_read(self->json, self->scratch, self->call, tokens, &self->request, error));
+    struct cache_put put = {
+        .request = self->request.key, .response = json_text(json, tokens[PUT_RESPONSE]), .tags = tags};
+    if (tokens[PUT_TTL] != FIELDS_ABSENT) {
+        put.ttl_given = true;
+        TRY(fields_count(json, tokens[PUT_TTL], "ttl", put_rules[PUT_TTL].accepts, INT64_MAX, &put.ttl_seconds, error));
+        TRY(cache_check_ttl(put.ttl_seconds, error));
+    }
+    TRY(fields_tags(json, tokens[PUT_TAGS], self->scratch, tags, &put.tag_count, error));
+    TRY(fields_name(json, tokens[PUT_MODEL], "model", self->scratch, &put.model, error));
+    TRY(read_tokens(json, tokens[PUT_TOKENS], &put, error));
+    TRY(read_cost(json, tokens[PUT_COST], &put.cost_usd, error));
+    return cache_put(self->options->cache, &put, &self->result, error);
+}
+
+static void write_result(const struct put_call *self, struct buf *out)
+{
+    const aic_put_result *result = &self->result;
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    json_key(&writer, "key");
+    render_key(&writer, &result->key);
+    json_key(&writer, "namespace");
+    json_put_view(&writer, self->request.key.ns);
+    json_key(&writer, "operation");
+    json_put_view(&writer, self->request.operation);
+    json_key(&writer, "expires_at");
+    render_time_or_null(&writer, result->expires_ms);
+    json_key(&writer, "size_bytes");
+    json_put_u64(&writer, result->size_bytes);
+    json_key(&writer, "stored_bytes");
+    json_put_u64(&writer, result->stored_bytes);
+    json_key(&writer, "compressed");
+    json_put_bool(&writer, result->compressed);
+    json_key(&writer, "tier");
+    render_tiers(&writer, result->tiers);
+    json_close(&writer, '}');
+}
+
+static void answer_put(struct http_exchange *exchange, const struct put_call *self, aic_status status,
+                       const aic_error *error)
+{
+    struct front *front = front_of(exchange);
+    if (status < 0) {
+        http_reply_error(exchange, status, error);
+        return;
+    }
+    hist_record(&front->tally.store_ns, clock_mono_ns(self->options->clock) - http_received_ns(exchange));
+    struct buf body;
+    char key[AIC_KEY_HEX_SIZE];
+    buf_init(&body, http_mem(exchange), MEM_CONNECTIONS);
+    write_result(self, &body);
+    aic_key_format(&self->result.key, key);
+    http_reply_headerf(exchange, "Location", "/cache/entries/%s", key);
+    reply_json(exchange, status == AIC_OK ? 201 : status_http(status), &body);
+    buf_fini(&body);
+}
+
+struct put_job {
+    struct work work;
+    struct put_call put;
+    struct json json;
+    struct buf scratch;
+};
+
+static void run_put(struct work *work)
+{
+    struct put_job *job = (struct put_job *)work;
+    work->status = store_body(&job->put, &work->error);
+}
+
+static void finish_put(struct work *work)
+{
+    struct put_job *job = (struct put_job *)work;
+    answer_put(work->exchange, &job->put, work->status, &work->error);
+    json_fini(&job->json);
+    buf_fini(&job->scratch);
+    work_free(work);
+}
+
+static void put_by_worker(struct http_exchange *exchange, const struct put_call *put)
+{
+    struct put_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return;
+    job->work.run = run_put;
+    job->work.finish = finish_put;
+    json_init(&job->json, http_mem(exchange), MEM_CACHE);
+    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
+    job->put = *put;
+    job->put.json = &job->json;
+    job->put.scratch = &job->scratch;
+    work_start(&job->work);
+}
+
+void handle_put(struct http_exchange *exchange)
+{
+    struct front *front = front_of(exchange);
+    struct put_call put = {.options = &front->routes->overview.options,
+                           .call = call_of(exchange),
+                           .body = http_body(exchange),
+                           .json = &front->json,
+                           .scratch = &front->scratch};
+    if (put.body.size > WORK_LARGE_BODY) {
+        put_by_worker(exchange, &put);
+        return;
+    }
+    aic_error error = {0};
+    buf_clear(&front->scratch);
+    aic_status status = store_body(&put, &error);
+    answer_put(exchange, &put, status, &error);
+}

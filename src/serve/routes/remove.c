@@ -1,0 +1,256 @@
+/*
+ * remove.c - what takes entries away: by key, by keys, by what they have in common, all of them. Workers' jobs, since
+ * each must look into storage.
+ */
+#include "base/check.h"
+#include "base/plural.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "serve/routes/fields.h"
+#include "serve/routes/handlers.h"
+#include "serve/routes/reply.h"
+#include "serve/routes/select.h"
+#include "serve/routes/work.h"
+
+#include <stdio.h>
+
+/* On a worker: from here on no kill brings back what cache_hide() removed. AIC_UNAVAILABLE explains. */
+static aic_status make_last(struct work *work, const aic_key *keys, size_t count)
+{
+    if (cache_make_last(work->front->routes->overview.options.cache, keys, count) == AIC_OK) return AIC_OK;
+    return error_set(
+        &work->error, AIC_UNAVAILABLE, NULL,
+        "storage takes no writes, nor does the file 'removals' in data_dir: what was removed is hidden while "
+        "this daemon runs, but may be back after it; repeat this when storage is up again");
+}
+
+/* ------------------------------------------------------------------------------------------------------- by key -- */
+
+struct delete_job {
+    struct work work;
+    aic_key key;
+    aic_view ns; /* empty: any */
+};
+
+static void run_delete(struct work *work)
+{
+    struct delete_job *job = (struct delete_job *)work;
+    work->status = cache_hide(work->front->routes->overview.options.cache, job->ns, &job->key);
+    if (work->status == AIC_OK) work->status = make_last(work, &job->key, 1);
+}
+
+static void finish_delete(struct work *work)
+{
+    if (work->status == AIC_OK) http_reply_empty(work->exchange, 204);
+    else if (work->status == AIC_MISS) reply_no_entry(work->exchange);
+    else http_reply_error(work->exchange, work->status, work->error.status != AIC_OK ? &work->error : NULL);
+    work_free(work);
+}
+
+void handle_delete(struct http_exchange *exchange)
+{
+    aic_error error = {0};
+    aic_key key;
+    aic_view ns;
+    aic_status status = call_key(exchange, &key, &ns, &error);
+    if (status != AIC_OK) {
+        http_reply_error(exchange, status, &error);
+        return;
+    }
+    struct delete_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return;
+    job->work.run = run_delete;
+    job->work.finish = finish_delete;
+    job->key = key;
+    job->ns = ns;
+    work_start(&job->work);
+}
+
+/* ------------------------------------------------------------------------------------------------------ by keys -- */
+
+/* What is to be removed stands in the body. */
+struct body_job {
+    struct work work;
+    struct selection selection;
+    aic_view text; /* the body */
+    struct json json;
+    struct buf scratch;
+};
+
+static struct body_job *create_job(struct http_exchange *exchange, void (*run)(struct work *work))
+{
+    struct body_job *job = work_create(exchange, sizeof *job);
+    if (job == NULL) return NULL;
+    json_init(&job->json, http_mem(exchange), MEM_CACHE);
+    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
+    job->work.run = run;
+    job->work.deadline_ms = WORK_LONG_MS;
+    job->text = http_body(exchange);
+    return job;
+}
+
+static void free_parts(struct body_job *job)
+{
+    json_fini(&job->json);
+    buf_fini(&job->scratch);
+}
+
+/* The usual end: 200 with the body, or the error. */
+static void finish_job(struct work *work)
+{
+    free_parts((struct body_job *)work);
+    work_reply(work);
+}
+
+#define MAX_KEYS 10000
+
+/* The keys that were there are gathered in `hidden`. */
+static aic_status delete_keys(struct body_job *job, struct buf *hidden, uint64_t *missing)
+{
+    static const struct field_rule rules[] = {{"keys", FIELD_ARRAY, true, true, "an array of keys"}};
+    uint32_t keys;
+    struct json *json = &job->json;
+    TRY(fields_read(json, job->text, rules, COUNT_OF(rules), &keys, &job->work.error));
+    if (json->tokens[keys].members > MAX_KEYS)
+        return error_set(&job->work.error, AIC_INVALID, "keys", "at most %d keys are accepted", MAX_KEYS);
+    /* All keys are read before the first is removed: a bad one refuses the whole. */
+    for (unsigned pass = 0; pass < 2; pass++) {
+        size_t index = 0;
+        for (uint32_t at = keys + 1; at < json->tokens[keys].next; at = json->tokens[at].next, index++) {
+            aic_key key;
+            char field[32];
+            snprintf(field, sizeof field, "keys[%zu]", index);
+            if (json->tokens[at].type != JSON_STRING || aic_key_parse(json_source(json, at), &key) != AIC_OK)
+                return error_set(&job->work.error, AIC_INVALID, field,
+                                 "this is no key; 64 lower-case hex digits are accepted");
+            if (pass == 0) continue;
+            aic_status status = cache_hide(job->work.front->routes->overview.options.cache, AIC_LITERAL(""), &key);
+            if (status < 0) return status;
+            if (status == AIC_OK) buf_append(hidden, &key, sizeof key);
+            else ++*missing;
+        }
+    }
+    TRY(buf_status(hidden));
+    return make_last(&job->work, (const aic_key *)hidden->data, hidden->size / sizeof(aic_key));
+}
+
+static void run_delete_many(struct work *work)
+{
+    struct buf hidden;
+    uint64_t missing = 0;
+    buf_init(&hidden, work->body.mem, MEM_CONNECTIONS);
+    work->status = delete_keys((struct body_job *)work, &hidden, &missing);
+    uint64_t deleted = hidden.size / sizeof(aic_key);
+    buf_fini(&hidden);
+    if (work->status != AIC_OK) return;
+    buf_printf(&work->body, "{\"status\":\"success\",\"deleted\":%llu,\"not_found\":%llu}", (unsigned long long)deleted,
+               (unsigned long long)missing);
+    work->status = buf_status(&work->body);
+}
+
+void handle_delete_many(struct http_exchange *exchange)
+{
+    struct body_job *job = create_job(exchange, run_delete_many);
+    if (job == NULL) return;
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}
+
+/* --------------------------------------------------------------------------------------------------- invalidate -- */
+
+static void write_message(struct json_writer *writer, const struct selection *selection, const aic_invalidated *result)
+{
+    char text[SELECT_MAX_TEXT + 96];
+    aic_view pattern = selection->filter.pattern;
+    uint64_t count = selection->dry_run ? result->matched : result->removed;
+    const char *what = selection->dry_run
+                           ? plural(count, "entry matches", "entries match")
+                           : plural(count, "entry was removed that matches", "entries were removed that match");
+    int size = snprintf(text, sizeof text, "%llu %s the pattern %.*s", (unsigned long long)count, what,
+                        (int)pattern.size, pattern.data);
+    json_key(writer, "message");
+    json_put_view(writer, (aic_view){text, (size_t)size});
+}
+
+static void write_invalidated(struct buf *out, const struct selection *selection, const aic_invalidated *result)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    json_key(&writer, "matched");
+    json_put_u64(&writer, result->matched);
+    json_key(&writer, "removed");
+    json_put_u64(&writer, result->removed);
+    json_key(&writer, "bytes_freed");
+    json_put_u64(&writer, result->bytes_freed);
+    json_key(&writer, "dry_run");
+    json_put_bool(&writer, selection->dry_run);
+    if (selection->filter.pattern.size > 0) write_message(&writer, selection, result);
+    json_close(&writer, '}');
+}
+
+static aic_status invalidate(struct body_job *job)
+{
+    struct work *work = &job->work;
+    struct selection *selection = &job->selection;
+    if (job->text.size > 0)
+        TRY(select_from_body(&job->json, &job->scratch, job->text, work->call,
+                             SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, selection, &work->error));
+    if (!selection->named)
+        return error_set(
+            &work->error, AIC_INVALID, NULL,
+            "nothing is named: give namespace, operation, model, tag, pattern or older_than_seconds, or {\"all\":true} for everything");
+    aic_invalidated result = {0};
+    TRY(aic_cache_invalidate(work->front->routes->overview.options.cache, &selection->filter, selection->dry_run,
+                             &result, &work->error));
+    write_invalidated(&work->body, selection, &result);
+    return buf_status(&work->body);
+}
+
+static void run_invalidate(struct work *work)
+{
+    work->status = invalidate((struct body_job *)work);
+}
+
+void handle_invalidate(struct http_exchange *exchange)
+{
+    struct body_job *job = create_job(exchange, run_invalidate);
+    if (job == NULL) return;
+    aic_error error = {0};
+    /* Two sources could contradict each other. */
+    size_t parameters;
+    aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, &job->selection,
+                                          &error);
+    if (status == AIC_OK && job->text.size > 0 && http_query_count(exchange, &parameters) == AIC_OK && parameters > 0)
+        status = error_set(&error, AIC_INVALID, NULL, "either a body or query parameters are accepted, not both");
+    if (status != AIC_OK) {
+        http_reply_error(exchange, status, &error);
+        free_parts(job);
+        work_free(&job->work);
+        return;
+    }
+    job->work.finish = finish_job;
+    work_start(&job->work);
+}
+
+/* -------------------------------------------------------------------------------------------------------- flush -- */
+
+static void run_flush(struct work *work)
+{
+    aic_filter filter = {.all_namespaces = true, .all = true};
+    aic_invalidated result = {0};
+    work->status = aic_cache_invalidate(work->front->routes->overview.options.cache, &filter, false, &result,
+                                        &work->error);
+    if (work->status != AIC_OK) return;
+    buf_printf(&work->body, "{\"status\":\"success\",\"removed\":%llu,\"bytes_freed\":%llu}",
+               (unsigned long long)result.removed, (unsigned long long)result.bytes_freed);
+    work->status = buf_status(&work->body);
+}
+
+void handle_flush_all(struct http_exchange *exchange)
+{
+    aic_error error = {0};
+    aic_status status = call_check_no_body(exchange, &error);
+    if (status != AIC_OK) http_reply_error(exchange, status, &error);
+    else work_answer(exchange, run_flush, WORK_LONG_MS);
+}

@@ -1,0 +1,12 @@
+#include "serve/routes/reply.h"
+
+void reply_json(struct http_exchange *exchange, int status, struct buf *body)
+{
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
+    http_reply_buf(exchange, status, HTTP_JSON, body);
+}
+
+void reply_no_entry(struct http_exchange *exchange)
+{
+    http_reply_problem(exchange, 404, "not_found", "key", "no entry has this key");
+}

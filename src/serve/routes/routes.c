@@ -1,0 +1,246 @@
+/*
+ * routes.c - the table of routes, the guard in front of them, and what lives as long as the daemon or one of its front
+ * threads.
+ */
+#include "serve/routes/routes.h"
+
+#include "base/check.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "serve/routes/call.h"
+#include "serve/routes/handlers.h"
+#include "serve/routes/lookup.h"
+#include "serve/routes/stream.h"
+
+#include <string.h>
+
+static const struct http_route table[] = {
+#define ROUTE(verb, path, handler, body, access, query, help)                                                          \
+    {HTTP_VERB_##verb,                                                                                                 \
+     path,                                                                                                             \
+     handler,                                                                                                          \
+     HTTP_BODY_##body,                                                                                                 \
+     ROUTES_##access,                                                                                                  \
+     HTTP_BODY_##body == HTTP_BODY_STREAMED ? UINT64_MAX : 0,                                                          \
+     query,                                                                                                            \
+     help},
+#include "serve/routes/routes.def"
+#undef ROUTE
+};
+_Static_assert(COUNT_OF(table) <= TALLY_MAX_ROUTES, "every route has its counters");
+
+/* ------------------------------------------------------------------------------------------------- the daemon's -- */
+
+aic_status routes_create(const struct overview_options *options, struct auth *auth, struct routes **out)
+{
+    uint64_t seed;
+    TRY(digest_random(&seed, sizeof seed));
+    struct routes *routes = mem_zalloc(options->mem, MEM_OTHER, sizeof *routes);
+    if (routes == NULL) return AIC_NO_MEMORY;
+    aic_status status = overview_init(&routes->overview, options, table, COUNT_OF(table), seed);
+    if (status != AIC_OK) {
+        mem_free(options->mem, MEM_OTHER, routes, sizeof *routes);
+        return status;
+    }
+    routes->seed = seed;
+    CHECK(pthread_mutex_init(&routes->mutex, NULL) == 0);
+    routes->auth = auth_pin(auth);
+    atomic_init(&routes->auth_generation, 1);
+    *out = routes;
+    return AIC_OK;
+}
+
+void routes_destroy(struct routes **routes)
+{
+    struct routes *self = *routes;
+    if (self == NULL) return;
+    *routes = NULL;
+    CHECK(self->fronts == NULL);
+    struct mem *mem = self->overview.options.mem;
+    overview_fini(&self->overview);
+    auth_release(&self->auth);
+    pthread_mutex_destroy(&self->mutex);
+    mem_free(mem, MEM_OTHER, self, sizeof *self);
+}
+
+void routes_tick(struct routes *routes)
+{
+    overview_tick(&routes->overview);
+    stream_tick(routes);
+}
+
+void routes_stalled(struct routes *routes)
+{
+    watch_stalled(routes->overview.watch);
+}
+
+void routes_drain(struct routes *routes)
+{
+    atomic_store_explicit(&routes->draining, true, memory_order_relaxed);
+    stream_end(routes);
+}
+
+void routes_reload_auth(struct routes *routes, struct auth *auth)
+{
+    pthread_mutex_lock(&routes->mutex);
+    auth_release(&routes->auth);
+    routes->auth = auth_pin(auth);
+    /* Release, under the mutex: a front that sees the number takes the mutex and finds the new set. */
+    atomic_fetch_add_explicit(&routes->auth_generation, 1, memory_order_release);
+    pthread_mutex_unlock(&routes->mutex);
+}
+
+void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uint64_t critical_bytes)
+{
+    atomic_store_explicit(&routes->overview.warning_bytes, warning_bytes, memory_order_relaxed);
+    atomic_store_explicit(&routes->overview.critical_bytes, critical_bytes, memory_order_relaxed);
+}
+
+void routes_reload_memory(struct routes *routes, uint64_t max_bytes)
+{
+    watch_set_memory_limit(routes->overview.watch, max_bytes);
+}
+
+void routes_attach(struct routes *routes, const struct http_server *server)
+{
+    overview_attach(&routes->overview, server);
+}
+
+void routes_detach(struct routes *routes)
+{
+    overview_attach(&routes->overview, NULL);
+}
+
+/* --------------------------------------------------------------------------------------------------- a thread's -- */
+
+static void refresh_auth(struct front *front)
+{
+    struct routes *routes = front->routes;
+    /* Acquire pairs with the release in routes_reload_auth. */
+    unsigned generation = atomic_load_explicit(&routes->auth_generation, memory_order_acquire);
+    if (generation == front->auth_generation) return;
+    pthread_mutex_lock(&routes->mutex);
+    auth_release(&front->auth);
+    front->auth = auth_pin(routes->auth);
+    front->auth_generation = atomic_load_explicit(&routes->auth_generation, memory_order_relaxed);
+    pthread_mutex_unlock(&routes->mutex);
+}
+
+static aic_status thread_start(void *context, struct http_thread *thread, void **data)
+{
+    struct routes *routes = context;
+    struct mem *mem = routes->overview.options.mem;
+    struct front *front = mem_zalloc(mem, MEM_OTHER, sizeof *front);
+    if (front == NULL) return AIC_NO_MEMORY;
+    front->routes = routes;
+    front->thread = thread;
+    memo_init(&front->memo, mem, routes->seed);
+    tails_init(&front->tails, mem);
+    json_init(&front->json, mem, MEM_CACHE);
+    buf_init(&front->scratch, mem, MEM_CACHE);
+    aic_status status = pending_init(front);
+    if (status != AIC_OK) {
+        mem_free(mem, MEM_OTHER, front, sizeof *front);
+        return status;
+    }
+    answers_init(front);
+    refresh_auth(front);
+    pthread_mutex_lock(&routes->mutex);
+    front->next = routes->fronts;
+    routes->fronts = front;
+    pthread_mutex_unlock(&routes->mutex);
+    overview_join(&routes->overview, &front->tally);
+    *data = front;
+    return AIC_OK;
+}
+
+static void thread_stop(void *context, struct http_thread *thread, void *data)
+{
+    struct routes *routes = context;
+    struct front *front = data;
+    (void)thread;
+    if (front == NULL) return;
+    pthread_mutex_lock(&routes->mutex);
+    struct front **link = &routes->fronts;
+    while (*link != front) link = &(*link)->next;
+    *link = front->next;
+    pthread_mutex_unlock(&routes->mutex);
+    overview_leave(&routes->overview, &front->tally);
+    pending_fini(front);
+    answers_fini(front);
+    memo_fini(&front->memo);
+    tails_fini(&front->tails);
+    json_fini(&front->json);
+    buf_fini(&front->scratch);
+    auth_release(&front->auth);
+    mem_free(routes->overview.options.mem, MEM_OTHER, front, sizeof *front);
+}
+
+/* ---------------------------------------------------------------------------------------------------- the guard -- */
+
+static void refuse_key(struct http_exchange *exchange, const aic_error *error, bool sent)
+{
+    http_reply_header(exchange, "WWW-Authenticate",
+                      sent ? AIC_LITERAL("Bearer realm=\"aicache\", error=\"invalid_token\"")
+                           : AIC_LITERAL("Bearer realm=\"aicache\""));
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
+    http_reply_error(exchange, AIC_UNAUTHORIZED, error);
+}
+
+static void take_caller(struct call *call, const struct auth_caller *caller)
+{
+    memcpy(call->ns, caller->ns.data, caller->ns.size);
+    call->ns_size = (uint8_t)caller->ns.size;
+    call->admin = caller->admin;
+}
+
+static bool guard(struct http_exchange *exchange, const struct http_route *route)
+{
+    if (route->access == ROUTES_PUBLIC) return true;
+    struct front *front = front_of(exchange);
+    refresh_auth(front);
+    aic_view authorization = {NULL, 0}, api_key = {NULL, 0};
+    if (!auth_is_open(front->auth)) {
+        authorization = http_header(exchange, "Authorization");
+        api_key = http_header(exchange, "X-API-Key");
+    }
+    struct auth_caller caller;
+    aic_error error;
+    error_clear(&error);
+    aic_status status = auth_check(front->auth, authorization, api_key, &caller, &error);
+    if (status == AIC_UNAUTHORIZED) refuse_key(exchange, &error, authorization.data != NULL || api_key.data != NULL);
+    else if (status != AIC_OK) http_reply_error(exchange, status, NULL);
+    else if (route->access == ROUTES_ADMIN && !caller.admin)
+        http_reply_problem(exchange, 403, "admin_required", NULL, "this route needs an API key with the admin flag");
+    else {
+        take_caller(call_of(exchange), &caller);
+        status = call_check_query(exchange, route, &error);
+        if (status == AIC_OK) return true;
+        http_reply_error(exchange, status, &error);
+    }
+    return false;
+}
+
+/* Every answer, of ours or of the server's own, is counted by route; what met no route is not. */
+static void finished(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes)
+{
+    (void)context;
+    (void)body_bytes;
+    const struct http_route *route = http_route(exchange);
+    struct front *front = front_of(exchange);
+    if (route < table || route >= table + COUNT_OF(table)) return;
+    size_t class = status >= 100 && status < 600 ? (size_t)status / 100 : 0;
+    tally_bump(&front->tally.answers[route - table][class], 1);
+}
+
+void routes_serve(struct routes *routes, struct http_options *options)
+{
+    options->routes = table;
+    options->route_count = COUNT_OF(table);
+    options->guard = guard;
+    options->context = routes;
+    options->pools = &routes->overview.pools;
+    options->thread_start = thread_start;
+    options->thread_stop = thread_stop;
+    options->finished = finished;
+}

@@ -1,0 +1,140 @@
+/*
+ * status.c - GET /cache/status: what both tiers hold, and how well they serve. A worker's job: it counts and sums.
+ */
+#include "base/check.h"
+#include "monitor/fields.h"
+#include "serve/routes/handlers.h"
+#include "serve/routes/work.h"
+#include "serve/watch/stats.h"
+
+#include <stdio.h>
+
+#define MEBIBYTE 1048576.0
+
+/* The storage tier in the words of Redis, whatever kind it is. */
+static void write_redis(struct json_writer *writer, const aic_stats *stats)
+{
+    char used[32];
+    snprintf(used, sizeof used, "%.2fM", (double)stats->storage_bytes / MEBIBYTE);
+    json_key(writer, "redis");
+    json_open(writer, '{');
+    put_text(writer, "status", !stats->storage_configured ? "unavailable" : stats->storage_up ? "connected" : "error");
+    put_count(writer, "keys", stats->storage_entries);
+    put_text(writer, "memory_used", used);
+    put_count(writer, "memory_used_bytes", stats->storage_bytes);
+    put_count(writer, "connected_clients", stats->storage_up ? 1 : 0);
+    json_close(writer, '}');
+}
+
+static void write_storage(struct json_writer *writer, const aic_stats *stats, const char *kind)
+{
+    json_key(writer, "storage");
+    json_open(writer, '{');
+    put_text(writer, "kind", stats->storage_configured ? kind : "none");
+    put_text(writer, "status", stats_storage_status(stats));
+    put_count(writer, "keys", stats->storage_entries);
+    put_count(writer, "bytes", stats->storage_bytes);
+    put_count(writer, "max_bytes", stats->storage_max_bytes);
+    put_count(writer, "file_bytes", stats->storage_file_bytes);
+    put_count(writer, "errors", stats->storage_errors);
+    put_count(writer, "timeouts", stats->storage_timeouts);
+    put_count(writer, "dropped_writes", stats->storage_dropped_writes);
+    put_count(writer, "evicted", stats->storage_evicted);
+    put_count(writer, "expired", stats->storage_expired);
+    put_count(writer, "queue_entries", stats->queue_entries);
+    put_count(writer, "queue_bytes", stats->queue_bytes);
+    put_count(writer, "queue_max_bytes", stats->queue_max_bytes);
+    put_count(writer, "invalidations_pending", stats->invalidations_pending);
+    json_close(writer, '}');
+}
+
+/* "2/100" of a limit on entries, otherwise the share of the byte budget. */
+static void write_utilization(struct json_writer *writer, const aic_stats *stats)
+{
+    char text[48];
+    double bytes = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes
+                                               : 0.0;
+    if (stats->memory_max_entries > 0)
+        snprintf(text, sizeof text, "%llu/%llu", (unsigned long long)stats->memory_entries,
+                 (unsigned long long)stats->memory_max_entries);
+    else snprintf(text, sizeof text, "%.1f%%", bytes);
+    put_text(writer, "memory_cache_utilization", text);
+    put_number(writer, "utilization_percent", bytes);
+}
+
+static void write_memory(struct json_writer *writer, const aic_stats *stats)
+{
+    json_key(writer, "memory");
+    json_open(writer, '{');
+    put_text(writer, "status", stats->memory_max_bytes > 0 ? "active" : "disabled");
+    put_count(writer, "memory_cache_entries", stats->memory_entries);
+    put_count(writer, "memory_cache_size_limit", stats->memory_max_entries);
+    write_utilization(writer, stats);
+    put_count(writer, "bytes", stats->memory_bytes);
+    put_count(writer, "max_bytes", stats->memory_max_bytes);
+    put_count(writer, "key_bytes", stats->memory_key_bytes);
+    put_count(writer, "value_bytes", stats->memory_value_bytes);
+    put_count(writer, "index_bytes", stats->memory_index_bytes);
+    put_count(writer, "overhead_bytes", stats->memory_overhead_bytes);
+    put_count(writer, "evicted", stats->evicted_capacity);
+    put_count(writer, "expired", stats->evicted_expired);
+    put_count(writer, "not_admitted", stats->not_admitted);
+    put_count(writer, "pinned", stats->pinned);
+    json_close(writer, '}');
+}
+
+static void write_totals(struct json_writer *writer, const aic_stats *stats, bool pressure)
+{
+    char rate[STATS_RATE_BYTES];
+    double number = stats_rate(stats, rate);
+    put_count(writer, "total_hits", stats_hits(stats));
+    put_count(writer, "total_misses", stats->misses);
+    put_text(writer, "hit_rate", rate);
+    put_number(writer, "hit_rate_numeric", number);
+    put_count(writer, "cache_size", stats_entries(stats));
+    put_mb(writer, "memory_usage_mb", stats->memory_bytes);
+    put_flag(writer, "memory_pressure", pressure);
+}
+
+/* One memory snapshot, as every look at the status leaves one. */
+static void record_memory(struct routes *routes, const aic_stats *stats)
+{
+    struct host_memory host;
+    host_memory_read("", &host);
+    watch_record_memory(routes->overview.watch, stats, host.rss_bytes);
+}
+
+/* The report names patterns of every namespace: it is for who may see them all. */
+static void write_performance(struct json_writer *writer, const struct overview_options *options, bool admin)
+{
+    aic_report *report = NULL;
+    json_key(writer, "performance");
+    if (admin && options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
+        json_put_raw(writer, aic_report_json(report));
+    else json_put_null(writer);
+    aic_report_release(&report);
+}
+
+static void run_status(struct work *work)
+{
+    struct routes *routes = work->front->routes;
+    struct json_writer writer;
+    aic_stats stats;
+    aic_cache_stats(routes->overview.options.cache, &stats);
+    record_memory(routes, &stats);
+    json_writer_init(&writer, &work->body);
+    json_open(&writer, '{');
+    write_redis(&writer, &stats);
+    write_storage(&writer, &stats, routes->overview.options.storage_kind);
+    write_memory(&writer, &stats);
+    write_performance(&writer, &routes->overview.options, work->call->admin);
+    write_totals(&writer, &stats,
+                 stats_pressure(&stats, atomic_load_explicit(&routes->overview.warning_bytes, memory_order_relaxed)));
+    json_close(&writer, '}');
+    work->status = buf_status(&work->body);
+}
+
+void handle_status(struct http_exchange *exchange)
+{
+    work_answer(exchange, run_status, 0);
+}

@@ -1,0 +1,48 @@
+/*
+ * work.h - what may take long: jobs for libuv's worker threads, so that a front thread never waits.
+ *
+ * The idea: a job is a struct that begins with a struct work. `run` is called on a worker thread, then `finish` on the
+ * exchange's front thread, which replies and frees the job, or starts it again. The request's views stay valid until
+ * the reply.
+ */
+#ifndef SERVE_WORK_H
+#define SERVE_WORK_H
+
+#include "serve/routes/call.h"
+#include "serve/routes/front.h"
+
+#include <uv.h>
+
+struct work {
+    uv_work_t uv;
+    struct http_exchange *exchange;
+    struct front *front;
+    struct call *call;
+    size_t size;
+    uint64_t deadline_ms; /* of the reply; 0: the server's */
+    void (*run)(struct work *work);
+    void (*finish)(struct work *work);
+    aic_status status; /* for the job's use */
+    aic_error error;
+    struct buf body;
+};
+
+/* A deadline for what walks the whole cache. */
+#define WORK_LONG_MS 600000
+/* Bodies larger than this are parsed, hashed and compressed on a worker thread. */
+#define WORK_LARGE_BODY 65536
+
+/* A zeroed struct of `size` bytes that begins with a struct work; NULL when there is no memory (503 was answered then).
+ */
+void *work_create(struct http_exchange *exchange, size_t size);
+void work_free(struct work *work);
+/* Defers the exchange and starts. */
+void work_start(struct work *work);
+/* Starts a job of a deferred exchange, for the second and later runs. */
+void work_again(struct work *work);
+/* Starts a job that only writes `body` and sets the status. */
+void work_answer(struct http_exchange *exchange, void (*run)(struct work *work), uint64_t deadline_ms);
+/* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
+void work_reply(struct work *work);
+
+#endif

@@ -1,0 +1,130 @@
+#include "serve/watch/overview.h"
+
+#include "base/check.h"
+
+static void set_defaults(struct overview_options *options)
+{
+    if (options->storage_deadline_ms == 0) options->storage_deadline_ms = 20;
+    if (options->clock == NULL) options->clock = clock_system();
+    if (options->storage_kind == NULL) options->storage_kind = "none";
+}
+
+static aic_status create_parts(struct overview *overview)
+{
+    const struct overview_options *options = &overview->options;
+    overview->past = mem_zalloc(options->mem, MEM_OTHER, sizeof *overview->past);
+    if (overview->past == NULL) return AIC_NO_MEMORY;
+    struct watch_options watch = options->watch;
+    watch.mem = options->mem;
+    watch.clock = options->clock;
+    watch.log = options->log;
+    watch.cache = options->cache;
+    watch.monitor = options->monitor;
+    watch.pools = &overview->pools;
+    TRY(watch_create(&watch, &overview->watch, NULL));
+    struct parts_options parts = {.mem = options->mem,
+                                  .clock = options->clock,
+                                  .cache = options->cache,
+                                  .storage_kind = options->storage_kind,
+                                  .root = options->watch.root,
+                                  .pressure = watch_pressure(overview->watch)};
+    return parts_create(&parts, &overview->parts);
+}
+
+aic_status overview_init(struct overview *overview, const struct overview_options *options,
+                         const struct http_route *routes, size_t route_count, uint64_t seed)
+{
+    CHECK(route_count <= TALLY_MAX_ROUTES);
+    overview->options = *options;
+    set_defaults(&overview->options);
+    overview->routes = routes;
+    overview->route_count = route_count;
+    overview->tallies = NULL;
+    overview->past = NULL;
+    overview->server = NULL;
+    overview->parts = NULL;
+    overview->watch = NULL;
+    CHECK(pthread_mutex_init(&overview->mutex, NULL) == 0);
+    object_pools_init(&overview->pools);
+    labels_init(&overview->labels, options->mem, seed);
+    atomic_init(&overview->warning_bytes, options->memory_warning_bytes);
+    atomic_init(&overview->critical_bytes, options->memory_critical_bytes);
+    overview->started_ns = clock_mono_ns(overview->options.clock);
+    aic_status status = create_parts(overview);
+    if (status != AIC_OK) overview_fini(overview);
+    return status;
+}
+
+void overview_fini(struct overview *overview)
+{
+    CHECK(overview->tallies == NULL);
+    parts_destroy(&overview->parts);
+    watch_destroy(&overview->watch);
+    mem_free(overview->options.mem, MEM_OTHER, overview->past, sizeof *overview->past);
+    labels_fini(&overview->labels);
+    object_pools_fini(&overview->pools);
+    pthread_mutex_destroy(&overview->mutex);
+}
+
+/* Labels change hands whether somebody reads them or not. */
+static void settle_labels(struct overview *overview)
+{
+    struct mem *mem = overview->options.mem;
+    struct tally_sum *sum = mem_alloc(mem, MEM_OTHER, sizeof *sum);
+    if (sum == NULL) return; /* the next second will do */
+    overview_sum(overview, sum);
+    mem_free(mem, MEM_OTHER, sum, sizeof *sum);
+}
+
+void overview_tick(struct overview *overview)
+{
+    struct parts_facts facts;
+    parts_refresh(overview->parts);
+    parts_facts(overview->parts, &facts);
+    watch_tick(overview->watch, &facts, overview->parts);
+    settle_labels(overview);
+}
+
+void overview_join(struct overview *overview, struct tally *tally)
+{
+    pthread_mutex_lock(&overview->mutex);
+    tally->next = overview->tallies;
+    overview->tallies = tally;
+    pthread_mutex_unlock(&overview->mutex);
+}
+
+void overview_leave(struct overview *overview, struct tally *tally)
+{
+    pthread_mutex_lock(&overview->mutex);
+    struct tally **link = &overview->tallies;
+    while (*link != tally) link = &(*link)->next;
+    *link = tally->next;
+    tally_add(overview->past, tally);
+    pthread_mutex_unlock(&overview->mutex);
+}
+
+void overview_sum(struct overview *overview, struct tally_sum *out)
+{
+    pthread_mutex_lock(&overview->mutex);
+    *out = *overview->past;
+    for (const struct tally *tally = overview->tallies; tally != NULL; tally = tally->next) tally_add(out, tally);
+    /* Under the mutex, so that no older sum is settled after a newer one. */
+    labels_settle(&overview->labels, out->lookups, clock_mono_ns(overview->options.clock));
+    pthread_mutex_unlock(&overview->mutex);
+}
+
+void overview_attach(struct overview *overview, const struct http_server *server)
+{
+    pthread_mutex_lock(&overview->mutex);
+    overview->server = server;
+    pthread_mutex_unlock(&overview->mutex);
+}
+
+bool overview_http(struct overview *overview, struct http_counters *out)
+{
+    pthread_mutex_lock(&overview->mutex);
+    bool attached = overview->server != NULL;
+    if (attached) http_server_counters(overview->server, out);
+    pthread_mutex_unlock(&overview->mutex);
+    return attached;
+}

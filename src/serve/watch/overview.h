@@ -1,0 +1,73 @@
+/*
+ * overview.h - the daemon as it is looked at: its parts, who watches them, and what its threads count, in one place.
+ *
+ * The idea: metrics, snapshots, warnings and health are made from this and from nothing else, so that what is told of
+ * the daemon needs to know nothing of how its routes answer. Each front thread counts in a tally of its own, which
+ * stands in the list here from the thread's start to its end; what it counted stays in the sum, so that no counter ever
+ * falls.
+ *
+ * Any thread, but for overview_tick(). The mutex protects what stands below it; above the labels' and the server's
+ * alone.
+ */
+#ifndef SERVE_OVERVIEW_H
+#define SERVE_OVERVIEW_H
+
+#include "serve/http/server.h"
+#include "serve/watch/tally.h"
+#include "serve/watch/watch.h"
+
+/* Everything is borrowed and outlives the overview. */
+struct overview_options {
+    struct mem *mem;
+    const aic_clock *clock; /* NULL: the system's */
+    struct log *log;        /* may be NULL */
+    aic_cache *cache;
+    aic_monitor *monitor; /* NULL: measurements are off */
+    const char *version;
+    struct watch_options watch;     /* root, history_file, webhook and percents; the rest is filled in */
+    const char *storage_kind;       /* "none", "lmdb"; NULL: "none" */
+    const char *data_dir;           /* where storage lies; NULL: not told */
+    uint64_t storage_deadline_ms;   /* 0: 20 */
+    uint64_t memory_warning_bytes;  /* of the memory tier; 0: 80 % of its limit */
+    uint64_t memory_critical_bytes; /* 0: 95 % */
+};
+
+struct overview {
+    struct overview_options options; /* with the defaults filled in */
+    struct labels labels;            /* of what is counted by namespace and operation */
+    struct object_pools pools;       /* of all front threads */
+    struct parts *parts;
+    struct watch *watch;
+    uint64_t started_ns;                            /* monotonic */
+    _Atomic uint64_t warning_bytes, critical_bytes; /* relaxed: each stands for itself */
+    const struct http_route *routes;                /* whose answers are counted, in the order of tally.answers */
+    size_t route_count;
+
+    pthread_mutex_t mutex;
+    struct tally *tallies;  /* of the front threads that run now */
+    struct tally_sum *past; /* of those that ended */
+    const struct http_server *server;
+};
+
+/* The routes' table is static; `seed` is of the labels. AIC_NO_MEMORY, AIC_INVALID; then there is nothing to fini. */
+AIC_MUST_CHECK aic_status overview_init(struct overview *overview, const struct overview_options *options,
+                                        const struct http_route *routes, size_t route_count, uint64_t seed);
+/* After the last overview_leave(). */
+void overview_fini(struct overview *overview);
+
+/* The once-a-second work: the figures that health repeats, all that the watch does, and the labels' changes of hands.
+ * From one background thread; takes milliseconds. */
+void overview_tick(struct overview *overview);
+
+/* A front thread's tally, zeroed before the first and owned by the thread until after the second. */
+void overview_join(struct overview *overview, struct tally *tally);
+void overview_leave(struct overview *overview, struct tally *tally);
+/* What all front threads counted since the start; settles the labels. */
+void overview_sum(struct overview *overview, struct tally_sum *out);
+
+/* The server whose counters are shown, from before its start until after its stop; NULL: none. */
+void overview_attach(struct overview *overview, const struct http_server *server);
+/* Its counters; false without a server. */
+bool overview_http(struct overview *overview, struct http_counters *out);
+
+#endif

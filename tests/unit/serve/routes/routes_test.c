@@ -1,0 +1,384 @@
+/*
+ * The routes on a real server in this process, where a test can hold the storage tier, the allocator and the keys in
+ * its hand: what is slow is a miss in time, what comes late is released, and no failed allocation ends more than its
+ * own request.
+ */
+#include "routes_world.h"
+
+#include "../../../support/test_in.h"
+#include "base/digest.h"
+#include "serve/routes/memo.h"
+
+#include <time.h>
+
+#define SLOW_US 300000 /* far beyond the deadline of 20 ms */
+#define PUT_BODY "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":\"answer\"}"
+#define LOOKUP_BODY "{\"operation\":\"qa\",\"text\":\"slow\"}"
+
+/* -------------------------------------------------------------------------------------- where the tests work -- */
+
+static void put_into_storage(struct world *world)
+{
+    assert_int_equal(ask(world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(aic_cache_sync(world->cache), AIC_OK);
+}
+
+static void run_in(void **state, uint64_t memory_bytes, void (*prepare)(struct world *))
+{
+    void (*run)(struct world *) = *state;
+    struct world world;
+    start(&world, memory_bytes, NULL, 0);
+    if (prepare != NULL) prepare(&world);
+    run(&world);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void a_world(void **state)
+{
+    run_in(state, 0, NULL);
+}
+
+/* No memory tier, and PUT_BODY's entry in storage. */
+static void a_world_of_storage(void **state)
+{
+    run_in(state, AIC_ZERO, put_into_storage);
+}
+
+/* A lookup of PUT_BODY's entry. */
+static void expect_miss(struct world *world)
+{
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"hit\":false"));
+}
+
+/* ------------------------------------------------------------------------------------------------- storage -- */
+
+static void test_a_hit_of_storage(struct world *world)
+{
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+        assert_true(says("\"tier\":\"storage\""));
+        assert_true(says("\"response\":\"answer\""));
+    }
+}
+
+/* Found, but what it holds cannot be decoded: a miss, and counted as nothing else. */
+static void test_a_damaged_entry_is_counted_as_a_miss(struct world *world)
+{
+    char *response = make_response(3000, 1), body[4096];
+    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":%s}", response);
+    assert_int_equal(ask(world, "PUT", "/cache/entries", body), 201);
+    aic_request request = request_of("qa", "slow");
+    aic_key key;
+    assert_int_equal(aic_cache_key(world->cache, &request, &key, NULL), AIC_OK);
+    struct pin pin;
+    assert_int_equal(store_peek(cache_store(world->cache), &key, &pin), AIC_OK);
+    struct iovec piece;
+    size_t covered;
+    assert_int_equal(pin_pieces(&pin, pin_size(&pin) - 64, 64, &piece, 1, &covered), 1);
+    memset(piece.iov_base, 0xFF, covered);
+    pin_release(&pin);
+    expect_miss(world);
+    aic_stats stats;
+    aic_cache_stats(world->cache, &stats);
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(stats.misses, 1);
+    assert_int_equal(stats.lookups, 1);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
+    assert_true(says("result=\"miss\""));
+    assert_false(says("result=\"hit\",kind=\"exact\",tier=\"memory\",namespace=\"default\",operation=\"qa\"} 1"));
+    free(response);
+}
+
+/* What the memo would not keep is neither hashed for it nor counted by it. */
+static void test_a_long_body_is_no_miss_of_the_memo(struct world *world)
+{
+    char body[MEMO_MAX_BODY + 1000];
+    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%0*d\"}", MEMO_MAX_BODY, 1);
+    for (int i = 0; i < 2; i++) assert_int_equal(ask(world, "POST", "/cache/lookup", body), 200);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 0\n"));
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 1\n"));
+}
+
+static void test_slow_storage_is_a_miss_in_time(struct world *world)
+{
+    atomic_store(&world->storage->delay_us, SLOW_US);
+    expect_miss(world);
+    aic_stats stats;
+    aic_cache_stats(world->cache, &stats);
+    assert_int_equal(stats.storage_timeouts, 1);
+    assert_int_equal(stats.misses, 1);
+    /* The connection's other requests go on while storage hangs. */
+    assert_int_equal(ask(world, "GET", "/livez", ""), 200);
+}
+
+static void test_what_comes_after_the_end_is_released(struct world *world)
+{
+    atomic_store(&world->storage->delay_us, SLOW_US);
+    expect_miss(world);
+    /* The reader is still at it when the world ends. */
+}
+
+static void test_storage_down(struct world *world)
+{
+    atomic_store(&world->storage->down, true);
+    assert_int_equal(ask(world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    assert_true(says("\"tier\":\"memory\""));
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"not there\"}"), 200);
+        assert_true(says("\"hit\":false"));
+    }
+    /* The check finds it by itself; how soon is its own affair. */
+    for (int i = 0; i < 300 && !says("\"storage\":{\"status\":\"unhealthy\""); i++) {
+        usleep(100000);
+        assert_int_equal(ask(world, "GET", "/health", ""), 200);
+    }
+    assert_true(says("\"storage\":{\"status\":\"unhealthy\""));
+    assert_true(says("{\"status\":\"degraded\""));
+    assert_int_equal(ask(world, "GET", "/health/storage", ""), 503);
+}
+
+static double seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* A read that does not come back costs its check its deadline, and /health nothing: it answers from what is known. */
+static void test_health_answers_while_storage_hangs(struct world *world)
+{
+    atomic_store(&world->storage->hang, true);
+    expect_miss(world);
+    double quickest = 1e9;
+    bool noticed = false;
+    for (int i = 0; i < 600 && !noticed; i++) {
+        double began = seconds();
+        assert_int_equal(ask(world, "GET", "/health", ""), 200);
+        double took = seconds() - began;
+        assert_true(took < 1.5); /* the check's deadline is two seconds: nobody waited for it */
+        if (took < quickest) quickest = took;
+        noticed = !says("\"storage\":{\"status\":\"healthy\"");
+        usleep(50000);
+    }
+    assert_true(noticed);
+    assert_true(says("{\"status\":\"degraded\""));
+    assert_true(quickest < 0.05);
+    atomic_store(&world->storage->hang, false);
+}
+
+/* --------------------------------------------------------------------------------------------- keys, stopping -- */
+
+static void test_keys_change_live(void **state)
+{
+    (void)state;
+    struct world world;
+    uint8_t old_digest[32], new_digest[32];
+    assert_int_equal(digest_sha256("old", 3, old_digest), AIC_OK);
+    assert_int_equal(digest_sha256("new", 3, new_digest), AIC_OK);
+    start(&world, 0, &(struct auth_key){"one", old_digest, "a", false}, 1);
+    request(&world, "GET", "/cache/status", "old", "", &answer);
+    assert_int_equal(answer.status, 200);
+    request(&world, "GET", "/cache/status", "new", "", &answer);
+    assert_int_equal(answer.status, 401);
+    struct auth *changed;
+    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1, &changed, NULL),
+                     AIC_OK);
+    routes_reload_auth(world.routes, changed);
+    auth_release(&changed);
+    for (int i = 0; i < 4; i++) { /* every thread has noticed */
+        request(&world, "GET", "/cache/status", "old", "", &answer);
+        assert_int_equal(answer.status, 401);
+        request(&world, "GET", "/cache/status", "new", "", &answer);
+        assert_int_equal(answer.status, 200);
+    }
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_draining_is_not_ready(struct world *world)
+{
+    assert_int_equal(ask(world, "GET", "/health/ready", ""), 200);
+    assert_int_equal(ask(world, "GET", "/health", ""), 200);
+    routes_drain(world->routes);
+    assert_int_equal(ask(world, "GET", "/health/ready", ""), 503);
+    assert_true(says("draining"));
+    assert_int_equal(ask(world, "GET", "/health", ""), 503);
+    assert_int_equal(ask(world, "GET", "/livez", ""), 200);
+    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
+    /* The streams were ended; one that begins now would hold the stop up. */
+    assert_int_equal(ask(world, "GET", "/monitoring/stream", ""), 503);
+}
+
+/* Two requests of one connection: the answer to the first is its head alone, and the second is served. */
+static void test_a_head_of_a_stream_is_complete(struct world *world)
+{
+    static const char *const paths[] = {"/monitoring/stream", "/cache/export"};
+    put_into_storage(world);
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        char head[512];
+        snprintf(head, sizeof head,
+                 "HEAD %s HTTP/1.1\r\nHost: test\r\n\r\nGET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+                 paths[i]);
+        talk(world, head, "", &answer);
+        assert_int_equal(answer.status, 200);
+        assert_true(says("\r\n\r\nHTTP/1.1 200"));
+        assert_true(says("alive"));
+    }
+}
+
+/* What is not sent is not read either. */
+static void test_a_head_of_an_export_reads_nothing(struct world *world)
+{
+    uint64_t before = atomic_load(&world->storage->selects);
+    assert_int_equal(ask(world, "HEAD", "/cache/export", ""), 200);
+    assert_int_equal(atomic_load(&world->storage->selects), before);
+    assert_int_equal(ask(world, "GET", "/cache/export", ""), 200);
+    assert_true(atomic_load(&world->storage->selects) > before);
+}
+
+/* ---------------------------------------------------------------------------------------------- out of memory -- */
+
+/* Fails one allocation, the n-th from here, during one request. An answer is either as it should be or a 503; or the
+ * connection is closed. */
+static bool ask_without_memory(struct world *world, const char *method, const char *path, const char *body, int64_t n)
+{
+    atomic_store(&failed_once, false);
+    atomic_store(&allocations_left, n);
+    int status = ask(world, method, path, body);
+    atomic_store(&allocations_left, NEVER);
+    bool fine = status == 0 || (status >= 200 && status < 300) || status == 503 || status == 404;
+    if (!fine) print_message("%s %s with allocation %lld failing: %.600s\n", method, path, (long long)n, answer.text);
+    assert_true(fine);
+    return atomic_load(&failed_once);
+}
+
+/* What a caller says that the route does not take is refused before anything happens: who asks for one namespace must
+ * not empty all of them. */
+static void test_what_is_not_taken_is_refused(struct world *world)
+{
+    static const struct {
+        const char *method, *path, *body, *says;
+    } refused[] = {
+        {"POST", "/cache/flushall?namespace=other", "", "\"namespace\""},
+        {"POST", "/cache/flushall", "{\"namespace\":\"x\"}", "\"namespace\""},
+        {"POST", "/cache/flushall", "garbage", "JSON"},
+        {"POST", "/cache/verify", "{\"x\":1}", "\"x\""},
+        {"POST", "/monitoring/reset", "{\"x\":1}", "known is none"},
+        {"PUT", "/cache/entries?namespace=team", "{\"operation\":\"qa\",\"text\":\"q\",\"response\":1}",
+         "\"namespace\""},
+        {"PUT", "/cache/entries?ttl=-5", "{\"operation\":\"qa\",\"text\":\"q\",\"response\":1}", "\"ttl\""},
+        {"POST", "/cache/lookup?namespace=team", "{\"operation\":\"qa\",\"text\":\"q\"}", "\"namespace\""},
+        {"POST", "/cache/import?namespace=team", "", "\"namespace\""},
+        {"POST", "/cache/invalidate?operation=qa", "{\"operation\":\"qa\"}", "not both"},
+        {"GET", "/cache/entries?operatoin=qa", "", "operation model"},
+        {"GET", "/monitoring/slow?multiplyer=3", "", "known are: multiplier"},
+        {"GET", "/cache/status?verbose=1", "", "known is none"},
+    };
+    assert_int_equal(ask(world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"kept\",\"response\":[1]}"),
+                     201);
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        assert_int_equal(ask(world, refused[i].method, refused[i].path, refused[i].body), 400);
+        assert_true(says(refused[i].says));
+    }
+    assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"kept\"}"), 200);
+    assert_true(says("\"hit\":true"));
+    assert_int_equal(ask(world, "GET", "/health?probe=1", ""), 200);
+    assert_int_equal(ask(world, "POST", "/cache/flushall", " {} "), 200);
+    assert_true(says("\"removed\":1"));
+}
+
+static void test_no_allocation_ends_more_than_its_request(struct world *world)
+{
+    static const struct {
+        const char *method, *path, *body;
+    } requests[] = {
+        {"PUT", "/cache/entries",
+         "{\"operation\":\"q\\u0061\",\"text\":\"oom\",\"response\":[1,2],\"tags\":[\"a\",\"b\\u0062\"],\"model\":\"m\"}"},
+        {"POST", "/cache/lookup", "{\"operation\":\"q\\u0061\",\"text\":\"oom\"}"},
+        {"POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"nothing\"}"},
+        {"GET", "/cache/entries", ""},
+        {"GET", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
+        {"DELETE", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
+        {"POST", "/cache/invalidate", "{\"operation\":\"none\",\"dry_run\":true}"},
+        {"POST", "/cache/explain", "{\"operation\":\"qa\",\"text\":\"oom\"}"},
+        {"GET", "/cache/status", ""},
+        {"GET", "/cache/export", ""},
+        {"POST", "/cache/import", "{\"operation\":\"qa\",\"text\":\"line\",\"response\":1}\n"},
+        {"POST", "/cache/delete", "{\"keys\":[]}"},
+        {"GET", "/cache/ping", ""},
+        {"GET", "/metrics", ""},
+        {"GET", "/health", ""},
+        {"GET", "/health/history/storage", ""},
+        {"GET", "/monitoring/pools", ""},
+        {"GET", "/monitoring/pressure", ""},
+        {"GET", "/monitoring/alerts", ""},
+    };
+    assert_int_equal(ask(world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"oom\",\"response\":[1,2]}"),
+                     201);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        int64_t n = 0;
+        /* Other threads allocate as well, so that a pass without a failure is asked for twice. */
+        for (int quiet = 0; quiet < 2; n++) {
+            quiet = ask_without_memory(world, requests[i].method, requests[i].path, requests[i].body, n) ? 0
+                                                                                                         : quiet + 1;
+            assert_true(n < 2000);
+        }
+    }
+    assert_int_equal(ask(world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"oom\"}"), 200);
+    assert_true(says("\"hit\":true"));
+}
+
+static void test_starting_without_memory(void **state)
+{
+    (void)state;
+    aic_cache *cache;
+    aic_options cache_options = {.allocator = &allocator};
+    assert_int_equal(aic_cache_open(&cache_options, &cache, NULL), AIC_OK);
+    bool done = false;
+    for (int64_t n = 0; !done; n++) {
+        struct mem mem;
+        struct auth *auth;
+        struct routes *routes = NULL;
+        mem_init(&mem, &allocator);
+        assert_int_equal(auth_create(&mem, NULL, 0, &auth, NULL), AIC_OK);
+        struct overview_options options = {.mem = &mem, .clock = clock_system(), .cache = cache, .version = "test"};
+        atomic_store(&allocations_left, n);
+        aic_status status = routes_create(&options, auth, &routes);
+        atomic_store(&allocations_left, NEVER);
+        assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
+        done = status == AIC_OK;
+        routes_destroy(&routes);
+        auth_release(&auth);
+        mem_fini(&mem);
+        assert_true(n < 500);
+    }
+    aic_cache_close(&cache);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_in(test_a_hit_of_storage, a_world_of_storage),
+        cmocka_unit_test_in(test_a_damaged_entry_is_counted_as_a_miss, a_world),
+        cmocka_unit_test_in(test_a_long_body_is_no_miss_of_the_memo, a_world),
+        cmocka_unit_test_in(test_slow_storage_is_a_miss_in_time, a_world_of_storage),
+        cmocka_unit_test_in(test_what_comes_after_the_end_is_released, a_world_of_storage),
+        cmocka_unit_test_in(test_storage_down, a_world),
+        cmocka_unit_test_in(test_health_answers_while_storage_hangs, a_world),
+        cmocka_unit_test(test_keys_change_live),
+        cmocka_unit_test_in(test_draining_is_not_ready, a_world),
+        cmocka_unit_test_in(test_a_head_of_a_stream_is_complete, a_world),
+        cmocka_unit_test_in(test_a_head_of_an_export_reads_nothing, a_world_of_storage),
+        cmocka_unit_test_in(test_what_is_not_taken_is_refused, a_world),
+        cmocka_unit_test_in(test_no_allocation_ends_more_than_its_request, a_world),
+        cmocka_unit_test(test_starting_without_memory),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
