@@ -16,13 +16,17 @@ aic_status call_namespace(const struct call *call, aic_view wanted, aic_view *ou
     return auth_namespace(&caller, wanted, out, error);
 }
 
+static aic_status refuse_query(aic_error *error)
+{
+    return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
+                     HTTP_MAX_QUERY);
+}
+
 aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error)
 {
     aic_view value;
     aic_status status = http_query(exchange, name, &value);
-    if (status == AIC_INVALID)
-        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
-                         HTTP_MAX_QUERY);
+    if (status == AIC_INVALID) return refuse_query(error);
     *out = status == AIC_OK ? value : (aic_view){0};
     return AIC_OK;
 }
@@ -42,9 +46,7 @@ aic_status call_check_query(struct http_exchange *exchange, const struct http_ro
 {
     size_t count;
     if (route->query == NULL) return AIC_OK;
-    if (http_query_count(exchange, &count) != AIC_OK)
-        return error_set(error, AIC_INVALID, NULL, "the query has a broken escape or more than %d parameters",
-                         HTTP_MAX_QUERY);
+    if (http_query_count(exchange, &count) != AIC_OK) return refuse_query(error);
     for (size_t i = 0; i < count; i++) {
         aic_view name, value;
         http_query_at(exchange, i, &name, &value);

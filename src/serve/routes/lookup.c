@@ -6,6 +6,7 @@
  * asks storage and comes back through lookup_finish(); nothing here waits.
  */
 #include "serve/routes/lookup.h"
+
 #include "base/check.h"
 #include "base/status.h"
 #include "serve/routes/fields.h"
@@ -154,9 +155,6 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
 /* A large body: scanned and hashed by a worker. */
 struct key_job {
     struct work work;
-    aic_view body;
-    struct json json;
-    struct buf scratch;
     struct request request;
     uint64_t key_ns;
 };
@@ -166,7 +164,7 @@ static void run_key(struct work *work)
     struct key_job *job = (struct key_job *)work;
     const struct overview_options *options = &work->front->routes->overview.options;
     uint64_t started = clock_mono_ns(options->clock);
-    work->status = key_of_body(options->cache, work->call, &job->json, &job->scratch, job->body, &job->request,
+    work->status = key_of_body(options->cache, work->call, &work->json, &work->scratch, work->text, &job->request,
                                &work->call->key, &work->call->text_length, &work->error);
     job->key_ns = clock_mono_ns(options->clock) - started;
 }
@@ -182,20 +180,15 @@ static void finish_key(struct work *work)
     } else {
         http_reply_error(work->exchange, work->status, &work->error);
     }
-    json_fini(&job->json);
-    buf_fini(&job->scratch);
     work_free(work);
 }
 
-static void look_up_by_worker(struct http_exchange *exchange, aic_view body)
+static void look_up_by_worker(struct http_exchange *exchange)
 {
     struct key_job *job = work_create(exchange, sizeof *job);
     if (job == NULL) return;
     job->work.run = run_key;
     job->work.finish = finish_key;
-    job->body = body;
-    json_init(&job->json, http_mem(exchange), MEM_CACHE);
-    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
     work_start(&job->work);
 }
 
@@ -205,7 +198,7 @@ void handle_lookup(struct http_exchange *exchange)
     struct call *call = call_of(exchange);
     aic_view body = http_body(exchange);
     if (body.size > WORK_LARGE_BODY) {
-        look_up_by_worker(exchange, body);
+        look_up_by_worker(exchange);
         return;
     }
     if (body.size > MEMO_MAX_BODY) {

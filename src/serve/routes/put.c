@@ -152,22 +152,16 @@ static void answer_put(struct http_exchange *exchange, const struct put_call *se
 struct put_job {
     struct work work;
     struct put_call put;
-    struct json json;
-    struct buf scratch;
 };
 
 static void run_put(struct work *work)
 {
-    struct put_job *job = (struct put_job *)work;
-    work->status = store_body(&job->put, &work->error);
+    work->status = store_body(&((struct put_job *)work)->put, &work->error);
 }
 
 static void finish_put(struct work *work)
 {
-    struct put_job *job = (struct put_job *)work;
-    answer_put(work->exchange, &job->put, work->status, &work->error);
-    json_fini(&job->json);
-    buf_fini(&job->scratch);
+    answer_put(work->exchange, &((struct put_job *)work)->put, work->status, &work->error);
     work_free(work);
 }
 
@@ -177,11 +171,9 @@ static void put_by_worker(struct http_exchange *exchange, const struct put_call 
     if (job == NULL) return;
     job->work.run = run_put;
     job->work.finish = finish_put;
-    json_init(&job->json, http_mem(exchange), MEM_CACHE);
-    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
     job->put = *put;
-    job->put.json = &job->json;
-    job->put.scratch = &job->scratch;
+    job->put.json = &job->work.json;
+    job->put.scratch = &job->work.scratch;
     work_start(&job->work);
 }
 

@@ -68,51 +68,17 @@ void handle_delete(struct http_exchange *exchange)
 
 /* ------------------------------------------------------------------------------------------------------ by keys -- */
 
-/* What is to be removed stands in the body. */
-struct body_job {
-    struct work work;
-    struct selection selection;
-    aic_view text; /* the body */
-    struct json json;
-    struct buf scratch;
-};
-
-static struct body_job *create_job(struct http_exchange *exchange, void (*run)(struct work *work))
-{
-    struct body_job *job = work_create(exchange, sizeof *job);
-    if (job == NULL) return NULL;
-    json_init(&job->json, http_mem(exchange), MEM_CACHE);
-    buf_init(&job->scratch, http_mem(exchange), MEM_CACHE);
-    job->work.run = run;
-    job->work.deadline_ms = WORK_LONG_MS;
-    job->text = http_body(exchange);
-    return job;
-}
-
-static void free_parts(struct body_job *job)
-{
-    json_fini(&job->json);
-    buf_fini(&job->scratch);
-}
-
-/* The usual end: 200 with the body, or the error. */
-static void finish_job(struct work *work)
-{
-    free_parts((struct body_job *)work);
-    work_reply(work);
-}
-
 #define MAX_KEYS 10000
 
 /* The keys that were there are gathered in `hidden`. */
-static aic_status delete_keys(struct body_job *job, struct buf *hidden, uint64_t *missing)
+static aic_status delete_keys(struct work *work, struct buf *hidden, uint64_t *missing)
 {
     static const struct field_rule rules[] = {{"keys", FIELD_ARRAY, true, true, "an array of keys"}};
     uint32_t keys;
-    struct json *json = &job->json;
-    TRY(fields_read(json, job->text, rules, COUNT_OF(rules), &keys, &job->work.error));
+    struct json *json = &work->json;
+    TRY(fields_read(json, work->text, rules, COUNT_OF(rules), &keys, &work->error));
     if (json->tokens[keys].members > MAX_KEYS)
-        return error_set(&job->work.error, AIC_INVALID, "keys", "at most %d keys are accepted", MAX_KEYS);
+        return error_set(&work->error, AIC_INVALID, "keys", "at most %d keys are accepted", MAX_KEYS);
     /* All keys are read before the first is removed: a bad one refuses the whole. */
     for (unsigned pass = 0; pass < 2; pass++) {
         size_t index = 0;
@@ -121,17 +87,17 @@ static aic_status delete_keys(struct body_job *job, struct buf *hidden, uint64_t
             char field[32];
             snprintf(field, sizeof field, "keys[%zu]", index);
             if (json->tokens[at].type != JSON_STRING || aic_key_parse(json_source(json, at), &key) != AIC_OK)
-                return error_set(&job->work.error, AIC_INVALID, field,
+                return error_set(&work->error, AIC_INVALID, field,
                                  "this is no key; 64 lower-case hex digits are accepted");
             if (pass == 0) continue;
-            aic_status status = cache_hide(job->work.front->routes->overview.options.cache, AIC_LITERAL(""), &key);
+            aic_status status = cache_hide(work->front->routes->overview.options.cache, AIC_LITERAL(""), &key);
             if (status < 0) return status;
             if (status == AIC_OK) buf_append(hidden, &key, sizeof key);
             else ++*missing;
         }
     }
     TRY(buf_status(hidden));
-    return make_last(&job->work, (const aic_key *)hidden->data, hidden->size / sizeof(aic_key));
+    return make_last(work, (const aic_key *)hidden->data, hidden->size / sizeof(aic_key));
 }
 
 static void run_delete_many(struct work *work)
@@ -139,7 +105,7 @@ static void run_delete_many(struct work *work)
     struct buf hidden;
     uint64_t missing = 0;
     buf_init(&hidden, work->body.mem, MEM_CONNECTIONS);
-    work->status = delete_keys((struct body_job *)work, &hidden, &missing);
+    work->status = delete_keys(work, &hidden, &missing);
     uint64_t deleted = hidden.size / sizeof(aic_key);
     buf_fini(&hidden);
     if (work->status != AIC_OK) return;
@@ -150,10 +116,7 @@ static void run_delete_many(struct work *work)
 
 void handle_delete_many(struct http_exchange *exchange)
 {
-    struct body_job *job = create_job(exchange, run_delete_many);
-    if (job == NULL) return;
-    job->work.finish = finish_job;
-    work_start(&job->work);
+    work_answer(exchange, run_delete_many, WORK_LONG_MS);
 }
 
 /* --------------------------------------------------------------------------------------------------- invalidate -- */
@@ -189,12 +152,15 @@ static void write_invalidated(struct buf *out, const struct selection *selection
     json_close(&writer, '}');
 }
 
-static aic_status invalidate(struct body_job *job)
+struct invalidate_job {
+    struct work work;
+    struct selection selection;
+};
+
+static aic_status invalidate(struct work *work, struct selection *selection)
 {
-    struct work *work = &job->work;
-    struct selection *selection = &job->selection;
-    if (job->text.size > 0)
-        TRY(select_from_body(&job->json, &job->scratch, job->text, work->call,
+    if (work->text.size > 0)
+        TRY(select_from_body(&work->json, &work->scratch, work->text, work->call,
                              SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, selection, &work->error));
     if (!selection->named)
         return error_set(
@@ -209,27 +175,29 @@ static aic_status invalidate(struct body_job *job)
 
 static void run_invalidate(struct work *work)
 {
-    work->status = invalidate((struct body_job *)work);
+    work->status = invalidate(work, &((struct invalidate_job *)work)->selection);
 }
 
 void handle_invalidate(struct http_exchange *exchange)
 {
-    struct body_job *job = create_job(exchange, run_invalidate);
+    struct invalidate_job *job = work_create(exchange, sizeof *job);
     if (job == NULL) return;
     aic_error error = {0};
     /* Two sources could contradict each other. */
     size_t parameters;
     aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE | SELECT_REMOVAL, &job->selection,
                                           &error);
-    if (status == AIC_OK && job->text.size > 0 && http_query_count(exchange, &parameters) == AIC_OK && parameters > 0)
+    if (status == AIC_OK && job->work.text.size > 0 && http_query_count(exchange, &parameters) == AIC_OK &&
+        parameters > 0)
         status = error_set(&error, AIC_INVALID, NULL, "either a body or query parameters are accepted, not both");
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
-        free_parts(job);
         work_free(&job->work);
         return;
     }
-    job->work.finish = finish_job;
+    job->work.run = run_invalidate;
+    job->work.finish = work_reply;
+    job->work.deadline_ms = WORK_LONG_MS;
     work_start(&job->work);
 }
 

@@ -16,6 +16,9 @@ void *work_create(struct http_exchange *exchange, size_t size)
     work->call = call_of(exchange);
     work->size = size;
     work->uv.data = work;
+    work->text = http_body(exchange);
+    json_init(&work->json, mem, MEM_CACHE);
+    buf_init(&work->scratch, mem, MEM_CACHE);
     buf_init(&work->body, mem, MEM_CONNECTIONS);
     return work;
 }
@@ -23,6 +26,8 @@ void *work_create(struct http_exchange *exchange, size_t size)
 void work_free(struct work *work)
 {
     struct mem *mem = work->body.mem;
+    json_fini(&work->json);
+    buf_fini(&work->scratch);
     buf_fini(&work->body);
     mem_free(mem, MEM_CONNECTIONS, work, work->size);
 }

@@ -22,9 +22,13 @@ struct work {
     uint64_t deadline_ms; /* of the reply; 0: the server's */
     void (*run)(struct work *work);
     void (*finish)(struct work *work);
-    aic_status status; /* for the job's use */
+    aic_view text; /* the body of the request */
+    /* For the job's use. */
+    struct json json;   /* of the text */
+    struct buf scratch; /* what is unescaped of it */
+    aic_status status;
     aic_error error;
-    struct buf body;
+    struct buf body; /* of the answer */
 };
 
 /* A deadline for what walks the whole cache. */
