@@ -167,6 +167,7 @@ static void compare_body(const struct head *head, enum http_errno error, const c
     CHECK(decode(data + end, size - end, 1, again, &again_size) == used);
     CHECK(body_size == again_size && memcmp(body, again, body_size) == 0);
     if (used == SIZE_MAX) return; /* refused or incomplete here; http_parser is the more lenient one */
+    if (memchr(data + end, '\t', used) != NULL) return; /* but it knows no tab behind the size of a chunk */
     CHECK(seen.complete || misread_trailer(error));
     CHECK(seen.body_size == body_size && memcmp(seen.body, body, body_size) == 0);
 }
