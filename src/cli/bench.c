@@ -276,9 +276,8 @@ static void print_result(const struct bench *bench, const struct load_result *re
     printf("%s: %" PRIu64 " %s in %.2f s over %" PRIu64 " %s: %.0f a second, %.1f MB/s of answers\n",
            mode_names[bench->mode], result->requests, plural(result->requests, "request", "requests"), result->seconds,
            bench->connections, plural(bench->connections, "connection", "connections"), rate, traffic);
-    printf("latency  p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs   max %.1f µs\n",
-           microseconds(result, 0.5), microseconds(result, 0.9), microseconds(result, 0.99),
-           microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
+    print_times_head();
+    print_times_of("all", &result->latency_ns);
     if (result->failed + result->broken > 0)
         printf("%" PRIu64 " %s, %" PRIu64 " %s broke\n", result->failed,
                plural(result->failed, "answer was an error", "answers were errors"), result->broken,

@@ -9,6 +9,7 @@
 #define CLI_CLI_H
 
 #include "base/buf.h"
+#include "base/hist.h"
 #include "base/json.h"
 #include "base/option.h"
 
@@ -189,6 +190,10 @@ int print_columns(int otherwise);
  * passes `columns`; where that leaves less than PRINT_NARROW, in one line. */
 #define PRINT_NARROW 20
 void print_text(FILE *out, const char *text, int from, int columns);
+/* A table of times in microseconds, a row for each kind of request; none for a kind that there was not. */
+void print_times_head(void);
+void print_times(const char *name, const struct hist *hist);
+void print_times_of(const char *name, const struct hist_total *total);
 /* "name: " before the message about that field; nothing where `param` is NULL or empty. */
 void print_param(FILE *out, const char *param);
 

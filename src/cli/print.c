@@ -6,6 +6,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/utf8.h"
 
@@ -189,6 +190,28 @@ void print_cell(FILE *out, const char *text, int width, bool pad)
     int column = print_clean(out, rest, width - (cut ? 1 : 0));
     if (cut) fputs("…", out);
     for (column += cut ? 1 : 0; pad && column < width; column++) fputc(' ', out);
+}
+
+void print_times_head(void)
+{
+    printf("%-9s %10s %10s %10s %10s %10s\n", "in µs", "p50", "p90", "p99", "p99.9", "max"); /* µ is two bytes */
+}
+
+void print_times_of(const char *name, const struct hist_total *total)
+{
+    static const double fractions[] = {0.5, 0.9, 0.99, 0.999};
+    if (total->count == 0) return;
+    printf("%-8s", name);
+    for (size_t i = 0; i < COUNT_OF(fractions); i++)
+        printf(" %10.1f", (double)hist_percentile(total, fractions[i]) / 1000);
+    printf(" %10.1f\n", (double)total->max / 1000);
+}
+
+void print_times(const char *name, const struct hist *hist)
+{
+    struct hist_total total = {0};
+    hist_add(&total, hist);
+    print_times_of(name, &total);
 }
 
 void print_param(FILE *out, const char *param)

@@ -263,17 +263,6 @@ static json_object *percentiles(const struct hist *hist)
     return out;
 }
 
-static void print_latency(const char *name, const struct hist *hist)
-{
-    struct hist_total total = {0};
-    hist_add(&total, hist);
-    if (total.count == 0) return;
-    printf("%-8s p50 %7.1f µs   p90 %7.1f µs   p99 %7.1f µs   p99.9 %7.1f µs   max %7.1f µs\n", name,
-           (double)hist_percentile(&total, 0.5) / 1000, (double)hist_percentile(&total, 0.9) / 1000,
-           (double)hist_percentile(&total, 0.99) / 1000, (double)hist_percentile(&total, 0.999) / 1000,
-           (double)total.max / 1000);
-}
-
 static void print_result(const struct replay *replay, double seconds)
 {
     char served[PRINT_BYTES], put[PRINT_BYTES];
@@ -288,9 +277,10 @@ static void print_result(const struct replay *replay, double seconds)
         print_cell(stdout, replay->first_why, sizeof replay->first_why, false);
         putchar('\n');
     }
-    print_latency("hit", &replay->hit_ns);
-    print_latency("miss", &replay->miss_ns);
-    print_latency("put", &replay->put_ns);
+    print_times_head();
+    print_times("hit", &replay->hit_ns);
+    print_times("miss", &replay->miss_ns);
+    print_times("put", &replay->put_ns);
     printf("stored   %" PRIu64 " %s, %s", replay->puts, plural(replay->puts, "answer", "answers"),
            print_size(put, replay->bytes_put));
     if (replay->not_kept > 0)

@@ -184,7 +184,8 @@ static void advise_size(struct json_writer *out, const struct pressure_figures *
                  "it and it does not grow back past that; the other %.1f MB are too much without it.",
                  used / MB, (double)tier_bytes / MB, others / MB);
     }
-    if (whole_mebibytes(size) > 0) warning_advise(out, "memory.max_bytes", whole_mebibytes(size), reason);
+    uint64_t value = size >= MB ? whole_mebibytes(size) : (uint64_t)size >> 10 << 10;
+    if (value > 0) warning_advise(out, "memory.max_bytes", value, reason);
     if (!enough) advise_limit(out, now, others, calm);
 }
 
