@@ -11,6 +11,12 @@
     {                                                                                                                  \
         "namespace", "NAME", "the namespace; without it the one of the API key, or `default`"                          \
     }
+#define FILL_OPTION                                                                                                    \
+    {                                                                                                                  \
+        "namespace", "NAME",                                                                                           \
+            "the namespace to fill: lines without one take it, lines of another are rejected; without it the API "     \
+            "key's own (admin: each line's, or `default`)"                                                             \
+    }
 #define REQUEST_OPTIONS                                                                                                \
     NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object"},                                     \
     {                                                                                                                  \
@@ -72,7 +78,8 @@ static const struct cli_option slow_options[] = {{"multiplier", "NUMBER", "times
 static const struct cli_option top_options[] = {{"once", NULL, "one snapshot, without drawing"}, {0}};
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
 static const struct cli_option import_options[] = {
-    {"warm", NULL, "lines are requests with their responses"}, NAMESPACE_OPTION, {0}};
+    {"warm", NULL, "lines are requests with their responses"}, FILL_OPTION, {0}};
+static const struct cli_option warm_options[] = {FILL_OPTION, {0}};
 static const struct cli_option verify_options[] = {
     {"data-dir", "DIRECTORY", "open this store, without a daemon"},
     {"secret-file", "FILE", "its secret, where the daemon has it by `secret_file`"},

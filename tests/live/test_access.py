@@ -105,6 +105,17 @@ class Access(LiveTest):
         self.assertEqual(report["rejected"], 1)
         self.assertEqual(self.daemon.lookup(text="victim", key=BLUE).json["response"], "good")
 
+    def test_import_fills_ones_own_namespace(self):
+        line = json.dumps({"operation": "qa", "text": "filled", "response": "x"})
+        for route in ("/cache/import", "/cache/warm"):
+            self.refused(self.daemon.post(route + "?namespace=blue", line, key=RED), 403, "namespace")
+            self.assertEqual(self.daemon.post(route + "?namespace=red", line, key=RED).json["accepted"], 1)
+            self.assertTrue(self.daemon.lookup(text="filled", key=RED).json["hit"])
+            self.assertFalse(self.daemon.lookup(text="filled", key=BLUE).json["hit"])
+            self.assertEqual(self.daemon.post(route + "?namespace=green", line, key=ADMIN).json["accepted"], 1)
+            self.assertTrue(self.daemon.lookup(text="filled", namespace="green", key=ADMIN).json["hit"])
+            self.assertFalse(self.daemon.lookup(text="filled", key=ADMIN).json["hit"])
+
     def test_metrics_hide_other_namespaces(self):
         self.daemon.lookup(text="m", key=RED)
         self.daemon.lookup(text="m", key=BLUE)

@@ -474,6 +474,34 @@ class Keys(unittest.TestCase):
         finally:
             self.assertEqual(daemon.stop(), 0)
 
+    def test_import_and_warm_fill_a_namespace(self):
+        shop, admin = (json.loads(run(AICACHE, "key", "new", "--namespace", name, "--json", *more).out) for name, more in (("shop", ()), ("default", ("--admin",))))
+        config = "api_keys:\n"
+        for key in (shop, admin):
+            config += "  - {id: \"%s\", sha256: %s, namespace: %s, admin: %s}\n" % (key["id"], key["sha256"], key["namespace"], "true" if key["admin"] else "false")
+        daemon = Running(config)
+        self.addCleanup(daemon.stop)
+        line = b'{"operation":"qa","text":"filled","response":"x"}\n'
+
+        def hit(name):
+            return daemon.client("lookup", "qa", "filled", "--namespace", name, "--api-key", admin["key"]).status == 0
+        for command in (("import",), ("import", "--warm"), ("warm",)):
+            done = daemon.client(*command, "-", "--namespace", "other", "--api-key", admin["key"], stdin=line)
+            self.assertEqual((done.status, done.out), (0, "1 line accepted, 0 rejected\n"), done.err)
+            self.assertEqual((hit("other"), hit("shop"), hit("default")), (True, False, False))
+            done = daemon.client(*command, "-", "--namespace", "other", "--api-key", shop["key"], stdin=line)
+            self.assertEqual((done.status, done.out), (2, ""))
+            self.assertIn("403: namespace: this API key gives access to its own namespace only", done.err)
+            for own in (("--namespace", "shop"), ()):
+                done = daemon.client(*command, "-", *own, "--api-key", shop["key"], stdin=line)
+                self.assertEqual((done.status, done.out), (0, "1 line accepted, 0 rejected\n"), done.err)
+                self.assertEqual((hit("other"), hit("shop"), hit("default")), (True, True, False))
+                daemon.client("invalidate", "--all", "--api-key", shop["key"])
+            done = daemon.client(*command, "-", "--namespace", "shop", "--api-key", admin["key"], stdin=line.replace(b"{", b'{"namespace":"other",'))
+            self.assertEqual((done.status, done.out), (1, "0 lines accepted, 1 rejected\n"), done.err)
+            self.assertIn("line 1: namespace: ", done.err)
+            daemon.client("invalidate", "--all", "--all-namespaces", "--api-key", admin["key"])
+
     def test_the_printed_entry_is_a_configuration(self):
         text = run(AICACHE, "key", "new", "--namespace", "a \"b\"", "--admin").out
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:

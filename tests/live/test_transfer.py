@@ -78,6 +78,27 @@ class Transfer(LiveTest):
         key = self.daemon.lookup(text="warm 42").json["key"]
         self.assertEqual(self.daemon.post("/cache/warm", json.dumps({"key": key, "operation": "qa", "response": 0})).json["rejected"], 1)
 
+    def test_the_namespace_that_is_filled(self):
+        """Lines without a namespace take it, lines of another are rejected: nothing is filled but what was named."""
+        lines = "".join(json.dumps({"operation": "qa", "text": "filled %d" % index, "response": index, **more}) + "\n"
+                        for index, more in enumerate(({}, {"namespace": "filled"}, {"namespace": "second"}, {"namespace": "default"})))
+        for route in ("/cache/import", "/cache/warm"):
+            report = self.daemon.post(route + "?namespace=filled", lines).json
+            self.assertEqual((report["accepted"], report["rejected"]), (2, 2), report)
+            self.assertEqual([(error["line"], error["param"]) for error in report["errors"]], [(3, "namespace"), (4, "namespace")])
+            self.assertEqual(len(self.export("?namespace=filled").splitlines()), 2)
+            self.assertEqual(self.export() + self.export("?namespace=second"), b"")
+            self.assertTrue(self.daemon.lookup(text="filled 0", namespace="filled").json["hit"])
+            exported = self.export("?namespace=filled")
+            self.daemon.post("/cache/flushall")
+            report = self.daemon.post("/cache/import?namespace=second", exported).json  # a key belongs to its namespace
+            self.assertEqual((report["accepted"], report["rejected"]), (0, 2), report)
+            self.assertEqual(self.daemon.post("/cache/import?namespace=filled", exported).json["accepted"], 2)
+            self.daemon.post("/cache/flushall")
+            self.refused(self.daemon.post(route + "?namespace=", lines), 400, "namespace")
+            self.refused(self.daemon.post(route + "?namespace=a&namespace=b", lines), 400, "namespace")
+            self.assertEqual(self.export("?all_namespaces=true"), b"")
+
     def test_unknown_members_are_named(self):
         lines = '{"operation":"qa","text":"a","response":1,"bogus":1}\n{"operation":"qa","text":"a","response":1,"b\u00fc ":1}\n'
         errors = self.daemon.post("/cache/import", lines).json["errors"]

@@ -24,10 +24,17 @@ static aic_status refuse_query(aic_error *error)
 
 aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error)
 {
-    aic_view value;
-    aic_status status = http_query(exchange, name, &value);
-    if (status == AIC_INVALID) return refuse_query(error);
-    *out = status == AIC_OK ? value : (aic_view){0};
+    aic_view found = {0};
+    size_t count, wanted = strlen(name);
+    if (http_query_count(exchange, &count) != AIC_OK) return refuse_query(error);
+    for (size_t i = 0; i < count; i++) {
+        aic_view other, value;
+        http_query_at(exchange, i, &other, &value);
+        if (other.size != wanted || memcmp(other.data, name, wanted) != 0) continue;
+        if (found.data != NULL) return error_set(error, AIC_INVALID, name, "this parameter came twice");
+        found = value;
+    }
+    *out = found;
     return AIC_OK;
 }
 

@@ -38,7 +38,8 @@ AIC_MUST_CHECK aic_status call_namespace(const struct call *call, aic_view wante
 /* The `{key}` of the path and the namespace in which to look: that of `?namespace=`, else the caller's own, else (for
  * who may see all) any: empty. */
 AIC_MUST_CHECK aic_status call_key(struct http_exchange *exchange, aic_key *key, aic_view *ns, aic_error *error);
-/* A query parameter by name, absent when it was not given; AIC_INVALID for a query that cannot be read. */
+/* A query parameter by name, absent when it was not given; AIC_INVALID for a query that cannot be read, and for one
+ * that names it twice. */
 AIC_MUST_CHECK aic_status call_query(struct http_exchange *exchange, const char *name, aic_view *out, aic_error *error);
 /* Refuses query parameters that the route does not know. */
 AIC_MUST_CHECK aic_status call_check_query(struct http_exchange *exchange, const struct http_route *route,

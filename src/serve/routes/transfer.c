@@ -231,6 +231,17 @@ static void on_body(struct http_exchange *exchange, enum http_body_event event, 
     }
 }
 
+/* The one namespace that is filled: that of `?namespace=`, or that of who may touch no other; else each line's own.
+ * What was named is all that is filled: a line of another one is rejected, and its key would be of no use elsewhere. */
+static aic_status filled_namespace(struct http_exchange *exchange, const struct call *call, aic_view *out,
+                                   aic_error *error)
+{
+    aic_view wanted;
+    TRY(call_query(exchange, "namespace", &wanted, error));
+    if (wanted.data == NULL && call->admin) return AIC_OK;
+    return call_namespace(call, wanted, out, error);
+}
+
 static void start_import(struct http_exchange *exchange, bool refuse_keys)
 {
     struct import_job *job = work_create(exchange, sizeof *job);
@@ -240,9 +251,10 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
     /* A key stands for a request of one namespace. Who may touch only one could name another's key and so push its
      * entry out. */
     aic_import_options options = {.refuse_keys = refuse_keys || !call->admin, .max_rejections = IMPORT_MAX_ERRORS};
-    if (!call->admin) options.only_ns = call_ns(call);
-    aic_status status = aic_import_create(front_of(exchange)->routes->overview.options.cache, &options, &job->importer,
-                                          &error);
+    aic_status status = filled_namespace(exchange, call, &options.only_ns, &error);
+    if (status == AIC_OK)
+        status = aic_import_create(front_of(exchange)->routes->overview.options.cache, &options, &job->importer,
+                                   &error);
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
         work_free(&job->work);
