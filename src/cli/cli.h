@@ -162,7 +162,12 @@ int output_close(struct output *output, int result);
 
 __attribute__((format(printf, 1, 2))) int cli_fail(const char *format,
                                                    ...); /* "aicache: ..." on standard error; CLI_ERROR */
-void print_view(aic_view text);                          /* and a newline when there is none */
+/* Standard output. Commands write and look at nothing; main() looks once, at the end, by output_end(). A command that
+ * goes on for long asks in between, so that it ends with its reader. */
+bool output_works(void);        /* brings what is buffered out; false: some of it could not be written */
+int output_lost(int why);       /* tells so, once, with an errno; CLI_ERROR */
+int output_end(int result);     /* `result`, or CLI_ERROR, which is told, where not all was written */
+void print_view(aic_view text); /* and a newline when there is none */
 /* The reply's body on standard output, indented when that is a terminal. */
 void print_json(const struct reply *reply);
 /* 1536 -> "1.5 KiB"; 83.2 -> "1m 23s". */

@@ -88,7 +88,7 @@ int command_list(struct cli *cli)
         bool more = next != NULL && next[0] != '\0' && strlen(next) < sizeof cursor;
         if (more) memcpy(cursor, next, strlen(next) + 1);
         reply_fini(&reply);
-        if (result != CLI_OK || !more) return result;
+        if (result != CLI_OK || !more || !output_works()) return result;
         if (!cli_has(cli, "all")) {
             if (!cli->json) fprintf(stderr, "more: --cursor %s\n", cursor);
             return CLI_OK;

@@ -164,10 +164,11 @@ int output_close(struct output *output, int result)
     FILE *file = output->file;
     bool exchanged = output->path[0] != '\0';
     if (file == NULL) return result;
+    if (file == stdout) return output_end(result);
     output->file = NULL;
     bool written = fflush(file) == 0 && !ferror(file) && (!exchanged || fsync(fileno(file)) == 0);
     int why = errno;
-    if (file != stdout && fclose(file) != 0 && written) {
+    if (fclose(file) != 0 && written) {
         written = false;
         why = errno;
     }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -17,10 +18,33 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What became of standard output: the first errno, and whether it was told. */
+static int output_why;
+static bool output_told;
+
+bool output_works(void)
+{
+    if (fflush(stdout) != 0 && output_why == 0) output_why = errno;
+    return output_why == 0 && ferror(stdout) == 0;
+}
+
+int output_lost(int why)
+{
+    if (output_why == 0) output_why = why;
+    if (output_told) return CLI_ERROR;
+    output_told = true;
+    return cli_fail("standard output: %s", output_why != 0 ? strerror(output_why) : "not all of it could be written");
+}
+
+int output_end(int result)
+{
+    return output_works() ? result : output_lost(0);
+}
+
 int cli_fail(const char *format, ...)
 {
     va_list arguments;
-    fflush(stdout);
+    (void)output_works(); /* in order where both go to one terminal */
     fputs("aicache: ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
@@ -31,7 +55,7 @@ int cli_fail(const char *format, ...)
 
 void print_view(aic_view text)
 {
-    if (text.size > 0) fwrite(text.data, 1, text.size, stdout);
+    if (text.size > 0 && fwrite(text.data, 1, text.size, stdout) < text.size && output_why == 0) output_why = errno;
     if (text.size == 0 || text.data[text.size - 1] != '\n') putchar('\n');
 }
 

@@ -343,6 +343,7 @@ int session_stream(struct cli *cli, const char *verb, const char *path, const st
     char why[CURL_ERROR_SIZE];
     CURLcode code = transfer(cli, reply, why);
     progress_end(&streaming.progress);
+    if (streaming.error != 0 && stream->sink == stdout) return output_lost(streaming.error);
     if (streaming.error != 0) return cli_fail("%s: %s", stream->name, strerror(streaming.error));
     if (streaming.late) return blame_waiting(cli, &streaming);
     if (code != CURLE_OK) return blame_daemon(cli, code, why);

@@ -48,7 +48,7 @@ struct top {
     } lines[TOP_MAX_LINES];
 };
 
-/* Set by the handler of SIGINT and SIGTERM, read between snapshots. */
+/* Set by the handler of SIGINT and SIGTERM, and where nothing can be shown; read between snapshots. */
 static volatile sig_atomic_t top_stopped;
 
 static void on_signal(int number)
@@ -270,7 +270,7 @@ static void show(struct top *top)
         fputs(top->terminal ? "\033[0m\033[K\n" : "\n", stdout);
     }
     if (top->terminal) fputs("\033[J", stdout);
-    fflush(stdout);
+    if (!output_works()) top_stopped = 1; /* without a reader there is nothing to show */
 }
 
 static uint64_t now_ms(void)
@@ -307,8 +307,7 @@ static bool on_snapshot(void *context, aic_view text)
     top->last = time(NULL);
     if (top->cli->json) {
         print_view(text);
-        fflush(stdout);
-        return !top->once && !top_stopped;
+        return output_works() && !top->once && !top_stopped;
     }
     json_tokener *tokener = json_tokener_new();
     json_object *root = tokener != NULL && text.size < INT32_MAX
@@ -397,7 +396,7 @@ int command_top(struct cli *cli)
     struct session_end end = {0};
     int result = follow(top, &end);
     if (top->terminal) fputs("\033[?25h\033[?1049l", stdout);
-    fflush(stdout);
+    (void)output_works();
     if (keys) tcsetattr(STDIN_FILENO, TCSANOW, &before);
     if (result == CLI_ERROR) result = session_events_complain(cli, &end);
     reply_fini(&end.refusal);

@@ -1,6 +1,7 @@
 """The client's streams: what export leaves behind when it goes wrong, and what is said of a peer or a file that fails."""
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -147,6 +148,38 @@ class Streams(unittest.TestCase):
         reader.join(timeout=60)
         self.assertEqual(got[0].count("\n"), 1)
         self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
+
+    def test_every_command_says_that_its_output_is_lost(self):
+        """Where standard output takes nothing, is said by each of them, once."""
+        key = self.daemon.client("lookup", "qa", "text", "--json").out.partition('"key":"')[2][:64]
+        line = b'{"operation":"qa","text":"t","response":1}\n'
+        commands = {
+            "get": (key,), "put": ("qa", "text", "response"), "lookup": ("qa", "text"), "explain": ("qa", "text"), "delete": ("0" * 64,), "list": (),
+            "invalidate": ("--operation", "none"), "stats": (), "health": (), "memory": (), "warnings": (), "slow": (), "top": ("--once",), "export": (),
+            "import": ("-",), "warm": ("-",), "verify": (), "replay": ("-",), "bench": ("--duration", "50ms", "--keys", "2", "--connections", "1"), "key new": (),
+            "config presets": (), "config recommend": ("staging",), "config check": ("/dev/null",), "completion": ("bash",), "manual": (), "help": ()}
+        named = set(re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?: |$)", run(AICACHE, "help").out.partition("Commands:")[2].partition("Options of every")[0]))
+        self.assertEqual(named, set(commands))
+        for name, arguments in commands.items():
+            for more in ((), ("--json",)):
+                with open("/dev/full", "wb") as full:
+                    done = subprocess.run([AICACHE, *name.split(), *arguments, *more], input=line, stdout=full, stderr=subprocess.PIPE, timeout=60,
+                                          env=clean_environment(AICACHE_URL=self.daemon.url))
+                self.assertEqual(done.returncode, 2, (name, done.stderr))
+                self.assertEqual(done.stderr.count(b"aicache: standard output: No space left on device\n"), 1, (name, done.stderr))
+        closed = subprocess.run(["sh", "-c", 'exec "$0" stats >&-', AICACHE], stderr=subprocess.PIPE, timeout=60, env=clean_environment(AICACHE_URL=self.daemon.url))
+        self.assertEqual((closed.returncode, closed.stderr), (2, b"aicache: standard output: Bad file descriptor\n"))
+
+    def test_what_goes_on_ends_with_its_reader(self):
+        for index in range(30):
+            self.daemon.client("put", "qa", "text %d" % index, "response", "--tag", "x" * 100)
+        for command in (("top",), ("top", "--json"), ("list", "--all", "--limit", "1"), ("export",)):
+            process = subprocess.Popen([AICACHE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(AICACHE_URL=self.daemon.url))
+            process.stdout.read(1)
+            process.stdout.close()
+            said = process.stderr.read()
+            process.stderr.close()
+            self.assertEqual((process.wait(60), said), (2, b"aicache: standard output: Broken pipe\n"), command)
 
     def test_a_daemon_that_stands_still(self):
         silent, half = self.peer(hold=True), self.peer(CHUNKED + b"4\r\nhalf\r\n", hold=True)
