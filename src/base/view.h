@@ -1,5 +1,5 @@
 /*
- * view.h - comparing what an aic_view shows.
+ * view.h - comparing what an aic_view shows, and cutting blanks off.
  */
 #ifndef BASE_VIEW_H
 #define BASE_VIEW_H
@@ -11,6 +11,28 @@
 static inline bool view_equal(aic_view a, aic_view b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* Is the byte one of `set`? A NUL byte is none of them, which strchr() takes for its end. */
+static inline bool view_byte_in(char byte, const char *set)
+{
+    return byte != '\0' && strchr(set, byte) != NULL;
+}
+
+/* Without the bytes of `set` around it; without those at its end. */
+static inline aic_view view_trim_end(aic_view text, const char *set)
+{
+    while (text.size > 0 && view_byte_in(text.data[text.size - 1], set)) text.size--;
+    return text;
+}
+static inline aic_view view_trim(aic_view text, const char *set)
+{
+    text = view_trim_end(text, set);
+    while (text.size > 0 && view_byte_in(text.data[0], set)) {
+        text.data++;
+        text.size--;
+    }
+    return text;
 }
 
 #endif

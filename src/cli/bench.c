@@ -148,20 +148,11 @@ static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *
 
 static int write_head(struct bench *bench, const char *verb, const char *path, size_t body, struct buf *out)
 {
-    struct buf key;
-    const char *given = session_api_key(bench->cli);
-    int result = CLI_OK;
     buf_printf(out, "%s %s HTTP/1.1\r\nHost: %s\r\n", verb, path, bench->host);
     if (body > 0) buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body);
-    if (given != NULL) {
-        buf_init(&key, &bench->cli->mem, MEM_OTHER);
-        result = cli_read_value(bench->cli, given, &key);
-        while (key.size > 0 && strchr("\r\n", key.data[key.size - 1]) != NULL) key.size--;
-        buf_printf(out, "Authorization: Bearer %.*s\r\n", (int)key.size, key.size > 0 ? key.data : "");
-        buf_fini(&key);
-    }
-    buf_append_text(out, "\r\n");
-    return result;
+    if (session_authorization(bench->cli, out) != CLI_OK) return CLI_ERROR;
+    buf_append_text(out, session_api_key(bench->cli) != NULL ? "\r\n\r\n" : "\r\n");
+    return CLI_OK;
 }
 
 static int add_request(struct bench *bench, const char *verb, const char *path, const struct buf *body, struct buf *out,

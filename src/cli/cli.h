@@ -135,6 +135,8 @@ void session_close(struct session **session);
 const char *session_target(struct cli *cli);
 const char *session_unix(struct cli *cli);
 const char *session_api_key(struct cli *cli);
+/* Appends "Authorization: Bearer KEY", without a line end; nothing without a key. CLI_ERROR after a message. */
+int session_authorization(struct cli *cli, struct buf *out);
 /* Tells what an error reply says. Returns CLI_ERROR. */
 int session_complain(struct cli *cli, const struct reply *reply);
 

@@ -12,6 +12,7 @@
 #include "base/hist.h"
 #include "base/plural.h"
 #include "base/status.h"
+#include "base/view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -234,8 +235,8 @@ static int send_all(struct replay *replay, uint64_t limit)
     while (result == CLI_OK && replay->line < limit && (size = getline(&line, &room, replay->file)) >= 0) {
         replay->line++;
         replay->bytes_read += (uint64_t)size;
-        while (size > 0 && strchr("\r\n \t", line[size - 1]) != NULL) size--;
-        if (size > 0) result = send_line(replay, (aic_view){line, (size_t)size});
+        aic_view text = view_trim_end((aic_view){line, (size_t)size}, "\r\n \t");
+        if (text.size > 0) result = send_line(replay, text);
         show(replay);
     }
     if (result == CLI_OK && ferror(replay->file)) result = cli_fail("%s: %s", replay->name, strerror(errno));

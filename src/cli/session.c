@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/view.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -45,21 +46,34 @@ const char *session_api_key(struct cli *cli)
 }
 
 /* The key may stand in a file, so that it does not show in the list of processes. */
+int session_authorization(struct cli *cli, struct buf *out)
+{
+    const char *given = session_api_key(cli);
+    if (given == NULL) return CLI_OK;
+    buf_append_text(out, "Authorization: Bearer ");
+    size_t start = out->size;
+    if (cli_read_value(cli, given, out) != CLI_OK) return CLI_ERROR;
+    if (buf_status(out) != AIC_OK) return cli_fail("no memory");
+    out->size = view_trim_end(buf_view(out), "\r\n").size;
+    for (size_t at = start; at < out->size; at++) {
+        unsigned char byte = (unsigned char)out->data[at];
+        if (byte < ' ' || byte == 0x7f)
+            return cli_fail("the API key cannot be sent: it holds a control character, byte %zu of it", at - start + 1);
+    }
+    return CLI_OK;
+}
+
 static int add_api_key(struct cli *cli, struct session *session)
 {
-    const char *key = session_api_key(cli);
-    if (key == NULL) return CLI_OK;
     struct buf line;
+    if (session_api_key(cli) == NULL) return CLI_OK;
     buf_init(&line, &cli->mem, MEM_OTHER);
-    buf_append_text(&line, "Authorization: Bearer ");
-    int result = cli_read_value(cli, key, &line);
-    while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r')) line.size--;
+    int result = session_authorization(cli, &line);
     buf_append_byte(&line, '\0');
-    if (result == CLI_OK && buf_status(&line) == AIC_OK) {
-        struct curl_slist *grown = strpbrk(line.data, "\r\n") == NULL ? curl_slist_append(session->headers, line.data)
-                                                                      : NULL;
+    if (result == CLI_OK) {
+        struct curl_slist *grown = buf_status(&line) == AIC_OK ? curl_slist_append(session->headers, line.data) : NULL;
         if (grown != NULL) session->headers = grown;
-        else result = cli_fail("the API key cannot be sent: it holds a line break, or there is no memory");
+        else result = cli_fail("no memory");
     }
     buf_fini(&line);
     return result;

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "base/utf8.h"
+#include "base/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -56,23 +57,13 @@ int cli_write_text(struct cli *cli, const char *what, const char *argument, stru
     return result;
 }
 
-/* Without the white space around it, which the bytes of a stored value would keep. */
-static aic_view trimmed(aic_view text)
-{
-    while (text.size > 0 && strchr(" \t\r\n", text.data[text.size - 1]) != NULL) text.size--;
-    while (text.size > 0 && strchr(" \t\r\n", text.data[0]) != NULL) {
-        text.data++;
-        text.size--;
-    }
-    return text;
-}
-
 static int write_value(struct cli *cli, const char *what, const struct buf *text, bool string, bool object,
                        struct json_writer *out)
 {
     struct json json;
     aic_error error = {0};
-    aic_view value = text->size > 0 ? trimmed(buf_view(text)) : AIC_LITERAL("");
+    /* The bytes of a stored value would keep the white space around it. */
+    aic_view value = text->size > 0 ? view_trim(buf_view(text), " \t\r\n") : AIC_LITERAL("");
     json_init(&json, &cli->mem, MEM_OTHER);
     aic_status status = string ? AIC_INVALID : json_scan(&json, value, &error);
     int result = CLI_OK;

@@ -364,6 +364,21 @@ class Client(unittest.TestCase):
         without = json.loads(self.client("replay", "-", "--json", stdin=b'{"operation":"none","text":"x"}\n' * 2).out)
         self.assertEqual((without["misses"], without["puts"]), (2, 0))
 
+    def test_nul_bytes_are_no_blanks(self):
+        good = b'{"operation":"nul","text":"x"}\n'
+        done = self.client("replay", "-", "--json", stdin=good + b"\0\0\0\n \t \n" + good.rstrip() + b" \0\n")
+        result = json.loads(done.out)
+        self.assertEqual((done.status, result["lookups"], result["bad_lines"], result["first_bad_line"]), (1, 1, 2, 2), done.err)
+        self.assertIn("standard input:2: not JSON: ", done.err)
+        self.assertIn("standard input:4: not JSON: ", done.err)
+        for value in (b"1\0", b"\0", b"\x00[1] \n"):
+            self.assertEqual(self.client("put", "nul", "value", "-", stdin=value).status, 0)
+            self.assertEqual(self.client("lookup", "nul", "value").out, json.dumps(value.decode()) + "\n")
+            self.assertEqual(self.client("lookup", "nul", "value", "--options", "-", stdin=b"{}" + value).status, 2)
+        for command in (("stats",), ("bench", "--duration", "50ms", "--keys", "2")):
+            done = self.client(*command, "--api-key", "-", stdin=b"a key\0\n")
+            self.assertEqual((done.status, "the API key cannot be sent: it holds a control character" in done.err), (2, True), done.err)
+
     def test_top(self):
         self.client("put", "qa", "a", "r")
         once = self.client("top", "--once")

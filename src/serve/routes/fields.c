@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "base/view.h"
 #include "cache/cache.h"
 
 #include <ctype.h>
@@ -74,7 +75,7 @@ aic_status fields_read_object(const struct json *json, uint32_t object, const ch
 static bool is_blank(aic_view text)
 {
     for (size_t i = 0; i < text.size; i++) {
-        if (strchr(" \t\r\n", text.data[i]) == NULL || text.data[i] == '\0') return false;
+        if (!view_byte_in(text.data[i], " \t\r\n")) return false;
     }
     return true;
 }
