@@ -137,8 +137,10 @@ class Status(LiveTest):
             answer = self.daemon.get(path)
             self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"), path)
             answer.json
-        for bad in ("0", "-1", "x", "nan", "1e9", ""):
-            self.refused(self.daemon.get("/monitoring/slow?multiplier=" + bad), 400, "multiplier")
+        for bad in ("0", "-1", "x", "nan", "inf", "1e9", "", "0x10", "%2B2", "+2", "%202", "2%20", "2%00", ".5", "2.", "02", "2_0", "2,5", "[2]", "%222%22", "2" * 4000, "2&multiplier=3"):
+            self.assertIn("accepted" if "&" not in bad else "twice", self.refused(self.daemon.get("/monitoring/slow?multiplier=" + bad), 400, "multiplier"))
+        for good in ("2", "1.5", "0.001", "1e3", "1000000", "2.000000000000000000000000000000000000000"):
+            self.assertEqual(self.daemon.get("/monitoring/slow?multiplier=" + good).status, 200, good)
 
     def test_verify(self):
         self.daemon.put(text="verified")

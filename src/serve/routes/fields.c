@@ -187,6 +187,21 @@ aic_status fields_count_text(aic_view text, const char *field, uint64_t min, uin
     return AIC_OK;
 }
 
+aic_status fields_above_zero_text(struct json *json, aic_view text, const char *field, double max, double *out,
+                                  aic_error *error)
+{
+    double number = 0;
+    aic_status status = json_scan(json, text, NULL);
+    if (status == AIC_NO_MEMORY) return status;
+    bool good = status == AIC_OK && json->tokens[0].type == JSON_NUMBER && json_text(json, 0).size == text.size &&
+                json_double(json, 0, &number) == AIC_OK && number > 0 && number <= max;
+    if (!good)
+        return error_set(error, AIC_INVALID, field,
+                         "a number above 0, up to %.0f, is accepted, in decimal digits as 2 or 1.5", max);
+    *out = number;
+    return AIC_OK;
+}
+
 aic_status fields_bool_text(aic_view text, const char *field, bool *out, aic_error *error)
 {
     static const struct {

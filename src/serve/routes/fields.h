@@ -56,6 +56,9 @@ AIC_MUST_CHECK aic_status fields_tags(const struct json *json, uint32_t token, s
 /* The same for text of a query string: decimal digits only; "1", "true", "yes" and "0", "false", "no". */
 AIC_MUST_CHECK aic_status fields_count_text(aic_view text, const char *field, uint64_t min, uint64_t max, uint64_t *out,
                                             aic_error *error);
+/* A number above 0, up to `max`, spelt as JSON spells numbers; `json` reads it. */
+AIC_MUST_CHECK aic_status fields_above_zero_text(struct json *json, aic_view text, const char *field, double max,
+                                                 double *out, aic_error *error);
 AIC_MUST_CHECK aic_status fields_bool_text(aic_view text, const char *field, bool *out, aic_error *error);
 
 #endif

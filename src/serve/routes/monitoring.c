@@ -9,15 +9,13 @@
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
 #include "serve/http/negotiate.h"
+#include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
 #include "serve/watch/breakdown.h"
 #include "serve/watch/metrics.h"
 #include "serve/watch/pools.h"
 #include "serve/watch/warnings.h"
-
-#include <stdio.h>
-#include <stdlib.h>
 
 /* False when measurements are off; that is answered then. */
 static bool has_monitor(struct http_exchange *exchange)
@@ -89,14 +87,8 @@ void handle_slow(struct http_exchange *exchange)
     aic_view text;
     double multiplier = 2;
     aic_status status = call_query(exchange, "multiplier", &text, &error);
-    if (status == AIC_OK && text.data != NULL) {
-        char copy[32];
-        char *end = copy;
-        snprintf(copy, sizeof copy, "%.*s", (int)(text.size < 31 ? text.size : 31), text.data);
-        multiplier = strtod(copy, &end);
-        if (end == copy || *end != '\0' || text.size > 31 || !(multiplier > 0 && multiplier <= 1e6))
-            status = error_set(&error, AIC_INVALID, "multiplier", "a number above 0, up to 1000000, is accepted");
-    }
+    if (status == AIC_OK && text.data != NULL)
+        status = fields_above_zero_text(&front_of(exchange)->json, text, "multiplier", 1000000, &multiplier, &error);
     if (status != AIC_OK) http_reply_error(exchange, status, &error);
     else start_report(exchange, NULL, multiplier);
 }

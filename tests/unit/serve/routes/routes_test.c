@@ -274,7 +274,7 @@ static void test_what_is_not_taken_is_refused(struct world *world)
          "\"namespace\""},
         {"PUT", "/cache/entries?ttl=-5", "{\"operation\":\"qa\",\"text\":\"q\",\"response\":1}", "\"ttl\""},
         {"POST", "/cache/lookup?namespace=team", "{\"operation\":\"qa\",\"text\":\"q\"}", "\"namespace\""},
-        {"POST", "/cache/import?namespace=team", "", "\"namespace\""},
+        {"POST", "/cache/import?operation=team", "", "known are: namespace"},
         {"POST", "/cache/invalidate?operation=qa", "{\"operation\":\"qa\"}", "not both"},
         {"GET", "/cache/entries?operatoin=qa", "", "operation model"},
         {"GET", "/monitoring/slow?multiplyer=3", "", "known are: multiplier"},
