@@ -165,9 +165,9 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     cli->json = cli_has(cli, "json");
     if (cli->command == NULL || cli_has(cli, "help")) return CLI_OK;
     if (cli->argument_count < cli->command->min || cli->argument_count > cli->command->max) {
-        return cli_fail("%u %s came; usage: aicache %s %s", cli->argument_count,
+        return cli_fail("%u %s came; usage: aicache %s%s%s", cli->argument_count,
                         plural(cli->argument_count, "argument", "arguments"), cli->command->name,
-                        cli->command->arguments);
+                        cli->command->arguments[0] != '\0' ? " " : "", cli->command->arguments);
     }
     return CLI_OK;
 }

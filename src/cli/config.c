@@ -304,9 +304,12 @@ extern char **environ;
 
 int command_config_check(struct cli *cli)
 {
-    if (cli_has(cli, "preset") || cli_has(cli, "override")) return check_preset(cli);
-    if (cli->argument_count == 0)
-        return cli_fail("which file? usage: aicache config check FILE, or --preset NAME [--override JSON]");
+    static const char usage[] = "usage: aicache config check FILE, or --preset NAME [--override JSON]";
+    const char *instead = cli_has(cli, "preset") ? "preset" : cli_has(cli, "override") ? "override" : NULL;
+    if (instead != NULL && cli->argument_count > 0)
+        return cli_fail("either FILE or --%s is accepted, not both; %s", instead, usage);
+    if (instead != NULL) return check_preset(cli);
+    if (cli->argument_count == 0) return cli_fail("which file? %s", usage);
     struct option_report report;
     struct settings settings;
     struct option_input input = {.file = cli->arguments[0], .environment = environ};

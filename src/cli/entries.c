@@ -128,8 +128,21 @@ static int write_filter(struct cli *cli, struct json_writer *out)
     return CLI_OK;
 }
 
+/* As the daemon judges it, in the words of this command line. */
+static bool names_something(const struct cli *cli)
+{
+    static const char *const names[] = {"namespace", "operation", "model", "tag", "pattern", "older-than", "all"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (cli_has(cli, names[i])) return true;
+    }
+    return false;
+}
+
 int command_invalidate(struct cli *cli)
 {
+    if (!names_something(cli))
+        return cli_fail("nothing is named: give --namespace, --operation, --model, --tag, --pattern or --older-than, "
+                        "or --all for everything");
     struct buf body;
     struct json_writer writer;
     struct reply reply = {0};

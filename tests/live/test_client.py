@@ -122,6 +122,9 @@ class Client(unittest.TestCase):
                 (("lokup", "a", "b"), "did you mean lookup?"),
                 (("lookup", "a", "b", "--quesion", "x"), "did you mean --question?"),
                 (("key",), "aicache key new ..."),
+                (("config", "check", "/nonexistent", "--preset", "simple"), "either FILE or --preset is accepted, not both; usage: aicache config check FILE, or --preset NAME [--override JSON]"),
+                (("config", "check", "/nonexistent", "--override", "{}"), "either FILE or --override is accepted, not both"),
+                (("list", "extra"), "1 argument came; usage: aicache list\n"),
                 (("lookup", "a", "b", "--question"), "needs a value"),
                 (("put", "", "t", "r"), "400: operation"),
         ):
@@ -209,7 +212,15 @@ class Client(unittest.TestCase):
     def test_invalidate(self):
         for i in range(4):
             self.client("put", "qa", str(i), "r", "--tag", "t%d" % i)
-        self.assertEqual(self.client("invalidate").status, 2)
+        for more in ((), ("--dry-run",), ("--tier", "memory"), ("--all-namespaces",), ("--namespace", "default", "--json"), ("--context", "why")):
+            nothing = self.client("invalidate", *more)
+            if "--namespace" in more:
+                self.assertEqual(nothing.status, 0, nothing.err)  # which names the namespace's entries
+                for i in range(4):
+                    self.client("put", "qa", str(i), "r", "--tag", "t%d" % i)
+                continue
+            self.assertEqual((nothing.status, nothing.out), (2, ""), more)
+            self.assertEqual(nothing.err, "aicache: nothing is named: give --namespace, --operation, --model, --tag, --pattern or --older-than, or --all for everything\n")
         dry = self.client("invalidate", "--operation", "qa", "--dry-run")
         self.assertEqual((dry.status, dry.out), (0, "4 entries match; nothing was removed\n"))
         self.assertEqual(self.client("invalidate", "--tag", "t1", "--dry-run").out, "1 entry matches; nothing was removed\n")
