@@ -1,7 +1,7 @@
 /*
  * aicached_check.c - --check-config beyond the words of the settings: what a start would need is tried as far as that
- * leaves nothing behind. The certificate and its key are loaded; in directories a file is made and removed, and so are
- * the directories that a start would make.
+ * leaves nothing behind. The certificate and its key are loaded, the secret is read and compared with the store; in
+ * directories a file is made and removed, and so are the directories that a start would make; addresses are bound.
  *
  * What it cannot know: a port that somebody else has, a store that is in use or damaged, what changes until the start.
  */
@@ -13,18 +13,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct trial {
-    struct daemon *daemon;
-    const struct settings_origins *origins;
-    struct option_report *report;
-};
-
-static struct option_origin origin_of(const struct trial *trial, const char *name)
+struct option_origin trial_origin(const struct trial *trial, const char *name)
 {
     const struct option_row *row = option_find(settings_table(), name);
     CHECK(row != NULL);
@@ -65,7 +62,7 @@ static bool parent_of(const char *path, char *out, size_t size)
 
 static void refuse_directory(const struct trial *trial, const char *option, const char *path, int fault)
 {
-    option_refuse(trial->report, origin_of(trial, option), option,
+    option_refuse(trial->report, trial_origin(trial, option), option,
                   "%.200s: %s; accepted: a directory that this user may write in", path, strerror(fault));
 }
 
@@ -129,6 +126,78 @@ static void try_sockets(const struct trial *trial)
     }
 }
 
+/* Would a start get this address? The socket is bound and not listened at. That somebody has the port is not told: it
+ * may be the daemon that is to be started again. */
+static void try_bind(const struct trial *trial, const char *text, const struct addrinfo *address)
+{
+    int one = 1, fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd >= 0 && address->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    bool fails = fd < 0 || (bind(fd, address->ai_addr, address->ai_addrlen) != 0 && errno != EADDRINUSE);
+    int why = errno;
+    if (fd >= 0) close(fd);
+    if (!fails) return;
+    option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+                  "%.200s: %s; accepted: an address of this machine, and a port that this user may have", text,
+                  strerror(why));
+}
+
+/* The same port of the same address, or of all addresses and one of them. */
+static bool overlap(const struct addrinfo *a, const struct addrinfo *b)
+{
+    if (a == NULL || b == NULL || a->ai_family != b->ai_family) return false;
+    if (a->ai_family == AF_INET) {
+        const struct sockaddr_in *one = (const void *)a->ai_addr, *other = (const void *)b->ai_addr;
+        bool any = one->sin_addr.s_addr == INADDR_ANY || other->sin_addr.s_addr == INADDR_ANY;
+        return one->sin_port != 0 && one->sin_port == other->sin_port &&
+               (any || one->sin_addr.s_addr == other->sin_addr.s_addr);
+    }
+    const struct sockaddr_in6 *one = (const void *)a->ai_addr, *other = (const void *)b->ai_addr;
+    bool any = IN6_IS_ADDR_UNSPECIFIED(&one->sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&other->sin6_addr);
+    return one->sin6_port != 0 && one->sin6_port == other->sin6_port &&
+           (any || IN6_ARE_ADDR_EQUAL(&one->sin6_addr, &other->sin6_addr));
+}
+
+/* As the server finds it; NULL, and told, when it cannot be found. */
+static struct addrinfo *find_address(const struct trial *trial, const char *text,
+                                     const struct settings_address *address)
+{
+    struct addrinfo *found = NULL;
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    char port[8];
+    snprintf(port, sizeof port, "%u", address->port);
+    int result = getaddrinfo(address->host, port, &hints, &found);
+    if (result == 0) return found;
+    option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+                  "%.200s: %s; accepted: an address of this machine", text, gai_strerror(result));
+    return NULL;
+}
+
+static void try_addresses(const struct trial *trial)
+{
+    enum { MOST = 16 };
+    const struct option_texts *listen = &trial->daemon->settings.listen;
+    struct addrinfo *found[MOST] = {NULL};
+    for (size_t i = 0; i < listen->count && i < MOST; i++) {
+        struct settings_address address;
+        aic_error error;
+        if (settings_address_parse(listen->items[i], &address, &error) != AIC_OK || address.is_unix) continue;
+        found[i] = find_address(trial, listen->items[i], &address);
+        if (found[i] != NULL) try_bind(trial, listen->items[i], found[i]);
+        for (size_t other = 0; other < i; other++) {
+            if (!overlap(found[other], found[i])) continue;
+            option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+                          "%.200s is listened at already as %.200s; accepted: each address once", listen->items[i],
+                          listen->items[other]);
+            break;
+        }
+    }
+    for (size_t i = 0; i < MOST; i++) {
+        if (found[i] != NULL) freeaddrinfo(found[i]);
+    }
+}
+
 static void try_tls(const struct trial *trial)
 {
     const struct settings *settings = &trial->daemon->settings;
@@ -139,7 +208,7 @@ static void try_tls(const struct trial *trial)
     tls_destroy(&tls);
     if (status == AIC_OK) return;
     const char *option = strcmp(error.field, "tls.key") == 0 ? "tls.key" : "tls.certificate";
-    option_refuse(trial->report, origin_of(trial, option), option,
+    option_refuse(trial->report, trial_origin(trial, option), option,
                   "%s; accepted: files in PEM that this user may read, a certificate and its key", error.message);
 }
 
@@ -149,7 +218,7 @@ static void try_memory(const struct trial *trial)
     uint64_t wanted = trial->daemon->settings.memory_max_bytes;
     host_memory_read("", &host);
     if (host.total_bytes > 0 && wanted > host.total_bytes)
-        option_warn(trial->report, origin_of(trial, "memory.max_bytes"), "memory.max_bytes",
+        option_warn(trial->report, trial_origin(trial, "memory.max_bytes"), "memory.max_bytes",
                     "%llu bytes are more than the machine has (%llu)", (unsigned long long)wanted,
                     (unsigned long long)host.total_bytes);
 }
@@ -159,7 +228,9 @@ aic_status daemon_try(struct daemon *daemon, const struct settings_origins *orig
     struct trial trial = {daemon, origins, report};
     size_t errors = report->errors;
     try_data_dir(&trial);
+    trial_secret(&trial);
     try_sockets(&trial);
+    try_addresses(&trial);
     try_tls(&trial);
     try_memory(&trial);
     if (buf_status(&report->text) != AIC_OK) return AIC_NO_MEMORY;

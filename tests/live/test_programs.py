@@ -124,6 +124,97 @@ class Settings(unittest.TestCase):
         self.assertRegex(done.err, r"warning.*memory\.max_bytes|memory\.max_bytes.*more than the machine")
         self.assertFalse(os.path.exists(missing))
 
+    def fails_alike(self, text, says, *flags):
+        """Before a start, and in the start; nothing is left behind by either."""
+        before = self.contents()
+        done = self.check(text, *flags)
+        self.assertEqual(done.status, 2, (text, flags, done.err))
+        self.assertRegex(done.err, says)
+        self.assertEqual(self.contents(), before)
+        done = run(AICACHED, "--config", self.path, *flags)
+        self.assertNotEqual(done.status, 0)
+
+    def contents(self):
+        found = {}
+        for folder, _, names in os.walk(self.directory):
+            found[folder] = None
+            for name in names:
+                if not name.endswith("lock") and name != "a.yaml":
+                    with open(os.path.join(folder, name), "rb") as file:
+                        found[os.path.join(folder, name)] = file.read()
+        return found
+
+    def test_addresses_that_no_start_gets(self):
+        key = "api_keys: [{id: t, sha256: %s, admin: true}]\nstorage: {kind: none}\n" % hashlib.sha256(b"k").hexdigest()
+        with socket.create_server(("127.0.0.1", 0)) as held:
+            port = held.getsockname()[1]
+            # That somebody has the port is not told: it may be the daemon that is to be started again.
+            self.assertEqual(self.check(key + "listen: 127.0.0.1:%d\n" % port).status, 0)
+        here = "listen: ['%s:{0}', '%s:{0}']\n".format(port)
+        for text, says in (
+                (here % ("127.0.0.1", "127.0.0.1"), r"a\.yaml:3: listen: '127\.0\.0\.1:%d' stands twice" % port),
+                (here % ("127.0.0.1", "localhost"), r"a\.yaml:3: listen: localhost:%d is listened at already as 127\.0\.0\.1:%d" % (port, port)),
+                (here % ("0.0.0.0", "127.0.0.1"), r"127\.0\.0\.1:%d is listened at already as 0\.0\.0\.0" % port),
+                ("listen: ['unix:%s/s', 'unix:%s/s']\n" % (self.directory, self.directory), "'unix:.*/s' stands twice"),
+                ("listen: ':%d'\n" % port, "There is no address before the port"),
+                ("listen: '127.0.0.1:%d '\n" % port, "Port must be between"),
+                ("listen: '127.0.0.1:%d.0'\n" % port, "Port must be between"),
+                ("listen: '999.1.1.1:%d'\n" % port, "999.1.1.1:%d: Name or service not known" % port),
+                ("listen: '192.0.2.1:%d'\n" % port, r"192\.0\.2\.1:%d: Cannot assign requested address" % port)):
+            self.fails_alike(key + text, says)
+        for text in (here % ("127.0.0.1", "127.0.0.2"), "listen: [127.0.0.1:0, 127.0.0.1:0]\n"):
+            self.assertEqual(self.check(key + text).status, 0, text)
+
+    def test_a_secret_that_no_start_takes(self):
+        daemon = Running(directory=self.directory)
+        self.assertEqual(daemon.client("put", "qa", "a", "b").status, 0)
+        text = "listen: 127.0.0.1:0\ndata_dir: %s\n" % daemon.data
+        another, short, missing = (os.path.join(self.directory, name) for name in ("another", "short", "no/secret"))
+        for path, content in ((another, "f" * 64 + "\n"), (short, "abcd\n")):
+            with open(path, "w") as file:
+                os.chmod(path, 0o600)
+                file.write(content)
+        theirs = r"secret_file: the store in '.*/data' was written under another secret than the one in '.*/another' is"
+        try:  # as before a restart: the daemon has the store open
+            self.assertEqual(self.check(text).status, 0)
+            self.assertEqual(self.check(text + "secret_file: %s/secret\n" % daemon.data).status, 0)
+            done = self.check(text + "secret_file: %s\n" % another)
+            self.assertEqual(done.status, 2, done.err)
+            self.assertRegex(done.err, r"a\.yaml:3: " + theirs)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+        self.assertEqual(self.check(text).status, 0)
+        self.fails_alike(text + "secret_file: %s\n" % missing, r"a\.yaml:3: secret_file: cannot read the secret '.*/no/secret': No such file or directory")
+        self.fails_alike(text + "secret_file: %s\n" % short, r"a\.yaml:3: secret_file: '.*/short' holds 4 bytes: at least 16 are needed")
+        self.fails_alike(text + "secret_file: %s\n" % another, r"a\.yaml:3: " + theirs)
+        self.fails_alike("listen: 127.0.0.1:0\nstorage: {kind: none}\nsecret_file: %s\n" % short, "holds 4 bytes")
+        own = os.path.join(daemon.data, "secret")
+        os.rename(own, os.path.join(self.directory, "aside"))
+        self.fails_alike(text, r"a\.yaml:2: data_dir: the store in .* was written under another secret than a new one in '.*/data/secret' would be")
+        with open(own, "w") as file:
+            file.write("abcd")
+        self.fails_alike(text, r"a\.yaml:2: data_dir: '.*/data/secret' holds 4 bytes")
+        os.remove(own)
+        os.rename(os.path.join(self.directory, "aside"), own)
+        os.chmod(own, 0o644)
+        done = self.check(text)
+        self.assertEqual(done.status, 0, done.err)
+        self.assertIn("can be read by others", done.err)
+
+    def test_a_damaged_store_is_not_asked_for_its_secret(self):
+        """A start drops it; the check must not fall over it."""
+        daemon = Running(directory=self.directory)
+        for index in range(50):
+            daemon.client("put", "qa", str(index), "b" * 500)
+        self.assertEqual(daemon.stop(), 0)
+        path = os.path.join(daemon.data, "cache", "cache.mdb")
+        with open(path, "r+b") as file:
+            size = file.seek(0, 2)
+            file.seek(8192)
+            file.write(b"\xa5" * (size - 8192))
+        done = self.check("listen: 127.0.0.1:0\ndata_dir: %s\n" % daemon.data)
+        self.assertEqual(done.status, 0, done.err)
+
     def test_a_key_of_another_certificate(self):
         """Said with both files before a start, and by the start itself."""
         for name, kind in (("a", "ec"), ("b", "ec"), ("c", "rsa")):

@@ -13,17 +13,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* --------------------------------------------------------------------------------------------------- addresses -- */
 
 /* What can be wrong with an address. */
-enum address_fault { ADDRESS_GOOD, NO_PORT, BAD_PORT, TOO_LONG, NO_IPV6, BAD_HOST, BAD_PATH };
+enum address_fault { ADDRESS_GOOD, NO_HOST, NO_PORT, BAD_PORT, TOO_LONG, NO_IPV6, BAD_HOST, BAD_PATH };
 
 static const char *const address_faults[] = {
-    [NO_PORT] = "There is no port",         [BAD_PORT] = "Port must be between 1 and 65535, or 0 for any free one",
-    [TOO_LONG] = "The address is too long", [NO_IPV6] = "What stands in brackets is no IPv6 address",
-    [BAD_HOST] = "Invalid host format",     [BAD_PATH] = "The path of a unix socket must have 1 to 107 bytes",
+    [NO_HOST] = "There is no address before the port; 0.0.0.0 means each of this machine's",
+    [NO_PORT] = "There is no port",
+    [BAD_PORT] = "Port must be between 1 and 65535, or 0 for any free one",
+    [TOO_LONG] = "The address is too long",
+    [NO_IPV6] = "What stands in brackets is no IPv6 address",
+    [BAD_HOST] = "Invalid host format",
+    [BAD_PATH] = "The path of a unix socket must have 1 to 107 bytes",
 };
 
 static bool is_host(const char *host)
@@ -39,6 +44,7 @@ static enum address_fault parse_tcp(const char *text, struct settings_address *o
     uint64_t port;
     const char *colon = strrchr(text, ':');
     if (colon == NULL) return NO_PORT;
+    if (colon == text) return NO_HOST;
     size_t size = (size_t)(colon - text);
     bool bracketed = size >= 2 && text[0] == '[' && text[size - 1] == ']';
     if (bracketed) {
@@ -50,6 +56,7 @@ static enum address_fault parse_tcp(const char *text, struct settings_address *o
     out->host[size] = '\0';
     if (bracketed && inet_pton(AF_INET6, out->host, &address) != 1) return NO_IPV6;
     if (!bracketed && size > 0 && !is_host(out->host)) return BAD_HOST;
+    if (strspn(colon + 1, "0123456789") != strlen(colon + 1)) return BAD_PORT;
     if (option_number(OPTION_U64, colon + 1, &port) != AIC_OK || port > 65535) return BAD_PORT;
     out->port = (uint16_t)port;
     return ADDRESS_GOOD;
@@ -70,7 +77,7 @@ aic_status settings_address_parse(const char *text, struct settings_address *out
     bool is_unix = strncmp(text, "unix:", 5) == 0;
     enum address_fault fault = is_unix ? parse_unix(text + 5, &address) : parse_tcp(text, &address);
     if (fault != ADDRESS_GOOD)
-        return error_set(error, AIC_INVALID, "listen", "%s; accepted: ADDRESS:PORT, [ADDRESS]:PORT, :PORT or unix:PATH",
+        return error_set(error, AIC_INVALID, "listen", "%s; accepted: ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH",
                          address_faults[fault]);
     *out = address;
     return AIC_OK;
@@ -103,6 +110,24 @@ static struct option_origin origin_of(const struct rules *rules, const char *nam
     return origin;
 }
 
+static bool is_same_address(const struct settings_address *a, const struct settings_address *b)
+{
+    if (a->is_unix || b->is_unix) return a->is_unix && b->is_unix && strcmp(a->path, b->path) == 0;
+    return a->port != 0 && a->port == b->port && strcasecmp(a->host, b->host) == 0;
+}
+
+/* Is it one of those before it in the list? */
+static bool came_before(const struct option_texts *listen, size_t index, const struct settings_address *address)
+{
+    for (size_t i = 0; i < index; i++) {
+        struct settings_address other;
+        aic_error error;
+        if (settings_address_parse(listen->items[i], &other, &error) == AIC_OK && is_same_address(&other, address))
+            return true;
+    }
+    return false;
+}
+
 static void check_listen(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
@@ -117,6 +142,9 @@ static void check_listen(const struct rules *rules)
         option_quote(quoted, settings->listen.items[i]);
         if (settings_address_parse(settings->listen.items[i], &address, &error) != AIC_OK) {
             option_refuse(rules->report, origin_of(rules, "listen"), "listen", "%s: %s", quoted, error.message);
+        } else if (came_before(&settings->listen, i, &address)) {
+            option_refuse(rules->report, origin_of(rules, "listen"), "listen",
+                          "%s stands twice; accepted: each address once", quoted);
         } else if (!settings_address_is_local(&address) && settings->api_keys.count == 0) {
             option_refuse(
                 rules->report, origin_of(rules, "listen"), "listen",

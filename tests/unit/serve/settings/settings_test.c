@@ -106,7 +106,7 @@ static void data_dir_has_a_place(void **state)
 static void strangers_need_keys(void **state)
 {
     (void)state;
-    static const char *const open[] = {"listen: 0.0.0.0:80\n", "listen: \":80\"\n", "listen: \"[::]:80\"\n",
+    static const char *const open[] = {"listen: 0.0.0.0:80\n", "listen: \"[::]:80\"\n",
                                        "listen: [127.0.0.1:1, 10.0.0.1:2]\n", "listen: example.org:80\n"};
     static const char *const local[] = {"listen: 127.0.0.1:0\n", "listen: 127.9.9.9:1\n", "listen: \"[::1]:80\"\n",
                                         "listen: localhost:80\n", "listen: unix:/x/y\n"};
@@ -142,6 +142,9 @@ static void addresses_are_checked(void **state)
         {"bad host!:80", "Invalid host format"},
         {"unix:", "unix socket"},
         {"[127.0.0.1]:80", "IPv6"},
+        {":80", "no address before the port"},
+        {"127.0.0.1:80 ", "Port must be"},
+        {"127.0.0.1:80.0", "Port must be"},
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct settings_address address;
