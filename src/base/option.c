@@ -207,7 +207,7 @@ static bool is_section(const struct option_table *table, const char *name)
     return false;
 }
 
-static void refuse_section(struct loader *loader, struct option_origin origin, const char *name)
+static void refuse_section(struct loader *loader, struct option_origin origin, const char *name, const char *came)
 {
     struct buf members;
     buf_init(&members, loader->mem, MEM_CONFIG);
@@ -217,7 +217,7 @@ static void refuse_section(struct loader *loader, struct option_origin origin, c
         if (strncmp(option, name, size) != 0 || option[size] != '.') continue;
         buf_printf(&members, "%s%s", members.size > 0 ? ", " : "", option + size + 1);
     }
-    option_refuse(loader->report, origin, name, "a single value where a map belongs; accepted: a map of %.*s",
+    option_refuse(loader->report, origin, name, "%s where a map belongs; accepted: a map of %.*s", came,
                   (int)members.size, members.size > 0 ? members.data : "");
     buf_fini(&members);
 }
@@ -242,7 +242,7 @@ static aic_status apply_member(struct loader *loader, const struct option_node *
     if (node->kind == OPTION_SCALAR && node->text[0] == '\0' && !node->quoted)
         return AIC_OK; /* `memory:` with nothing below */
     if (node->kind != OPTION_MAP) {
-        refuse_section(loader, origin, name);
+        refuse_section(loader, origin, name, node->kind == OPTION_LIST ? "a list" : "a single value");
         return AIC_OK;
     }
     for (const struct option_node *child = node->first; child != NULL; child = child->next) {

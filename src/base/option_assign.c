@@ -200,8 +200,11 @@ static aic_status assign_list(const struct option_row *row, struct mem *mem, con
     for (const struct option_node *item = node->first; item != NULL; item = item->next) {
         origin.line = item->line;
         if (item->kind != OPTION_SCALAR || item->text[0] == '\0') {
-            TRY(refuse_value(row, mem, item->kind != OPTION_SCALAR ? "a list within the list" : "an empty text", origin,
-                             report));
+            TRY(refuse_value(row, mem,
+                             item->kind == OPTION_LIST  ? "a list within the list"
+                             : item->kind == OPTION_MAP ? "a map within the list"
+                                                        : "an empty text",
+                             origin, report));
         } else {
             TRY(option_texts_add(mem, texts, item->text, strlen(item->text)));
         }

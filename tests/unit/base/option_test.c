@@ -278,6 +278,8 @@ static void refusals_name_place_and_remedy(void **state)
         {"truth: 2\n", "truth: '2'", "true or false"},
         {"choice: d\n", "choice: 'd'", "accepted: a, b, c"},
         {"preset: huge\n", "preset: 'huge'", "accepted: none, small, large"},
+        {"part: [5]\n", "t.yaml:1: part: a list where a map belongs", "number, max_bytes, wait"},
+        {"list: [a, {b: c}]\n", "list: a map within the list", "accepted"},
         {"part: 5\n", "t.yaml:1: part: a single value where a map belongs", "number, max_bytes, wait"},
         {"part.number: [1]\n", "part.number: a list is not accepted", "whole number"},
         {"text: {a: 1}\n", "text: a map is not accepted", "accepted: text"},
