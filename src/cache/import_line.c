@@ -43,12 +43,15 @@ enum field {
 static const struct {
     const char *name;
     uint8_t type;
-    const char *is; /* what is accepted */
 } fields[] = {
-#define FIELD_ROW(name, text, type) {text, JSON_##type, #type},
+#define FIELD_ROW(name, text, type) {text, JSON_##type},
     FIELD_MAP(FIELD_ROW)
 #undef FIELD_ROW
 };
+
+/* In words, those of which a field may be. */
+static const char *const type_words[] = {
+    [JSON_NUMBER] = "number", [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"};
 
 #define ABSENT UINT32_MAX
 
@@ -85,7 +88,7 @@ static aic_status find_fields(struct aic_import *importer, uint32_t at[FIELD_COU
         while (f < FIELD_COUNT && !json_equals(json, member, aic_view_of(fields[f].name))) f++;
         if (f == FIELD_COUNT) return refuse_unknown(json, member, error);
         if (!type_fits(fields[f].type, json->tokens[member + 1].type))
-            return error_set(error, AIC_INVALID, fields[f].name, "must be a JSON %s", fields[f].is);
+            return error_set(error, AIC_INVALID, fields[f].name, "must be a JSON %s", type_words[fields[f].type]);
         at[f] = member + 1;
     }
     return AIC_OK;

@@ -107,6 +107,12 @@ class Transfer(LiveTest):
             self.assertIn("not known here; known are: key, namespace, operation, text,", error["message"])
             self.assertIn("at byte ", error["message"])
 
+    def test_types_are_named_in_words(self):
+        for field, value, says in (("options", "[1]", "must be a JSON object"), ("tags", "{}", "must be a JSON array"), ("model", "1", "must be a JSON string"),
+                                   ("ttl", '"1"', "must be a JSON number")):
+            error = self.daemon.post("/cache/import", '{"operation":"qa","text":"a","response":1,"%s":%s}' % (field, value)).json["errors"][0]
+            self.assertEqual((error["param"], error["message"]), (field, says))
+
     def test_empty_import(self):
         self.assertEqual(self.daemon.post("/cache/import", b"").json["lines"], 0)
 
