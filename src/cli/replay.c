@@ -245,7 +245,20 @@ static int send_all(struct replay *replay, uint64_t limit)
     return result;
 }
 
-static json_object *percentiles(const struct hist *hist)
+/* In as few digits as read back the same. */
+static json_object *number_of(const struct replay *replay, double value)
+{
+    struct buf text;
+    buf_init(&text, &replay->cli->mem, MEM_OTHER);
+    json_write_double(&text, value);
+    buf_append_byte(&text, '\0');
+    json_object *number = buf_status(&text) == AIC_OK ? json_object_new_double_s(value, text.data)
+                                                      : json_object_new_double(value);
+    buf_fini(&text);
+    return number;
+}
+
+static json_object *percentiles(const struct replay *replay, const struct hist *hist)
 {
     static const struct {
         const char *name;
@@ -258,9 +271,9 @@ static json_object *percentiles(const struct hist *hist)
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         json_object_object_add(
             out, wanted[i].name,
-            json_object_new_double(total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
+            number_of(replay, total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
     }
-    json_object_object_add(out, "max", json_object_new_double((double)total.max * 1e-9));
+    json_object_object_add(out, "max", number_of(replay, (double)total.max * 1e-9));
     return out;
 }
 
@@ -303,7 +316,7 @@ static void print_result_json(const struct replay *replay, double seconds)
     json_object_object_add(out, "hits", json_object_new_uint64(replay->hits));
     json_object_object_add(out, "misses", json_object_new_uint64(replay->misses));
     json_object_object_add(out, "hit_rate",
-                           json_object_new_double(lookups > 0 ? (double)replay->hits / (double)lookups : 0));
+                           number_of(replay, lookups > 0 ? (double)replay->hits / (double)lookups : 0));
     json_object_object_add(out, "bad_lines", json_object_new_uint64(replay->bad));
     if (replay->bad > 0) {
         json_object_object_add(out, "first_bad_line", json_object_new_uint64(replay->first_bad));
@@ -314,11 +327,11 @@ static void print_result_json(const struct replay *replay, double seconds)
     json_object_object_add(out, "bytes_put", json_object_new_uint64(replay->bytes_put));
     json_object_object_add(out, "bytes_served", json_object_new_uint64(replay->bytes_served));
     json_object_object_add(out, "tokens_saved", json_object_new_uint64(replay->tokens_saved));
-    json_object_object_add(out, "cost_saved_usd", json_object_new_double(replay->cost_saved));
-    json_object_object_add(out, "seconds", json_object_new_double(seconds));
-    json_object_object_add(latency, "hit", percentiles(&replay->hit_ns));
-    json_object_object_add(latency, "miss", percentiles(&replay->miss_ns));
-    json_object_object_add(latency, "put", percentiles(&replay->put_ns));
+    json_object_object_add(out, "cost_saved_usd", number_of(replay, replay->cost_saved));
+    json_object_object_add(out, "seconds", number_of(replay, seconds));
+    json_object_object_add(latency, "hit", percentiles(replay, &replay->hit_ns));
+    json_object_object_add(latency, "miss", percentiles(replay, &replay->miss_ns));
+    json_object_object_add(latency, "put", percentiles(replay, &replay->put_ns));
     json_object_object_add(out, "latency_seconds", latency);
     puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(out);

@@ -375,6 +375,16 @@ class Client(unittest.TestCase):
         without = json.loads(self.client("replay", "-", "--json", stdin=b'{"operation":"none","text":"x"}\n' * 2).out)
         self.assertEqual((without["misses"], without["puts"]), (2, 0))
 
+    def test_replay_prints_numbers_in_few_digits(self):
+        lines = ['{"operation":"digits","text":"%d","response":1,"cost_usd":0.1}' % (i % 3) for i in range(5)]  # 2 hits of 5
+        done = self.client("replay", "-", "--json", stdin="\n".join(lines).encode())
+        self.assertIn('"hit_rate":0.4,', done.out)
+        self.assertIn('"cost_saved_usd":0.2,', done.out)
+        result = json.loads(done.out, parse_float=str)
+        for number in (result["seconds"], *(value for part in result["latency_seconds"].values() for value in part.values())):
+            self.assertEqual(float(number), float("%.17g" % float(number)))
+            self.assertLessEqual(len(str(number)), len(repr(float(number))), number)
+
     def test_nul_bytes_are_no_blanks(self):
         good = b'{"operation":"nul","text":"x"}\n'
         done = self.client("replay", "-", "--json", stdin=good + b"\0\0\0\n \t \n" + good.rstrip() + b" \0\n")
