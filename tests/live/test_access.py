@@ -1,5 +1,6 @@
 """API keys: who gets in, and what each may see and touch."""
 import json
+import socket
 import unittest
 
 from daemon import LiveTest
@@ -36,6 +37,25 @@ class Access(LiveTest):
     def test_both_headers_and_any_case(self):
         for headers in ({"Authorization": "Bearer " + RED}, {"authorization": "bearer  " + RED}, {"X-API-Key": RED}, {"Authorization": "Bearer " + RED, "X-API-Key": RED}):
             self.assertEqual(self.daemon.get("/cache/status", headers=headers).status, 200)
+
+    def test_headers_that_come_twice(self):
+        def status(*lines):
+            with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as peer:
+                peer.sendall(("GET /cache/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + "".join(line + "\r\n" for line in lines) + "\r\n").encode())
+                answer = b""
+                while piece := peer.recv(65536):
+                    answer += piece
+            return int(answer.split()[1]), answer
+        for name, scheme in (("Authorization", "Bearer "), ("X-API-Key", "")):
+            red, blue, wrong = ("%s: %s%s" % (name, scheme, key) for key in (RED, BLUE, RED + "x"))
+            self.assertEqual(status(red, red)[0], 200)
+            for lines in ((red, blue), (blue, red), (red, red, blue), (red, "X-Other: a", blue.lower().replace(BLUE.lower(), BLUE))):
+                code, answer = status(*lines)
+                self.assertEqual(code, 401, lines)
+                self.assertIn(b"different keys", answer)
+            self.assertEqual(status(red, wrong)[0], 401)
+            self.assertEqual(status(wrong, red)[0], 401)
+        self.assertEqual(status("Authorization: Bearer " + RED, "X-API-Key: " + RED, "X-API-Key: " + BLUE)[0], 401)
 
     def test_health_needs_none(self):
         for path in ("/health", "/health/live", "/health/ready", "/livez", "/readyz", "/health/liveliness", "/health/liveness", "/health/readiness", "/health/cache"):

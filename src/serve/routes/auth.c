@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/view.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -182,6 +183,16 @@ aic_status auth_check(const struct auth *auth, aic_view authorization, aic_view 
     const struct row *known = &auth->rows[row != auth->count ? row : second];
     *out = (struct auth_caller){.id = aic_view_of(known->id), .ns = aic_view_of(known->ns), .admin = known->admin};
     return AIC_OK;
+}
+
+aic_status auth_check_further(const struct auth *auth, aic_view authorization, aic_view api_key,
+                              const struct auth_caller *caller, aic_error *error)
+{
+    struct auth_caller other;
+    TRY(auth_check(auth, authorization, api_key, &other, error));
+    if (view_equal(other.id, caller->id)) return AIC_OK;
+    return unauthorized(error, authorization.data != NULL ? "several Authorization headers name different keys"
+                                                          : "several X-API-Key headers name different keys");
 }
 
 aic_status auth_namespace(const struct auth_caller *caller, aic_view wanted, aic_view *out, aic_error *error)

@@ -54,6 +54,10 @@ struct auth_caller {
 AIC_MUST_CHECK aic_status auth_check(const struct auth *auth, aic_view authorization, aic_view api_key,
                                      struct auth_caller *out, aic_error *error);
 
+/* A further header of either name in a request of `caller`: it must name the same key. As auth_check(). */
+AIC_MUST_CHECK aic_status auth_check_further(const struct auth *auth, aic_view authorization, aic_view api_key,
+                                             const struct auth_caller *caller, aic_error *error);
+
 /*
  * The namespace of a request: `wanted` (absent: the caller's own) if the caller may use it. AIC_FORBIDDEN with field
  * "namespace".

@@ -194,21 +194,38 @@ static void take_caller(struct call *call, const struct auth_caller *caller)
     call->admin = caller->admin;
 }
 
+/* Every header that names a key must name the same: a proxy in front and the server here may otherwise take different
+ * ones for the caller. `sent`: there was one at all. */
+static aic_status check_caller(const struct http_exchange *exchange, const struct auth *auth, struct auth_caller *out,
+                               bool *sent, aic_error *error)
+{
+    static const char bearer[] = "Authorization", plain[] = "X-API-Key";
+    const aic_view absent = {NULL, 0};
+    aic_view authorization = absent, api_key = absent, further;
+    size_t at = 0, at_plain = 0;
+    *sent = false;
+    if (auth_is_open(auth)) return auth_check(auth, absent, absent, out, error);
+    *sent |= http_header_next(exchange, bearer, &at, &authorization);
+    *sent |= http_header_next(exchange, plain, &at_plain, &api_key);
+    TRY(auth_check(auth, authorization, api_key, out, error));
+    while (http_header_next(exchange, bearer, &at, &further))
+        TRY(auth_check_further(auth, further, absent, out, error));
+    while (http_header_next(exchange, plain, &at_plain, &further))
+        TRY(auth_check_further(auth, absent, further, out, error));
+    return AIC_OK;
+}
+
 static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
     if (route->access == ROUTES_PUBLIC) return true;
     struct front *front = front_of(exchange);
     refresh_auth(front);
-    aic_view authorization = {NULL, 0}, api_key = {NULL, 0};
-    if (!auth_is_open(front->auth)) {
-        authorization = http_header(exchange, "Authorization");
-        api_key = http_header(exchange, "X-API-Key");
-    }
     struct auth_caller caller;
     aic_error error;
+    bool sent;
     error_clear(&error);
-    aic_status status = auth_check(front->auth, authorization, api_key, &caller, &error);
-    if (status == AIC_UNAUTHORIZED) refuse_key(exchange, &error, authorization.data != NULL || api_key.data != NULL);
+    aic_status status = check_caller(exchange, front->auth, &caller, &sent, &error);
+    if (status == AIC_UNAUTHORIZED) refuse_key(exchange, &error, sent);
     else if (status != AIC_OK) http_reply_error(exchange, status, NULL);
     else if (route->access == ROUTES_ADMIN && !caller.admin)
         http_reply_problem(exchange, 403, "admin_required", NULL, "this route needs an API key with the admin flag");
