@@ -100,6 +100,9 @@ static void reload_auth(struct daemon *daemon, struct reload *reload)
         keep(daemon, reload, "api_keys");
         return;
     }
+    if (auth_is_open(auth) && !auth_is_open(daemon->auth))
+        log_line(daemon->log, AIC_LOG_WARNING, "settings",
+                 "api_keys: none is left: every request is allowed everything now, without a key");
     routes_reload_auth(daemon->routes, auth);
     auth_release(&daemon->auth);
     daemon->auth = auth;

@@ -85,6 +85,10 @@ class Settings(unittest.TestCase):
                 ("log: {level: loud}\n", r"accepted: debug, info, warning, error"),
                 ("listen: 0.0.0.0:80\n", r"api_keys.*aicache key new"),
                 ("preset: bogus\n", r"ai-development, ai-production"),
+                ("memory: [1]\n", r"a\.yaml:1: memory: a list where a map belongs; accepted: a map of max_bytes,"),
+                ("memory: 1\n", r"a\.yaml:1: memory: a single value where a map belongs; accepted: a map of max_bytes,"),
+                ("listen: [{a: b}]\n", r"a\.yaml:1: listen: a map within the list"),
+                ("listen: [[a, b]]\n", r"a\.yaml:1: listen: a list within the list"),
                 ("a: [\n", r"a\.yaml:\d+: not YAML"),
         ):
             done = self.check(text)
@@ -406,6 +410,33 @@ class Signals(unittest.TestCase):
             large = daemon.client("put", "qa", "x", "y" * 4000, AICACHE_API_KEY="secret-key-of-the-test")
             self.assertEqual(large.status, 2)
             self.assertRegex(large.err, r"413: The body has \d+ bytes; at most 2048 are accepted")
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_a_reload_that_opens_everything(self):
+        """Without keys on this machine alone: a warning; where others reach it: refused, and the reason is told as it is."""
+        digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()
+        keys = "api_keys: [{id: t, sha256: %s, admin: true}]\n" % digest
+        daemon = Running(keys)
+        try:
+            daemon.reload("api_keys: []\n", r"warning settings: api_keys: none is left: every request is allowed everything now")
+            daemon.wait_for("changed: api_keys")
+            self.assertEqual(get(daemon.port, "/cache/status")[0], 200)
+            since = len(daemon.lines)
+            daemon.reload("log.level: info\n", "settings: reloaded")
+            self.assertNotIn("every request is allowed", "\n".join(line for line in daemon.lines[since:] if line))
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+        daemon = Running(keys + "listen: ['0.0.0.0:0', '127.0.0.1:0']\n", flags=())
+        try:
+            found = daemon.wait_for(r"listening on 127\.0\.0\.1:(\d+)")
+            since = len(daemon.lines)
+            daemon.reload("listen: 127.0.0.1:0\n", "nothing was changed")
+            said = "\n".join(line for line in daemon.lines[since:] if line)
+            self.assertRegex(said, r"error settings: the default: api_keys: none is left, but listen cannot change while running, and '0\.0\.0\.0:0', where the daemon listens, can be reached from other machines; "
+                                   r"accepted: a key until a restart")
+            self.assertNotIn("listen: '0.0.0.0:0'", said)
+            self.assertEqual(get(found.group(1), "/cache/status")[0], 401)
         finally:
             self.assertEqual(daemon.stop(), 0)
 

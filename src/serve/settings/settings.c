@@ -98,6 +98,7 @@ struct rules {
     const struct settings *settings;
     const struct option_origin *origins;
     struct option_report *report;
+    bool in_force; /* options that are not live have the values with which the daemon runs, whatever was read */
 };
 
 static struct option_origin origin_of(const struct rules *rules, const char *name)
@@ -145,6 +146,11 @@ static void check_listen(const struct rules *rules)
         } else if (came_before(&settings->listen, i, &address)) {
             option_refuse(rules->report, origin_of(rules, "listen"), "listen",
                           "%s stands twice; accepted: each address once", quoted);
+        } else if (!settings_address_is_local(&address) && settings->api_keys.count == 0 && rules->in_force) {
+            option_refuse(rules->report, origin_of(rules, "api_keys"), "api_keys",
+                          "none is left, but listen cannot change while running, and %s, where the daemon listens, can "
+                          "be reached from other machines; accepted: a key until a restart",
+                          quoted);
         } else if (!settings_address_is_local(&address) && settings->api_keys.count == 0) {
             option_refuse(
                 rules->report, origin_of(rules, "listen"), "listen",
@@ -260,10 +266,10 @@ static aic_status default_data_dir(struct mem *mem, char *const *environment, ch
     return status;
 }
 
-static aic_status check_all(struct mem *mem, const struct option_input *input, struct settings *settings,
+static aic_status check_all(struct mem *mem, const struct option_input *input, struct settings *settings, bool in_force,
                             const struct option_origin *origins, struct option_report *report)
 {
-    struct rules rules = {settings, origins, report};
+    struct rules rules = {settings, origins, report, in_force};
     size_t errors = report->errors;
     if (settings->data_dir == NULL) TRY(default_data_dir(mem, input->environment, &settings->data_dir));
     if (settings->data_dir == NULL && settings->storage_kind != SETTINGS_STORAGE_NONE) {
@@ -288,7 +294,7 @@ aic_status settings_load(struct mem *mem, const struct option_input *input, stru
     struct settings settings;
     size_t errors = report->errors;
     TRY(option_gather(settings_table(), mem, input, &settings, places, report));
-    aic_status status = check_all(mem, input, &settings, places, report);
+    aic_status status = check_all(mem, input, &settings, false, places, report);
     if (status == AIC_OK && report->errors > errors) status = AIC_INVALID;
     if (status == AIC_OK) *out = settings;
     else settings_release(mem, &settings);
@@ -342,7 +348,7 @@ aic_status settings_reload(struct mem *mem, const struct option_input *input, st
     TRY(settings_load(mem, input, &next, origins.items, report));
     aic_status status = note_differences(mem, current, &next, changed, fixed);
     swap_fixed(current, &next);
-    if (status == AIC_OK) status = check_all(mem, input, &next, origins.items, report);
+    if (status == AIC_OK) status = check_all(mem, input, &next, true, origins.items, report);
     if (status == AIC_OK) {
         *out = next; /* the fixed values that were read go with `current`, which the caller releases */
         return AIC_OK;
