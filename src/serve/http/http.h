@@ -109,8 +109,8 @@ struct mem *http_mem(const struct http_exchange *exchange);
  */
 #define HTTP_STATE_BYTES 256
 void *http_state(struct http_exchange *exchange);
-/* When the request's turn came, by the monotonic clock, in nanoseconds: its first bytes had been read, and those that
- * were read before it had been served. */
+/* When the request's turn came, by the monotonic clock, in nanoseconds: its last bytes had been read (of a streamed
+ * body those that are there), and those that were read before it had been served. A slow sender's time is not in it. */
 uint64_t http_received_ns(const struct http_exchange *exchange);
 /* The time by the same clock. From then on the thread's next request counts, which saves it a look. */
 uint64_t http_now_ns(struct http_exchange *exchange);
