@@ -139,6 +139,11 @@ void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
                       unsigned tier, uint64_t text_length, struct cache_event event);
 
+/* As aic_import_create(), but what is kept and made of lines lies in `lines`, which outlives the import; where that has
+ * no room, aic_import_add() is AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,
+                                        aic_import **out, aic_error *error);
+
 /* ---- the rest ---- */
 
 /* As aic_cache_delete(), but an empty `ns` lets any namespace do. */

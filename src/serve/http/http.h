@@ -103,6 +103,9 @@ aic_view http_body(const struct http_exchange *exchange);
 
 /* The options' mem: for what a handler allocates (owner MEM_CONNECTIONS or its own). */
 struct mem *http_mem(const struct http_exchange *exchange);
+/* For what is made of bodies, as far as it may become large: what it gives counts against limits.bodies_bytes with the
+ * bodies themselves, and there is none (NULL) when those are full. Any thread, also after the reply. */
+struct mem *http_body_mem(const struct http_exchange *exchange);
 /*
  * A few bytes that belong to the exchange, zeroed when the request begins: for the guard's verdict and the handler's
  * state, so that neither allocates. Aligned to 16. The guard and the handler agree on a struct.
