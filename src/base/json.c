@@ -13,7 +13,13 @@
  * bytes at a time (utf8_plain_end). Duplicate names are found when an object closes (json_order.c).
  */
 
-enum { TEXT_MAX = 0x7fffffff, FIRST_CAPACITY = 64, KEPT_CAPACITY = 16384, NAMES_COMPARED_IN_PAIRS = 8 };
+enum {
+    TEXT_MAX = 0x7fffffff,
+    FIRST_CAPACITY = 64,
+    KEPT_CAPACITY = 16384,
+    MANY_TOKENS = 65536,
+    NAMES_COMPARED_IN_PAIRS = 8
+};
 
 enum expectation { EXPECT_VALUE, EXPECT_FIRST_ELEMENT, EXPECT_FIRST_NAME, EXPECT_NAME, EXPECT_MORE, EXPECT_NOTHING };
 
@@ -47,16 +53,41 @@ static aic_status refuse(const struct scan *scan, const char *expected)
                      (size_t)(scan->at - scan->begin), expected);
 }
 
+static bool make_room(struct json *json, uint32_t capacity)
+{
+    struct json_token *tokens = mem_realloc(json->mem, json->owner, json->tokens, json->capacity * sizeof *tokens,
+                                            capacity * sizeof *tokens);
+    if (tokens == NULL) return false;
+    json->tokens = tokens;
+    json->capacity = capacity;
+    return true;
+}
+
+/* No more tokens than this are to come: each follows the beginning, a comma, a colon, or an opening bracket. */
+static uint64_t count_marks(const uint8_t *at, const uint8_t *end)
+{
+    uint64_t count = 1;
+    while (at < end) {
+        const uint8_t *stop = end - at > 128 ? at + 128 : end;
+        uint8_t marks = 0; /* of a piece: the compiler adds up many bytes at a time */
+        for (; at < stop; at++)
+            marks = (uint8_t)(marks + (*at == ',') + (*at == ':') + ((*at | 0x20) == '{')); /* or [ */
+        count += marks;
+    }
+    return count;
+}
+
+/* By half, until it is clear that this is a document of many tokens: then for all that it can have, since growing on
+ * would hold two and a half times as much on the way. */
 static aic_status grow(struct scan *scan)
 {
     struct json *json = scan->json;
-    uint32_t capacity = json->capacity == 0 ? FIRST_CAPACITY : json->capacity + json->capacity / 2;
-    struct json_token *tokens = mem_realloc(json->mem, json->owner, json->tokens, json->capacity * sizeof *tokens,
-                                            capacity * sizeof *tokens);
-    if (tokens == NULL) return error_set(scan->error, AIC_NO_MEMORY, NULL, "not enough memory to read the JSON text");
-    json->tokens = tokens;
-    json->capacity = capacity;
-    return AIC_OK;
+    if (json->capacity >= MANY_TOKENS) {
+        uint64_t all = json->count + count_marks(scan->at, scan->end);
+        if (all <= UINT32_MAX && make_room(json, (uint32_t)all)) return AIC_OK;
+    }
+    if (make_room(json, json->capacity == 0 ? FIRST_CAPACITY : json->capacity + json->capacity / 2)) return AIC_OK;
+    return error_set(scan->error, AIC_NO_MEMORY, NULL, "not enough memory to read the JSON text");
 }
 
 /* Adds a token that starts at `start`; the caller has made room. */

@@ -139,6 +139,11 @@ void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
                       unsigned tier, uint64_t text_length, struct cache_event event);
 
+/* As aic_import_create(), but what is kept and made of lines lies in `lines`, which outlives the import; where that has
+ * no room, aic_import_add() is AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,
+                                        aic_import **out, aic_error *error);
+
 /* ---- the rest ---- */
 
 /* As aic_cache_delete(), but an empty `ns` lets any namespace do. */
@@ -146,6 +151,10 @@ AIC_MUST_CHECK aic_status cache_delete(struct aic_cache *cache, aic_view ns, con
 /* Its two halves, for many keys. cache_hide: gone for every reader, but while storage has not applied it, a kill of the
  * process brings the entry back. Outcomes of a delete, but for AIC_UNAVAILABLE of the other half. */
 AIC_MUST_CHECK aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key);
+/* The same where `wanted` says so of the entry that is there, and nobody writes it in between; else AIC_STALE. May be
+ * asked more than once. */
+AIC_MUST_CHECK aic_status cache_hide_if(struct aic_cache *cache, aic_view ns, const aic_key *key,
+                                        bool (*wanted)(void *context, const struct record *record), void *context);
 /* From here on no kill brings back what was hidden before: AIC_OK. AIC_UNAVAILABLE: storage takes no writes, nor does
  * the file for that case. Waits for storage, about a second at most. */
 AIC_MUST_CHECK aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count);

@@ -9,7 +9,8 @@
 #define DEFAULT_LINE_BYTES ((size_t)64 << 20)
 #define DEFAULT_REJECTIONS 1000
 
-aic_status aic_import_create(aic_cache *cache, const aic_import_options *options, aic_import **out, aic_error *error)
+aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,
+                         aic_import **out, aic_error *error)
 {
     static const aic_import_options defaults;
     if (error != NULL) *error = (aic_error){0};
@@ -24,11 +25,16 @@ aic_status aic_import_create(aic_cache *cache, const aic_import_options *options
     importer->refuse_keys = options->refuse_keys;
     importer->max_line_bytes = options->max_line_bytes > 0 ? options->max_line_bytes : DEFAULT_LINE_BYTES;
     importer->max_rejections = options->max_rejections > 0 ? options->max_rejections : DEFAULT_REJECTIONS;
-    buf_init(&importer->partial, &cache->mem, MEM_CACHE);
-    buf_init(&importer->names, &cache->mem, MEM_CACHE);
-    json_init(&importer->json, &cache->mem, MEM_CACHE);
+    buf_init(&importer->partial, lines, MEM_CACHE);
+    buf_init(&importer->names, lines, MEM_CACHE);
+    json_init(&importer->json, lines, MEM_CACHE);
     *out = importer;
     return AIC_OK;
+}
+
+aic_status aic_import_create(aic_cache *cache, const aic_import_options *options, aic_import **out, aic_error *error)
+{
+    return import_create(cache, &cache->mem, options, out, error);
 }
 
 void aic_import_destroy(aic_import **importer)

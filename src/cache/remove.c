@@ -33,10 +33,15 @@ bool cache_storage_up(struct aic_cache *cache)
 
 /* ---- delete ---- */
 
-static aic_status delete_both(struct aic_cache *cache, const aic_key *key)
+/* AIC_STALE: somebody has written the key, or one of its stripe, since `moment`; NULL: whenever. */
+static aic_status delete_both(struct aic_cache *cache, const aic_key *key, const struct moment *moment)
 {
+    aic_status status = AIC_OK;
     struct stripe *stripe = writer_begin(cache, key);
-    aic_status status = cache->gate != NULL ? gate_delete(cache->gate, key) : AIC_OK;
+    /* writer_begin made it one more. */
+    if (moment != NULL && atomic_load_explicit(&stripe->writes, memory_order_relaxed) != moment->writes + 1)
+        status = AIC_STALE;
+    if (status == AIC_OK && cache->gate != NULL) status = gate_delete(cache->gate, key);
     if (status == AIC_OK) drop_from_memory(cache, key);
     writer_end(stripe);
     return status;
@@ -61,19 +66,41 @@ aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t 
     return owed_deletes(cache, keys, count);
 }
 
-aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key)
+struct wish {
+    bool (*wanted)(void *context, const struct record *record);
+    void *context;
+};
+
+/* *again: somebody wrote between the look and the delete, and nothing was removed. */
+static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish,
+                              bool *again)
 {
-    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
+    struct moment moment = moment_sample(cache, key);
     struct cache_hit hit;
+    *again = false;
     aic_status status = cache_look(cache, ns, key, &hit);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
-        TRY(delete_both(cache, key));
+        TRY(delete_both(cache, key, NULL));
         count_add(cache, COUNT_DAMAGED, 1);
         return AIC_MISS;
     }
     if (status != AIC_OK) return status;
+    bool wanted = wish == NULL || wish->wanted(wish->context, &hit.record);
     cache_hit_release(&hit);
-    TRY(delete_both(cache, key));
+    if (!wanted) return AIC_STALE;
+    status = delete_both(cache, key, wish != NULL ? &moment : NULL);
+    *again = status == AIC_STALE;
+    return status;
+}
+
+static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish)
+{
+    uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
+    aic_status status;
+    bool again;
+    do status = try_to_hide(cache, ns, key, wish, &again);
+    while (again);
+    if (status != AIC_OK) return status;
     count_add(cache, COUNT_DELETES, 1);
     if (cache_is_observed(cache))
         cache_observe_end(cache, (struct cache_event){.kind = "delete",
@@ -84,6 +111,18 @@ aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key)
         aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0,
                               (aic_view){NULL, 0});
     return AIC_OK;
+}
+
+aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    return hide(cache, ns, key, NULL);
+}
+
+aic_status cache_hide_if(struct aic_cache *cache, aic_view ns, const aic_key *key,
+                         bool (*wanted)(void *context, const struct record *record), void *context)
+{
+    const struct wish wish = {wanted, context};
+    return hide(cache, ns, key, &wish);
 }
 
 /* ---- invalidation in storage ---- */

@@ -143,6 +143,7 @@ static void init_gate(struct gate *gate, const struct gate_options *options)
     gate->log = options->log;
     gate->log_context = options->log_context;
     gate->sync_ns = (options->sync_ms > 0 ? options->sync_ms : 1000) * GATE_MS_NS;
+    gate->write_hang_ns = (options->write_hang_ms > 0 ? options->write_hang_ms : 5000) * GATE_MS_NS;
     gate->close_ns = (options->close_ms > 0 ? options->close_ms : 5000) * GATE_MS_NS;
     gate->reader_count = options->readers > 0 ? options->readers : 2;
     if (gate->reader_count > GATE_MAX_READERS) gate->reader_count = GATE_MAX_READERS;
@@ -307,9 +308,9 @@ static uint64_t longest_hang_ns(const struct gate *gate, uint64_t now_ns)
 
 uint64_t gate_write_hang_ns(const struct gate *gate)
 {
-    uint64_t since_ns = gate->write_since_ns;
-    uint64_t now_ns = gate_now(gate);
-    return since_ns != 0 && now_ns >= since_ns + GATE_WRITE_HANG_NS ? now_ns - since_ns : 0;
+    if (gate->write_since_ns == 0) return 0;
+    uint64_t took_ns = clock_mono_ns(clock_system()) - gate->write_since_ns;
+    return took_ns >= gate->write_hang_ns ? took_ns : 0;
 }
 
 struct gate_health gate_health_now(const struct gate *gate)

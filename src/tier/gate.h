@@ -13,7 +13,7 @@
  *
  * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at
  * once; one probe at a time with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line
- * through `log`, and so is a write that hangs for five seconds: nothing goes past it, so nothing opens, but writes are
+ * through `log`, and so is a write that hangs: nothing goes past it, so nothing opens, but writes are
  * down meanwhile. Reads and writes have a breaker each: a full disk does not keep anybody from reading what is there.
  */
 #ifndef TIER_GATE_H
@@ -31,8 +31,10 @@ struct gate_options {
     struct tier *tier; /* taken over: closed by gate_destroy, and when gate_create fails */
     uint64_t queue_bytes;
     unsigned sync_ms;
-    unsigned readers;  /* default 2 */
-    unsigned close_ms; /* how long gate_destroy waits for the tier; default 5000 */
+    unsigned readers;       /* default 2 */
+    unsigned write_hang_ms; /* a write that takes longer hangs; default 5000, in the system's time whatever `clock`
+                               says: a batch and its sync may take their time, and nothing goes past them */
+    unsigned close_ms;      /* how long gate_destroy waits for the tier; default 5000 */
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
 };
@@ -59,7 +61,7 @@ AIC_MUST_CHECK aic_status gate_get(struct gate *gate, const aic_key *key, unsign
 
 struct gate_health {
     bool reads_up;  /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
-    bool writes_up; /* writes are admitted, none has hung for 5 s, and the tier is trusted */
+    bool writes_up; /* writes are admitted, none hangs, and the tier is trusted */
 };
 
 /*

@@ -22,10 +22,9 @@ enum {
     GATE_KEEP_BYTES = 1 << 20, /* a reader's buffer larger than this is given back after the read */
 };
 #define GATE_MS_NS ((uint64_t)1000 * 1000)
-#define GATE_GATHER_NS (2 * GATE_MS_NS)        /* a batch waits this long for company */
-#define GATE_HANG_NS (1000 * GATE_MS_NS)       /* a read that takes longer trips the breaker */
-#define GATE_WRITE_HANG_NS (5000 * GATE_MS_NS) /* a batch and its sync may take their time; nothing goes past them */
-#define GATE_RETRY_NS (20 * GATE_MS_NS)        /* between writes that fail, until the breaker opens */
+#define GATE_GATHER_NS (2 * GATE_MS_NS)  /* a batch waits this long for company */
+#define GATE_HANG_NS (1000 * GATE_MS_NS) /* a read that takes longer trips the breaker */
+#define GATE_RETRY_NS (20 * GATE_MS_NS)  /* between writes that fail, until the breaker opens */
 #define GATE_SYNC_BYTES ((uint64_t)64 << 20)
 #define GATE_CALM_NS (10000 * GATE_MS_NS) /* a queue that has refused nothing for so long is full no more */
 
@@ -35,7 +34,7 @@ enum {
     X(READS_UP, INFO, "storage: reads are answered again")                                                             \
     X(WRITES_DOWN, WARNING, "storage: writes fail; they wait in the queue until it takes them again")                  \
     X(WRITES_UP, INFO, "storage: writes are taken again")                                                              \
-    X(WRITES_HANG, WARNING, "storage: a write has not come back for 5 s; those after it wait in the queue")            \
+    X(WRITES_HANG, WARNING, "storage: a write does not come back; those after it wait in the queue")                   \
     X(WRITES_MOVE, INFO, "storage: the write that hung has come back")                                                 \
     X(DISTRUSTED, WARNING,                                                                                             \
       "storage: what it holds may be damaged or out of date; nothing of it is served until it was emptied")            \
@@ -83,7 +82,7 @@ struct gate {
     struct tier *tier;
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;
-    uint64_t sync_ns, close_ns;
+    uint64_t sync_ns, close_ns, write_hang_ns;
     unsigned reader_count;
 
     pthread_mutex_t lock; /* protects all that follows; a leaf */
@@ -109,7 +108,7 @@ struct gate {
     uint64_t distrusts;      /* times; a read that saw another number before it asked is a miss */
     bool gave_up;            /* the end of the gate met a tier that fails */
     uint64_t write_retry_ns; /* not before */
-    uint64_t write_since_ns; /* the writer went into the tier; 0: it is not there */
+    uint64_t write_since_ns; /* by the system's clock: the writer went into the tier; 0: it is not there */
     bool write_hang_told;
     uint64_t writes_down_ms; /* wall clock: when they last began to fail, or the tier was distrusted */
     uint64_t reads_down_ms;  /* wall clock: when they last began to fail */

@@ -187,8 +187,7 @@ static aic_status apply(struct gate *gate, struct queue_item **items, size_t cou
 /* The writer goes into the tier, without the lock, and comes back. */
 static void enter_tier(struct gate *gate)
 {
-    uint64_t now_ns = gate_now(gate);
-    gate->write_since_ns = now_ns > 0 ? now_ns : 1;
+    gate->write_since_ns = clock_mono_ns(clock_system());
     gate_unlock(gate);
 }
 

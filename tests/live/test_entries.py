@@ -155,6 +155,29 @@ class Entries(LiveTest):
         self.assertEqual(meta["key"], key)
         self.assertNotIn("response", meta)
 
+    def test_only_the_entry_that_is_meant(self):
+        """If-Match, and If-None-Match where something would change: the wrong entry is neither given nor removed."""
+        path = "/cache/entries/" + self.daemon.put(text="meant", response=1).json["key"]
+        old = self.daemon.get(path).headers["etag"]
+        self.daemon.put(text="meant", response=2)
+        new = self.daemon.get(path).headers["etag"]
+        self.assertNotEqual(old, new)
+        wrong = ({"If-Match": old}, {"If-Match": '"a,b", W/%s' % new}, {"If-None-Match": new}, {"If-None-Match": "*"}, {"If-None-Match": '"x", W/%s' % new},
+                 {"If-Match": new, "If-None-Match": new})
+        for headers in wrong:
+            answer = self.daemon.request("DELETE", path, headers=headers)
+            self.assertEqual((answer.status, answer.error["code"]), (412, "condition_failed"), headers)
+        self.assertEqual(self.daemon.get(path, headers={"If-Match": old}).status, 412)
+        self.assertEqual(self.daemon.request("HEAD", path, headers={"If-Match": old}).status, 412)
+        for headers in ({"If-Match": new}, {"If-Match": "*"}, {"If-Match": '"a,b" ,%s' % new}, {"If-None-Match": old}):
+            answer = self.daemon.get(path, headers=headers)
+            self.assertEqual((answer.status, answer.json), (200, 2), headers)
+        self.assertEqual(self.daemon.get(path, headers={"If-Match": new, "If-None-Match": new}).status, 304)
+        self.assertEqual(self.daemon.request("DELETE", path, headers={"If-Match": new, "If-None-Match": old}).status, 204)
+        # RFC 9110, 13.2.1: what is not there is not there, whatever is asked of it.
+        self.assertEqual(self.daemon.request("DELETE", path, headers={"If-Match": new}).status, 404)
+        self.assertEqual(self.daemon.get(path, headers={"If-Match": new}).status, 404)
+
     def test_the_tag_is_of_the_response(self):
         # Compressed when stored, kept plain once it is asked for again: the same response, the same tag.
         key = self.daemon.put(text="tagged", response="word " * 1200).json["key"]

@@ -171,9 +171,10 @@ class Streams(unittest.TestCase):
         self.assertEqual((closed.returncode, closed.stderr), (2, b"aicache: standard output: Bad file descriptor\n"))
 
     def test_what_goes_on_ends_with_its_reader(self):
-        for index in range(30):
-            self.daemon.client("put", "qa", "text %d" % index, "response", "--tag", "x" * 100)
-        for command in (("top",), ("top", "--json"), ("list", "--all", "--limit", "1"), ("export",)):
+        """More than a pipe holds, so that none of them is done before its reader has gone."""
+        lines = "".join(json.dumps({"operation": "qa", "text": "text %d" % index, "response": 1, "tags": ["x" * 120]}) + "\n" for index in range(1000))
+        self.assertEqual(self.daemon.client("warm", "-", stdin=lines.encode()).status, 0)
+        for command in (("top",), ("top", "--json"), ("list", "--all", "--json", "--limit", "100"), ("export",)):
             process = subprocess.Popen([AICACHE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(AICACHE_URL=self.daemon.url))
             process.stdout.read(1)
             process.stdout.close()

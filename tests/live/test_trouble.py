@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -333,6 +334,68 @@ class ManyBodies(unittest.TestCase):
                 self.assertRegex(read_all(connection), rb"\naicache_http_bodies_refused_total [1-9]")
         finally:
             self.assertEqual(daemon.stop(), 0)
+
+
+    def test_what_is_made_of_bodies_is_limited_with_them(self):
+        """The tokens of a body take ten times its size, and a line of an import is kept until its end: neither goes past the limit."""
+        limit = 64 << 20
+        daemon = Running("limits: {body_bytes: 4M, bodies_bytes: 64M}\nmemory: {max_bytes: 8M}\n")
+        try:
+            head, body = put_request("tokens", [1] * 1300000, "Connection: close\r\n")
+            before = peak(daemon)
+            statuses = []
+
+            def put():
+                with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
+                    connection.sendall(head + body)
+                    statuses.append(read_all(connection)[9:12])
+            for count in (1, 12):
+                threads = [threading.Thread(target=put) for _ in range(count)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                self.assertEqual(set(statuses) - {b"503"}, {b"201"}, statuses)  # some may have to come again
+            lines = [socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) for _ in range(6)]
+            for connection in lines:
+                connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n{\r\n")
+            refused = 0
+            for connection in lines:  # each of them 20 MB of a line
+                try:
+                    for _ in range(20):
+                        connection.sendall(b"100000\r\n" + b"x" * (1 << 20) + b"\r\n")
+                except OSError:
+                    pass
+                connection.setblocking(False)
+            end = time.monotonic() + 60
+            while refused == 0 and time.monotonic() < end:
+                for connection in lines:
+                    try:
+                        refused += connection.recv(4096).startswith(b"HTTP/1.1 503 ")
+                    except OSError:
+                        pass
+                time.sleep(0.05)
+            self.assertGreater(refused, 0)
+            # The rest: the write queue, the tier, compression. A sanitizer's allocator holds back what was freed.
+            if json.loads(daemon.client("memory", "--json").out)["allocator"]["name"] == "jemalloc":
+                self.assertLess(peak(daemon) - before, 4 * limit)
+            for connection in lines:
+                connection.close()
+            while True:  # all of it is given back
+                statuses.clear()
+                put()
+                if statuses == [b"201"]:
+                    break
+                self.assertEqual(statuses, [b"503"])
+                self.assertLess(time.monotonic(), end)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+
+def peak(daemon):
+    """The most memory that the daemon ever had, in bytes."""
+    with open("/proc/%d/status" % daemon.process.pid) as file:
+        return int(re.search(r"VmHWM:\s*(\d+) kB", file.read()).group(1)) << 10
 
 
 def ask(daemon, verb, path, body=b""):

@@ -8,14 +8,8 @@ static const struct head_refusal CUT_SHORT = {400, "body_cut_short",
 
 bool conn_body_hold(struct conn *conn, uint64_t bytes)
 {
-    struct http_server *server = conn->thread->server;
     if (bytes <= conn->body_held) return true;
-    uint64_t more = bytes - conn->body_held;
-    uint64_t sum = atomic_fetch_add_explicit(&server->body_bytes, more, memory_order_relaxed) + more;
-    if (sum > LIMIT(conn->thread, bodies_bytes)) {
-        atomic_fetch_sub_explicit(&server->body_bytes, more, memory_order_relaxed);
-        return false;
-    }
+    if (!server_body_take(conn->thread->server, bytes - conn->body_held)) return false;
     conn->body_held = bytes;
     return true;
 }
@@ -23,8 +17,7 @@ bool conn_body_hold(struct conn *conn, uint64_t bytes)
 void conn_body_release(struct conn *conn)
 {
     buf_fini(&conn->body);
-    if (conn->body_held == 0) return;
-    atomic_fetch_sub_explicit(&conn->thread->server->body_bytes, conn->body_held, memory_order_relaxed);
+    server_body_give(conn->thread->server, conn->body_held);
     conn->body_held = 0;
 }
 

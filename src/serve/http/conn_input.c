@@ -239,7 +239,9 @@ void conn_read(struct conn *conn)
             thread_arrive(conn);
             return;
         }
-        if (fresh) conn->exchange.received_ns = clock_mono_ns(conn->thread->server->clock);
+        /* What comes for a request that is not whole yet may be the rest of it. */
+        if (conn->phase == CONN_HEAD || conn->phase == CONN_BODY)
+            conn->exchange.received_ns = clock_mono_ns(conn->thread->server->clock);
         conn_run(conn);
     }
     if (!more || conn->tls == NULL || conn->phase == CONN_CLOSED) return;

@@ -224,6 +224,7 @@ struct http_server {
     void (*finished)(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes);
     struct http_live_limits limits;
     _Atomic uint64_t body_bytes; /* held by all connections, against limits.bodies_bytes; relaxed, it orders nothing */
+    struct mem body_mem;         /* its allocations count in body_bytes, and lie in `mem` */
     _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
     _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */
     struct listener listeners[HTTP_MAX_LISTEN];
@@ -272,6 +273,9 @@ void conn_widen_block(struct conn *conn);
 bool conn_step_body(struct conn *conn);
 /* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
 void conn_want_body(struct conn *conn);
+/* Counts so many bytes in body_bytes; false, and nothing is counted, when limits.bodies_bytes has no room for them. */
+bool server_body_take(struct http_server *server, uint64_t bytes);
+void server_body_give(struct http_server *server, uint64_t bytes);
 /* Counts room for a body of so many bytes, all in all; false when limits.bodies_bytes has none left for it. */
 bool conn_body_hold(struct conn *conn, uint64_t bytes);
 /* Frees what was gathered of a body, and its room. */

@@ -369,6 +369,11 @@ aic_view http_body(const struct http_exchange *exchange)
 
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
 
+struct mem *http_body_mem(const struct http_exchange *exchange)
+{
+    return &exchange->conn->thread->server->body_mem;
+}
+
 struct mem *http_mem(const struct http_exchange *exchange)
 {
     return exchange->conn->thread->server->mem;

@@ -103,14 +103,17 @@ aic_view http_body(const struct http_exchange *exchange);
 
 /* The options' mem: for what a handler allocates (owner MEM_CONNECTIONS or its own). */
 struct mem *http_mem(const struct http_exchange *exchange);
+/* For what is made of bodies, as far as it may become large: what it gives counts against limits.bodies_bytes with the
+ * bodies themselves, and there is none (NULL) when those are full. Any thread, also after the reply. */
+struct mem *http_body_mem(const struct http_exchange *exchange);
 /*
  * A few bytes that belong to the exchange, zeroed when the request begins: for the guard's verdict and the handler's
  * state, so that neither allocates. Aligned to 16. The guard and the handler agree on a struct.
  */
 #define HTTP_STATE_BYTES 256
 void *http_state(struct http_exchange *exchange);
-/* When the request's turn came, by the monotonic clock, in nanoseconds: its first bytes had been read, and those that
- * were read before it had been served. */
+/* When the request's turn came, by the monotonic clock, in nanoseconds: its last bytes had been read (of a streamed
+ * body those that are there), and those that were read before it had been served. A slow sender's time is not in it. */
 uint64_t http_received_ns(const struct http_exchange *exchange);
 /* The time by the same clock. From then on the thread's next request counts, which saves it a look. */
 uint64_t http_now_ns(struct http_exchange *exchange);

@@ -53,13 +53,34 @@ bool negotiate(const struct http_exchange *exchange, const char *field, const ch
     return weight > 0 && weight >= listed_weight(exchange, field, usual);
 }
 
-bool negotiate_has_tag(const struct http_exchange *exchange, aic_view tag)
+static bool is_tag(aic_view element, aic_view tag)
+{
+    return element.size == tag.size && memcmp(element.data, tag.data, tag.size) == 0;
+}
+
+/* Is the field there, and does it hold the tag or `*`? */
+static bool has_tag(const struct http_exchange *exchange, const char *field, aic_view tag, bool weak, bool *given)
 {
     size_t at = 0;
-    aic_view line;
-    while (http_header_next(exchange, "If-None-Match", &at, &line)) {
+    aic_view line, element;
+    while (http_header_next(exchange, field, &at, &line)) {
+        *given = true;
         if (line.size == 1 && line.data[0] == '*') return true;
-        if (memmem(line.data, line.size, tag.data, tag.size) != NULL) return true; /* a quote ends a tag, always */
+        /* A comma inside another tag makes pieces of it; none of them has a quote at both ends. */
+        while (head_list_next(&line, ',', &element)) {
+            if (weak && element.size > 2 && memcmp(element.data, "W/", 2) == 0)
+                element = (aic_view){element.data + 2, element.size - 2};
+            if (is_tag(element, tag)) return true;
+        }
     }
     return false;
+}
+
+enum condition negotiate_condition(const struct http_exchange *exchange, aic_view tag)
+{
+    bool given = false;
+    if (!has_tag(exchange, "If-Match", tag, false, &given) && given) return CONDITION_FAILED;
+    if (!has_tag(exchange, "If-None-Match", tag, true, &given)) return CONDITION_HOLDS;
+    enum http_verb verb = http_verb(exchange);
+    return verb == HTTP_VERB_GET || verb == HTTP_VERB_HEAD ? CONDITION_KNOWN : CONDITION_FAILED;
 }

@@ -1,5 +1,6 @@
 /*
- * negotiate.h - what a client would rather have: weighted lists (RFC 9110, 12.4.2) and entity tags (13.1.2). Every
+ * negotiate.h - what a client would rather have: weighted lists (RFC 9110, 12.4.2), and only where the
+ * entity is the one that it knows (13.1). Every
  * field line of a name counts. Front threads.
  */
 #ifndef SERVE_NEGOTIATE_H
@@ -13,7 +14,13 @@
  */
 bool negotiate(const struct http_exchange *exchange, const char *field, const char *wanted, const char *usual);
 
-/* Does If-None-Match hold this tag (with its quotes), or `*`? Weak comparison: a W/ in front makes no difference. */
-bool negotiate_has_tag(const struct http_exchange *exchange, aic_view tag);
+enum condition {
+    CONDITION_HOLDS,
+    CONDITION_KNOWN, /* a reader has it already: 304 */
+    CONDITION_FAILED /* what is there is not what the client means: 412 */
+};
+/* What If-Match and If-None-Match say, in this order (RFC 9110, 13.2.2), where a representation with this tag (in its
+ * quotes) is there. If-Match compares strongly, If-None-Match weakly: a W/ in front makes no difference to it. */
+enum condition negotiate_condition(const struct http_exchange *exchange, aic_view tag);
 
 #endif

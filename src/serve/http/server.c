@@ -73,6 +73,39 @@ static aic_status init_threads(struct http_server *server, aic_error *error)
     return AIC_OK;
 }
 
+/* ---- room for bodies ---- */
+
+bool server_body_take(struct http_server *server, uint64_t bytes)
+{
+    uint64_t sum = atomic_fetch_add_explicit(&server->body_bytes, bytes, memory_order_relaxed) + bytes;
+    if (sum <= atomic_load_explicit(&server->limits.bodies_bytes, memory_order_relaxed)) return true;
+    server_body_give(server, bytes);
+    return false;
+}
+
+void server_body_give(struct http_server *server, uint64_t bytes)
+{
+    atomic_fetch_sub_explicit(&server->body_bytes, bytes, memory_order_relaxed);
+}
+
+static void *acquire_for_body(void *context, size_t bytes)
+{
+    struct http_server *server = context;
+    if (!server_body_take(server, bytes)) return NULL;
+    void *block = mem_alloc(server->mem, MEM_CONNECTIONS, bytes);
+    if (block == NULL) server_body_give(server, bytes);
+    return block;
+}
+
+static void release_of_body(void *context, void *block, size_t bytes)
+{
+    struct http_server *server = context;
+    mem_free(server->mem, MEM_CONNECTIONS, block, bytes);
+    server_body_give(server, bytes);
+}
+
+/* ---- the whole ---- */
+
 aic_status http_server_create(const struct http_options *options, struct http_server **out, aic_error *error)
 {
     unsigned threads = options->threads != 0 ? options->threads : uv_available_parallelism();
@@ -80,6 +113,8 @@ aic_status http_server_create(const struct http_options *options, struct http_se
     struct http_server *server = mem_zalloc(options->mem, MEM_CONNECTIONS, sizeof *server);
     if (server == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "No memory for the server.");
     server->mem = options->mem;
+    mem_init(&server->body_mem,
+             &(aic_allocator){.acquire = acquire_for_body, .release = release_of_body, .context = server});
     copy_options(server, options);
     aic_status status;
     TRY_OR_FAIL(router_create(server->mem, options->routes, options->route_count, &server->router, error));
@@ -112,6 +147,7 @@ void http_server_destroy(struct http_server **server_pointer)
         else close_descriptors(&server->threads[i]);
     }
     for (unsigned i = 0; i < server->listener_count; i++) listener_close(&server->listeners[i]);
+    mem_fini(&server->body_mem);
     mem_free(server->mem, MEM_CONNECTIONS, server->threads_block, server->threads_bytes);
     tls_destroy(&server->tls);
     router_destroy(&server->router);
@@ -177,4 +213,5 @@ void http_server_counters(const struct http_server *server, struct http_counters
         HTTP_COUNTER_MAP(COUNTER_ADD)
 #undef COUNTER_ADD
     }
+    out->bodies_refused += atomic_load_explicit(&server->body_mem.failures, memory_order_relaxed);
 }

@@ -3,18 +3,15 @@
  * it before.
  */
 #include "base/check.h"
-#include "base/hex.h"
 #include "serve/http/negotiate.h"
 #include "serve/routes/lookup.h"
 #include "serve/routes/render.h"
 #include "serve/routes/reply.h"
+#include "serve/routes/tag.h"
 #include "serve/routes/work.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* The checksum that the record carries over everything in it, as it is packed: changes with every change of the entry.
  */
@@ -155,8 +152,6 @@ static aic_status answer_lookup(struct found *found)
     return AIC_OK;
 }
 
-#define TAG_BYTES 18
-
 static void entry_headers(struct found *found, aic_view tag)
 {
     const struct cache_hit *hit = &found->answer->hit;
@@ -182,23 +177,18 @@ static void entry_headers(struct found *found, aic_view tag)
     http_reply_lines(found->exchange, (aic_view){lines.text, lines.size});
 }
 
-/* The response's entity tag, 16 hex digits in quotes. It comes from when it was stored and what it says, not from how
- * it is kept: the same response, compressed or not, in either tier, has the same tag. */
-static aic_view write_tag(const struct record *record, char out[TAG_BYTES])
-{
-    const uint64_t facts[] = {htobe64(record->created_ms), htobe64(record->plain_bytes), htobe64(record->content)};
-    uint64_t hash = htobe64(XXH3_64bits(facts, sizeof facts));
-    out[0] = out[TAG_BYTES - 1] = '"';
-    hex_write(&hash, sizeof hash, out + 1);
-    return (aic_view){out, TAG_BYTES};
-}
-
-/* The response as the body, or 304. */
+/* The response as the body, 304, or 412. */
 static aic_status answer_entry(struct found *found)
 {
     char text[TAG_BYTES];
-    aic_view tag = write_tag(&found->answer->hit.record, text);
-    if (negotiate_has_tag(found->exchange, tag)) {
+    aic_view tag = tag_write(&found->answer->hit.record, text);
+    enum condition condition = negotiate_condition(found->exchange, tag);
+    if (condition == CONDITION_FAILED) {
+        reply_condition_failed(found->exchange);
+        answer_give(found->answer);
+        return AIC_OK;
+    }
+    if (condition == CONDITION_KNOWN) {
         lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
         entry_headers(found, tag);
         http_reply_empty(found->exchange, 304);
@@ -300,8 +290,8 @@ static bool is_for_a_worker(const struct http_exchange *exchange, const struct c
     const struct record *record = &answer->hit.record;
     if (!record->form.compressed || record->plain_bytes <= INLINE_DECODE || answer->decoded || call->metadata_only)
         return false;
-    char tag[TAG_BYTES];
-    return !call->by_key || !negotiate_has_tag(exchange, write_tag(record, tag)); /* 304 has no body */
+    char tag[TAG_BYTES]; /* 304 and 412 need no response */
+    return !call->by_key || negotiate_condition(exchange, tag_write(record, tag)) == CONDITION_HOLDS;
 }
 
 void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)

@@ -4,6 +4,7 @@
 #include "serve/http/negotiate.h"
 #include "serve/routes/assets.h"
 #include "serve/routes/handlers.h"
+#include "serve/routes/reply.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,10 +44,10 @@ void handle_page(struct http_exchange *exchange)
     http_reply_header(exchange, "Content-Security-Policy",
                       AIC_LITERAL("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
                                   "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"));
-    if (negotiate_has_tag(exchange, tag)) {
-        http_reply_empty(exchange, 304);
-        return;
-    }
+    enum condition condition = negotiate_condition(exchange, tag);
+    if (condition == CONDITION_KNOWN) http_reply_empty(exchange, 304);
+    if (condition == CONDITION_FAILED) reply_condition_failed(exchange);
+    if (condition != CONDITION_HOLDS) return;
     if (packed) http_reply_header(exchange, "Content-Encoding", AIC_LITERAL("gzip"));
     aic_view body = packed ? asset->packed : asset->plain;
     http_reply_pieces(exchange, 200, asset->type, &body, 1, NULL, NULL);

@@ -6,10 +6,12 @@
 #include "base/plural.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "serve/http/negotiate.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/reply.h"
 #include "serve/routes/select.h"
+#include "serve/routes/tag.h"
 #include "serve/routes/work.h"
 
 #include <stdio.h>
@@ -30,12 +32,22 @@ struct delete_job {
     struct work work;
     aic_key key;
     aic_view ns; /* empty: any */
+    bool conditional;
 };
+
+/* Only what the client means, where it says so. On a worker; the request's fields stay as they are until the reply. */
+static bool is_meant(void *context, const struct record *record)
+{
+    char text[TAG_BYTES];
+    return negotiate_condition(context, tag_write(record, text)) == CONDITION_HOLDS;
+}
 
 static void run_delete(struct work *work)
 {
     struct delete_job *job = (struct delete_job *)work;
-    work->status = cache_hide(work->front->routes->overview.options.cache, job->ns, &job->key);
+    aic_cache *cache = work->front->routes->overview.options.cache;
+    work->status = job->conditional ? cache_hide_if(cache, job->ns, &job->key, is_meant, work->exchange)
+                                    : cache_hide(cache, job->ns, &job->key);
     if (work->status == AIC_OK) work->status = make_last(work, &job->key, 1);
 }
 
@@ -43,6 +55,7 @@ static void finish_delete(struct work *work)
 {
     if (work->status == AIC_OK) http_reply_empty(work->exchange, 204);
     else if (work->status == AIC_MISS) reply_no_entry(work->exchange);
+    else if (work->status == AIC_STALE) reply_condition_failed(work->exchange);
     else http_reply_error(work->exchange, work->status, work->error.status != AIC_OK ? &work->error : NULL);
     work_free(work);
 }
@@ -63,6 +76,8 @@ void handle_delete(struct http_exchange *exchange)
     job->work.finish = finish_delete;
     job->key = key;
     job->ns = ns;
+    job->conditional = http_header(exchange, "If-Match").data != NULL ||
+                       http_header(exchange, "If-None-Match").data != NULL;
     work_start(&job->work);
 }
 

@@ -7,6 +7,7 @@
  * the size of the cache.
  */
 #include "base/check.h"
+#include "cache/cache.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/reply.h"
 #include "serve/routes/select.h"
@@ -176,6 +177,11 @@ static void end_import(struct import_job *job)
     if (work->status == AIC_OK && !job->broken) {
         write_report(&report, job->importer);
         reply_json(work->exchange, 200, &report);
+    } else if (work->status == AIC_NO_MEMORY) {
+        http_reply_header(work->exchange, "Retry-After", AIC_LITERAL("1"));
+        http_reply_problem(work->exchange, 503, "bodies_full", NULL,
+                           "no room for the lines: bodies and what is made of them may hold limits.bodies_bytes "
+                           "together; the lines before are stored");
     } else {
         http_reply_error(work->exchange, work->status != AIC_OK ? work->status : AIC_INVALID, NULL);
     }
@@ -252,15 +258,16 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
      * entry out. */
     aic_import_options options = {.refuse_keys = refuse_keys || !call->admin, .max_rejections = IMPORT_MAX_ERRORS};
     aic_status status = filled_namespace(exchange, call, &options.only_ns, &error);
-    if (status == AIC_OK)
-        status = aic_import_create(front_of(exchange)->routes->overview.options.cache, &options, &job->importer,
-                                   &error);
+    aic_cache *cache = front_of(exchange)->routes->overview.options.cache;
+    struct mem *mem = http_body_mem(exchange);
+    if (status == AIC_OK) status = import_create(cache, mem, &options, &job->importer, &error);
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
         work_free(&job->work);
         return;
     }
-    buf_init(&job->incoming, http_mem(exchange), MEM_CONNECTIONS);
+    buf_init(&job->incoming, mem, MEM_CONNECTIONS);
+    buf_init(&job->work.body, mem, MEM_CONNECTIONS);
     job->work.run = run_import;
     job->work.finish = finish_import;
     http_body_start(exchange, on_body, job);

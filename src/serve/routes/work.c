@@ -14,22 +14,22 @@ void *work_create(struct http_exchange *exchange, size_t size)
     work->exchange = exchange;
     work->front = front_of(exchange);
     work->call = call_of(exchange);
+    work->mem = mem;
     work->size = size;
     work->uv.data = work;
     work->text = http_body(exchange);
-    json_init(&work->json, mem, MEM_CACHE);
-    buf_init(&work->scratch, mem, MEM_CACHE);
+    json_init(&work->json, http_body_mem(exchange), MEM_CACHE);
+    buf_init(&work->scratch, http_body_mem(exchange), MEM_CACHE);
     buf_init(&work->body, mem, MEM_CONNECTIONS);
     return work;
 }
 
 void work_free(struct work *work)
 {
-    struct mem *mem = work->body.mem;
     json_fini(&work->json);
     buf_fini(&work->scratch);
     buf_fini(&work->body);
-    mem_free(mem, MEM_CONNECTIONS, work, work->size);
+    mem_free(work->mem, MEM_CONNECTIONS, work, work->size);
 }
 
 static void run_job(uv_work_t *uv)

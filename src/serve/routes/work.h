@@ -18,6 +18,7 @@ struct work {
     struct http_exchange *exchange;
     struct front *front;
     struct call *call;
+    struct mem *mem; /* of the struct */
     size_t size;
     uint64_t deadline_ms; /* of the reply; 0: the server's */
     void (*run)(struct work *work);

@@ -319,6 +319,45 @@ static void E19_E20_delete(void **state)
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
 }
 
+struct asked {
+    aic_cache *cache;
+    unsigned times;
+    uint64_t meant; /* bytes of the response that may go */
+    bool write;     /* another one, while the first answer is thought about */
+};
+
+static bool is_meant(void *context, const struct record *record)
+{
+    struct asked *asked = context;
+    bool meant = record->plain_bytes == asked->meant;
+    if (asked->times++ == 0 && asked->write) assert_int_equal(put_text(asked->cache, "qa", "x", "\"newer\""), AIC_OK);
+    return meant;
+}
+
+static void only_what_is_meant_is_removed(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_key key;
+    aic_request request = request_of("qa", "x");
+    const aic_view ns = AIC_LITERAL("default");
+    assert_int_equal(aic_cache_key(table->cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    for (int from_storage = 0; from_storage < 2; from_storage++) {
+        struct asked other = {.cache = table->cache, .meant = 3};
+        if (from_storage) forget_memory(table->cache);
+        assert_int_equal(cache_hide_if(table->cache, ns, &key, is_meant, &other), AIC_STALE);
+        assert_int_equal(look(table->cache, "qa", "x", "1"), from_storage ? 's' : 'm');
+    }
+    struct asked raced = {.cache = table->cache, .meant = 1, .write = true};
+    assert_int_equal(cache_hide_if(table->cache, ns, &key, is_meant, &raced), AIC_STALE);
+    assert_int_equal(raced.times, 2);
+    assert_int_equal(look(table->cache, "qa", "x", "\"newer\""), 'm');
+    struct asked newer = {.cache = table->cache, .meant = 7};
+    assert_int_equal(cache_hide_if(table->cache, ns, &key, is_meant, &newer), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(cache_hide_if(table->cache, ns, &key, is_meant, &newer), AIC_MISS);
+}
+
 static void E_promotion_keeps_the_remaining_time(void **state)
 {
     struct bench_cache *table = *state;
@@ -512,6 +551,7 @@ int main(void)
         IN_MEMORY(E05_E10_E11_E13_E14_storage_down),
         IN_MEMORY(a_put_names_storage_while_it_takes_writes),
         IN_BOTH(E19_E20_delete),
+        IN_BOTH(only_what_is_meant_is_removed),
         IN_BOTH(E_promotion_keeps_the_remaining_time),
         IN_BOTH(E25_every_kind_of_value),
         IN_BOTH(E26_restart),

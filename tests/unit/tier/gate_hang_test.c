@@ -43,31 +43,25 @@ static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
 static void test_a_write_that_hangs_alone_is_told(void **state)
 {
     struct world *world = *state;
-    world->options.clock = &world->clock.clock;
+    world->options.write_hang_ms = 200;
     start(world);
     FAULT_SET(world->fault, world->fault->hang_applies = true);
     assert_int_equal(put(world, 1, "one"), AIC_OK);
-    atomic_fetch_add(&world->clock.mono_ns, 10000000); /* a batch does not wait for more company than that */
     fault_tier_await_hanging(world->fault, 1);
-    uint64_t in_tier_ns = 0;
-    while (stats_of(world).up) {
-        atomic_fetch_add(&world->clock.mono_ns, 1000000000);
-        in_tier_ns += 1000000000;
-    }
-    assert_int_equal(in_tier_ns, 5000000000);
+    AWAIT(!stats_of(world).up);
     struct gate_stats down = stats_of(world);
     assert_true(down.reads_up);
-    assert_int_equal(down.writes_down_ms, 1700000000000u - 5000);
+    assert_true(down.writes_down_ms != 0);
     assert_string_equal(down.trouble, "a write does not come back");
-    assert_int_equal(gate_flush(world->gate, false, 1), AIC_UNAVAILABLE);
-    assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK); /* from the queue */
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_UNAVAILABLE); /* at once */
+    assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK);                    /* from the queue */
     assert_int_equal(get(world, 2, LONG_MS, NULL), AIC_MISS);
     AWAIT(atomic_load(&world->lines) == 1);
     FAULT_SET(world->fault, world->fault->hang_applies = false);
     AWAIT(stats_of(world).up);
     AWAIT(atomic_load(&world->lines) == 2);
     assert_int_equal(stats_of(world).writes_down_ms, 0);
-    assert_int_equal(gate_flush(world->gate, true, LONG_MS), AIC_OK);
+    AWAIT(gate_flush(world->gate, true, LONG_MS) == AIC_OK);
 }
 
 static void test_a_destroy_with_a_hung_tier_ends(void **state)

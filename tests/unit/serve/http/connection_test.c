@@ -20,8 +20,11 @@ static void on_hello(struct http_exchange *exchange)
     http_reply_bytes(exchange, 200, "text/plain", AIC_LITERAL("hello"));
 }
 
+static uint64_t echo_received_ns;
+
 static void on_echo(struct http_exchange *exchange)
 {
+    echo_received_ns = http_received_ns(exchange);
     http_reply_headerf(exchange, "X-Size", "%zu", http_body(exchange).size);
     http_reply_bytes(exchange, 200, "text/plain", http_body(exchange));
 }
@@ -272,14 +275,20 @@ static uint64_t step_mono_ns(void *context)
     return mono_ns += step_ns;
 }
 
-/* Everybody asks before the loop turns, by a clock that takes a step with each look at it. */
-static void ask_at_once(struct drive *drive, int clients[CLIENTS], uint64_t step)
+/* From here on a clock that takes a step with each look at it. */
+static void step_clock(struct drive *drive, uint64_t step)
 {
     static aic_clock clock;
     clock = *drive->server->clock;
     clock.mono_ns = step_mono_ns;
     drive->server->clock = &clock;
     step_ns = step;
+}
+
+/* Everybody asks before the loop turns. */
+static void ask_at_once(struct drive *drive, int clients[CLIENTS], uint64_t step)
+{
+    step_clock(drive, step);
     released = 0;
     for (size_t i = 0; i < CLIENTS; i++) {
         clients[i] = drive_connect(drive);
@@ -313,6 +322,29 @@ static void test_answers_leave_after_the_reads(struct drive *drive)
         assert_non_null(strstr(out, "Content-Length: 13\r\n"));
         assert_string_equal(strstr(out, "\r\n\r\n"), "\r\n\r\none,two,three");
         close(clients[i]);
+    }
+}
+
+/* A slow sender's time is his own: what is measured begins with the last bytes of a request. */
+static void test_a_request_is_received_when_it_is_whole(struct drive *drive)
+{
+    static const char *const pieces[][3] = {
+        {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", "a", "b"},
+        {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\nab\r\n", "0\r\n\r\n"},
+        {"POST /echo HTTP/1.1\r\nHost: x\r\n", "Content-Length: 2\r\n", "\r\nab"},
+    };
+    step_clock(drive, 0);
+    for (size_t i = 0; i < COUNT_OF(pieces); i++) {
+        int client = drive_connect(drive);
+        for (size_t piece = 0; piece < COUNT_OF(pieces[i]); piece++) {
+            mono_ns += 1000000000;
+            echo_received_ns = 0;
+            drive_text(drive, client, pieces[i][piece]);
+        }
+        assert_int_equal(echo_received_ns, mono_ns);
+        expect_answer(drive, client, "HTTP/1.1 200");
+        close(client);
+        drive_turn(drive);
     }
 }
 
@@ -394,6 +426,7 @@ int main(void)
         cmocka_unit_test_in(test_deadline_passed, a_server),
         cmocka_unit_test_in(test_pieces_are_given_back_once, a_server),
         cmocka_unit_test_in(test_answers_leave_after_the_reads, a_server),
+        cmocka_unit_test_in(test_a_request_is_received_when_it_is_whole, a_server),
         cmocka_unit_test_in(test_no_answer_waits_long, a_server),
         cmocka_unit_test_in(test_held_answer_is_given_back, a_server),
         cmocka_unit_test_in(test_body_cut_while_streamed, a_server),
