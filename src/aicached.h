@@ -56,15 +56,4 @@ void daemon_reload(struct daemon *daemon);
 AIC_MUST_CHECK aic_status daemon_try(struct daemon *daemon, const struct settings_origins *origins,
                                      struct option_report *report);
 
-/* What is tried, and where is told what would fail. */
-struct trial {
-    struct daemon *daemon;
-    const struct settings_origins *origins;
-    struct option_report *report;
-};
-/* Where the value of an option comes from. */
-struct option_origin trial_origin(const struct trial *trial, const char *name);
-/* Is there a secret, and is it that of the store? */
-void trial_secret(const struct trial *trial);
-
 #endif

@@ -1,9 +1,10 @@
 /*
  * aicached_check.c - --check-config beyond the words of the settings: what a start would need is tried as far as that
- * leaves nothing behind. The certificate and its key are loaded, the secret is read and compared with the store; in
- * directories a file is made and removed, and so are the directories that a start would make; addresses are bound.
+ * leaves nothing behind. The certificate and its key are loaded, the secret is read; in directories a file is made and
+ * removed, and so are the directories that a start would make; addresses are bound.
  *
- * What it cannot know: a port that somebody else has, a store that is in use or damaged, what changes until the start.
+ * What it cannot know: a port that somebody else has, a store that is in use, damaged, or of another secret, what
+ * changes until the start.
  */
 #include "aicached.h"
 
@@ -21,7 +22,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct option_origin trial_origin(const struct trial *trial, const char *name)
+struct trial {
+    struct daemon *daemon;
+    const struct settings_origins *origins;
+    struct option_report *report;
+};
+
+static struct option_origin origin_of(const struct trial *trial, const char *name)
 {
     const struct option_row *row = option_find(settings_table(), name);
     CHECK(row != NULL);
@@ -62,7 +69,7 @@ static bool parent_of(const char *path, char *out, size_t size)
 
 static void refuse_directory(const struct trial *trial, const char *option, const char *path, int fault)
 {
-    option_refuse(trial->report, trial_origin(trial, option), option,
+    option_refuse(trial->report, origin_of(trial, option), option,
                   "%.200s: %s; accepted: a directory that this user may write in", path, strerror(fault));
 }
 
@@ -114,6 +121,47 @@ static void try_data_dir(const struct trial *trial)
     if (fault != 0) refuse_directory(trial, "data_dir", path, fault);
 }
 
+struct listener {
+    const struct trial *trial;
+    const char *option;
+};
+
+/* What the cache says of the secret: who can read it. */
+static void warn(void *context, aic_log_level level, const char *line)
+{
+    const struct listener *listener = context;
+    if (level < AIC_LOG_WARNING) return;
+    option_warn(listener->trial->report, origin_of(listener->trial, listener->option), listener->option, "%s", line);
+}
+
+/* Read by a cache without storage, so that what is said of it is what a start says. */
+static void try_secret(const struct trial *trial)
+{
+    aic_options wanted;
+    char path[4096];
+    settings_cache_options(&trial->daemon->settings, &wanted);
+    bool given = wanted.secret_file != NULL;
+    struct listener listener = {trial, given ? "secret_file" : "data_dir"};
+    if (!given && wanted.data_dir == NULL) return; /* a secret of its own for each start */
+    if (snprintf(path, sizeof path, "%s%s", given ? wanted.secret_file : wanted.data_dir, given ? "" : "/secret") >=
+        (int)sizeof path)
+        return;
+    if (!given && access(path, F_OK) != 0 && errno == ENOENT) return; /* the start makes it */
+    aic_cache *cache = NULL;
+    aic_error error = {0};
+    aic_options options = {.secret_file = path,
+                           .storage = AIC_STORAGE_NONE,
+                           .memory_max_bytes = AIC_ZERO,
+                           .log = warn,
+                           .log_context = &listener};
+    aic_status status = aic_cache_open(&options, &cache, &error);
+    if (status != AIC_OK)
+        option_refuse(trial->report, origin_of(trial, listener.option), listener.option,
+                      "%s; accepted: a file that this user may read, of at least 16 bytes",
+                      error.message[0] != '\0' ? error.message : aic_status_text(status));
+    aic_cache_close(&cache);
+}
+
 static void try_sockets(const struct trial *trial)
 {
     const struct settings *settings = &trial->daemon->settings;
@@ -137,7 +185,7 @@ static void try_bind(const struct trial *trial, const char *text, const struct a
     int why = errno;
     if (fd >= 0) close(fd);
     if (!fails) return;
-    option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+    option_refuse(trial->report, origin_of(trial, "listen"), "listen",
                   "%.200s: %s; accepted: an address of this machine, and a port that this user may have", text,
                   strerror(why));
 }
@@ -169,7 +217,7 @@ static struct addrinfo *find_address(const struct trial *trial, const char *text
     snprintf(port, sizeof port, "%u", address->port);
     int result = getaddrinfo(address->host, port, &hints, &found);
     if (result == 0) return found;
-    option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+    option_refuse(trial->report, origin_of(trial, "listen"), "listen",
                   "%.200s: %s; accepted: an address of this machine", text, gai_strerror(result));
     return NULL;
 }
@@ -187,7 +235,7 @@ static void try_addresses(const struct trial *trial)
         if (found[i] != NULL) try_bind(trial, listen->items[i], found[i]);
         for (size_t other = 0; other < i; other++) {
             if (!overlap(found[other], found[i])) continue;
-            option_refuse(trial->report, trial_origin(trial, "listen"), "listen",
+            option_refuse(trial->report, origin_of(trial, "listen"), "listen",
                           "%.200s is listened at already as %.200s; accepted: each address once", listen->items[i],
                           listen->items[other]);
             break;
@@ -208,7 +256,7 @@ static void try_tls(const struct trial *trial)
     tls_destroy(&tls);
     if (status == AIC_OK) return;
     const char *option = strcmp(error.field, "tls.key") == 0 ? "tls.key" : "tls.certificate";
-    option_refuse(trial->report, trial_origin(trial, option), option,
+    option_refuse(trial->report, origin_of(trial, option), option,
                   "%s; accepted: files in PEM that this user may read, a certificate and its key", error.message);
 }
 
@@ -218,7 +266,7 @@ static void try_memory(const struct trial *trial)
     uint64_t wanted = trial->daemon->settings.memory_max_bytes;
     host_memory_read("", &host);
     if (host.total_bytes > 0 && wanted > host.total_bytes)
-        option_warn(trial->report, trial_origin(trial, "memory.max_bytes"), "memory.max_bytes",
+        option_warn(trial->report, origin_of(trial, "memory.max_bytes"), "memory.max_bytes",
                     "%llu bytes are more than the machine has (%llu)", (unsigned long long)wanted,
                     (unsigned long long)host.total_bytes);
 }
@@ -228,7 +276,7 @@ aic_status daemon_try(struct daemon *daemon, const struct settings_origins *orig
     struct trial trial = {daemon, origins, report};
     size_t errors = report->errors;
     try_data_dir(&trial);
-    trial_secret(&trial);
+    try_secret(&trial);
     try_sockets(&trial);
     try_addresses(&trial);
     try_tls(&trial);
