@@ -13,6 +13,7 @@
 #include "cache/inner.h"
 
 #include "base/hex.h"
+#include "base/view.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +94,7 @@ static bool from_hex(char *text, size_t size)
 static aic_status secret_use(struct aic_cache *cache, char *text, size_t size, const char *path, struct digest **out,
                              aic_error *error)
 {
-    while (size > 0 && strchr(" \t\r\n", text[size - 1]) != NULL) size--;
+    size = view_trim_end((aic_view){text, size}, " \t\r\n").size;
     if (from_hex(text, size)) return digest_create(&cache->mem, text, SECRET_BYTES, out);
     if (size < SECRET_MIN_BYTES)
         return error_set(error, AIC_INVALID, "secret_file", "'%.200s' holds %zu bytes: at least %d are needed", path,

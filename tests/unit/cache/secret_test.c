@@ -170,6 +170,26 @@ static void an_empty_store_takes_a_new_secret(void **state)
     assert_true(secret_is_there(table));
 }
 
+/* White space at the end of a secret does not count, a NUL byte does. */
+static void every_byte_of_a_secret_counts(void **state)
+{
+    static const char secret[] = "fifteen-letters\0"; /* 16 bytes, and the one that ends every text */
+    struct bench_cache *table = *state;
+    char path[128];
+    path_in(table, "bytes", path);
+    for (size_t size = 15; size <= 16; size++) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(secret, 1, size, file), size);
+        assert_int_equal(fputs(" \t\r\n", file) < 0, 0);
+        assert_int_equal(fclose(file), 0);
+        table->options.secret_file = path;
+        aic_error error;
+        assert_int_equal(aic_cache_open(&table->options, &table->cache, &error), size == 16 ? AIC_OK : AIC_INVALID);
+        aic_cache_close(&table->cache);
+    }
+}
+
 /* Nothing can be compared, nothing is refused; the next open compares. */
 static void storage_that_is_down_refuses_nothing(void **state)
 {
@@ -276,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_is_kept, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(another_secret_is_refused, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_missing_secret_is_not_made_anew, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(every_byte_of_a_secret_counts, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_store_of_before_goes_on, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(an_empty_store_takes_a_new_secret, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(storage_that_is_down_refuses_nothing, table_setup, table_teardown),
