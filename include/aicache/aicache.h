@@ -11,6 +11,9 @@
  *   - Every function may be called from any thread, unless it says otherwise. No callback runs under a lock.
  *   - An `aic_view` is borrowed: the callee reads it during the call and keeps nothing, unless it says otherwise.
  *   - Results come through out-parameters, written only on success.
+ *   - A pointer parameter (a handle, a struct to read, an out-parameter) must not be NULL unless its function says that
+ *     it may; `error` always may. What a struct holds is checked: a number or enumerator out of range, NaN, an array
+ *     that is NULL with a count, a view that is NULL with a size is AIC_INVALID, and `error` names the field.
  *   - Status 0 is fine, > 0 are outcomes that are no error (a miss), < 0 are errors. Nothing is printed, ever.
  *   - A zeroed options struct means the defaults. Where 0 means "default", AIC_ZERO means the number zero.
  *   - Times are milliseconds since the Unix epoch (`_ms`), lengths of time say their unit, sizes are bytes.
@@ -279,7 +282,7 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_key(aic_cache *cache, const aic_requ
 /*
  * Stores a response under its request, replacing what was there. Both tiers are reached before it returns (storage
  * through its write-behind queue). AIC_OK, or AIC_NOT_STORED when no tier keeps it (result->tiers is 0 then);
- * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY.
+ * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY. `result` may be NULL.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result,
                                                 aic_error *error);
@@ -314,8 +317,8 @@ typedef struct aic_hit aic_hit;
 AIC_API AIC_MUST_CHECK aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_key *key,
                                                    aic_hit **hit, aic_error *error);
 
-/* The same by key; an empty `ns` is "default". AIC_OK, AIC_MISS, AIC_NO_MEMORY. An entry of another namespace than `ns`
- * is a miss. Counts one lookup too: a hit or a miss. */
+/* The same by key; an empty `ns` is "default". AIC_OK, AIC_MISS, AIC_NO_MEMORY, AIC_INVALID. An entry of another
+ * namespace than `ns` is a miss. Counts one lookup too: a hit or a miss. */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit);
 
 /*
@@ -342,7 +345,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_delete(aic_cache *cache, aic_view ns
 
 /*
  * Which entries. Every field that is given must match; equality is exact. `pattern` is a glob (`*`, `?`, `[a-z]`, `\`)
- * over the operation and each tag. An empty ns means the namespace "default", `all_namespaces` every one.
+ * over the operation and each tag. An empty ns means the namespace "default", `all_namespaces` every one; both together
+ * are AIC_INVALID.
  */
 typedef struct aic_filter {
     aic_view ns;
@@ -370,7 +374,7 @@ typedef struct aic_invalidated {
  * names nothing. AIC_UNAVAILABLE or AIC_TIMEOUT when storage could not be reached: memory is clean then, what storage
  * still holds is hidden from every lookup at once and removed when storage is back, by the next process if this one
  * ends before (`error` says so where even that could not be written down); *out is written all the same and counts what
- * was removed so far. AIC_NO_MEMORY: nothing was removed.
+ * was removed so far. AIC_NO_MEMORY: nothing was removed. `out` may be NULL.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run,
                                                        aic_invalidated *out, aic_error *error);
@@ -465,7 +469,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_import_add(aic_import *importer, aic_view 
 /* The last line may lack its newline: this takes it in. AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_finish(aic_import *importer);
 AIC_API void aic_import_count(const aic_import *importer, aic_import_counts *out);
-/* The index-th rejection: the line's number (from 1) and what was wrong; AIC_MISS beyond the last one kept. */
+/* The index-th rejection: the line's number (from 1) and what was wrong; AIC_MISS beyond the last one kept. `line`
+ * may be NULL. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_rejection(const aic_import *importer, size_t index, uint64_t *line,
                                                        aic_error *error);
 /* Frees and nulls. Accepts a pointer to NULL. */

@@ -20,7 +20,8 @@ extern "C" {
 
 typedef struct aic_monitor aic_monitor;
 
-/* Zero everywhere means the defaults that are named here. Negative numbers are refused. */
+/* Zero everywhere means the defaults that are named here. Negative numbers, NaN and more than 1e9 seconds are refused.
+ */
 typedef struct aic_monitor_options {
     double retention_hours;                  /* 1 */
     int64_t max_measurements;                /* 1000 per stream; at most 100 000 */

@@ -1,5 +1,7 @@
 #include "base/clock.h"
 
+#include "base/status.h"
+
 #include <stdio.h>
 #include <time.h>
 
@@ -31,6 +33,13 @@ const aic_clock *clock_system(void)
 {
     static const aic_clock system = {.wall_ms = system_wall_ms, .mono_ns = system_mono_ns};
     return &system;
+}
+
+aic_status clock_check(const aic_clock *clock, aic_error *error)
+{
+    if (clock == NULL || (clock->wall_ms != NULL && clock->mono_ns != NULL)) return AIC_OK;
+    return error_set(error, AIC_INVALID, "clock", "%s is NULL: a clock needs both wall_ms and mono_ns",
+                     clock->wall_ms == NULL ? "wall_ms" : "mono_ns");
 }
 
 void clock_format(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE])

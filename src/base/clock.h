@@ -10,6 +10,9 @@
 /* The system's clock: CLOCK_REALTIME and CLOCK_MONOTONIC. Static, never released. */
 const aic_clock *clock_system(void);
 
+/* Does a user's clock (NULL: none was given) have both of its functions? AIC_INVALID with the field "clock". */
+AIC_MUST_CHECK aic_status clock_check(const aic_clock *clock, aic_error *error);
+
 /* Wall time in UTC as RFC 3339 with milliseconds, "2026-01-31T12:00:00.000Z", and a NUL. */
 #define CLOCK_TEXT_SIZE 32
 void clock_format(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE]);

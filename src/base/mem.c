@@ -1,6 +1,7 @@
 #include "base/mem.h"
 
 #include "base/check.h"
+#include "base/status.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,13 @@ static void system_release(void *context, void *block, size_t bytes)
     (void)context;
     (void)bytes;
     free(block);
+}
+
+aic_status mem_check_allocator(const aic_allocator *allocator, aic_error *error)
+{
+    if (allocator == NULL || (allocator->acquire != NULL && allocator->release != NULL)) return AIC_OK;
+    return error_set(error, AIC_INVALID, "allocator", "%s is NULL: an allocator needs both acquire and release",
+                     allocator->acquire == NULL ? "acquire" : "release");
 }
 
 void mem_init(struct mem *mem, const aic_allocator *allocator)

@@ -41,6 +41,8 @@ struct mem {
     _Atomic uint64_t failures; /* allocations that were refused */
 };
 
+/* Does a user's allocator (NULL: none was given) have both of its functions? AIC_INVALID with the field "allocator". */
+AIC_MUST_CHECK aic_status mem_check_allocator(const aic_allocator *allocator, aic_error *error);
 /* Initialises with the given allocator (copied), or the C library's for NULL. */
 void mem_init(struct mem *mem, const aic_allocator *allocator);
 /* CHECKs that everything was released, so that no test can leak unseen. */

@@ -156,11 +156,9 @@ static aic_status make_memory_tier(struct aic_cache *cache, const aic_options *o
     return max_bytes > 0 ? hot_create(&cache->mem, max_bytes, &cache->hot) : AIC_OK;
 }
 
-static aic_status make_codec(struct aic_cache *cache, const aic_options *options, aic_error *error)
+static aic_status make_codec(struct aic_cache *cache, const aic_options *options)
 {
     int level = options->compression_level != 0 ? options->compression_level : DEFAULT_LEVEL;
-    if (level < 1 || level > 19)
-        return error_set(error, AIC_INVALID, "compression.level", "%d is no level: 1 to 19 are accepted", level);
     return codec_create(
         &(struct codec_options){.mem = &cache->mem,
                                 .threshold_bytes = or_default(options->compression_threshold_bytes, DEFAULT_THRESHOLD),
@@ -185,8 +183,6 @@ static aic_status open_tier(struct aic_cache *cache, const aic_options *options,
     aic_storage kind = options->storage;
     if (kind == AIC_STORAGE_DEFAULT) kind = options->data_dir != NULL ? AIC_STORAGE_LMDB : AIC_STORAGE_NONE;
     if (kind == AIC_STORAGE_NONE) return AIC_OK;
-    if (kind != AIC_STORAGE_LMDB) return error_set(error, AIC_INVALID, "storage.kind", "none and lmdb are accepted");
-    if (options->data_dir == NULL) return error_set(error, AIC_INVALID, "data_dir", "storage needs a directory");
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/cache", options->data_dir) >= sizeof path)
         return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
@@ -221,7 +217,7 @@ static aic_status cache_setup(struct aic_cache *cache, const aic_options *option
     if (options->data_dir != NULL) TRY(make_directory(options->data_dir, error));
     if (*tier == NULL) TRY(open_tier(cache, options, tier, error)); /* first: it locks the directory */
     TRY(secret_load(cache, options, *tier, error));
-    TRY(make_codec(cache, options, error));
+    TRY(make_codec(cache, options));
     TRY(make_memory_tier(cache, options));
     if (*tier != NULL) {
         struct tier *taken = *tier;
@@ -238,12 +234,17 @@ aic_status cache_open(const aic_options *options, struct tier *tier, struct aic_
     static const aic_options defaults;
     if (error != NULL) *error = (aic_error){0};
     if (options == NULL) options = &defaults;
+    aic_status status = options_check(options, error);
+    if (status != AIC_OK) {
+        if (tier != NULL) tier->ops->close(tier);
+        return status;
+    }
     struct aic_cache *cache = cache_alloc(options);
     /* Threads inherit the mask of who starts them: the application's signals are its own threads' business. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    aic_status status = cache != NULL ? cache_setup(cache, options, &tier, error) : AIC_NO_MEMORY;
+    status = cache != NULL ? cache_setup(cache, options, &tier, error) : AIC_NO_MEMORY;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status != AIC_OK) {
         if (tier != NULL) tier->ops->close(tier);

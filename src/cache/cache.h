@@ -34,6 +34,8 @@ struct gate *cache_gate(struct aic_cache *cache);
 
 /* ---- what a request may look like ---- */
 
+/* A view of no bytes may have no data, one of some bytes must have. AIC_INVALID. */
+AIC_MUST_CHECK aic_status cache_check_bytes(const char *field, aic_view bytes, aic_error *error);
 /*
  * A namespace, operation, model or tag: 1..128 bytes of UTF-8 without control characters. `field` is what the error
  * names ("tags[3]"). cache_check_pattern: any UTF-8, 1..1024 bytes. cache_check_ttl: at most AIC_MAX_TTL_SECONDS.

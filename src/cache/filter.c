@@ -23,10 +23,13 @@ aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t n
     memset(filter, 0, sizeof *filter);
     bool has_ns = false;
     filter->any_namespace = from->all_namespaces;
+    TRY(cache_check_bytes("context", from->context, error));
     TRY(take_name("namespace", from->ns, filter->texts[0], &filter->ns, &has_ns, error));
     TRY(take_name("operation", from->operation, filter->texts[1], &filter->operation, &filter->has_operation, error));
     TRY(take_name("model", from->model, filter->texts[2], &filter->model, &filter->has_model, error));
     TRY(take_name("tag", from->tag, filter->texts[3], &filter->tag, &filter->has_tag, error));
+    if (has_ns && from->all_namespaces)
+        return error_set(error, AIC_INVALID, "namespace", "either a namespace or all_namespaces is accepted, not both");
     if (!has_ns) filter->ns = AIC_LITERAL("default");
     if (from->pattern.size > 0) {
         TRY(cache_check_pattern(from->pattern, error));

@@ -188,6 +188,7 @@ aic_status aic_cache_lookup(aic_cache *cache, const aic_request *request, aic_ke
 
 aic_status aic_cache_get(aic_cache *cache, aic_view ns, const aic_key *key, aic_hit **hit)
 {
+    TRY(cache_check_bytes("namespace", ns, NULL));
     return get_keyed(cache, ns.size > 0 ? ns : AIC_LITERAL("default"), (aic_view){NULL, 0}, key, 0, hit);
 }
 

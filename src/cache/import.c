@@ -58,8 +58,8 @@ void aic_import_count(const aic_import *importer, aic_import_counts *out)
 aic_status aic_import_rejection(const aic_import *importer, size_t index, uint64_t *line, aic_error *error)
 {
     if (index >= importer->rejection_count) return AIC_MISS;
-    *line = importer->rejections[index].line;
-    *error = importer->rejections[index].error;
+    if (line != NULL) *line = importer->rejections[index].line;
+    if (error != NULL) *error = importer->rejections[index].error;
     return AIC_OK;
 }
 
@@ -159,6 +159,7 @@ static aic_status keep_partial(struct aic_import *importer, aic_view rest)
 
 aic_status aic_import_add(aic_import *importer, aic_view bytes)
 {
+    TRY(cache_check_bytes("bytes", bytes, NULL));
     aic_status worst = AIC_OK;
     while (bytes.size > 0) {
         const char *end = memchr(bytes.data, '\n', bytes.size);

@@ -243,6 +243,8 @@ size_t filter_labels(const struct filter *filter, struct tier_label *out);
 /* Carries out in storage what it owes: called with `invalidating` held. */
 aic_status cache_settle(struct aic_cache *cache);
 
+/* Do the options make sense, as far as they themselves can tell? AIC_INVALID. */
+AIC_MUST_CHECK aic_status options_check(const aic_options *options, aic_error *error);
 AIC_MUST_CHECK aic_status ttl_init(struct aic_cache *cache, const aic_options *options, aic_error *error);
 void ttl_fini(struct aic_cache *cache);
 /* The thread that ticks. */

@@ -203,6 +203,7 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
 static aic_status check_response(struct aic_cache *cache, aic_view response, aic_error *error)
 {
     if (response.size == 0) return error_set(error, AIC_INVALID, "response", "is required: any JSON value");
+    TRY(cache_check_bytes("response", response, error));
     struct json json;
     json_init(&json, &cache->mem, MEM_CACHE);
     aic_error inner = {0};

@@ -49,6 +49,7 @@ static aic_status delete_both(struct aic_cache *cache, const aic_key *key, const
 
 aic_status aic_cache_delete(aic_cache *cache, aic_view ns, const aic_key *key)
 {
+    TRY(cache_check_bytes("namespace", ns, NULL));
     return cache_delete(cache, ns.size > 0 ? ns : AIC_LITERAL("default"), key);
 }
 

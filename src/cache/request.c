@@ -24,11 +24,18 @@ static bool has_control(aic_view text)
     return false;
 }
 
+aic_status cache_check_bytes(const char *field, aic_view bytes, aic_error *error)
+{
+    if (bytes.data != NULL || bytes.size == 0) return AIC_OK;
+    return error_set(error, AIC_INVALID, field, "%zu bytes came, and data is NULL", bytes.size);
+}
+
 aic_status cache_check_name(const char *field, aic_view name, aic_error *error)
 {
     if (name.size == 0) return error_set(error, AIC_INVALID, field, "must not be empty: 1 to 128 bytes are accepted");
     if (name.size > AIC_MAX_NAME_BYTES)
         return error_set(error, AIC_INVALID, field, "%zu bytes are too long: 1 to 128 bytes are accepted", name.size);
+    TRY(cache_check_bytes(field, name, error));
     if (!utf8_is_valid(name)) return error_set(error, AIC_INVALID, field, "is not valid UTF-8");
     if (has_control(name)) return error_set(error, AIC_INVALID, field, "must not contain control characters");
     return AIC_OK;
@@ -39,6 +46,7 @@ aic_status cache_check_pattern(aic_view pattern, aic_error *error)
     if (pattern.size == 0 || pattern.size > FILTER_MAX_PATTERN)
         return error_set(error, AIC_INVALID, "pattern", "%zu bytes: 1 to %d bytes are accepted", pattern.size,
                          FILTER_MAX_PATTERN);
+    TRY(cache_check_bytes("pattern", pattern, error));
     if (!utf8_is_valid(pattern)) return error_set(error, AIC_INVALID, "pattern", "is not valid UTF-8");
     return AIC_OK;
 }
@@ -56,6 +64,8 @@ static aic_status check_tags(const struct cache_put *put, aic_error *error)
     if (put->tag_count > AIC_MAX_TAGS)
         return error_set(error, AIC_INVALID, "tags", "%zu tags are too many: at most %d are accepted", put->tag_count,
                          AIC_MAX_TAGS);
+    if (put->tag_count > 0 && put->tags == NULL)
+        return error_set(error, AIC_INVALID, "tags", "%zu came, in an array that is NULL", put->tag_count);
     for (size_t i = 0; i < put->tag_count; i++) {
         char field[32];
         snprintf(field, sizeof field, "tags[%zu]", i);
@@ -99,6 +109,7 @@ static aic_status check_text(const char *field, aic_view text, aic_error *error)
 static aic_status take_options(struct json *json, aic_view options, struct key_request *out, aic_error *error)
 {
     if (options.size == 0) return AIC_OK;
+    TRY(cache_check_bytes("options", options, error));
     aic_error inner = {0};
     aic_status status = json_scan(json, options, &inner);
     if (status == AIC_NO_MEMORY) return status;
@@ -123,6 +134,7 @@ aic_status request_take(struct aic_cache *cache, const aic_request *request, str
     if (request->text.data == NULL) return error_set(error, AIC_INVALID, "text", "is required");
     TRY(check_text("text", request->text, error));
     out->text.plain = request->text;
+    TRY(cache_check_bytes("question", request->question, error));
     if (request->question.data != NULL) TRY(check_text("question", request->question, error));
     out->question.plain = request->question;
     return take_options(json, request->options, out, error);

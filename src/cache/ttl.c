@@ -10,16 +10,25 @@
 #include <string.h>
 
 #define DEFAULT_TTL_SECONDS 3600
+#define MAX_OPERATIONS 10000
 
 static const aic_operation_ttl builtin_ttls[] = {
     {"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200}, {"questions", 3600}, {"qa", 1800},
 };
 
+/* A ttl of the options, told by their name of it. */
+static aic_status check_row_ttl(const char *field, uint64_t ttl_seconds, aic_error *error)
+{
+    aic_error inner = {0};
+    aic_status status = cache_check_ttl(ttl_seconds, &inner);
+    return status == AIC_OK ? AIC_OK : error_set(error, status, field, "%s", inner.message);
+}
+
 static aic_status add_ttl(struct ttl_table *table, const aic_operation_ttl *from, aic_error *error)
 {
     aic_view name = aic_view_of(from->operation);
     TRY(cache_check_name("ttl.operations", name, error));
-    TRY(cache_check_ttl(from->ttl_seconds, error));
+    TRY(check_row_ttl("ttl.operations", from->ttl_seconds, error));
     for (size_t i = 0; i < table->count; i++) {
         if (strcmp(table->rows[i].operation, from->operation) != 0) continue;
         table->rows[i].ttl_seconds = from->ttl_seconds;
@@ -46,7 +55,7 @@ static aic_status fill(struct ttl_table *table, uint64_t fallback, const aic_ope
                        aic_error *error)
 {
     table->fallback = fallback == 0 ? DEFAULT_TTL_SECONDS : fallback == AIC_ZERO ? 0 : fallback;
-    TRY(cache_check_ttl(table->fallback, error));
+    TRY(check_row_ttl("ttl.default", table->fallback, error));
     for (size_t i = 0; i < COUNT_OF(builtin_ttls); i++) TRY(add_ttl(table, &builtin_ttls[i], error));
     for (size_t i = 0; i < count; i++) TRY(add_ttl(table, &operations[i], error));
     return AIC_OK;
@@ -55,7 +64,11 @@ static aic_status fill(struct ttl_table *table, uint64_t fallback, const aic_ope
 aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback, const aic_operation_ttl *operations, size_t count,
                           aic_error *error)
 {
-    if (count > 10000) return error_set(error, AIC_INVALID, "ttl.operations", "at most 10000");
+    if (count > MAX_OPERATIONS)
+        return error_set(error, AIC_INVALID, "ttl.operations", "%zu operations are too many: at most %d are accepted",
+                         count, MAX_OPERATIONS);
+    if (count > 0 && operations == NULL)
+        return error_set(error, AIC_INVALID, "ttl.operations", "%zu came, in an array that is NULL", count);
     size_t capacity = COUNT_OF(builtin_ttls) + count;
     struct ttl_table *table = mem_zalloc(&cache->mem, MEM_CACHE, table_bytes(capacity));
     if (table == NULL) return AIC_NO_MEMORY;

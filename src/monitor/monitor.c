@@ -8,10 +8,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MAX_SECONDS 1e9                      /* some thirty years; sums of so many are still numbers */
 #define SLOW_LOG_INTERVAL_NS 1000000000ULL   /* one slow line a second */
 #define STATE_LOG_INTERVAL_NS 60000000000ULL /* a state that lasts is repeated once a minute */
 
 /* ---------------------------------------------------------------------------------------------------- options -- */
+
+/* Not a number is neither. */
+static aic_status check_seconds(const char *field, double seconds, aic_error *error)
+{
+    if (seconds >= 0 && seconds <= MAX_SECONDS) return AIC_OK;
+    return error_set(error, AIC_INVALID, field, "%s must be a number of seconds from 0 to %g", field, MAX_SECONDS);
+}
+
+static aic_status check_rate(const char *field, int64_t number, aic_error *error)
+{
+    if (number >= 0) return AIC_OK;
+    return error_set(error, AIC_INVALID, field, "%s is %lld; 0 or more is accepted", field, (long long)number);
+}
 
 static aic_status check_options(const aic_monitor_options *o, aic_error *error)
 {
@@ -19,11 +33,12 @@ static aic_status check_options(const aic_monitor_options *o, aic_error *error)
         return error_set(error, AIC_INVALID, "retention_hours", "retention_hours must be above 0 and at most 8784");
     if (o->max_measurements < 0 || o->max_measurements > 100000)
         return error_set(error, AIC_INVALID, "max_measurements", "max_measurements must be from 1 to 100000");
-    if (!(o->slow_key_generation_seconds >= 0) || !(o->slow_operation_seconds >= 0))
-        return error_set(error, AIC_INVALID, "slow", "slow limits are seconds and must not be negative");
-    if (o->invalidations_warning_per_hour < 0 || o->invalidations_critical_per_hour < 0)
-        return error_set(error, AIC_INVALID, "invalidations", "invalidation limits must not be negative");
-    return AIC_OK;
+    TRY(check_seconds("slow_key_generation_seconds", o->slow_key_generation_seconds, error));
+    TRY(check_seconds("slow_operation_seconds", o->slow_operation_seconds, error));
+    TRY(check_rate("invalidations_warning_per_hour", o->invalidations_warning_per_hour, error));
+    TRY(check_rate("invalidations_critical_per_hour", o->invalidations_critical_per_hour, error));
+    TRY(mem_check_allocator(o->allocator, error));
+    return clock_check(o->clock, error);
 }
 
 static aic_status fill_options(const aic_monitor_options *given, aic_monitor_options *o, aic_error *error)

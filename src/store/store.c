@@ -10,9 +10,6 @@
 
 /* ----------------------------------------------------------------------------------------------- create, destroy -- */
 
-/* Handles name 256 GiB; some of it is what the pool maps beyond the budget. */
-#define MAX_RESERVE_BYTES (240ull << 30)
-
 /*
  * The next power of two >= 8 x cores, within 64 and 256; fewer for a small budget, for each shard has a queue of its
  * own: against one queue, shards of 16 entries lose up to 3.8 points of hit rate, of 47 up to 0.7, of 156 up to 0.1
@@ -62,7 +59,7 @@ static aic_status make_shards(struct store *store, aic_policy policy, size_t reg
 aic_status store_create(const struct store_options *options, struct store **out)
 {
     unsigned shards = options->shards == 0 ? default_shards(options->max_bytes) : options->shards;
-    if ((shards & (shards - 1)) != 0 || shards > 256 || options->max_bytes > MAX_RESERVE_BYTES) return AIC_INVALID;
+    if ((shards & (shards - 1)) != 0 || shards > 256 || options->max_bytes > STORE_MAX_BYTES) return AIC_INVALID;
     struct store *store = mem_zalloc(options->mem, MEM_STORE_INDEX, sizeof *store);
     if (store == NULL) return AIC_NO_MEMORY;
     store->mem = options->mem;
@@ -72,7 +69,7 @@ aic_status store_create(const struct store_options *options, struct store **out)
     store->shard_bits = (unsigned)__builtin_ctz(shards);
     store->shard_shift = shards == 1 ? 63 : 64 - store->shard_bits;
     store->reserve_bytes = options->max_bytes > (256ull << 20) ? 4 * options->max_bytes : 1ull << 30;
-    if (store->reserve_bytes > MAX_RESERVE_BYTES) store->reserve_bytes = MAX_RESERVE_BYTES;
+    if (store->reserve_bytes > STORE_MAX_BYTES) store->reserve_bytes = STORE_MAX_BYTES;
     budget_init(&store->budget, options->max_bytes, options->max_entries);
     pthread_mutex_init(&store->resize_lock, NULL);
     bool has_pool = false;

@@ -364,8 +364,9 @@ static aic_status make_path(struct lmdb_tier *lmdb)
 aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error)
 {
     if (options->max_bytes < LMDB_MIN_BYTES) {
-        return error_set(error, AIC_INVALID, "storage.max_bytes", "at least %u MiB are needed",
-                         (unsigned)(LMDB_MIN_BYTES >> 20));
+        return error_set(error, AIC_INVALID, "storage.max_bytes",
+                         "%llu bytes came: at least %u MiB (%llu) are accepted", (unsigned long long)options->max_bytes,
+                         (unsigned)(LMDB_MIN_BYTES >> 20), (unsigned long long)LMDB_MIN_BYTES);
     }
     struct lmdb_tier *lmdb = mem_zalloc(options->mem, MEM_STORAGE, sizeof *lmdb);
     if (lmdb == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory to open the store");
