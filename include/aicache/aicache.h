@@ -164,7 +164,7 @@ typedef struct aic_options {
     uint64_t memory_max_item_bytes; /* default 8 MiB */
     aic_policy memory_policy;
 
-    uint64_t storage_max_bytes;   /* default 10 GiB */
+    uint64_t storage_max_bytes;   /* default 10 GiB, at least 4 MiB; an entry takes a quarter of it at most */
     uint64_t storage_queue_bytes; /* write-behind queue; default 64 MiB */
     unsigned storage_deadline_ms; /* a lookup waits this long for storage, then it is a miss; default 20 */
     unsigned storage_sync_ms;     /* between syncs to disk; default 1000 */

@@ -90,6 +90,7 @@ static void undo(struct aic_cache *cache, const aic_key *key)
 struct placement {
     unsigned tiers; /* that have it, for whoever asks */
     bool queued;    /* storage took it into its queue */
+    bool refused;   /* storage never takes what is so large, which is no failure of it */
     bool up;        /* storage took it and answers, both ways */
 };
 
@@ -113,12 +114,13 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
     struct gate_health health = {0};
     aic_status stored = cache->gate != NULL ? gate_put(cache->gate, key, parts, COUNT_OF(parts), &health)
                                             : AIC_NOT_STORED;
-    if (stored != AIC_OK && stored != AIC_NOT_STORED) return stored;
+    if (stored != AIC_OK && stored != AIC_NOT_STORED && stored != AIC_TOO_LARGE) return stored;
     aic_status kept = store_put(cache->store, &(struct store_put){.key = *key,
                                                                   .expires_ms = record->expires_ms,
                                                                   .parts = parts,
                                                                   .part_count = COUNT_OF(parts)});
     placement->queued = stored == AIC_OK;
+    placement->refused = stored == AIC_TOO_LARGE;
     placement->up = placement->queued && health.reads_up && health.writes_up;
     placement->tiers = tiers_of(kept == AIC_OK, placement->queued, health.writes_up);
     if (kept == AIC_OK && cache->monitor != NULL)
@@ -161,8 +163,8 @@ static void record_set(struct aic_cache *cache, const struct cache_put *put, uin
     const char *reason = NULL;
     char failure[160];
     aic_view data = text_tier_data(put->text_length);
-    if (cache->gate != NULL && !placement->queued) reason = "error";
-    else if (cache->gate != NULL && !placement->up) reason = "connection_failed";
+    if (cache->gate != NULL && !placement->queued && !placement->refused) reason = "error";
+    else if (placement->queued && !placement->up) reason = "connection_failed";
     if (reason != NULL) {
         snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"failed\",\"reason\":\"%s_%s\"}",
                  aic_text_tier(put->text_length), kind, reason);

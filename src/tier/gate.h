@@ -65,8 +65,9 @@ struct gate_health {
 };
 
 /*
- * Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_NO_MEMORY (nothing
- * changed), AIC_CLOSED. The record is copied. With the first two *health, unless it is NULL, gets how the tier was at
+ * Never blocks on the tier. AIC_OK (queued), AIC_NOT_STORED (dropped as described above), AIC_TOO_LARGE (the tier takes
+ * no record of that size; a delete of the key is queued in its place), AIC_NO_MEMORY (nothing changed), AIC_CLOSED. The
+ * record is copied. With the first three *health, unless it is NULL, gets how the tier was at
  * that moment: what is queued while writes fail is in the queue alone.
  */
 AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count,

@@ -55,9 +55,28 @@ static void drop_put(struct gate *gate, const aic_key *key)
     if (item == NULL || add(gate, item) != AIC_OK) gate_begin_distrust(gate);
 }
 
+static uint64_t parts_bytes(const struct iovec *parts, size_t part_count)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < part_count; i++) bytes += parts[i].iov_len;
+    return bytes;
+}
+
+/* A record that the tier can never take does not even go into the queue; what it should replace goes. */
+static aic_status refuse_put(struct gate *gate, const aic_key *key, struct gate_health *health)
+{
+    TRY(gate_delete(gate, key));
+    gate_lock(gate);
+    if (health != NULL) *health = gate_health_now(gate);
+    gate_unlock(gate);
+    return AIC_TOO_LARGE;
+}
+
 aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *parts, size_t part_count,
                     struct gate_health *health)
 {
+    uint64_t limit = gate->tier->max_record_bytes;
+    if (limit > 0 && parts_bytes(parts, part_count) > limit) return refuse_put(gate, key, health);
     struct queue_item *item = queue_item_create(gate->mem, key, parts, part_count);
     if (item == NULL) return AIC_NO_MEMORY;
     gate_lock(gate);

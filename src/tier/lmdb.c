@@ -378,6 +378,7 @@ aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out,
     lmdb->log = options->log;
     lmdb->log_context = options->log_context;
     lmdb->max_bytes = options->max_bytes;
+    lmdb->tier.max_record_bytes = options->max_bytes / LMDB_RECORD_SHARE;
     lmdb->data_fd = -1;
     init_locks(lmdb);
     aic_status status = lmdb_home_open(&lmdb->home, lmdb->mem, options->directory, options->boot_id_path, error);

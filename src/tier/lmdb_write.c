@@ -305,7 +305,7 @@ static int apply_batch(struct lmdb_write *write, void *context)
     return code == ENOMEM ? 0 : code; /* evicting again next time is enough */
 }
 
-/* Describes what is put, before any transaction. A record that would fill a quarter of the store is refused. */
+/* Describes what is put, before any transaction. A record larger than LMDB_RECORD_SHARE allows is refused. */
 static aic_status describe_batch(struct lmdb_tier *lmdb, const struct batch *batch, uint64_t *need_bytes)
 {
     uint64_t need = 0;
@@ -316,7 +316,7 @@ static aic_status describe_batch(struct lmdb_tier *lmdb, const struct batch *bat
         if (record.data == NULL) continue;
         TRY(lmdb->describe(lmdb->describe_context, record, &description));
         TRY(lmdb_envelope_make(&description, record.size, &batch->envelopes[i]));
-        if (record.size > lmdb->max_bytes / 4) return AIC_FULL;
+        if (record.size > lmdb->tier.max_record_bytes) return AIC_FULL;
         need += record.size + LMDB_ROUGH_PAGE_BYTES;
     }
     *need_bytes = need;

@@ -92,6 +92,7 @@ struct tier_ops {
 /* Every tier begins with this. */
 struct tier {
     const struct tier_ops *ops;
+    uint64_t max_record_bytes; /* apply() refuses what is larger, always; 0: it takes any. Never changes */
 };
 
 struct lmdb_options {
@@ -109,6 +110,8 @@ struct lmdb_options {
 /* AIC_LOCKED, AIC_NEWER, AIC_DAMAGED (not a store of ours), AIC_INVALID (max_bytes below LMDB_MIN_BYTES), AIC_IO,
  * AIC_NO_MEMORY; `error` says what and what to do. *out is closed with its `close`. */
 #define LMDB_MIN_BYTES ((uint64_t)4 << 20)
+/* A record may be this part of max_bytes: a larger one would empty the store of much else on its way in. */
+#define LMDB_RECORD_SHARE 4
 AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
 
 #endif

@@ -163,6 +163,33 @@ static void test_a_refused_record_does_not_stop_the_others(void **state)
 
 /* -------------------------------------------------------------------------------------------------- a full queue -- */
 
+static void test_what_the_tier_cannot_hold_is_refused_at_once(void **state)
+{
+    struct world *world = *state;
+    struct gate_health health = {0};
+    aic_key key = sample_key(1);
+    struct iovec parts[] = {{(void *)(uintptr_t) "1234", 4}, {(void *)(uintptr_t) "5678", 4}};
+    start(world);
+    world->fault->tier.max_record_bytes = 8;
+    assert_int_equal(gate_put(world->gate, &key, parts, 2, NULL), AIC_OK);
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
+    assert_int_equal(get(world, 1, LONG_MS, "12345678"), AIC_OK);
+    parts[1] = (struct iovec){(void *)(uintptr_t) "56789", 5};
+    assert_int_equal(gate_put(world->gate, &key, parts, 2, &health), AIC_TOO_LARGE);
+    assert_true(health.reads_up && health.writes_up);
+    assert_int_equal(get(world, 1, LONG_MS, NULL), AIC_MISS); /* nor the older value */
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
+    assert_int_equal(get(world, 1, LONG_MS, NULL), AIC_MISS);
+    assert_int_equal(stats_of(world).dropped_writes, 0);
+    assert_int_equal(atomic_load(&world->lines), 0);
+    assert_int_equal(put(world, 2, "two"), AIC_OK);
+    assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
+    atomic_store(&world->allocator.left, 0); /* no memory for the delete: nothing changes */
+    assert_int_equal(put(world, 2, "too large"), AIC_NO_MEMORY);
+    atomic_store(&world->allocator.left, -1);
+    assert_int_equal(get(world, 2, LONG_MS, "two"), AIC_OK);
+}
+
 static void test_a_full_queue_never_serves_an_older_value(void **state)
 {
     struct world *world = *state;
@@ -259,6 +286,7 @@ int main(void)
         TEST(failing_reads_open_the_breaker_with_one_line),
         TEST(failing_writes_wait_and_are_not_lost),
         TEST(a_refused_record_does_not_stop_the_others),
+        TEST(what_the_tier_cannot_hold_is_refused_at_once),
         TEST(a_full_queue_never_serves_an_older_value),
         TEST(a_queue_that_is_full_again_and_again_is_one_line),
         TEST(an_overflow_distrusts_the_tier_until_it_is_emptied),

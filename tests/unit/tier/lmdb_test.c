@@ -343,6 +343,17 @@ static void test_what_can_never_fit_is_refused(void **state)
     struct sample sample = plain;
     sample.payload_bytes = 2 << 20;
     assert_int_equal(put(world, 2, &sample), AIC_FULL);
+    assert_int_equal(world->tier->max_record_bytes, LMDB_MIN_BYTES / 4);
+    struct buf record; /* the largest that it says it takes, and one byte more */
+    buf_init(&record, &world->mem, MEM_OTHER);
+    sample_write(&sample, &record);
+    sample.payload_bytes = world->tier->max_record_bytes - (record.size - sample.payload_bytes);
+    buf_fini(&record);
+    for (uint64_t i = 3; i < 20; i++) assert_int_equal(put(world, i, &sample), AIC_OK);
+    assert_there(world, 19, &sample);
+    sample.payload_bytes++;
+    assert_int_equal(put(world, 2, &sample), AIC_FULL);
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
     assert_there(world, 1, &plain);
     close_tier(world);
     world->options.max_bytes = LMDB_MIN_BYTES - 1;
