@@ -48,7 +48,8 @@ AIC_API void aic_monitor_close(aic_monitor **monitor);
 
 /*
  * Records. Texts are copied; names beyond 128 bytes are cut, `data` (absent: {}) is the text of a JSON object of at
- * most 256 bytes and is left out when larger. `text_length` counts code points. Never fails, never blocks.
+ * most 256 bytes and is left out when it is larger or no such text. `text_length` counts code points. Durations are 0
+ * to 1e9 seconds: with a negative one, or NaN, nothing is recorded. Never fails, never blocks.
  */
 AIC_API void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
                                         aic_view data);

@@ -67,22 +67,45 @@ static const struct {
     [STREAM_INVALIDATION] = {"invalidation_events", write_invalidation},
 };
 
+/* Data that is no JSON object would break the whole text: it is left out, as what is too large is when it is recorded.
+ * Looked at here, because a recording has no time for it. */
+static aic_status check_data(struct json *json, struct event *event)
+{
+    aic_view *data = &event->text[TEXT_DATA];
+    if (data->size == 0) return AIC_OK;
+    aic_status status = json_scan(json, *data, NULL);
+    if (status == AIC_NO_MEMORY) return status;
+    if (status != AIC_OK || json->tokens[0].type != JSON_OBJECT) *data = (aic_view){0};
+    return AIC_OK;
+}
+
+static aic_status write_events(const struct aic_monitor *monitor, unsigned kind, const struct window *window,
+                               struct json *json, struct json_writer *out)
+{
+    for (size_t i = 0; i < window->count; i++) {
+        struct event event = *window_at(window, i);
+        TRY(check_data(json, &event));
+        json_open(out, '{');
+        streams[kind].write(monitor, &event, out);
+        put_time(out, "timestamp", event.wall_ms);
+        json_close(out, '}');
+    }
+    return AIC_OK;
+}
+
 static aic_status write_stream(struct aic_monitor *monitor, unsigned kind, struct json_writer *out)
 {
     struct window window;
+    struct json json;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[kind]));
+    json_init(&json, &monitor->mem, MEM_MONITOR);
     json_key(out, streams[kind].name);
     json_open(out, '[');
-    for (size_t i = 0; i < window.count; i++) {
-        const struct event *event = window_at(&window, i);
-        json_open(out, '{');
-        streams[kind].write(monitor, event, out);
-        put_time(out, "timestamp", event->wall_ms);
-        json_close(out, '}');
-    }
+    aic_status status = write_events(monitor, kind, &window, &json, out);
     json_close(out, ']');
+    json_fini(&json);
     window_fini(&window);
-    return AIC_OK;
+    return status;
 }
 
 aic_status export_write(struct aic_monitor *monitor, struct json_writer *out)

@@ -141,17 +141,25 @@ static void say(const aic_monitor *monitor, aic_log_level level, const char *lin
 /* Names are cut at 128 bytes so that the texts of one event always fit beside each other. */
 static aic_view name_of(aic_view text)
 {
-    return (aic_view){text.data, utf8_fit(text, AIC_MAX_NAME_BYTES)};
+    return text.data != NULL ? (aic_view){text.data, utf8_fit(text, AIC_MAX_NAME_BYTES)} : (aic_view){0};
 }
 
+/* Whether it is an object is looked at where it is read: an export may take its time. */
 static aic_view data_of(aic_view data)
 {
-    return data.size <= AIC_MONITOR_MAX_DATA_BYTES ? data : (aic_view){0};
+    return data.data != NULL && data.size <= AIC_MONITOR_MAX_DATA_BYTES ? data : (aic_view){0};
+}
+
+/* Not a number is none either: one would make every average null. */
+static bool is_duration(double seconds)
+{
+    return seconds >= 0 && seconds <= MAX_SECONDS;
 }
 
 void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
                                 aic_view data)
 {
+    if (!is_duration(seconds)) return;
     struct event event = {.seconds = seconds,
                           .number = {[KEYGEN_TEXT_LENGTH] = text_length},
                           .text = {[TEXT_NAME] = name_of(operation), [TEXT_DATA] = data_of(data)}};
@@ -168,12 +176,14 @@ void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t t
 static void record_operation(aic_monitor *monitor, aic_view kind, uint64_t now_ns, double seconds, bool hit,
                              uint64_t text_length, aic_view data)
 {
+    if (!is_duration(seconds)) return;
+    kind = name_of(kind);
     bool get = kind.size == 3 && memcmp(kind.data, "get", 3) == 0;
     const uint64_t counters[STREAM_COUNTERS] = {[OPERATION_HITS] = get && hit, [OPERATION_MISSES] = get && !hit};
     struct event event = {.mono_ns = now_ns,
                           .seconds = seconds,
                           .number = {[OPERATION_TEXT_LENGTH] = text_length, [OPERATION_HIT] = hit},
-                          .text = {[TEXT_NAME] = name_of(kind), [TEXT_DATA] = data_of(data)}};
+                          .text = {[TEXT_NAME] = kind, [TEXT_DATA] = data_of(data)}};
     stream_append(&monitor->streams[STREAM_OPERATION], &event, counters);
     uint64_t held;
     if (seconds <= monitor->options.slow_operation_seconds || monitor->options.log == NULL) return;
@@ -199,6 +209,7 @@ void monitor_operation_between(aic_monitor *monitor, aic_view kind, uint64_t sta
 void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,
                              aic_view operation)
 {
+    if (!is_duration(seconds)) return;
     struct event event = {.seconds = seconds,
                           .number = {[COMPRESSION_ORIGINAL] = original_bytes, [COMPRESSION_SIZE] = compressed_bytes},
                           .text = {[TEXT_NAME] = name_of(operation)}};
@@ -230,6 +241,7 @@ static void warn_of_rate(aic_monitor *monitor, uint64_t now_ns)
 void aic_monitor_invalidation(aic_monitor *monitor, aic_view pattern, uint64_t keys, double seconds, aic_view type,
                               aic_view context, aic_view data)
 {
+    if (!is_duration(seconds)) return;
     const uint64_t counters[STREAM_COUNTERS] = {[INVALIDATION_KEYS_REMOVED] = keys};
     struct event event = {.seconds = seconds,
                           .number = {[INVALIDATION_KEYS] = keys},

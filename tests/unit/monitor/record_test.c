@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -317,6 +318,67 @@ static void merges_by_time_what_threads_record(void **state)
     }
 }
 
+/* What is no JSON object would break the whole export: it is left out, as what is too large. */
+static void leaves_out_data_that_is_no_object(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"not json",          "{",    "}",    "[]",       "1",    "\"a\"",
+                                      "{\"a\":1,\"a\":2}", "{}{}", "{} x", "{\"a\":}", "null", "{\"\xff\":1}",
+                                      "{\"a\":\"\n\"}"};
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        aic_view data = aic_view_of(bad[i]);
+        aic_monitor_operation(f.monitor, AIC_LITERAL("get"), .01, true, 1, data);
+        aic_monitor_key_generation(f.monitor, .01, 1, AIC_LITERAL("qa"), data);
+        aic_monitor_invalidation(f.monitor, AIC_LITERAL("p"), 1, .01, NO_DATA, NO_DATA, data);
+        aic_monitor_memory(f.monitor, &(aic_memory_sample){.memory_bytes = 1}, data);
+    }
+    aic_monitor_operation(f.monitor, AIC_LITERAL("get"), .01, true, 1, (aic_view){NULL, 7});
+    aic_monitor_operation(f.monitor, (aic_view){NULL, 3}, .01, true, 1, AIC_LITERAL(" {\"kept\":1} "));
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_export); /* fails if it is not JSON */
+    assert_int_equal(reading_length(&r, "cache_operation_times"), 15);
+    assert_int_equal(reading_length(&r, "cache_operation_times.0.additional_data"), 0);
+    assert_int_equal(reading_length(&r, "cache_operation_times.13.additional_data"), 0);
+    reading_expect(&r, "cache_operation_times.14.additional_data.kept", 1);
+    assert_int_equal(reading_length(&r, "invalidation_events.2.additional_data"), 0);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
+/* A duration that is none is no measurement: neither an average nor a counter hears of it. */
+static void takes_no_duration_that_is_none(void **state)
+{
+    (void)state;
+    static const double bad[] = {NAN, -NAN, INFINITY, -INFINITY, -1, -1e-9, 1e300};
+    struct fixture f;
+    fixture_open(&f, (aic_monitor_options){0});
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        aic_monitor_operation(f.monitor, AIC_LITERAL("get"), bad[i], true, 1, NO_DATA);
+        aic_monitor_key_generation(f.monitor, bad[i], 1, AIC_LITERAL("qa"), NO_DATA);
+        aic_monitor_compression(f.monitor, 10, 5, bad[i], AIC_LITERAL("qa"));
+        aic_monitor_invalidation(f.monitor, AIC_LITERAL("p"), 1, bad[i], NO_DATA, NO_DATA, NO_DATA);
+    }
+    assert_int_equal(f.log_count, 0);
+    feed_operation(&f, "get", .5, true);
+    feed_operation(&f, "get", 0, true);
+    struct reading r;
+    reading_open(&r, &f, aic_monitor_export);
+    assert_int_equal(reading_length(&r, "cache_operation_times"), 2);
+    assert_int_equal(reading_length(&r, "key_generation_times"), 0);
+    assert_int_equal(reading_length(&r, "compression_ratios"), 0);
+    assert_int_equal(reading_length(&r, "invalidation_events"), 0);
+    reading_expect(&r, "cache_hits", 2);
+    reading_expect(&r, "total_invalidations", 0);
+    reading_close(&r);
+    reading_open(&r, &f, aic_monitor_statistics);
+    reading_expect(&r, "cache_operations.avg_duration", .25);
+    reading_expect(&r, "cache_operations.min_duration", 0);
+    reading_close(&r);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +391,8 @@ int main(void)
         cmocka_unit_test(refuses_senseless_options),
         cmocka_unit_test(resets_streams_and_counters),
         cmocka_unit_test(leaves_out_data_that_is_too_large),
+        cmocka_unit_test(leaves_out_data_that_is_no_object),
+        cmocka_unit_test(takes_no_duration_that_is_none),
         cmocka_unit_test(cuts_names_between_characters),
         cmocka_unit_test(never_tears_an_event),
         cmocka_unit_test(merges_by_time_what_threads_record),
