@@ -187,7 +187,7 @@ typedef struct aic_options {
 } aic_options;
 
 /*
- * Opens a cache; NULL options are the defaults: in memory only. At most one process has a data_dir open: AIC_LOCKED
+ * Opens a cache; NULL options are the defaults: in memory only. At most one cache has a data_dir open: AIC_LOCKED
  * otherwise. AIC_NEWER for a store of a newer version, AIC_DAMAGED for one whose marks cannot be read, AIC_IO for a
  * directory that cannot be written, AIC_INVALID for an option out of range, AIC_NO_MEMORY; `error` says which and why.
  * AIC_INVALID with the field "secret_file" is also a store that was written under another secret, or whose

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/status.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,11 +66,40 @@ static aic_status open_directory(struct lmdb_home *home, aic_error *error)
     return AIC_OK;
 }
 
+/* Does this process have the file open? After a fork without exec a child has its parent's. */
+static bool has_open(const struct stat *file)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    bool found = false;
+    if (fds == NULL) return false;
+    for (const struct dirent *entry; !found && (entry = readdir(fds)) != NULL;) {
+        struct stat other;
+        if (fstatat(dirfd(fds), entry->d_name, &other, 0) != 0) continue;
+        found = other.st_dev == file->st_dev && other.st_ino == file->st_ino;
+    }
+    closedir(fds);
+    return found;
+}
+
+/* By its number and by what it has open: processes in two containers can have the same number. */
+static bool is_held_here(const struct lmdb_home *home, const char *holder)
+{
+    struct stat file;
+    char *end;
+    const char *number = strncmp(holder, "process ", 8) == 0 ? holder + 8 : "";
+    if (strtol(number, &end, 10) != (long)getpid() || end == number) return false;
+    return fstatat(home->directory_fd, LOCK_NAME, &file, AT_SYMLINK_NOFOLLOW) == 0 && has_open(&file);
+}
+
 static aic_status refuse_locked(const struct lmdb_home *home, aic_error *error)
 {
     char holder[128];
     ssize_t size = read_small(home->directory_fd, LOCK_NAME, holder, sizeof holder);
     if (size > 0) holder[strcspn(holder, "\n")] = '\0'; /* the first line names it */
+    if (size > 0 && is_held_here(home, holder))
+        return error_set(error, AIC_LOCKED, "data_dir",
+                         "the store in %s is open in this process already; close it or name another directory",
+                         home->directory);
     return error_set(error, AIC_LOCKED, "data_dir", "the store in %s is held by %s; stop it or name another directory",
                      home->directory, size > 0 ? holder : "another process");
 }
