@@ -100,7 +100,7 @@ class Invalidate(LiveTest):
         self.assertEqual(self.invalidate(older_than_seconds=0)["removed"], 1)
 
     def test_strange_patterns(self):  # G16
-        for pattern in ("@#$%^&*()", "测试模式", "a:b:c:d", "x:*:middle:*", "[", "\\", "*" * 1000, "a\nb", "%s%n"):
+        for pattern in ("@#$%^&*()", "测试模式", "a:b:c:d", "x:*:middle:*", "[", "\\", "*" * 1000, "a\nb", "%s%n", "a\x00b*", "\x01\x7f", "\x00" * 1024, "\U0001F600" * 256):
             answer = self.daemon.post("/cache/invalidate", {"pattern": pattern})
             self.assertIn(answer.status, (200, 400, 422), answer)
             if answer.status == 200:

@@ -15,6 +15,7 @@
 #include "serve/routes/work.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* On a worker: from here on no kill brings back what cache_hide() removed. AIC_UNAVAILABLE explains. */
 static aic_status make_last(struct work *work, const aic_key *keys, size_t count)
@@ -144,10 +145,11 @@ static void write_message(struct json_writer *writer, const struct selection *se
     const char *what = selection->dry_run
                            ? plural(count, "entry matches", "entries match")
                            : plural(count, "entry was removed that matches", "entries were removed that match");
-    int size = snprintf(text, sizeof text, "%llu %s the pattern %.*s", (unsigned long long)count, what,
-                        (int)pattern.size, pattern.data);
+    size_t size = (size_t)snprintf(text, sizeof text, "%llu %s the pattern ", (unsigned long long)count, what);
+    CHECK(pattern.size <= sizeof text - size);
+    memcpy(text + size, pattern.data, pattern.size); /* any UTF-8, NUL too */
     json_key(writer, "message");
-    json_put_view(writer, (aic_view){text, (size_t)size});
+    json_put_view(writer, (aic_view){text, size + pattern.size});
 }
 
 static void write_invalidated(struct buf *out, const struct selection *selection, const aic_invalidated *result)
