@@ -238,7 +238,9 @@ static aic_status take_tokens(const struct json *json, uint32_t token, struct ca
         if (member == ABSENT) continue;
         if (json->tokens[member].type != JSON_NUMBER || json_integer(json, member, &number) != AIC_OK || number < 0)
             return error_set(error, AIC_INVALID, "tokens",
-                             "must be a whole number, or an object with prompt_tokens and completion_tokens");
+                             "must be a whole number from 0 to %llu, or an object with prompt_tokens and "
+                             "completion_tokens",
+                             (unsigned long long)AIC_MAX_TOKENS);
         *targets[i % 2] = (uint64_t)number;
     }
     return AIC_OK;
@@ -265,6 +267,8 @@ static aic_status store_line(struct aic_import *importer, const struct cache_put
     aic_status status = cache_put(cache, put, &result, error);
     if (status < 0 || cache->gate == NULL || (result.tiers & AIC_IN_STORAGE) != 0 || !cache_storage_up(cache))
         return status;
+    uint64_t largest = gate_tier(cache->gate)->max_record_bytes;
+    if (largest > 0 && result.stored_bytes > largest) return status; /* there is nothing to wait for */
     if (gate_flush(cache->gate, false, QUEUE_WAIT_MS) != AIC_OK) return status;
     return cache_put(cache, put, &result, error);
 }

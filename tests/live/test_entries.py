@@ -1,4 +1,5 @@
 """Entries over HTTP: put, lookup, get, delete; what comes back is what was stored."""
+import hashlib
 import json
 import socket
 import threading
@@ -341,6 +342,22 @@ class Entries(LiveTest):
         for bad in ("%225%22", "five", "5.0", "-5", "", "99999999999999999999999"):
             self.assertIn("a whole number from 1 to 1000", self.refused(self.daemon.get("/cache/entries?limit=" + bad), 400, "limit"))
 
+    def test_refusals_name_the_limit_in_force(self):
+        tokens, ttl = "a whole number from 0 to 1099511627776", "from 0 (never expires) to 3155760000"
+        for field, value, limit in (("tokens", 2**40 + 1, tokens), ("tokens", -1, tokens), ("tokens", "7", tokens), ("ttl", 2**63, ttl), ("ttl", 3155760001, ttl), ("ttl", -1, ttl),
+                                    ("ttl", "1", ttl), ("cost_usd", 1e10, "from 0 to 1e9"), ("cost_usd", "1", "from 0 to 1e9")):
+            self.assertIn(limit, self.refused(self.daemon.put(text="limits", **{field: value}), 400, field))
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens", "prompt", "completion"):
+            refused = self.daemon.put(text="limits", tokens={name: 2**40 + 1})
+            self.assertIn(tokens, refused.error["message"])
+            self.assertTrue(refused.error["param"].startswith("tokens."), refused)
+        for value in (10**13, -1, 1.5, "1"):
+            self.assertIn(tokens, self.refused(self.daemon.post("/cache/invalidate", {"older_than_seconds": value}), 400, "older_than_seconds"))
+        self.assertEqual(self.daemon.put(text="limits", ttl=3155760000, cost_usd=1e9, tokens={"prompt": 2**40, "total_tokens": 2**40}).status, 201)
+        self.daemon.put(text="usage", tokens={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9})
+        metadata = self.daemon.lookup(text="usage").json["metadata"]
+        self.assertEqual((metadata["prompt_tokens"], metadata["completion_tokens"], metadata["tokens"]), (3, 6, 9))
+
     def test_explain(self):
         self.daemon.put("explained", "the text", 1, options={"temperature": 0.5}, namespace="explains")
         answer = self.daemon.post("/cache/explain", {"operation": "explained", "text": "the text", "options": {"temperature": 0.7}, "namespace": "explains"})
@@ -351,6 +368,21 @@ class Entries(LiveTest):
         self.assertEqual(body["storage"], "miss")
         self.assertEqual(body["nearest"]["first_difference"], "options.temperature")
         self.refused(self.daemon.post("/cache/explain", {"operation": "x"}), 400, "text")
+
+
+class SmallStorage(unittest.TestCase):
+    def test_what_storage_cannot_hold_is_not_said_to_be_there(self):
+        large = "".join(hashlib.sha256(b"%d" % index).hexdigest() for index in range(50000))  # half of it when compressed
+        for flags, tiers, status in (((), ["memory"], 201), (("--memory-max-bytes", "0"), [], 200)):
+            daemon = Daemon(("--storage-max-bytes", "4M") + flags)
+            try:
+                self.assertIn("storage", daemon.put(text="large", response="old").json["tier"])
+                put = daemon.put(text="large", response=large)
+                self.assertEqual((put.status, put.json["tier"]), (status, tiers))
+                daemon.post("/cache/invalidate", {"all": True, "tier": "memory"})
+                self.assertFalse(daemon.lookup(text="large").json["hit"])
+            finally:
+                daemon.close()
 
 
 class Restart(unittest.TestCase):

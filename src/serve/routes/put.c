@@ -14,27 +14,30 @@
 #include "serve/routes/request.h"
 #include "serve/routes/work.h"
 
+/* Limits in words; the numbers are AIC_MAX_TOKENS and AIC_MAX_TTL_SECONDS. */
+#define TOKENS_ACCEPTED "a whole number from 0 to 1099511627776"
+_Static_assert(AIC_MAX_TOKENS == 1099511627776 && AIC_MAX_TTL_SECONDS == 3155760000, "the words are true");
+
 static const struct field_rule put_rules[] = {
     REQUEST_RULES,
     {"response", FIELD_ANY, true, true, "any JSON value"},
-    {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds, 0 (never expires) or more,"},
+    {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds from 0 (never expires) to 3155760000"},
     {"tags", FIELD_ARRAY, false, false, "an array of strings"},
     {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},
     {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false,
-     "a whole number or {\"prompt_tokens\", \"completion_tokens\"}"},
-    {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars, 0 or more,"},
+     TOKENS_ACCEPTED " or {\"prompt_tokens\", \"completion_tokens\", \"total_tokens\"}"},
+    {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars from 0 to 1e9"},
 };
 enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_MODEL, PUT_TOKENS, PUT_COST, PUT_FIELDS };
 _Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
 
 static const struct field_rule token_rules[] = {
-    {"prompt_tokens", FIELD_NUMBER, false, false, "a whole number"},
-    {"completion_tokens", FIELD_NUMBER, false, false, "a whole number"},
-    {"total_tokens", FIELD_NUMBER, false, false, "a whole number"},
-    {"prompt", FIELD_NUMBER, false, false, "a whole number"},
-    {"completion", FIELD_NUMBER, false, false, "a whole number"},
+    {"prompt_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
+    {"completion_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
+    {"total_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
+    {"prompt", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
+    {"completion", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
 };
-#define MAX_TOKENS (UINT64_C(1) << 40)
 
 /* The first of two spellings that was given. */
 static aic_status read_token_count(const struct json *json, uint32_t first, uint32_t second, const char *field,
@@ -43,7 +46,7 @@ static aic_status read_token_count(const struct json *json, uint32_t first, uint
     uint32_t token = first != FIELDS_ABSENT ? first : second;
     *out = 0;
     if (token == FIELDS_ABSENT) return AIC_OK;
-    return fields_count(json, token, field, "a whole number, 0 or more,", MAX_TOKENS, out, error);
+    return fields_count(json, token, field, TOKENS_ACCEPTED, AIC_MAX_TOKENS, out, error);
 }
 
 /* A plain number counts as completion tokens; an object is what providers call `usage`. */
@@ -51,8 +54,7 @@ static aic_status read_tokens(const struct json *json, uint32_t token, struct ca
 {
     if (token == FIELDS_ABSENT) return AIC_OK;
     if (json->tokens[token].type == JSON_NUMBER)
-        return fields_count(json, token, "tokens", "a whole number, 0 or more,", MAX_TOKENS, &put->completion_tokens,
-                            error);
+        return fields_count(json, token, "tokens", TOKENS_ACCEPTED, AIC_MAX_TOKENS, &put->completion_tokens, error);
     uint32_t tokens[COUNT_OF(token_rules)];
     uint64_t total;
     TRY(fields_read_object(json, token, "tokens.", token_rules, COUNT_OF(token_rules), tokens, error));

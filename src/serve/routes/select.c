@@ -14,7 +14,7 @@
     X(TAG, "tag", SELECT_LABELS, FIELD_STRING, "a string of 1 to 128 bytes")                                           \
     X(ALL_NAMESPACES, "all_namespaces", SELECT_LABELS, FIELD_BOOL, "true or false")                                    \
     X(PATTERN, "pattern", SELECT_MORE, FIELD_STRING, "a glob of 1 to 1024 bytes")                                      \
-    X(OLDER, "older_than_seconds", SELECT_MORE, FIELD_NUMBER, "a whole number, 0 or more,")                            \
+    X(OLDER, "older_than_seconds", SELECT_MORE, FIELD_NUMBER, "a whole number from 0 to 1099511627776")                \
     X(TIER, "tier", SELECT_MORE, FIELD_STRING, "\"memory\", \"storage\" or \"both\"")                                  \
     X(CONTEXT, "context", SELECT_REMOVAL, FIELD_STRING, "a string of up to 1024 bytes")                                \
     X(DRY_RUN, "dry_run", SELECT_REMOVAL, FIELD_BOOL, "true or false")                                                 \
@@ -40,7 +40,7 @@ static const struct {
 #undef SELECT_ROW
 };
 
-#define MAX_AGE_SECONDS (UINT64_C(1) << 40)
+#define MAX_AGE_SECONDS (UINT64_C(1) << 40) /* 1099511627776, as the table says */
 #define PAGE_DEFAULT 100
 #define PAGE_MAX 1000
 
