@@ -29,7 +29,8 @@ struct hot {
     pthread_mutex_t lock;    /* protects the rest; a leaf */
     struct ledger_row *rows; /* a ring: `count` rows from `first`, oldest first */
     size_t row_count, first, count;
-    uint64_t bytes;
+    size_t in_hand;   /* rows that the tick has taken out to look at */
+    uint64_t bytes;   /* of all of them */
     uint64_t refused; /* for want of room, since the last tick */
 };
 
@@ -141,7 +142,7 @@ void hot_touch(struct hot *hot, const aic_key *key)
 static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes, uint64_t share)
 {
     pthread_mutex_lock(&hot->lock);
-    bool room = hot->count < hot->row_count && hot->bytes + bytes <= share;
+    bool room = hot->count + hot->in_hand < hot->row_count && hot->bytes + bytes <= share;
     if (room) {
         hot->rows[(hot->first + hot->count++) % hot->row_count] = (struct ledger_row){*key, bytes};
         hot->bytes += bytes;
@@ -152,6 +153,8 @@ static bool ledger_add(struct hot *hot, const aic_key *key, uint64_t bytes, uint
     return room;
 }
 
+/* The oldest row is in the tick's hand from here on, and counts until it is given back or dropped: what it stands for
+ * is still in memory, and its room is nobody else's. */
 static bool ledger_take_first(struct hot *hot, struct ledger_row *out)
 {
     pthread_mutex_lock(&hot->lock);
@@ -160,21 +163,26 @@ static bool ledger_take_first(struct hot *hot, struct ledger_row *out)
         *out = hot->rows[hot->first];
         hot->first = (hot->first + 1) % hot->row_count;
         hot->count--;
-        hot->bytes -= out->bytes;
+        hot->in_hand++;
     }
     pthread_mutex_unlock(&hot->lock);
     return some;
 }
 
-/* Back to the end of the ring, where it just came from the front: there is room unless a move took it meanwhile. The
- * bytes are still in memory, so they count even where a move has filled the share since. */
+/* To the end of the ring. */
 static void ledger_return(struct hot *hot, const struct ledger_row *row)
 {
     pthread_mutex_lock(&hot->lock);
-    if (hot->count < hot->row_count) {
-        hot->rows[(hot->first + hot->count++) % hot->row_count] = *row;
-        hot->bytes += row->bytes;
-    }
+    hot->rows[(hot->first + hot->count++) % hot->row_count] = *row;
+    hot->in_hand--;
+    pthread_mutex_unlock(&hot->lock);
+}
+
+static void ledger_drop(struct hot *hot, const struct ledger_row *row)
+{
+    pthread_mutex_lock(&hot->lock);
+    hot->bytes -= row->bytes;
+    hot->in_hand--;
     pthread_mutex_unlock(&hot->lock);
 }
 
@@ -265,17 +273,15 @@ static void compress_again(struct cache_hit *hit)
 static bool turn(struct aic_cache *cache, const struct ledger_row *row, bool make_room)
 {
     struct cache_hit hit;
-    bool worked = false;
     /* What is not there left by itself. */
-    if (hit_peek(cache, &row->key, &hit) == AIC_OK && !hit.record.form.compressed && pin_size(&hit.pin) == row->bytes) {
-        if (!make_room || slot_take(cache->hot, &row->key)) ledger_return(cache->hot, row);
-        else {
-            compress_again(&hit);
-            worked = true;
-        }
-    }
+    bool there = hit_peek(cache, &row->key, &hit) == AIC_OK && !hit.record.form.compressed &&
+                 pin_size(&hit.pin) == row->bytes;
+    bool stays = there && (!make_room || slot_take(cache->hot, &row->key));
+    if (there && !stays) compress_again(&hit);
     cache_hit_release(&hit);
-    return worked;
+    if (stays) ledger_return(cache->hot, row);
+    else ledger_drop(cache->hot, row);
+    return there && !stays;
 }
 
 void hot_tick(struct aic_cache *cache)
@@ -300,6 +306,6 @@ void hot_tick(struct aic_cache *cache)
 void hot_stats(struct hot *hot, struct hot_stats *out)
 {
     pthread_mutex_lock(&hot->lock);
-    *out = (struct hot_stats){.entries = hot->count, .bytes = hot->bytes};
+    *out = (struct hot_stats){.entries = hot->count + hot->in_hand, .bytes = hot->bytes};
     pthread_mutex_unlock(&hot->lock);
 }
