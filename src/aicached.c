@@ -295,22 +295,9 @@ static void close_handle(uv_handle_t *handle, void *context)
     uv_close(handle, NULL);
 }
 
-/* Without its watchers a signal would end the process by default: a second request to stop, in the last moments of the
- * first. No other thread takes signals, so they wait from here on, and end with the process. */
-static void hold_signals(void)
-{
-    sigset_t held;
-    sigemptyset(&held);
-    sigaddset(&held, SIGTERM);
-    sigaddset(&held, SIGINT);
-    sigaddset(&held, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &held, NULL);
-}
-
 static void teardown_loop(struct daemon *daemon)
 {
     if (!daemon->loop_open) return;
-    hold_signals();
     uv_walk(&daemon->loop, close_handle, NULL);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&daemon->loop) == 0);
@@ -383,6 +370,18 @@ static void announce(struct daemon *daemon)
     sd_notifyf(0, "READY=1\nSTATUS=listening on %s", http_server_address(daemon->server, 0));
 }
 
+/* Signals wait but for the time in which the loop runs. So the threads that are made before it take none, and a second
+ * request to stop, in the last moments of the first, does not end the process by default: by then nobody watches. */
+static void hold_signals(bool held)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(held ? SIG_BLOCK : SIG_UNBLOCK, &signals, NULL);
+}
+
 static int serve(struct daemon *daemon, const struct option_report *report)
 {
     size_t done;
@@ -390,11 +389,14 @@ static int serve(struct daemon *daemon, const struct option_report *report)
     daemon->threads = daemon->settings.threads != 0 ? (unsigned)daemon->settings.threads
                       : cores < HTTP_MAX_THREADS    ? cores
                                                     : HTTP_MAX_THREADS;
+    hold_signals(true);
     int failed = setup(daemon, &done);
     if (failed == 0) {
         daemon_log_lines(daemon, AIC_LOG_WARNING, "settings", "", &report->text);
         announce(daemon);
+        hold_signals(false);
         uv_run(&daemon->loop, UV_RUN_DEFAULT);
+        hold_signals(true);
     }
     limit_teardown(daemon);
     teardown(daemon, done);
