@@ -106,6 +106,8 @@ static aic_status secret_read(struct aic_cache *cache, int fd, const char *path,
 {
     struct stat entry;
     if (fstat(fd, &entry) != 0) return refuse(error, path, "cannot look at the secret");
+    if (!S_ISREG(entry.st_mode))
+        return error_set(error, AIC_INVALID, "secret_file", "'%.200s' is no regular file", path);
     if ((entry.st_mode & 077) != 0)
         cache_log(cache, AIC_LOG_WARNING, "the secret '%.200s' can be read by others (mode %o); chmod 600 it", path,
                   (unsigned)(entry.st_mode & 0777));
@@ -127,7 +129,7 @@ static aic_status secret_read(struct aic_cache *cache, int fd, const char *path,
 
 static aic_status secret_open(struct aic_cache *cache, const char *path, struct digest **out, aic_error *error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would wait for ever */
     if (fd < 0) return refuse(error, path, "cannot read the secret");
     aic_status status = secret_read(cache, fd, path, out, error);
     close(fd);

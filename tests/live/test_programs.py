@@ -185,6 +185,12 @@ class Settings(unittest.TestCase):
         self.fails_alike(text + "secret_file: %s\n" % missing, r"a\.yaml:3: secret_file: cannot read the secret '.*/no/secret': No such file or directory")
         self.fails_alike(text + "secret_file: %s\n" % short, r"a\.yaml:3: secret_file: '.*/short' holds 4 bytes: at least 16 are needed")
         self.fails_alike("listen: 127.0.0.1:0\nstorage: {kind: none}\nsecret_file: %s\n" % short, "holds 4 bytes")
+        pipe = os.path.join(self.directory, "pipe")
+        os.mkfifo(pipe)
+        done = self.check(text + "secret_file: %s\n" % pipe)
+        self.assertEqual(done.status, 2, done.err)
+        self.assertRegex(done.err, r"a\.yaml:3: secret_file: '.*/pipe' is no regular file")
+        os.remove(pipe)
         own = os.path.join(daemon.data, "secret")
         os.rename(own, os.path.join(self.directory, "aside"))
         with open(own, "w") as file:
