@@ -217,13 +217,13 @@ static bool is_nearly_full(uint64_t used, uint64_t limit)
 static bool holds(struct aic_monitor *monitor, enum memory_condition condition, const struct event *event)
 {
     uint64_t total = memory_event_total(event), limit = event->number[MEMORY_LIMIT_BYTES];
-    bool full = is_nearly_full(event->number[MEMORY_BYTES], limit);
+    bool full = memory_at_limit(event->number[MEMORY_BYTES], limit);
     switch (condition) {
     case MEMORY_AT_WARNING: return total >= monitor_warning_bytes(monitor);
     case MEMORY_AT_CRITICAL: return total >= monitor_critical_bytes(monitor);
     case MEMORY_ENTRIES_NEARLY_FULL:
         return is_nearly_full(event->number[MEMORY_ENTRIES], event->number[MEMORY_LIMIT_ENTRIES]);
-    case MEMORY_BYTES_NEARLY_FULL: return full;
+    case MEMORY_BYTES_NEARLY_FULL: return is_nearly_full(event->number[MEMORY_BYTES], limit);
     case MEMORY_TIER_TOO_SMALL: return full && size_advice(monitor, limit).grow;
     case MEMORY_TIER_TOO_LARGE: return full && size_advice(monitor, limit).shrink;
     default: return false;
@@ -330,17 +330,15 @@ static void write_full_warning(struct aic_monitor *monitor, enum memory_conditio
 static void write_size_advice(struct aic_monitor *monitor, const struct event *last, struct json_writer *out)
 {
     uint64_t used = last->number[MEMORY_BYTES], limit = last->number[MEMORY_LIMIT_BYTES];
-    if (!is_nearly_full(used, limit)) return;
+    if (!memory_at_limit(used, limit)) return;
     struct size_advice advice = size_advice(monitor, limit);
     if (!advice.grow && !advice.shrink) return;
-    char message[256], reason[192], filled[32] = "full";
-    if (!memory_at_limit(used, limit))
-        snprintf(filled, sizeof filled, "at %.1f%% of its limit", (double)used / (double)limit * 100);
+    char message[256], reason[192];
     snprintf(
         message, sizeof message,
-        "The memory tier is %s and %s: by reuse distance %.1f%% of the lookups are answered from memory now, %.1f%% "
+        "The memory tier is full and %s: by reuse distance %.1f%% of the lookups are answered from memory now, %.1f%% "
         "with %s.",
-        filled, advice.grow ? "too small" : "larger than it needs to be", advice.now * 100, advice.other * 100,
+        advice.grow ? "too small" : "larger than it needs to be", advice.now * 100, advice.other * 100,
         advice.grow ? "twice the memory" : "half the memory");
     bool storage = last->number[MEMORY_STORAGE_ENTRIES] > 0 || last->number[MEMORY_STORAGE_BYTES] > 0;
     if (advice.grow)
