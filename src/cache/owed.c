@@ -136,6 +136,15 @@ aic_status owed_open(struct aic_cache *cache, const char *data_dir)
 
 /* ---- what this one may leave ---- */
 
+/* Until whoever syncs is done, a second at most: a disk that hangs shall hold nobody but him. The lock is held then. */
+static bool take_turn(struct owed *owed)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += 1;
+    return pthread_mutex_clocklock(&owed->lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
 /* With the lock held. What does not fit any more is said by the one record that always fits. */
 static aic_status add(struct owed *owed, aic_view record)
 {
@@ -160,7 +169,7 @@ aic_status owed_deletes(struct aic_cache *cache, const aic_key *keys, size_t cou
     struct owed *owed = &cache->owed;
     if (owed->journal == NULL) return AIC_UNAVAILABLE;
     aic_status status = AIC_OK;
-    pthread_mutex_lock(&owed->lock);
+    if (!take_turn(owed)) return AIC_UNAVAILABLE;
     bool said = owed->everything;
     for (size_t i = 0; i < count && status == AIC_OK && !owed->everything; i++) {
         char record[1 + sizeof keys->bytes] = {RECORD_DELETE};
@@ -200,7 +209,7 @@ aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
     if (owed->journal == NULL) return AIC_UNAVAILABLE;
     CHECK(filter->until_given);
     size_t size = write_image(filter, record);
-    pthread_mutex_lock(&owed->lock);
+    if (!take_turn(owed)) return AIC_UNAVAILABLE;
     aic_status status = owed->everything ? AIC_OK : make_durable(owed, add(owed, (aic_view){record, size}));
     pthread_mutex_unlock(&owed->lock);
     return status;
@@ -214,12 +223,12 @@ void owed_settle(struct aic_cache *cache)
 {
     struct owed *owed = &cache->owed;
     if (owed->journal == NULL) return;
-    pthread_mutex_lock(&owed->lock);
+    if (!take_turn(owed)) return;
     uint64_t size = journal_size(owed->journal);
     pthread_mutex_unlock(&owed->lock);
     if (size == 0 || filter_list_owed_count(&cache->filters) > 0 || !cache_storage_up(cache)) return;
     if (gate_flush(cache->gate, true, SETTLE_WAIT_MS) != AIC_OK) return;
-    pthread_mutex_lock(&owed->lock);
+    if (!take_turn(owed)) return;
     if (journal_size(owed->journal) == size && journal_clear(owed->journal) == AIC_OK) owed->everything = false;
     pthread_mutex_unlock(&owed->lock);
 }
