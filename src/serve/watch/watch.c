@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,8 +22,17 @@
 #define SAVE_TICKS 60
 #define HISTORY_MAX_BYTES (4 << 20)
 
+/* Writes the history to its file. The ticking thread's, but for `text` until `done`. */
+struct saver {
+    pthread_t thread;
+    bool started;      /* and not joined */
+    _Atomic bool done; /* release by the thread, acquire by who ticks */
+    struct buf text;
+};
+
 struct watch {
     struct watch_options options;
+    struct saver saver;
     struct pressure *pressure;
     struct alerts *alerts;
     struct webhook *webhook;
@@ -149,16 +159,41 @@ static bool write_whole(const char *path, aic_view bytes)
     return written && closed && rename(beside, path) == 0;
 }
 
+static void *save_main(void *context)
+{
+    struct watch *watch = context;
+    struct saver *saver = &watch->saver;
+    if (!write_whole(watch->options.history_file, buf_view(&saver->text)) && watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the history could not be saved: %s", strerror(errno));
+    atomic_store_explicit(&saver->done, true, memory_order_release);
+    return NULL;
+}
+
+/* The one that runs, to its end; a disk that hangs is waited for. */
+static void finish_saving(struct saver *saver)
+{
+    if (saver->started) pthread_join(saver->thread, NULL);
+    saver->started = false;
+    buf_fini(&saver->text);
+}
+
+/* By a thread of its own: who ticks has more to do than to wait for a disk. While one has not come back no other goes.
+ */
 static void save_history(struct watch *watch)
 {
-    const char *path = watch->options.history_file;
-    if (path == NULL || watch->options.monitor == NULL) return;
-    struct buf text;
-    buf_init(&text, watch->options.mem, MEM_MONITOR);
-    history_save(&watch->options.monitor->history, &text);
-    if (buf_status(&text) == AIC_OK && !write_whole(path, buf_view(&text)) && watch->options.log != NULL)
-        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the history could not be saved: %s", strerror(errno));
-    buf_fini(&text);
+    struct saver *saver = &watch->saver;
+    sigset_t all, before;
+    if (watch->options.history_file == NULL || watch->options.monitor == NULL) return;
+    if (saver->started && !atomic_load_explicit(&saver->done, memory_order_acquire)) return;
+    finish_saving(saver);
+    buf_init(&saver->text, watch->options.mem, MEM_MONITOR);
+    history_save(&watch->options.monitor->history, &saver->text);
+    if (buf_status(&saver->text) != AIC_OK) return;
+    atomic_store_explicit(&saver->done, false, memory_order_relaxed); /* pthread_create orders it */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    saver->started = pthread_create(&saver->thread, NULL, save_main, watch) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------ create, tick -- */
@@ -213,7 +248,9 @@ void watch_destroy(struct watch **watch)
     struct watch *self = *watch;
     if (self == NULL) return;
     *watch = NULL;
+    finish_saving(&self->saver);
     save_history(self);
+    finish_saving(&self->saver);
     webhook_destroy(&self->webhook);
     alerts_destroy(&self->alerts);
     pressure_destroy(&self->pressure);
