@@ -87,7 +87,7 @@ static void deliver(struct webhook *webhook, CURL *curl, const char *message)
     pthread_mutex_unlock(&webhook->mutex);
     if (!sent && webhook->log != NULL && !atomic_load_explicit(&webhook->stopping, memory_order_relaxed))
         log_line(webhook->log, AIC_LOG_WARNING, "webhook", "an alert was not delivered: %s, status %ld",
-                 curl_easy_strerror(result), code);
+                 result == CURLE_OK ? "the webhook refused it" : curl_easy_strerror(result), code);
 }
 
 static void *deliver_all(void *context)
