@@ -232,6 +232,7 @@ class Stops(unittest.TestCase):
                 daemon.process.terminate()
                 while daemon.process.poll() is None:
                     daemon.process.send_signal(number)
+                    time.sleep(0.001)  # a flood would leave the daemon time for nothing else
                 self.assertEqual(daemon.stop(), 0, number)
 
 
