@@ -223,9 +223,6 @@ class Stops(unittest.TestCase):
             daemon.stop()
 
     def test_a_stop_that_is_asked_for_again_and_again_is_still_a_stop(self):
-        with open(AICACHED, "rb") as program:
-            if b"libtsan" in program.read():
-                self.skipTest("the thread sanitizer hands signals over late, also to a thread that holds the lock they wait for")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             for _ in range(5):
                 daemon = Running()
