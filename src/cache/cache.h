@@ -157,6 +157,9 @@ AIC_MUST_CHECK aic_status cache_hide(struct aic_cache *cache, aic_view ns, const
  * asked more than once. */
 AIC_MUST_CHECK aic_status cache_hide_if(struct aic_cache *cache, aic_view ns, const aic_key *key,
                                         bool (*wanted)(void *context, const struct record *record), void *context);
+/* What became of cache_hide(): is there a removal that has to be made to last? Also an earlier one, of a caller who was
+ * told that it does not and tries again. */
+bool cache_is_hidden(struct aic_cache *cache, const aic_key *key, aic_status hidden);
 /* From here on no kill brings back what was hidden before: AIC_OK. AIC_UNAVAILABLE: storage takes no writes, nor does
  * the file for that case. Waits for storage, about a second at most. */
 AIC_MUST_CHECK aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count);

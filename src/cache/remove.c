@@ -57,8 +57,13 @@ aic_status cache_delete(struct aic_cache *cache, aic_view ns, const aic_key *key
 {
     aic_status status = cache_hide(cache, ns, key);
     if (status < 0) return status;
-    aic_status lasting = cache_make_last(cache, key, status == AIC_OK);
+    aic_status lasting = cache_is_hidden(cache, key, status) ? cache_make_last(cache, key, 1) : AIC_OK;
     return lasting != AIC_OK ? lasting : status;
+}
+
+bool cache_is_hidden(struct aic_cache *cache, const aic_key *key, aic_status hidden)
+{
+    return hidden == AIC_OK || (hidden == AIC_MISS && cache->gate != NULL && gate_removes(cache->gate, key));
 }
 
 aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count)

@@ -74,6 +74,8 @@ AIC_MUST_CHECK aic_status gate_put(struct gate *gate, const aic_key *key, const 
                                    struct gate_health *health);
 /* AIC_OK: queued; never lost while the process lives. AIC_NO_MEMORY (nothing changed), AIC_CLOSED. */
 AIC_MUST_CHECK aic_status gate_delete(struct gate *gate, const aic_key *key);
+/* Is a delete of the key under way, or of everything? Never blocks on the tier. */
+bool gate_removes(struct gate *gate, const aic_key *key);
 /* Waits until everything queued before is applied (and with `to_disk`, synced). AIC_TIMEOUT, AIC_UNAVAILABLE (writes
  * fail now, or the tier is distrusted). */
 AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);

@@ -116,6 +116,15 @@ aic_status gate_delete(struct gate *gate, const aic_key *key)
     return status;
 }
 
+bool gate_removes(struct gate *gate, const aic_key *key)
+{
+    gate_lock(gate);
+    const struct queue_item *item = queue_find(&gate->queue, key);
+    bool removes = gate->distrusted || (item != NULL && item->is_delete);
+    gate_unlock(gate);
+    return removes;
+}
+
 /* --------------------------------------------------------------------------------------------------------- flush -- */
 
 /* Until everything up to `sequence` is applied. */

@@ -49,7 +49,8 @@ static void run_delete(struct work *work)
     aic_cache *cache = work->front->routes->overview.options.cache;
     work->status = job->conditional ? cache_hide_if(cache, job->ns, &job->key, is_meant, work->exchange)
                                     : cache_hide(cache, job->ns, &job->key);
-    if (work->status == AIC_OK) work->status = make_last(work, &job->key, 1);
+    aic_status lasting = cache_is_hidden(cache, &job->key, work->status) ? make_last(work, &job->key, 1) : AIC_OK;
+    if (lasting != AIC_OK) work->status = lasting;
 }
 
 static void finish_delete(struct work *work)
@@ -86,9 +87,10 @@ void handle_delete(struct http_exchange *exchange)
 
 #define MAX_KEYS 10000
 
-/* The keys that were there are gathered in `hidden`. */
-static aic_status delete_keys(struct work *work, struct buf *hidden, uint64_t *missing)
+/* The keys whose removal has to last are gathered in `hidden`. */
+static aic_status delete_keys(struct work *work, struct buf *hidden, uint64_t *deleted, uint64_t *missing)
 {
+    aic_cache *cache = work->front->routes->overview.options.cache;
     static const struct field_rule rules[] = {{"keys", FIELD_ARRAY, true, true, "an array of keys"}};
     uint32_t keys;
     struct json *json = &work->json;
@@ -106,10 +108,10 @@ static aic_status delete_keys(struct work *work, struct buf *hidden, uint64_t *m
                 return error_set(&work->error, AIC_INVALID, field,
                                  "this is no key; 64 lower-case hex digits are accepted");
             if (pass == 0) continue;
-            aic_status status = cache_hide(work->front->routes->overview.options.cache, AIC_LITERAL(""), &key);
+            aic_status status = cache_hide(cache, AIC_LITERAL(""), &key);
             if (status < 0) return status;
-            if (status == AIC_OK) buf_append(hidden, &key, sizeof key);
-            else ++*missing;
+            if (cache_is_hidden(cache, &key, status)) buf_append(hidden, &key, sizeof key);
+            ++*(status == AIC_OK ? deleted : missing);
         }
     }
     TRY(buf_status(hidden));
@@ -119,10 +121,9 @@ static aic_status delete_keys(struct work *work, struct buf *hidden, uint64_t *m
 static void run_delete_many(struct work *work)
 {
     struct buf hidden;
-    uint64_t missing = 0;
+    uint64_t deleted = 0, missing = 0;
     buf_init(&hidden, work->body.mem, MEM_CONNECTIONS);
-    work->status = delete_keys(work, &hidden, &missing);
-    uint64_t deleted = hidden.size / sizeof(aic_key);
+    work->status = delete_keys(work, &hidden, &deleted, &missing);
     buf_fini(&hidden);
     if (work->status != AIC_OK) return;
     buf_printf(&work->body, "{\"status\":\"success\",\"deleted\":%llu,\"not_found\":%llu}", (unsigned long long)deleted,

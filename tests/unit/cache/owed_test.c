@@ -5,9 +5,11 @@
  */
 #include "fake_tier.h"
 
+#include "cache/inner.h"
 #include "tier/journal.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -214,6 +216,41 @@ static void no_file(void **state)
     end(table, fake);
 }
 
+static void *delete_elsewhere(void *context)
+{
+    return (void *)(intptr_t)delete_text(context, "qa", "x");
+}
+
+/* Whoever syncs the file does not come back: nobody else waits for him longer than a second, and each is told. Nor does
+ * it help to ask again, while it is so, for what is hidden already. */
+static void a_disk_that_hangs_holds_one_caller(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    pthread_t threads[4];
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "y", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    assert_int_equal(delete_text(table, "qa", "y"), AIC_OK); /* storage is known to be down */
+    CHECK(pthread_mutex_lock(&table->cache->owed.lock) == 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        CHECK(pthread_create(&threads[i], NULL, delete_elsewhere, table) == 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++) { /* without a limit this would never end */
+        void *status;
+        CHECK(pthread_join(threads[i], &status) == 0);
+        assert_int_equal((intptr_t)status, AIC_UNAVAILABLE);
+    }
+    CHECK(pthread_mutex_unlock(&table->cache->owed.lock) == 0);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-'); /* nobody is given what he removed */
+    assert_int_equal(delete_text(table, "qa", "x"), AIC_MISS);  /* and now it lasts */
+    assert_int_equal(written_down(table), 2);
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "y", NULL), '-');
+    end(table, fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +260,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_much_to_remember, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_hangs_holds_one_caller, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include "serve/watch/pools.h"
 #include "serve/watch/watch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -397,6 +399,32 @@ static void begins_anew_after_a_damaged_history(void **state)
     world_close(&world);
 }
 
+/* A pipe that nobody reads stands in for the disk: opening it for writing does not come back. */
+static void goes_on_while_the_disk_hangs(void **state)
+{
+    (void)state;
+    struct world world;
+    char beside[160], bytes[4096];
+    struct stat info;
+    world_open(&world);
+    snprintf(beside, sizeof beside, "%s.new", world.history);
+    assert_int_equal(mkfifo(beside, 0600), 0);
+    for (int i = 0; i < 200; i++) tick(&world); /* three times is the history to be saved */
+    assert_int_equal(stat(world.history, &info), -1);
+    int fd = open(beside, O_RDONLY); /* waits for the one that saves, who waits for this */
+    assert_true(fd >= 0);
+    while (read(fd, bytes, sizeof bytes) > 0) continue;
+    close(fd);
+    assert_int_equal(unlink(beside) == 0 || errno == ENOENT, 1); /* it was renamed, or is about to be */
+    char before[1 << 18];
+    snprintf(before, sizeof before, "%s", report_of(write_history, &world));
+    again(&world); /* saves once more, now to a file */
+    assert_int_equal(stat(world.history, &info), 0);
+    assert_true(S_ISREG(info.st_mode));
+    assert_string_equal(report_of(write_history, &world), before);
+    world_close(&world);
+}
+
 /* --------------------------------------------------------------------------------------------------- breakdown -- */
 
 static void counts_every_mapping_once(void **state)
@@ -507,6 +535,7 @@ int main(void)
         cmocka_unit_test(releases_half_of_what_lies_idle_every_second),
         cmocka_unit_test(keeps_the_history_over_a_restart),
         cmocka_unit_test(begins_anew_after_a_damaged_history),
+        cmocka_unit_test(goes_on_while_the_disk_hangs),
         cmocka_unit_test(counts_every_mapping_once),
         cmocka_unit_test(follows_memory_that_grows_quickly),
         cmocka_unit_test(survives_every_failed_allocation),
