@@ -245,12 +245,23 @@ void reuse_clear(struct reuse *reuse)
 
 /* ------------------------------------------------------------------------------------------------------ report -- */
 
+/* Of the bucket that the capacity lies in the part below it, as if its distances were spread evenly. */
+static double weight_within(const struct reuse *reuse, double units)
+{
+    double sum = 0, low = 0;
+    for (unsigned i = 0; i + 1 < HIST_BUCKETS; i++) {
+        double high = (double)hist_bucket_high(i);
+        if (high > units) return sum + reuse->distances[i] * (units - low) / (high - low);
+        sum += reuse->distances[i];
+        low = high;
+    }
+    return sum;
+}
+
 static double ratio_at(const struct reuse *reuse, uint64_t capacity)
 {
     if (reuse->weight <= 0) return 0;
-    uint64_t units = capacity / UNIT;
-    double hits = 0;
-    for (unsigned i = 0; i < HIST_BUCKETS && hist_bucket_high(i) <= units; i++) hits += reuse->distances[i];
+    double hits = weight_within(reuse, (double)capacity / UNIT);
     /* The sample holds more or fewer of the hot keys than their share: what is missing or too much are references at
      * the shortest distance. */
     double total = reuse->seen > 0 ? reuse->seen : reuse->weight;

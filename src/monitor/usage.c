@@ -258,16 +258,18 @@ static uint64_t roomy(uint64_t bytes)
 }
 
 /*
- * The way to be told no more: thresholds above what the tier can ever use. Nothing is said of memory.max_bytes where a
- * tier has it: a threshold may be a share of it, and would follow it down; only the miss-ratio curve speaks of that.
+ * The way to be told no more: thresholds above what the tier can ever use, also when it grows as advised. Nothing is
+ * said of memory.max_bytes where a tier has it: a threshold may be a share of it, and would follow it down; only the
+ * miss-ratio curve speaks of that.
  */
-static void advise_thresholds(const struct aic_monitor *monitor, uint64_t total, uint64_t limit,
-                              struct json_writer *out)
+static void advise_thresholds(struct aic_monitor *monitor, uint64_t total, uint64_t limit, struct json_writer *out)
 {
     static const char *const reasons[] = {"Raise it when this much memory is meant for the cache.",
                                           "Above memory.max_bytes it is never reached: a full tier is normal, and "
                                           "nothing is said of it any more."};
-    uint64_t most = total > limit ? total : limit;
+    /* Together with the advice on the tier's size they shall still be true. */
+    uint64_t advised = limit > 0 && size_advice(monitor, limit).grow ? limit * 2 : limit;
+    uint64_t most = total > advised ? total : advised;
     uint64_t critical = monitor_critical_bytes(monitor);
     bool raise_critical = critical <= most + 1; /* a warning must find room between */
     if (raise_critical) critical = roomy(most);

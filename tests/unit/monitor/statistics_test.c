@@ -350,9 +350,10 @@ static void projects_nothing_at_the_limit(struct fixture *f)
 
 /* Looks up so many entries of so many bytes in a loop, with a tier of 128 MB that holds so many; where that is less
  * than all, with a storage tier. */
-static const struct reading *loop_over(struct fixture *f, unsigned entries, uint64_t bytes, uint64_t used_mb)
+static const struct reading *loop_with(struct fixture *f, aic_monitor_options options, unsigned entries, uint64_t bytes,
+                                       uint64_t used_mb)
 {
-    fixture_reopen(f, (aic_monitor_options){.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41});
+    fixture_reopen(f, options);
     for (unsigned i = 0; i < 40000; i++) {
         aic_key key = {{0}};
         uint64_t hash = (i % entries + 1) * 0x9E3779B97F4A7C15ULL;
@@ -367,6 +368,25 @@ static const struct reading *loop_over(struct fixture *f, unsigned entries, uint
                                             .limit_bytes = 128 << 20},
                        NO_DATA);
     return fixture_read(f, aic_monitor_warnings);
+}
+
+static const struct reading *loop_over(struct fixture *f, unsigned entries, uint64_t bytes, uint64_t used_mb)
+{
+    aic_monitor_options never = {.memory_warning_bytes = 1ULL << 40, .memory_critical_bytes = 1ULL << 41};
+    return loop_with(f, never, entries, bytes, used_mb);
+}
+
+static void advises_what_can_be_done_together(struct fixture *f)
+{
+    aic_monitor_options usual = {.memory_warning_bytes = 102 << 20, .memory_critical_bytes = 121 << 20};
+    const struct reading *r = loop_with(f, usual, 2000, 100 << 10, 128);
+    reading_expect_text(r, "0.code", "memory_critical");
+    reading_expect_text(r, "0.recommendations.0.setting", "memory.critical_bytes");
+    reading_expect_text(r, "0.recommendations.1.setting", "memory.warning_bytes");
+    reading_expect_text(r, "2.recommendations.0.setting", "memory.max_bytes");
+    reading_expect(r, "2.recommendations.0.value", 256 << 20);
+    reading_expect(r, "0.recommendations.0.value", 512 << 20);
+    reading_expect(r, "0.recommendations.1.value", 384 << 20); /* above what the tier has then */
 }
 
 static void advises_on_the_size_by_the_curve(struct fixture *f)
@@ -532,6 +552,7 @@ int main(void)
         cmocka_unit_test_in(tells_the_trend, a_monitor),
         cmocka_unit_test_in(tells_growth_between_samples_a_day_apart, a_monitor),
         cmocka_unit_test_in(advises_on_the_size_by_the_curve, a_monitor),
+        cmocka_unit_test_in(advises_what_can_be_done_together, a_monitor),
         cmocka_unit_test_in(projects_after_a_minute, a_monitor),
         cmocka_unit_test_in(projects_nothing_at_the_limit, a_monitor),
         cmocka_unit_test_in(advises_no_size_by_a_flat_curve, a_monitor),
