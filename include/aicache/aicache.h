@@ -497,6 +497,7 @@ typedef struct aic_stats {
     bool storage_reads_up; /* without storage_up: reads work, writes fail */
     uint64_t storage_entries, storage_bytes, storage_max_bytes, storage_file_bytes;
     uint64_t storage_errors, storage_timeouts, storage_dropped_writes, storage_evicted, storage_expired;
+    uint64_t storage_refused_writes; /* entries too large for it */
     uint64_t queue_entries, queue_bytes, queue_max_bytes;
     uint64_t damaged;
 

@@ -74,6 +74,7 @@ static void add_storage(struct aic_cache *cache, aic_stats *out)
     out->storage_errors = gate.errors;
     out->storage_timeouts = count_sum(cache, COUNT_TIMEOUTS);
     out->storage_dropped_writes = gate.dropped_writes;
+    out->storage_refused_writes = gate.refused_writes;
     out->storage_evicted = tier.evicted;
     out->storage_expired = tier.expired;
     out->queue_entries = gate.queue_entries;

@@ -365,6 +365,7 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
         .queue_bytes = gate->queue.bytes,
         .queue_max_bytes = gate->queue.max_bytes,
         .dropped_writes = gate->dropped_writes,
+        .refused_writes = gate->refused_writes,
         .timeouts = gate->timeouts,
         .errors = gate->errors,
         .opened = gate->reads.opened + gate->writes.opened,

@@ -92,7 +92,8 @@ struct gate_stats {
     uint64_t
         reads_down_ms;   /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
     const char *trouble; /* while they are not: what the tier says of it, a text that lives for ever; NULL */
-    uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, timeouts, errors, opened;
+    uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, refused_writes /* too large */, timeouts,
+        errors, opened;
 };
 void gate_stats(struct gate *gate, struct gate_stats *out);
 

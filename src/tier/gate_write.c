@@ -67,6 +67,7 @@ static aic_status refuse_put(struct gate *gate, const aic_key *key, struct gate_
 {
     TRY(gate_delete(gate, key));
     gate_lock(gate);
+    gate->refused_writes++;
     if (health != NULL) *health = gate_health_now(gate);
     gate_unlock(gate);
     return AIC_TOO_LARGE;

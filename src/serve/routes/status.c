@@ -39,6 +39,7 @@ static void write_storage(struct json_writer *writer, const aic_stats *stats, co
     put_count(writer, "errors", stats->storage_errors);
     put_count(writer, "timeouts", stats->storage_timeouts);
     put_count(writer, "dropped_writes", stats->storage_dropped_writes);
+    put_count(writer, "refused_writes", stats->storage_refused_writes);
     put_count(writer, "evicted", stats->storage_evicted);
     put_count(writer, "expired", stats->storage_expired);
     put_count(writer, "queue_entries", stats->queue_entries);

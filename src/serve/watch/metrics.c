@@ -189,6 +189,7 @@ static void write_storage(struct page *page)
         count(page, METRIC_STORAGE_ERRORS, stats->storage_errors);
         count(page, METRIC_STORAGE_TIMEOUTS, stats->storage_timeouts);
         count(page, METRIC_STORAGE_DROPPED, stats->storage_dropped_writes);
+        count(page, METRIC_STORAGE_REFUSED, stats->storage_refused_writes);
         count(page, METRIC_QUEUE_ENTRIES, stats->queue_entries);
         count(page, METRIC_QUEUE_BYTES, stats->queue_bytes);
     }

@@ -56,6 +56,7 @@ static void what_storage_cannot_hold_is_in_memory_alone(void **state)
     aic_stats stats = stats_of(table->cache);
     assert_int_equal(stats.storage_entries, 0);
     assert_int_equal(stats.storage_dropped_writes, 0); /* it never was in the queue */
+    assert_int_equal(stats.storage_refused_writes, 1);
     assert_int_equal(stats.storage_errors, 0);
     assert_int_equal(stats.puts, 2);
     aic_cache_close(&table->cache);
