@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -257,11 +258,22 @@ void lmdb_home_drop_new(struct lmdb_home *home)
     if (unlinkat(home->directory_fd, LMDB_NEW_DATA_NAME, 0) != 0) errno = 0;
 }
 
+/* May the data file not grow so much, by the process's limit on the size of files? */
+static bool is_limited(const struct lmdb_home *home, uint64_t bytes)
+{
+    struct rlimit limit;
+    struct stat info;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return false;
+    return fstatat(home->directory_fd, DATA_NAME, &info, 0) == 0 &&
+           (uint64_t)info.st_size + bytes > (uint64_t)limit.rlim_cur;
+}
+
 /* A file without a name takes the room and gives it back. Where there are none, or room cannot be asked for, the count
  * of free blocks has to do. */
 int lmdb_home_room_fault(const struct lmdb_home *home, uint64_t bytes)
 {
     struct statvfs room;
+    if (is_limited(home, bytes)) return EFBIG;
     int fd = openat(home->directory_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
     int code = fd < 0 ? errno : fallocate(fd, 0, 0, (off_t)bytes) != 0 ? errno : 0;
     if (fd >= 0) close(fd);

@@ -61,7 +61,8 @@ AIC_MUST_CHECK aic_status lmdb_home_mark_open(struct lmdb_home *home);
 bool lmdb_home_has_data(const struct lmdb_home *home);
 /* Removes the data file and LMDB's lock file. AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_home_drop(struct lmdb_home *home);
-/* Would the file system take so many bytes more? 0, or why not: ENOSPC, EDQUOT. Leaves nothing behind. */
+/* May the data file grow by so many bytes? 0, or why not: ENOSPC, EDQUOT, EFBIG (the process's limit). Leaves nothing
+ * behind. */
 int lmdb_home_room_fault(const struct lmdb_home *home, uint64_t bytes);
 /* Puts DIR/LMDB_NEW_DATA_NAME into the place of the data file, which nobody has open. AIC_IO. */
 #define LMDB_NEW_DATA_NAME "cache.mdb.new"

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -457,6 +458,25 @@ def become_alone_on_a_small_disk(directory):
                 file.write(text)
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     return libc.mount(b"none", directory.encode(), b"tmpfs", 0, b"size=1m") == 0
+
+
+class LimitedFiles(unittest.TestCase):
+    def test_a_limit_on_files_is_told_as_one(self):
+        daemon = Running()
+        soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1 << 20, hard))
+        for number in range(40):
+            self.assertEqual(daemon.client("put", "qa", "t%d" % number, os.urandom(60000).hex()).status, 0)
+        daemon.wait_for("storage: writes fail.*: File too large")
+        warnings = [one for one in json.loads(daemon.client("warnings", "--json").out) if one["code"] == "storage_writes_fail"]
+        self.assertIn("File too large", warnings[0]["message"])
+        first, second = warnings[0]["recommendations"][:2]
+        self.assertIn("raise the process's limit", first["reason"])
+        self.assertEqual(second["setting"], "storage.max_bytes")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        daemon.wait_for("storage: writes are taken again", seconds=60)
+        wait_until_stored(daemon, 40)
+        self.assertEqual(daemon.stop(), 0)
 
 
 class FullDisk(unittest.TestCase):

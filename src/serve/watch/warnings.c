@@ -20,16 +20,25 @@
 #define STALL_DIVISOR 20
 #define MB 1048576.0
 
+/* Of the file system, or of the process's limit on files. */
+static bool is_limited(const char *trouble)
+{
+    return trouble != NULL && strcmp(trouble, strerror(EFBIG)) == 0;
+}
+
 static bool is_full(const char *trouble)
 {
     return trouble != NULL && (strcmp(trouble, strerror(ENOSPC)) == 0 || strcmp(trouble, strerror(EDQUOT)) == 0);
 }
 
 /* What helps at once, without a restart: it comes first. */
-static void advise_place(struct json_writer *out, const char *directory, bool full, bool damaged)
+static void advise_place(struct json_writer *out, const char *directory, const char *trouble)
 {
     char reason[256];
     struct statvfs room;
+    bool full = is_full(trouble);
+    /* LMDB's own texts begin so; those of the system do not. */
+    bool damaged = trouble != NULL && strncmp(trouble, "MDB_CORRUPTED", 13) == 0;
     if (directory == NULL) directory = "";
     if (full && statvfs(directory, &room) == 0)
         snprintf(reason, sizeof reason,
@@ -41,6 +50,10 @@ static void advise_place(struct json_writer *out, const char *directory, bool fu
             reason, sizeof reason,
             "The store's file is damaged: it is dropped and begun anew by itself. Should this stay, stop the daemon "
             "and remove the directory cache in data_dir; only cached answers are lost.");
+    else if (is_limited(trouble))
+        snprintf(reason, sizeof reason,
+                 "A file may not grow further: raise the process's limit (LimitFSIZE= of a unit, ulimit -f, prlimit "
+                 "while it runs), or the file system's own. Storage takes writes again by itself.");
     else
         snprintf(reason, sizeof reason, "%s. Storage takes writes again by itself; a restart loses those that wait.",
                  full ? "Free space on the file system that data_dir lies on"
@@ -111,12 +124,11 @@ static void write_storage(struct json_writer *out, const char *directory, const 
              (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
              (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
     warning_open(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
-    bool full = is_full(gate->trouble);
-    /* LMDB's own texts begin so; those of the system do not. */
-    advise_place(out, directory, full, gate->trouble != NULL && strncmp(gate->trouble, "MDB_CORRUPTED", 13) == 0);
+    bool full = is_full(gate->trouble) || is_limited(gate->trouble);
+    advise_place(out, directory, gate->trouble);
     if (full && present_size(stats) < stats->storage_max_bytes)
         warning_advise(out, "storage.max_bytes", present_size(stats),
-                       "Where no space can be freed: keep the store at the size that it has, so that it evicts instead "
+                       "Where there is no more: keep the store at the size that it has, so that it evicts instead "
                        "of growing. Takes effect after a restart, which loses the writes that wait.");
     if (nearly_full)
         warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
