@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include "base/check.h"
+#include "base/decimal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,13 +75,8 @@ void buf_append_byte(struct buf *buf, char byte)
 
 void buf_append_u64(struct buf *buf, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    buf_append(buf, digits + at, sizeof digits - at);
+    char room[DECIMAL_BYTES];
+    buf_append_view(buf, decimal(number, room));
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

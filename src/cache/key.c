@@ -1,6 +1,7 @@
 #include "cache/key.h"
 
 #include "base/check.h"
+#include "base/decimal.h"
 #include "base/status.h"
 #include "base/utf8.h"
 #include "cache/key_form.h"
@@ -16,15 +17,11 @@ static void add_bytes(const struct key_form *form, const void *bytes, size_t siz
 /* A letter, a decimal number, a mark: "s12:". */
 static void add_head(const struct key_form *form, char letter, uint64_t number, char mark)
 {
-    char head[24];
-    size_t at = sizeof head;
-    head[--at] = mark;
-    do {
-        head[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    head[--at] = letter;
-    add_bytes(form, head + at, sizeof head - at);
+    char head[1 + DECIMAL_BYTES + 1], *end = head + sizeof head - 1;
+    *end = mark;
+    char *first = decimal_before(end, number);
+    *--first = letter;
+    add_bytes(form, first, (size_t)(end + 1 - first));
 }
 
 /* ---- paths ---- */

@@ -8,6 +8,7 @@
 #include "serve/http/connection.h"
 
 #include "base/check.h"
+#include "base/decimal.h"
 #include "base/json.h"
 #include "base/status.h"
 
@@ -78,13 +79,9 @@ static char *put(char *at, const char *data, size_t size)
 
 static char *put_number(char *at, uint64_t number)
 {
-    char digits[20];
-    size_t first = sizeof digits;
-    do {
-        digits[--first] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return put(at, digits + first, sizeof digits - first);
+    char room[DECIMAL_BYTES];
+    aic_view digits = decimal(number, room);
+    return put(at, digits.data, digits.size);
 }
 
 static bool has_no_body(int status)

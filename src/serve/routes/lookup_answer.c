@@ -3,6 +3,7 @@
  * it before.
  */
 #include "base/check.h"
+#include "base/decimal.h"
 #include "serve/http/negotiate.h"
 #include "serve/routes/lookup.h"
 #include "serve/routes/render.h"
@@ -63,13 +64,9 @@ static void value_put(struct value *value, const char *text, size_t size)
 
 static void value_add_u64(struct value *value, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    value_put(value, digits + at, sizeof digits - at);
+    char room[DECIMAL_BYTES];
+    aic_view digits = decimal(number, room);
+    value_put(value, digits.data, digits.size);
 }
 
 /*
