@@ -101,23 +101,43 @@ static void write_none(const struct aic_monitor *monitor, struct json_writer *ou
     json_close(out, '}');
 }
 
-/* Events an hour over the retention; beyond a day the rate keeps no count, so the day's stands for it. */
-static double per_hour(const struct aic_monitor *monitor, uint64_t now_ns)
+/*
+ * Events of the last `seconds`. The rate counts them whatever number is kept, but in whole buckets, so it may lack
+ * those of the oldest; the window knows each moment, but may have dropped some. Neither counts one too many.
+ */
+static uint64_t events_within(const struct aic_monitor *monitor, const struct window *window, uint64_t now_ns,
+                              double seconds)
 {
-    double hours = monitor->options.retention_hours < 24 ? monitor->options.retention_hours : 24;
-    uint64_t seconds = (uint64_t)(hours * 3600);
-    return (double)rate_sum(&monitor->invalidation_rate, now_ns, seconds > 0 ? seconds : 1) / hours;
+    uint64_t buckets = (uint64_t)(seconds / RATE_BUCKET_SECONDS), kept = 0;
+    uint64_t counted = rate_sum(&monitor->invalidation_rate, now_ns, buckets * RATE_BUCKET_SECONDS);
+    for (size_t i = 0; i < window->count; i++) {
+        uint64_t then = window_at(window, i)->mono_ns;
+        kept += now_ns < then || (double)(now_ns - then) < seconds * 1e9;
+    }
+    return counted > kept ? counted : kept;
 }
 
-static void write_rates(const struct aic_monitor *monitor, struct json_writer *out)
+static uint64_t events_of_last_hour(const struct aic_monitor *monitor, const struct window *window)
+{
+    return events_within(monitor, window, clock_mono_ns(monitor->clock), 3600);
+}
+
+/* Events an hour over the retention; beyond a day the rate keeps no count, so the day's stands for it. */
+static double per_hour(const struct aic_monitor *monitor, const struct window *window, uint64_t now_ns)
+{
+    double hours = monitor->options.retention_hours < 24 ? monitor->options.retention_hours : 24;
+    return (double)events_within(monitor, window, now_ns, hours * 3600) / hours;
+}
+
+static void write_rates(const struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
 {
     uint64_t now = clock_mono_ns(monitor->clock);
-    uint64_t last_hour = rate_sum(&monitor->invalidation_rate, now, 3600);
+    uint64_t last_hour = events_of_last_hour(monitor, window);
     json_key(out, "rates");
     json_open(out, '{');
     put_count(out, "last_hour", last_hour);
-    put_count(out, "last_24_hours", rate_sum(&monitor->invalidation_rate, now, DAY_SECONDS));
-    put_number(out, "average_per_hour", per_hour(monitor, now));
+    put_count(out, "last_24_hours", events_within(monitor, window, now, DAY_SECONDS));
+    put_number(out, "average_per_hour", per_hour(monitor, window, now));
     json_close(out, '}');
     json_key(out, "thresholds");
     json_open(out, '{');
@@ -168,7 +188,7 @@ static aic_status write_analysis(struct aic_monitor *monitor, const struct windo
     json_open(out, '{');
     put_count(out, "total_invalidations", totals->invalidations);
     put_count(out, "total_keys_invalidated", totals->keys_invalidated);
-    write_rates(monitor, out);
+    write_rates(monitor, window, out);
     json_key(out, "patterns");
     json_open(out, '{');
     put_count(out, "measurements", window->count);
@@ -261,9 +281,9 @@ static void advise_on_impact(double keys, struct json_writer *out)
 aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out)
 {
     struct monitor_totals totals = monitor_totals(monitor);
-    uint64_t last_hour = rate_sum(&monitor->invalidation_rate, clock_mono_ns(monitor->clock), 3600);
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_INVALIDATION]));
+    uint64_t last_hour = events_of_last_hour(monitor, &window);
     json_open(out, '[');
     aic_status status = AIC_OK;
     if (totals.invalidations > 0 && (last_hour > 0 || window.count > 0)) {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MAX_SECONDS 1e9                      /* some thirty years; sums of so many are still numbers */
-#define SLOW_LOG_INTERVAL_NS 1000000000ULL   /* one slow line a second */
+#define SLOW_LOG_INTERVAL_NS 1000000000ULL   /* one slow line a second, of keys and of operations each */
 #define STATE_LOG_INTERVAL_NS 60000000000ULL /* a state that lasts is repeated once a minute */
 
 /* ---------------------------------------------------------------------------------------------------- options -- */
@@ -166,7 +166,7 @@ void aic_monitor_key_generation(aic_monitor *monitor, double seconds, uint64_t t
     stream_append(&monitor->streams[STREAM_KEY_GENERATION], &event, NO_COUNTERS);
     uint64_t held;
     if (seconds <= monitor->options.slow_key_generation_seconds || monitor->options.log == NULL) return;
-    if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
+    if (!throttle_pass(&monitor->slow_key_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
     char line[256];
     snprintf(line, sizeof line, "Slow key generation: %.3fs for %llu chars in %.*s operation", seconds,
              (unsigned long long)text_length, (int)event.text[TEXT_NAME].size, event.text[TEXT_NAME].data);
@@ -187,7 +187,7 @@ static void record_operation(aic_monitor *monitor, aic_view kind, uint64_t now_n
     stream_append(&monitor->streams[STREAM_OPERATION], &event, counters);
     uint64_t held;
     if (seconds <= monitor->options.slow_operation_seconds || monitor->options.log == NULL) return;
-    if (!throttle_pass(&monitor->slow_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
+    if (!throttle_pass(&monitor->slow_operation_log, event.mono_ns, SLOW_LOG_INTERVAL_NS, &held)) return;
     char line[256];
     snprintf(line, sizeof line, "Slow cache %.*s: %.3fs (hit: %s, text_length: %llu)", (int)event.text[TEXT_NAME].size,
              event.text[TEXT_NAME].data, seconds, hit ? "true" : "false", (unsigned long long)text_length);

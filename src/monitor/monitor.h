@@ -67,7 +67,7 @@ struct aic_monitor {
     struct rate invalidation_rate;
     struct history history;
     struct reuse *reuse; /* owned */
-    struct throttle slow_log, rate_log, memory_log;
+    struct throttle slow_key_log, slow_operation_log, rate_log, memory_log;
     /* The tier's limit is not the configured one at the moment, or memory is scarce, so that the curve has nothing to
      * advise of its size. Relaxed: stands for itself. */
     _Atomic bool tier_cut;

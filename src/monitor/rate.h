@@ -20,7 +20,8 @@ struct rate {
 
 /* mono_ns: now, on the monotonic clock. Any thread. */
 void rate_add(struct rate *rate, uint64_t mono_ns);
-/* What was added in the last `seconds` (1..86400). Any thread. */
+/* What was added in the last `seconds` (0..86400), rounded up to whole buckets, without what lies in the oldest one
+ * that begins before them. Any thread. */
 uint64_t rate_sum(const struct rate *rate, uint64_t mono_ns, uint64_t seconds);
 void rate_clear(struct rate *rate);
 

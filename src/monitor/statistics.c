@@ -40,16 +40,17 @@ static aic_status write_key_generation(struct aic_monitor *monitor, const struct
 {
     struct numbers durations;
     TRY(durations_of(window, &monitor->mem, &durations));
-    uint64_t sum = 0, max = 0;
+    double sum = 0; /* of numbers whose sum 64 bits need not hold */
+    uint64_t max = 0;
     for (size_t i = 0; i < window->count; i++) {
         uint64_t length = window_at(window, i)->number[KEYGEN_TEXT_LENGTH];
-        sum += length;
+        sum += (double)length;
         if (length > max) max = length;
     }
     json_open(out, '{');
     put_count(out, "total_operations", window->count);
     put_durations(out, &durations);
-    put_number(out, "avg_text_length", (double)sum / (double)window->count);
+    put_number(out, "avg_text_length", sum / (double)window->count);
     put_count(out, "max_text_length", max);
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_key_generation_seconds));
     stream_write_percentiles(&monitor->streams[STREAM_KEY_GENERATION], out);
@@ -64,12 +65,22 @@ struct kind {
     double sum, max;
 };
 
+static struct kind *find_kind(struct kind *kinds, size_t count, aic_view name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (kinds[i].name.size == name.size && memcmp(kinds[i].name.data, name.data, name.size) == 0) return &kinds[i];
+    return NULL;
+}
+
+/* The kind of that name, a new one, or that of all further ones, which may be an application's own "other". */
 static struct kind *kind_of(struct kind *kinds, size_t *count, aic_view name)
 {
-    for (size_t i = 0; i < *count; i++)
-        if (kinds[i].name.size == name.size && memcmp(kinds[i].name.data, name.data, name.size) == 0) return &kinds[i];
-    if (*count == MAX_KINDS - 1) name = AIC_LITERAL("other");
-    if (*count == MAX_KINDS) return &kinds[MAX_KINDS - 1];
+    struct kind *kind = find_kind(kinds, *count, name);
+    if (kind == NULL && *count >= MAX_KINDS - 1) {
+        name = AIC_LITERAL("other");
+        kind = find_kind(kinds, *count, name);
+    }
+    if (kind != NULL) return kind;
     kinds[*count] = (struct kind){.name = name};
     return &kinds[(*count)++];
 }
@@ -123,14 +134,14 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
 {
     struct numbers ratios;
     TRY(numbers_init(&ratios, &monitor->mem, window->count));
-    double seconds = 0, slowest = 0, original = 0, compressed = 0;
+    double seconds = 0, slowest = 0, original = 0, saved = 0;
     for (size_t i = 0; i < window->count; i++) {
         const struct event *event = window_at(window, i);
         numbers_add(&ratios, compression_ratio(event));
         seconds += event->seconds;
         if (event->seconds > slowest) slowest = event->seconds;
         original += (double)event->number[COMPRESSION_ORIGINAL];
-        compressed += (double)event->number[COMPRESSION_SIZE];
+        saved += (double)event->number[COMPRESSION_ORIGINAL] - (double)event->number[COMPRESSION_SIZE];
     }
     json_open(out, '{');
     put_count(out, "total_operations", window->count);
@@ -142,8 +153,8 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
     put_number(out, "avg_compression_time", seconds / (double)window->count);
     put_number(out, "max_compression_time", slowest);
     put_number(out, "total_bytes_processed", original);
-    put_number(out, "total_bytes_saved", original - compressed);
-    put_number(out, "overall_savings_percent", original > 0 ? (original - compressed) / original * 100 : 0);
+    put_number(out, "total_bytes_saved", saved);
+    put_number(out, "overall_savings_percent", original > 0 ? saved / original * 100 : 0);
     stream_write_percentiles(&monitor->streams[STREAM_COMPRESSION], out);
     json_close(out, '}');
     numbers_fini(&ratios);

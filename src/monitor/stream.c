@@ -182,6 +182,16 @@ static struct cursor *newest(struct cursor *cursors, unsigned count)
     return best;
 }
 
+/*
+ * Bytes that are no UTF-8 become question marks, so that names that a report tells apart are different as JSON, too.
+ * When it is read, because recording shall cost nothing for it. Data is looked at as JSON where it is shown.
+ */
+static void mend_name(char *name, size_t size)
+{
+    size_t at = 0;
+    while ((at += utf8_valid_bytes((aic_view){name + at, size - at})) < size) name[at] = '?';
+}
+
 /* texts: room for the stream's text_words. */
 static void unpack(const struct stream *stream, const struct cursor *cursor, struct event *event, uint64_t *texts)
 {
@@ -195,6 +205,7 @@ static void unpack(const struct stream *stream, const struct cursor *cursor, str
     size_t at = 0;
     for (unsigned i = 0; i < EVENT_TEXTS; i++) {
         size_t size = words[2] >> (16 * i) & 0xFFFF;
+        if (i < EVENT_TEXTS - 1) mend_name((char *)texts + at, size);
         event->text[i] = (aic_view){(const char *)texts + at, size};
         at += size;
     }
