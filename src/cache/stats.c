@@ -137,7 +137,7 @@ static aic_status verify_bytes(struct aic_cache *cache, const struct pin *pin, a
             status = differs(error, "memory", pin_key(pin), "its checksum does not match");
         else if (record_read(buf_view(&bytes), &record) != AIC_OK || record.payload.data == NULL)
             status = differs(error, "memory", pin_key(pin), "its head cannot be read");
-        else if (record.expires_ms != pin_expires_ms(pin))
+        else if (store_date(record.expires_ms) != pin_expires_ms(pin))
             status = differs(error, "memory", pin_key(pin), "its date of expiry is not the record's");
     }
     buf_fini(&bytes);

@@ -172,16 +172,19 @@ static void give_surplus(struct putting *putting)
     credit->entries = 1;
 }
 
+uint64_t store_date(uint64_t expires_ms)
+{
+    return expires_ms < ENTRY_MAX_EXPIRES ? expires_ms : ENTRY_MAX_EXPIRES;
+}
+
 static void fill_entry(struct putting *putting)
 {
     struct entry *entry = pool_entry(&putting->store->pool, putting->at);
-    uint64_t expires_ms = putting->put->expires_ms;
-    if (expires_ms > ENTRY_MAX_EXPIRES) expires_ms = ENTRY_MAX_EXPIRES;
     entry->key = putting->put->key;
     entry->queue_prev = entry->queue_next = 0;
     entry->wheel_prev = entry->wheel_next = 0;
     atomic_store_explicit(&entry->refs, 1, memory_order_relaxed);
-    entry_set_life(entry, expires_ms | life_used_bits(putting->now_ms));
+    entry_set_life(entry, store_date(putting->put->expires_ms) | life_used_bits(putting->now_ms));
     struct value_cursor to = value_begin(entry);
     value_write(putting->store, &to, putting->put->parts, putting->put->part_count);
 }

@@ -81,6 +81,9 @@ static inline uint64_t store_cost(size_t value_bytes)
     return (uint64_t)value_bytes + HEADER + INDEX + ROUNDING;
 }
 
+/* The date of expiry that the store keeps for a given one: the same up to the year 2109, in which the rest expires. */
+uint64_t store_date(uint64_t expires_ms);
+
 /* AIC_OK with *pin to be released, or AIC_MISS. An expired entry is a miss and is removed. Counts a use for the policy.
  */
 AIC_MUST_CHECK aic_status store_get(struct store *store, const aic_key *key, struct pin *pin);
@@ -90,8 +93,8 @@ AIC_MUST_CHECK aic_status store_peek(struct store *store, const aic_key *key, st
 void pin_release(struct pin *pin);
 
 const aic_key *pin_key(const struct pin *pin);
-uint64_t pin_expires_ms(const struct pin *pin);
-size_t pin_size(const struct pin *pin); /* of the value */
+uint64_t pin_expires_ms(const struct pin *pin); /* store_date() of what was put */
+size_t pin_size(const struct pin *pin);         /* of the value */
 /*
  * The value's bytes from `offset`, at most `size` of them, as pieces. Returns how many pieces were filled (<= max);
  * *covered gets the bytes that they hold together. Neighbouring pieces are merged.

@@ -138,6 +138,26 @@ static void D05_D07_D08_D25_time(void **state)
     assert_int_equal(look(table->cache, "other", "never", "0"), 'm');
 }
 
+/* The memory tier's own dates end in 2109; what lives longer is whole all the same. */
+static void the_longest_time(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put put = put_of("qa", "text", "1");
+    put.ttl_given = true;
+    put.ttl_seconds = AIC_MAX_TTL_SECONDS;
+    aic_put_result result;
+    assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
+    for (int pass = 0; pass < 2; pass++) {
+        aic_error error;
+        if (aic_cache_verify(table->cache, &error) != AIC_OK) fail_msg("%s", error.message);
+        aic_hit *hit;
+        assert_int_equal(aic_cache_lookup(table->cache, &put.request, NULL, &hit, NULL), AIC_OK);
+        assert_int_equal(aic_hit_metadata(hit)->expires_ms, result.expires_ms);
+        aic_hit_release(&hit);
+        if (pass == 0 && table->options.data_dir != NULL) forget_memory(table->cache);
+    }
+}
+
 static void D17_D19_counting(void **state)
 {
     struct bench_cache *table = *state;
@@ -542,6 +562,8 @@ int main(void)
         IN_MEMORY(C14_D14_entries_and_limit),
         IN_MEMORY(D05_D07_D08_D25_time),
         IN_BOTH(D05_D07_D08_D25_time),
+        IN_MEMORY(the_longest_time),
+        IN_BOTH(the_longest_time),
         IN_MEMORY(D17_D19_counting),
         IN_BOTH(D17_D19_counting),
         IN_BOTH(D22_remaining),
