@@ -99,6 +99,14 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
     return status;
 }
 
+/* The monitor counts operations, also those that found nothing to delete; the cache counts entries deleted. */
+static void record_delete(struct aic_cache *cache, uint64_t started, aic_status status)
+{
+    if (cache->monitor == NULL) return;
+    aic_view data = status == AIC_MISS ? AIC_LITERAL("{\"reason\":\"not_found\"}") : (aic_view){0};
+    aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0, data);
+}
+
 static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish)
 {
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
@@ -106,6 +114,7 @@ static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key,
     bool again;
     do status = try_to_hide(cache, ns, key, wish, &again);
     while (again);
+    if (status == AIC_OK || status == AIC_MISS) record_delete(cache, started, status);
     if (status != AIC_OK) return status;
     count_add(cache, COUNT_DELETES, 1);
     if (cache_is_observed(cache))
@@ -113,9 +122,6 @@ static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key,
                                                       .key = key,
                                                       .seconds = seconds_since(cache, started),
                                                       .memory_before = before});
-    if (cache->monitor != NULL)
-        aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0,
-                              (aic_view){NULL, 0});
     return AIC_OK;
 }
 

@@ -149,6 +149,28 @@ static void a_miss_names_its_operation(void **state)
     assert_int_equal(heard.gets, 3);
 }
 
+/* A delete that finds nothing is an operation like a get that finds nothing, but no entry was deleted. */
+static void a_delete_of_nothing_is_an_operation(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_monitor *monitor;
+    open_monitored(table, &(aic_monitor_options){.clock = &table->hand.clock}, &monitor);
+    aic_key key;
+    aic_request request = request_of("qa", "one");
+    assert_int_equal(aic_cache_key(table->cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "one", "1"), AIC_OK);
+    assert_int_equal(aic_cache_delete(table->cache, (aic_view){0}, &key), AIC_OK);
+    assert_int_equal(aic_cache_delete(table->cache, (aic_view){0}, &key), AIC_MISS);
+    aic_report *report;
+    assert_int_equal(aic_monitor_statistics(monitor, &report), AIC_OK);
+    aic_view said = aic_report_json(report);
+    assert_non_null(memmem(said.data, said.size, "\"total_cache_operations\":3,", 27));
+    assert_non_null(memmem(said.data, said.size, "\"delete\":{\"count\":2,", 20));
+    aic_report_release(&report);
+    assert_int_equal(stats_of(table->cache).deletes, 1);
+    close_monitored(table, &monitor);
+}
+
 /* A wall clock that somebody sets back by an hour all the time, beside a steady one of a millisecond a look. */
 struct odd_clock {
     _Atomic uint64_t wall_ms, mono_ns;
@@ -307,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(K23_measuring_a_thousand_entries, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(records_say_tier_and_text_tier, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(a_miss_names_its_operation, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(a_delete_of_nothing_is_an_operation, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(measures_by_the_steady_clock, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),
