@@ -261,12 +261,15 @@ static int check_operations(json_object *operations)
     return worst;
 }
 
-static int check_override(const char *name, json_object *value)
+/* *known: the preset has such a value, so that an acceptable one takes its place. */
+static int check_override(const char *name, json_object *value, bool *known)
 {
+    *known = true;
     for (size_t i = 0; i < COUNT_OF(bounds); i++) {
         if (strcmp(bounds[i].name, name) == 0) return check_value(&bounds[i], value);
     }
     if (strcmp(name, "operations") == 0) return check_operations(value);
+    *known = false;
     char quoted[OPTION_QUOTE_SIZE];
     fprintf(stderr, "aicache: warning: unknown key %s is ignored\n", option_quote(quoted, name));
     return CLI_OK;
@@ -290,8 +293,9 @@ static int check_preset(struct cli *cli)
     if (worst == CLI_OK) {
         json_object_object_foreach(overrides, key, value)
         {
-            if (check_override(key, value) != CLI_OK) worst = CLI_ERROR;
-            else json_object_object_add(all, key, json_object_get(value));
+            bool known;
+            if (check_override(key, value, &known) != CLI_OK) worst = CLI_ERROR;
+            else if (known) json_object_object_add(all, key, json_object_get(value));
         }
     }
     if (worst == CLI_OK) puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_NOSLASHESCAPE));

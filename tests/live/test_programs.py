@@ -301,6 +301,10 @@ class Presets(unittest.TestCase):
         done = self.override(bogus=1)
         self.assertEqual(done.status, 0)
         self.assertIn("warning: unknown key 'bogus'", done.err)
+        # What is ignored stands nowhere in what comes of it, nor over something else.
+        done = self.override(name="mine", bogus=1)
+        self.assertIn("warning: unknown key 'name'", done.err)
+        self.assertEqual(json.loads(done.out), json.loads(self.override().out))
 
 
 class Start(unittest.TestCase):
