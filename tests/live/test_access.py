@@ -156,5 +156,37 @@ class Access(LiveTest):
             self.assertNotIn(key.encode(), log)
 
 
+class WebPages(LiveTest):
+    """A page that a browser shows may not change a cache that asks for no key, whatever content type it gives."""
+
+    def test_pages_of_other_origins_change_nothing(self):
+        own = "127.0.0.1:%d" % self.daemon.port
+        line = b'{"operation":"qa","text":"planted","response":"by a page"}\n'
+        self.daemon.put(text="stays", response=1)
+        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://" + own + ".evil.example"}, {"Origin": "http://127.0.0.1:1"}, {"Origin": own},
+                        {"Origin": ""}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://" + own, "Sec-Fetch-Site": "cross-site"}):
+            for method, path, body in (("POST", "/cache/import", line), ("POST", "/cache/warm", line), ("POST", "/cache/flushall", None), ("POST", "/cache/invalidate?all=true", None),
+                                       ("POST", "/cache/lookup", b"{}"), ("PUT", "/cache/entries", line), ("POST", "/monitoring/reset", None), ("DELETE", "/cache/entries/" + "0" * 64, None)):
+                answer = self.daemon.request(method, path, body, {"Content-Type": "text/plain", **headers})
+                self.refused(answer, 403)
+                self.assertEqual(answer.error["code"], "cross_origin")
+        self.assertFalse(self.daemon.lookup(text="planted").json["hit"])
+        self.assertTrue(self.daemon.lookup(text="stays").json["hit"])
+
+    def test_our_own_pages_and_programs_may(self):
+        own = "127.0.0.1:%d" % self.daemon.port
+        for headers in ({}, {"Origin": "http://" + own}, {"Origin": "https://CACHE.example", "Host": "cache.EXAMPLE"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"},
+                        {"Origin": "http://in.front.of.a.proxy", "Sec-Fetch-Site": "same-origin"}):
+            answer = self.daemon.request("PUT", "/cache/entries", b'{"operation":"qa","text":"own","response":1}', headers)
+            self.assertEqual(answer.status, 201, headers)
+
+    def test_reading_and_asking_what_is_allowed_stay_open(self):
+        foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+        for method, path, status in (("GET", "/cache/status", 200), ("HEAD", "/cache/status", 200), ("OPTIONS", "/cache/entries", 204), ("GET", "/health", 200)):
+            answer = self.daemon.request(method, path, headers=foreign)
+            self.assertEqual(answer.status, status)
+            self.assertFalse([name for name in answer.headers if name.startswith("access-control-")])
+
+
 if __name__ == "__main__":
     unittest.main()

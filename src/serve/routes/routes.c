@@ -10,6 +10,7 @@
 #include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/lookup.h"
+#include "serve/routes/origin.h"
 #include "serve/routes/stream.h"
 
 #include <string.h>
@@ -218,6 +219,11 @@ static aic_status check_caller(const struct http_exchange *exchange, const struc
 static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
     if (route->access == ROUTES_PUBLIC) return true;
+    if (origin_is_foreign(exchange)) {
+        http_reply_problem(exchange, 403, "cross_origin", NULL,
+                           "a web page of another origin sent this; only pages of this address may change something");
+        return false;
+    }
     struct front *front = front_of(exchange);
     refresh_auth(front);
     struct auth_caller caller;
