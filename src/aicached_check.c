@@ -32,9 +32,7 @@ static struct option_origin origin_of(const struct trial *trial, const char *nam
 {
     const struct option_row *row = option_find(settings_table(), name);
     CHECK(row != NULL);
-    struct option_origin origin = trial->origins->items[row - settings_table()->rows];
-    if (origin.name == NULL) origin.name = name;
-    return origin;
+    return trial->origins->items[row - settings_table()->rows];
 }
 
 /* 0, or why this user cannot make files in the directory: one is made and removed. What rights say is not asked: root

@@ -47,7 +47,9 @@ void option_write_origin(struct option_origin origin, struct buf *out)
         buf_append_text(out, origin.name);
         if (origin.line > 0) buf_printf(out, ":%u", origin.line);
         return;
-    case OPTION_ENVIRONMENT: buf_printf(out, "the environment variable %s", origin.name); return;
+    case OPTION_ENVIRONMENT:
+        buf_printf(out, "the environment variable %.*s", (int)strcspn(origin.name, "="), origin.name);
+        return;
     case OPTION_FLAG: buf_printf(out, "the flag %s", origin.name); return;
     }
 }
@@ -318,13 +320,9 @@ static aic_status apply_variable(struct loader *loader, const char *variable, bo
         const struct option_row *row = &table->rows[i];
         if (!variable_matches(row, variable + prefix, size - prefix)) continue;
         if (preset_only && strcmp(row->name, "preset") != 0) return AIC_OK;
-        char name[NAME_BYTES];
-        snprintf(name, sizeof name, "%.*s", (int)size, variable);
-        aic_status status = option_assign_text(row, loader->mem, equals + 1,
-                                               (struct option_origin){OPTION_ENVIRONMENT, name, 0}, loader->target,
-                                               loader->report);
-        note_origin(loader, row, (struct option_origin){OPTION_ENVIRONMENT, NULL, 0});
-        return status;
+        struct option_origin origin = {OPTION_ENVIRONMENT, variable, 0};
+        note_origin(loader, row, origin);
+        return option_assign_text(row, loader->mem, equals + 1, origin, loader->target, loader->report);
     }
     if (!preset_only && !is_foreign(table, variable, size)) warn_variable(loader, variable, size);
     return AIC_OK;

@@ -50,7 +50,8 @@ enum option_place { OPTION_DEFAULT, OPTION_PRESET, OPTION_FILE, OPTION_ENVIRONME
 
 struct option_origin {
     enum option_place place;
-    const char *name; /* of the preset, file, variable or flag; borrowed from the input or the table */
+    const char *name; /* of the preset, file, variable (its value may follow behind a `=`) or flag; borrowed from the
+                         input or the table */
     unsigned line;    /* of a file; 0: none */
 };
 

@@ -231,6 +231,11 @@ class Settings(unittest.TestCase):
         done = self.check("", AICACHE_TTL_OPERATIONS="{qa: 1h, qa: 2h}")
         self.assertEqual(done.status, 2)
         self.assertRegex(done.err, r"AICACHE_TTL_OPERATIONS: ttl\.operations: '{qa: 1h, qa: 2h}' is not accepted, 'qa' stands twice")
+        for variable, value, says in (("AICACHE_LISTEN", "nowhere", "listen: 'nowhere'"), ("AICACHE_MEMORY_CRITICAL_BYTES", "1M", "memory.critical_bytes: warning is at"),
+                                      ("AICACHE_SECRET_FILE", "/nonexistent/secret", "secret_file: cannot read")):
+            done = self.check("", **{variable: value})  # found by rules across options, or by trying
+            self.assertEqual(done.status, 2)
+            self.assertIn("the environment variable %s: %s" % (variable, says), done.err)
         self.assertEqual(run(AICACHED, "--nonsense").status, 2)
         self.assertEqual(run(AICACHED, "--config", "/nonexistent/x.yaml").status, 2)
         with open(self.path, "w") as file:

@@ -106,9 +106,7 @@ static struct option_origin origin_of(const struct rules *rules, const char *nam
     const struct option_table *table = settings_table();
     const struct option_row *row = option_find(table, name);
     CHECK(row != NULL);
-    struct option_origin origin = rules->origins[row - table->rows];
-    if (origin.name == NULL) origin.name = name;
-    return origin;
+    return rules->origins[row - table->rows];
 }
 
 static bool is_same_address(const struct settings_address *a, const struct settings_address *b)
