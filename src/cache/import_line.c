@@ -55,9 +55,15 @@ static const char *const type_words[] = {
 
 #define ABSENT UINT32_MAX
 
+/* A member that is null is absent, as in a put. How long an entry lives is not guessed: "never" could be meant. */
+static bool is_left_out(enum field field, uint8_t got)
+{
+    return got == JSON_NULL && field != FIELD_RESPONSE && field != FIELD_TTL && field != FIELD_EXPIRES;
+}
+
 static bool type_fits(uint8_t wanted, uint8_t got)
 {
-    return wanted == JSON_NULL || wanted == got || (wanted == JSON_OBJECT && got == JSON_NULL);
+    return wanted == JSON_NULL || wanted == got;
 }
 
 /* The name is repeated as the field, if it is plain and fits. */
@@ -87,6 +93,7 @@ static aic_status find_fields(struct aic_import *importer, uint32_t at[FIELD_COU
         size_t f = 0;
         while (f < FIELD_COUNT && !json_equals(json, member, aic_view_of(fields[f].name))) f++;
         if (f == FIELD_COUNT) return refuse_unknown(json, member, error);
+        if (is_left_out((enum field)f, json->tokens[member + 1].type)) continue;
         if (!type_fits(fields[f].type, json->tokens[member + 1].type))
             return error_set(error, AIC_INVALID, fields[f].name, "must be a JSON %s", type_words[fields[f].type]);
         at[f] = member + 1;
@@ -226,23 +233,53 @@ static aic_status take_dates(struct aic_import *importer, const uint32_t at[FIEL
     return put->expires_ms != 0 && put->expires_ms <= now ? AIC_STALE : AIC_OK;
 }
 
-/* `tokens` as a put over HTTP has it: a number of completion tokens, or the object that providers call usage. */
+static aic_status refuse_tokens(aic_error *error)
+{
+    return error_set(error, AIC_INVALID, "tokens",
+                     "must be a whole number from 0 to %llu, or an object with prompt_tokens, completion_tokens and "
+                     "total_tokens, each once",
+                     (unsigned long long)AIC_MAX_TOKENS);
+}
+
+static aic_status take_token_count(const struct json *json, uint32_t token, uint64_t *out, aic_error *error)
+{
+    int64_t number = 0;
+    if (json->tokens[token].type != JSON_NUMBER || json_integer(json, token, &number) != AIC_OK || number < 0)
+        return refuse_tokens(error);
+    *out = (uint64_t)number;
+    return (uint64_t)number <= AIC_MAX_TOKENS ? AIC_OK : refuse_tokens(error);
+}
+
+/* `tokens` as a put over HTTP has it: a number of completion tokens, or the object that providers call usage. Where the
+ * total exceeds the sum, the rest counts as completion. */
 static aic_status take_tokens(const struct json *json, uint32_t token, struct cache_put *put, aic_error *error)
 {
-    static const char *const names[] = {"prompt_tokens", "completion_tokens", "prompt", "completion"};
-    uint64_t *const targets[] = {&put->prompt_tokens, &put->completion_tokens};
-    bool object = json->tokens[token].type == JSON_OBJECT;
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        uint32_t member = object ? json_member(json, token, names[i]) : i == 1 ? token : ABSENT;
-        int64_t number = 0;
-        if (member == ABSENT) continue;
-        if (json->tokens[member].type != JSON_NUMBER || json_integer(json, member, &number) != AIC_OK || number < 0)
-            return error_set(error, AIC_INVALID, "tokens",
-                             "must be a whole number from 0 to %llu, or an object with prompt_tokens and "
-                             "completion_tokens",
-                             (unsigned long long)AIC_MAX_TOKENS);
-        *targets[i % 2] = (uint64_t)number;
+    enum { PROMPT, COMPLETION, TOTAL, COUNTS };
+    static const struct {
+        const char *name;
+        uint8_t count;
+    } names[] = {{"prompt_tokens", PROMPT},
+                 {"completion_tokens", COMPLETION},
+                 {"total_tokens", TOTAL},
+                 {"prompt", PROMPT},
+                 {"completion", COMPLETION}};
+    if (json->tokens[token].type != JSON_OBJECT) return take_token_count(json, token, &put->completion_tokens, error);
+    uint64_t counts[COUNTS] = {0};
+    bool given[COUNTS] = {false};
+    uint32_t member = token + 1;
+    for (uint32_t m = 0; m < json->tokens[token].members; m++, member = json->tokens[member + 1].next) {
+        size_t n = 0;
+        while (n < COUNT_OF(names) && !json_equals(json, member, aic_view_of(names[n].name))) n++;
+        if (n == COUNT_OF(names)) return refuse_tokens(error);
+        if (json->tokens[member + 1].type == JSON_NULL) continue;
+        uint8_t count = names[n].count;
+        if (given[count]) return refuse_tokens(error);
+        given[count] = true;
+        TRY(take_token_count(json, member + 1, &counts[count], error));
     }
+    put->prompt_tokens = counts[PROMPT];
+    put->completion_tokens = counts[COMPLETION];
+    if (counts[TOTAL] > counts[PROMPT] + counts[COMPLETION]) put->completion_tokens = counts[TOTAL] - counts[PROMPT];
     return AIC_OK;
 }
 

@@ -350,7 +350,10 @@ class Entries(LiveTest):
         for name in ("prompt_tokens", "completion_tokens", "total_tokens", "prompt", "completion"):
             refused = self.daemon.put(text="limits", tokens={name: 2**40 + 1})
             self.assertIn(tokens, refused.error["message"])
-            self.assertTrue(refused.error["param"].startswith("tokens."), refused)
+            self.assertEqual(refused.error["param"], "tokens." + name)
+        for names in (("prompt_tokens", "prompt"), ("completion_tokens", "completion")):  # one count, spelled twice
+            refused = self.daemon.put(text="limits", tokens={name: 1 for name in names})
+            self.assertIn("another name of " + names[0], self.refused(refused, 400, "tokens." + names[1]))
         for value in (10**13, -1, 1.5, "1"):
             self.assertIn(tokens, self.refused(self.daemon.post("/cache/invalidate", {"older_than_seconds": value}), 400, "older_than_seconds"))
         self.assertEqual(self.daemon.put(text="limits", ttl=3155760000, cost_usd=1e9, tokens={"prompt": 2**40, "total_tokens": 2**40}).status, 201)

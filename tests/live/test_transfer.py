@@ -107,6 +107,33 @@ class Transfer(LiveTest):
             self.assertIn("not known here; known are: key, namespace, operation, text,", error["message"])
             self.assertIn("at byte ", error["message"])
 
+    def test_members_that_are_null_are_absent(self):
+        """As in a put; but how long an entry lives is not guessed."""
+        nulls = {name: None for name in ("namespace", "options", "question", "model", "tags", "tokens", "cost_usd", "key", "secret", "shape", "text_length", "created_ms",
+                                         "prompt_tokens", "completion_tokens")}
+        for route in ("/cache/import", "/cache/warm"):
+            lines = [{"operation": "qa", "text": "nulls", "response": None, **nulls}, {"operation": "qa", "text": "nulls", "response": 1, "ttl": None},
+                     {"operation": "qa", "text": "nulls", "response": 1, "expires_ms": None}, {"operation": None, "text": "nulls", "response": 1}, {"operation": "qa", "text": None, "response": 1}]
+            report = self.daemon.post(route, "\n".join(map(json.dumps, lines))).json
+            self.assertEqual([(error["line"], error["param"]) for error in report["errors"]][:3], [(2, "ttl"), (3, "expires_ms"), (4, "operation")], report)
+            self.assertEqual(report["accepted"], 1)
+            found = self.daemon.lookup(text="nulls").json
+            self.assertIsNone(found["response"])
+            self.assertEqual((found["metadata"]["model"], found["metadata"]["tags"], found["metadata"]["tokens"]), (None, [], 0))
+
+    def test_tokens_of_a_line_are_those_of_a_put(self):
+        for tokens, is_good in (({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, True), ({"total_tokens": 9}, True), ({"prompt": 1, "completion": None}, True), ({}, True),
+                                (7, True), (2**40, True), (2**40 + 1, False), ({"total_tokens": 2**40 + 1}, False), ({"cached": 1}, False), ({"prompt": 1, "prompt_tokens": 1}, False),
+                                ({"prompt_tokens": "1"}, False), ("7", False), ([7], False)):
+            entry = {"operation": "qa", "text": "tokens of a line", "response": 1, "tokens": tokens}
+            self.assertEqual(self.daemon.request("PUT", "/cache/entries", entry).status, 201 if is_good else 400, tokens)
+            put = self.daemon.lookup(text="tokens of a line").json["metadata"]
+            report = self.daemon.post("/cache/import", json.dumps(entry)).json
+            self.assertEqual(report["accepted"], 1 if is_good else 0, tokens)
+            self.assertEqual([error["param"] for error in report["errors"]], [] if is_good else ["tokens"])
+            taken = self.daemon.lookup(text="tokens of a line").json["metadata"]
+            self.assertEqual([taken[name] for name in ("prompt_tokens", "completion_tokens", "tokens")], [put[name] for name in ("prompt_tokens", "completion_tokens", "tokens")], tokens)
+
     def test_types_are_named_in_words(self):
         for field, value, says in (("options", "[1]", "must be a JSON object"), ("tags", "{}", "must be a JSON array"), ("model", "1", "must be a JSON string"),
                                    ("ttl", '"1"', "must be a JSON number")):

@@ -14,6 +14,8 @@
 #include "serve/routes/request.h"
 #include "serve/routes/work.h"
 
+#include <stdio.h>
+
 /* Limits in words; the numbers are AIC_MAX_TOKENS and AIC_MAX_TTL_SECONDS. */
 #define TOKENS_ACCEPTED "a whole number from 0 to 1099511627776"
 _Static_assert(AIC_MAX_TOKENS == 1099511627776 && AIC_MAX_TTL_SECONDS == 3155760000, "the words are true");
@@ -38,15 +40,23 @@ static const struct field_rule token_rules[] = {
     {"prompt", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
     {"completion", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
 };
+enum { TOKENS_PROMPT, TOKENS_COMPLETION, TOKENS_TOTAL, TOKENS_PROMPT_SHORT, TOKENS_COMPLETION_SHORT, TOKENS_FIELDS };
+_Static_assert(COUNT_OF(token_rules) == TOKENS_FIELDS, "rules and their names agree");
 
-/* The first of two spellings that was given. */
-static aic_status read_token_count(const struct json *json, uint32_t first, uint32_t second, const char *field,
+/* The number of a count that has one spelling, or two (rows of token_rules), of which one may be given. */
+static aic_status read_token_count(const struct json *json, const uint32_t *tokens, size_t first, size_t second,
                                    uint64_t *out, aic_error *error)
 {
-    uint32_t token = first != FIELDS_ABSENT ? first : second;
+    size_t given = tokens[first] != FIELDS_ABSENT ? first : second;
+    char field[32];
+    snprintf(field, sizeof field, "tokens.%s", token_rules[second].name);
     *out = 0;
-    if (token == FIELDS_ABSENT) return AIC_OK;
-    return fields_count(json, token, field, TOKENS_ACCEPTED, AIC_MAX_TOKENS, out, error);
+    if (given != second && tokens[second] != FIELDS_ABSENT)
+        return error_set(error, AIC_INVALID, field, "is another name of %s; one of the two is accepted",
+                         token_rules[first].name);
+    snprintf(field, sizeof field, "tokens.%s", token_rules[given].name);
+    if (tokens[given] == FIELDS_ABSENT) return AIC_OK;
+    return fields_count(json, tokens[given], field, TOKENS_ACCEPTED, AIC_MAX_TOKENS, out, error);
 }
 
 /* A plain number counts as completion tokens; an object is what providers call `usage`. */
@@ -58,9 +68,9 @@ static aic_status read_tokens(const struct json *json, uint32_t token, struct ca
     uint32_t tokens[COUNT_OF(token_rules)];
     uint64_t total;
     TRY(fields_read_object(json, token, "tokens.", token_rules, COUNT_OF(token_rules), tokens, error));
-    TRY(read_token_count(json, tokens[0], tokens[3], "tokens.prompt_tokens", &put->prompt_tokens, error));
-    TRY(read_token_count(json, tokens[1], tokens[4], "tokens.completion_tokens", &put->completion_tokens, error));
-    TRY(read_token_count(json, tokens[2], FIELDS_ABSENT, "tokens.total_tokens", &total, error));
+    TRY(read_token_count(json, tokens, TOKENS_PROMPT, TOKENS_PROMPT_SHORT, &put->prompt_tokens, error));
+    TRY(read_token_count(json, tokens, TOKENS_COMPLETION, TOKENS_COMPLETION_SHORT, &put->completion_tokens, error));
+    TRY(read_token_count(json, tokens, TOKENS_TOTAL, TOKENS_TOTAL, &total, error));
     if (total > put->prompt_tokens + put->completion_tokens) put->completion_tokens = total - put->prompt_tokens;
     return AIC_OK;
 }
