@@ -304,6 +304,28 @@ static int check_preset(struct cli *cli)
     return worst;
 }
 
+/* What was found, by line, on standard error; with --json as one object on standard output. */
+static void print_findings(const struct cli *cli, const struct buf *text, bool is_good)
+{
+    if (!cli->json) {
+        if (text->size > 0) fwrite(text->data, 1, text->size, stderr);
+        if (is_good) puts("The settings are fine.");
+        return;
+    }
+    json_object *out = json_object_new_object();
+    json_object *findings = json_object_new_array();
+    for (size_t at = 0; at < text->size;) {
+        const char *end = memchr(text->data + at, '\n', text->size - at);
+        size_t size = end != NULL ? (size_t)(end - text->data) - at : text->size - at;
+        json_object_array_add(findings, json_object_new_string_len(text->data + at, (int)size));
+        at += size + 1;
+    }
+    json_object_object_add(out, "ok", json_object_new_boolean(is_good));
+    json_object_object_add(out, "findings", findings);
+    puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(out);
+}
+
 extern char **environ;
 
 int command_config_check(struct cli *cli)
@@ -319,10 +341,9 @@ int command_config_check(struct cli *cli)
     struct option_input input = {.file = cli->arguments[0], .environment = environ};
     option_report_init(&report, &cli->mem);
     aic_status status = settings_load(&cli->mem, &input, &settings, NULL, &report);
-    if (report.text.size > 0) fwrite(report.text.data, 1, report.text.size, stderr);
+    print_findings(cli, &report.text, status == AIC_OK);
     option_report_fini(&report);
     if (status != AIC_OK) return CLI_ERROR;
     settings_release(&cli->mem, &settings);
-    puts("The settings are fine.");
     return CLI_OK;
 }

@@ -253,8 +253,13 @@ class Settings(unittest.TestCase):
     def test_client_checks_too(self):
         self.check("memory: {max_byte: 1G}\n")
         self.assertEqual(run(AICACHE, "config", "check", self.path).status, 2)
+        done = run(AICACHE, "config", "check", self.path, "--json")
+        said = json.loads(done.out)
+        self.assertEqual((done.status, done.err, said["ok"], len(said["findings"])), (2, "", False, 1))
+        self.assertIn(":1: unknown option 'memory.max_byte'", said["findings"][0])
         self.check("memory: {max_bytes: 1G}\n")
         self.assertEqual(run(AICACHE, "config", "check", self.path).status, 0)
+        self.assertEqual(json.loads(run(AICACHE, "config", "check", self.path, "--json").out), {"ok": True, "findings": []})
 
 
 class Presets(unittest.TestCase):
