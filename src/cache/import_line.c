@@ -5,6 +5,7 @@
  * repeating them, so that a misspelt field is not lost in silence.
  */
 #include "cache/import.h"
+#include "cache/token_usage.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -233,60 +234,11 @@ static aic_status take_dates(struct aic_import *importer, const uint32_t at[FIEL
     return put->expires_ms != 0 && put->expires_ms <= now ? AIC_STALE : AIC_OK;
 }
 
-static aic_status refuse_tokens(aic_error *error)
-{
-    return error_set(error, AIC_INVALID, "tokens",
-                     "must be a whole number from 0 to %llu, or an object with prompt_tokens, completion_tokens and "
-                     "total_tokens, each once",
-                     (unsigned long long)AIC_MAX_TOKENS);
-}
-
-static aic_status take_token_count(const struct json *json, uint32_t token, uint64_t *out, aic_error *error)
-{
-    int64_t number = 0;
-    if (json->tokens[token].type != JSON_NUMBER || json_integer(json, token, &number) != AIC_OK || number < 0)
-        return refuse_tokens(error);
-    *out = (uint64_t)number;
-    return (uint64_t)number <= AIC_MAX_TOKENS ? AIC_OK : refuse_tokens(error);
-}
-
-/* `tokens` as a put over HTTP has it: a number of completion tokens, or the object that providers call usage. Where the
- * total exceeds the sum, the rest counts as completion. */
-static aic_status take_tokens(const struct json *json, uint32_t token, struct cache_put *put, aic_error *error)
-{
-    enum { PROMPT, COMPLETION, TOTAL, COUNTS };
-    static const struct {
-        const char *name;
-        uint8_t count;
-    } names[] = {{"prompt_tokens", PROMPT},
-                 {"completion_tokens", COMPLETION},
-                 {"total_tokens", TOTAL},
-                 {"prompt", PROMPT},
-                 {"completion", COMPLETION}};
-    if (json->tokens[token].type != JSON_OBJECT) return take_token_count(json, token, &put->completion_tokens, error);
-    uint64_t counts[COUNTS] = {0};
-    bool given[COUNTS] = {false};
-    uint32_t member = token + 1;
-    for (uint32_t m = 0; m < json->tokens[token].members; m++, member = json->tokens[member + 1].next) {
-        size_t n = 0;
-        while (n < COUNT_OF(names) && !json_equals(json, member, aic_view_of(names[n].name))) n++;
-        if (n == COUNT_OF(names)) return refuse_tokens(error);
-        if (json->tokens[member + 1].type == JSON_NULL) continue;
-        uint8_t count = names[n].count;
-        if (given[count]) return refuse_tokens(error);
-        given[count] = true;
-        TRY(take_token_count(json, member + 1, &counts[count], error));
-    }
-    put->prompt_tokens = counts[PROMPT];
-    put->completion_tokens = counts[COMPLETION];
-    if (counts[TOTAL] > counts[PROMPT] + counts[COMPLETION]) put->completion_tokens = counts[TOTAL] - counts[PROMPT];
-    return AIC_OK;
-}
-
 static aic_status take_cost(struct aic_import *importer, const uint32_t at[FIELD_COUNT], struct cache_put *put,
                             aic_error *error)
 {
-    if (at[FIELD_TOKENS] != ABSENT) TRY(take_tokens(&importer->json, at[FIELD_TOKENS], put, error));
+    if (at[FIELD_TOKENS] != ABSENT)
+        TRY(token_usage_read(&importer->json, at[FIELD_TOKENS], &put->prompt_tokens, &put->completion_tokens, error));
     TRY(take_whole(importer, at, FIELD_PROMPT_TOKENS, &put->prompt_tokens, error));
     TRY(take_whole(importer, at, FIELD_COMPLETION_TOKENS, &put->completion_tokens, error));
     if (at[FIELD_COST] == ABSENT) return AIC_OK;

@@ -351,15 +351,25 @@ class Entries(LiveTest):
             refused = self.daemon.put(text="limits", tokens={name: 2**40 + 1})
             self.assertIn(tokens, refused.error["message"])
             self.assertEqual(refused.error["param"], "tokens." + name)
-        for names in (("prompt_tokens", "prompt"), ("completion_tokens", "completion")):  # one count, spelled twice
+        for names in (("prompt_tokens", "prompt"), ("completion_tokens", "completion"), ("prompt_tokens", "input_tokens")):  # one count, spelled twice
             refused = self.daemon.put(text="limits", tokens={name: 1 for name in names})
-            self.assertIn("another name of " + names[0], self.refused(refused, 400, "tokens." + names[1]))
+            self.assertIn(names[0] + " is given under another name already", self.refused(refused, 400, "tokens." + names[1]))
         for value in (10**13, -1, 1.5, "1"):
             self.assertIn(tokens, self.refused(self.daemon.post("/cache/invalidate", {"older_than_seconds": value}), 400, "older_than_seconds"))
         self.assertEqual(self.daemon.put(text="limits", ttl=3155760000, cost_usd=1e9, tokens={"prompt": 2**40, "total_tokens": 2**40}).status, 201)
         self.daemon.put(text="usage", tokens={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9})
         metadata = self.daemon.lookup(text="usage").json["metadata"]
         self.assertEqual((metadata["prompt_tokens"], metadata["completion_tokens"], metadata["tokens"]), (3, 6, 9))
+
+    def test_usage_as_providers_send_it(self):
+        details = {"cached_tokens": 2, "audio_tokens": 0}
+        for usage, counts in (({"completion_tokens": 9, "prompt_tokens": 19, "total_tokens": 28, "completion_tokens_details": details, "prompt_tokens_details": details}, (19, 9)),
+                              ({"input_tokens": 36, "input_tokens_details": details, "output_tokens": 87, "output_tokens_details": {"reasoning_tokens": 4}, "total_tokens": 123}, (36, 87)),
+                              ({"input_tokens": 10, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 7, "output_tokens": 3, "service_tier": "standard", "server_tool_use": None}, (22, 3))):
+            self.assertEqual(self.daemon.put(text="usage of one", tokens=usage).status, 201, usage)
+            metadata = self.daemon.lookup(text="usage of one").json["metadata"]
+            self.assertEqual((metadata["prompt_tokens"], metadata["completion_tokens"]), counts)
+        self.assertIn("known are: prompt_tokens,", self.refused(self.daemon.put(text="limits", tokens={"promt_tokens": 1}), 400, "tokens.promt_tokens"))
 
     def test_explain(self):
         self.daemon.put("explained", "the text", 1, options={"temperature": 0.5}, namespace="explains")

@@ -124,13 +124,14 @@ class Transfer(LiveTest):
     def test_tokens_of_a_line_are_those_of_a_put(self):
         for tokens, is_good in (({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, True), ({"total_tokens": 9}, True), ({"prompt": 1, "completion": None}, True), ({}, True),
                                 (7, True), (2**40, True), (2**40 + 1, False), ({"total_tokens": 2**40 + 1}, False), ({"cached": 1}, False), ({"prompt": 1, "prompt_tokens": 1}, False),
-                                ({"prompt_tokens": "1"}, False), ("7", False), ([7], False)):
+                                ({"prompt_tokens": "1"}, False), ("7", False), ([7], False), ({"input_tokens": 3, "output_tokens_details": {"reasoning": 1}}, True)):
             entry = {"operation": "qa", "text": "tokens of a line", "response": 1, "tokens": tokens}
-            self.assertEqual(self.daemon.request("PUT", "/cache/entries", entry).status, 201 if is_good else 400, tokens)
+            stored = self.daemon.request("PUT", "/cache/entries", entry)
+            self.assertEqual(stored.status, 201 if is_good else 400, tokens)
             put = self.daemon.lookup(text="tokens of a line").json["metadata"]
             report = self.daemon.post("/cache/import", json.dumps(entry)).json
             self.assertEqual(report["accepted"], 1 if is_good else 0, tokens)
-            self.assertEqual([error["param"] for error in report["errors"]], [] if is_good else ["tokens"])
+            self.assertEqual([error["param"] for error in report["errors"]], [] if is_good else [stored.error["param"]])
             taken = self.daemon.lookup(text="tokens of a line").json["metadata"]
             self.assertEqual([taken[name] for name in ("prompt_tokens", "completion_tokens", "tokens")], [put[name] for name in ("prompt_tokens", "completion_tokens", "tokens")], tokens)
 

@@ -13,8 +13,8 @@ static const char *const type_names[] = {
     [JSON_NULL] = "null",       [JSON_FALSE] = "a boolean", [JSON_TRUE] = "a boolean",  [JSON_NUMBER] = "a number",
     [JSON_STRING] = "a string", [JSON_ARRAY] = "an array",  [JSON_OBJECT] = "an object"};
 
-static aic_status refuse_unknown(const struct json *json, uint32_t name, const char *prefix,
-                                 const struct field_rule *rules, size_t count, aic_error *error)
+static aic_status refuse_unknown(const struct json *json, uint32_t name, const struct field_rule *rules, size_t count,
+                                 aic_error *error)
 {
     char known[256];
     size_t used = 0;
@@ -27,7 +27,7 @@ static aic_status refuse_unknown(const struct json *json, uint32_t name, const c
     size_t plain = 0;
     while (plain < source.size && plain < 80 && source.data[plain] > ' ' && source.data[plain] < 0x7f) plain++;
     if (plain < source.size && plain < 80) plain = 0;
-    snprintf(field, sizeof field, "%s%.*s", prefix, (int)plain, source.data);
+    snprintf(field, sizeof field, "%.*s", (int)plain, source.data);
     return error_set(error, AIC_INVALID, field, "this field is not known here; known %s%s",
                      count == 0 ? "is none" : "are: ", known);
 }
@@ -39,35 +39,30 @@ static size_t find_rule(const struct json *json, uint32_t name, const struct fie
     return i;
 }
 
-static aic_status check_type(const struct json *json, uint32_t value, const char *prefix, const struct field_rule *rule,
-                             uint32_t *token, aic_error *error)
+static aic_status check_type(const struct json *json, uint32_t value, const struct field_rule *rule, uint32_t *token,
+                             aic_error *error)
 {
     uint8_t type = json->tokens[value].type;
     if (type == JSON_NULL && !rule->required && !rule->strict && rule->types != FIELD_ANY) return AIC_OK;
-    if ((rule->types & (1U << type)) == 0) {
-        char field[128];
-        snprintf(field, sizeof field, "%s%s", prefix, rule->name);
-        return error_set(error, AIC_INVALID, field, "%s came; %s is accepted", type_names[type], rule->accepts);
-    }
+    if ((rule->types & (1U << type)) == 0)
+        return error_set(error, AIC_INVALID, rule->name, "%s came; %s is accepted", type_names[type], rule->accepts);
     *token = value;
     return AIC_OK;
 }
 
-aic_status fields_read_object(const struct json *json, uint32_t object, const char *prefix,
-                              const struct field_rule *rules, size_t count, uint32_t *tokens, aic_error *error)
+static aic_status read_members(const struct json *json, const struct field_rule *rules, size_t count, uint32_t *tokens,
+                               aic_error *error)
 {
     for (size_t i = 0; i < count; i++) tokens[i] = FIELDS_ABSENT;
-    uint32_t end = json->tokens[object].next;
-    for (uint32_t name = object + 1; name < end; name = json->tokens[name + 1].next) {
+    uint32_t end = json->tokens[0].next;
+    for (uint32_t name = 1; name < end; name = json->tokens[name + 1].next) {
         size_t rule = find_rule(json, name, rules, count);
-        if (rule == count) return refuse_unknown(json, name, prefix, rules, count, error);
-        TRY(check_type(json, name + 1, prefix, &rules[rule], &tokens[rule], error));
+        if (rule == count) return refuse_unknown(json, name, rules, count, error);
+        TRY(check_type(json, name + 1, &rules[rule], &tokens[rule], error));
     }
     for (size_t i = 0; i < count; i++) {
         if (!rules[i].required || tokens[i] != FIELDS_ABSENT) continue;
-        char field[128];
-        snprintf(field, sizeof field, "%s%s", prefix, rules[i].name);
-        return error_set(error, AIC_INVALID, field, "this field is required; %s is accepted", rules[i].accepts);
+        return error_set(error, AIC_INVALID, rules[i].name, "this field is required; %s is accepted", rules[i].accepts);
     }
     return AIC_OK;
 }
@@ -98,7 +93,7 @@ aic_status fields_read(struct json *json, aic_view body, const struct field_rule
     uint8_t type = json->tokens[0].type;
     if (type != JSON_OBJECT)
         return error_set(error, AIC_INVALID, NULL, "the body is %s; a JSON object is accepted", type_names[type]);
-    return fields_read_object(json, 0, "", rules, count, tokens, error);
+    return read_members(json, rules, count, tokens, error);
 }
 
 aic_status fields_text(const struct json *json, uint32_t token, struct buf *scratch, aic_view *out)

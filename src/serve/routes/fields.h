@@ -35,10 +35,6 @@ struct field_rule {
  */
 AIC_MUST_CHECK aic_status fields_read(struct json *json, aic_view body, const struct field_rule *rules, size_t count,
                                       uint32_t *tokens, aic_error *error);
-/* The same for an object inside of a scanned body; `prefix` ("tokens.") is put before the names in errors. */
-AIC_MUST_CHECK aic_status fields_read_object(const struct json *json, uint32_t object, const char *prefix,
-                                             const struct field_rule *rules, size_t count, uint32_t *tokens,
-                                             aic_error *error);
 
 /* The text of a string token: a view of the body, or unescaped into `scratch`, whose earlier views stay valid.
  * AIC_NO_MEMORY. Absent for FIELDS_ABSENT. */

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "cache/token_usage.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/render.h"
@@ -14,11 +15,7 @@
 #include "serve/routes/request.h"
 #include "serve/routes/work.h"
 
-#include <stdio.h>
-
-/* Limits in words; the numbers are AIC_MAX_TOKENS and AIC_MAX_TTL_SECONDS. */
-#define TOKENS_ACCEPTED "a whole number from 0 to 1099511627776"
-_Static_assert(AIC_MAX_TOKENS == 1099511627776 && AIC_MAX_TTL_SECONDS == 3155760000, "the words are true");
+_Static_assert(AIC_MAX_TTL_SECONDS == 3155760000, "the words are true");
 
 static const struct field_rule put_rules[] = {
     REQUEST_RULES,
@@ -26,54 +23,11 @@ static const struct field_rule put_rules[] = {
     {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds from 0 (never expires) to 3155760000"},
     {"tags", FIELD_ARRAY, false, false, "an array of strings"},
     {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},
-    {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false,
-     TOKENS_ACCEPTED " or {\"prompt_tokens\", \"completion_tokens\", \"total_tokens\"}"},
+    {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false, TOKEN_USAGE_ACCEPTED},
     {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars from 0 to 1e9"},
 };
 enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_MODEL, PUT_TOKENS, PUT_COST, PUT_FIELDS };
 _Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
-
-static const struct field_rule token_rules[] = {
-    {"prompt_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
-    {"completion_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
-    {"total_tokens", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
-    {"prompt", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
-    {"completion", FIELD_NUMBER, false, false, TOKENS_ACCEPTED},
-};
-enum { TOKENS_PROMPT, TOKENS_COMPLETION, TOKENS_TOTAL, TOKENS_PROMPT_SHORT, TOKENS_COMPLETION_SHORT, TOKENS_FIELDS };
-_Static_assert(COUNT_OF(token_rules) == TOKENS_FIELDS, "rules and their names agree");
-
-/* The number of a count that has one spelling, or two (rows of token_rules), of which one may be given. */
-static aic_status read_token_count(const struct json *json, const uint32_t *tokens, size_t first, size_t second,
-                                   uint64_t *out, aic_error *error)
-{
-    size_t given = tokens[first] != FIELDS_ABSENT ? first : second;
-    char field[32];
-    snprintf(field, sizeof field, "tokens.%s", token_rules[second].name);
-    *out = 0;
-    if (given != second && tokens[second] != FIELDS_ABSENT)
-        return error_set(error, AIC_INVALID, field, "is another name of %s; one of the two is accepted",
-                         token_rules[first].name);
-    snprintf(field, sizeof field, "tokens.%s", token_rules[given].name);
-    if (tokens[given] == FIELDS_ABSENT) return AIC_OK;
-    return fields_count(json, tokens[given], field, TOKENS_ACCEPTED, AIC_MAX_TOKENS, out, error);
-}
-
-/* A plain number counts as completion tokens; an object is what providers call `usage`. */
-static aic_status read_tokens(const struct json *json, uint32_t token, struct cache_put *put, aic_error *error)
-{
-    if (token == FIELDS_ABSENT) return AIC_OK;
-    if (json->tokens[token].type == JSON_NUMBER)
-        return fields_count(json, token, "tokens", TOKENS_ACCEPTED, AIC_MAX_TOKENS, &put->completion_tokens, error);
-    uint32_t tokens[COUNT_OF(token_rules)];
-    uint64_t total;
-    TRY(fields_read_object(json, token, "tokens.", token_rules, COUNT_OF(token_rules), tokens, error));
-    TRY(read_token_count(json, tokens, TOKENS_PROMPT, TOKENS_PROMPT_SHORT, &put->prompt_tokens, error));
-    TRY(read_token_count(json, tokens, TOKENS_COMPLETION, TOKENS_COMPLETION_SHORT, &put->completion_tokens, error));
-    TRY(read_token_count(json, tokens, TOKENS_TOTAL, TOKENS_TOTAL, &total, error));
-    if (total > put->prompt_tokens + put->completion_tokens) put->completion_tokens = total - put->prompt_tokens;
-    return AIC_OK;
-}
 
 static aic_status read_cost(const struct json *json, uint32_t token, double *out, aic_error *error)
 {
@@ -112,7 +66,8 @@ static aic_status store_body(struct put_call *self, aic_error *error)
     }
     TRY(fields_tags(json, tokens[PUT_TAGS], self->scratch, tags, &put.tag_count, error));
     TRY(fields_name(json, tokens[PUT_MODEL], "model", self->scratch, &put.model, error));
-    TRY(read_tokens(json, tokens[PUT_TOKENS], &put, error));
+    if (tokens[PUT_TOKENS] != FIELDS_ABSENT)
+        TRY(token_usage_read(json, tokens[PUT_TOKENS], &put.prompt_tokens, &put.completion_tokens, error));
     TRY(read_cost(json, tokens[PUT_COST], &put.cost_usd, error));
     return cache_put(self->options->cache, &put, &self->result, error);
 }

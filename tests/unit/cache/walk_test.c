@@ -226,7 +226,8 @@ static void imports_what_it_can(void **state)
         {"{\"operation\":\"qa\",\"text\":\"t1\",\"response\":1,\"tokens\":7}", NULL},
         {"{\"operation\":\"qa\",\"text\":\"t2\",\"response\":1,\"tokens\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}",
          NULL},
-        {"{\"operation\":\"qa\",\"text\":\"t3\",\"response\":1,\"tokens\":{\"prompt_tokens\":-3}}", "tokens"},
+        {"{\"operation\":\"qa\",\"text\":\"t3\",\"response\":1,\"tokens\":{\"prompt_tokens\":-3}}",
+         "tokens.prompt_tokens"},
         {"{\"operation\":\"qa\",\"text\":\"t4\",\"response\":1,\"tokens\":\"7\"}", "tokens"},
         {"{\"operation\":\"qa\",\"text\":\"last, without a line's end\",\"response\":\"\\u00fc\"}", NULL},
     };
