@@ -236,6 +236,11 @@ class Settings(unittest.TestCase):
             done = self.check("", **{variable: value})  # found by rules across options, or by trying
             self.assertEqual(done.status, 2)
             self.assertIn("the environment variable %s: %s" % (variable, says), done.err)
+        for flag, option in (("--memory-max-bytes=5", "memory.max_bytes"), ("--pressure-critical=50", "pressure.critical"), ("--pressure-warning=95", "pressure.warning"),
+                             ("--memory-warning-bytes=1G", "memory.warning_bytes")):  # not the default beside it
+            done = self.check("", flag)
+            self.assertEqual(done.status, 2)
+            self.assertIn("the flag %s: %s: warning is at " % (flag, option), done.err)
         self.assertEqual(run(AICACHED, "--nonsense").status, 2)
         self.assertEqual(run(AICACHED, "--config", "/nonexistent/x.yaml").status, 2)
         with open(self.path, "w") as file:

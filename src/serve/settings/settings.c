@@ -164,7 +164,9 @@ static void check_memory(const struct rules *rules)
     const struct settings *settings = rules->settings;
     if (settings->memory_max_bytes == 0) return;
     if (settings_warning_bytes(settings) < settings_critical_bytes(settings)) return;
-    const char *name = settings->memory_warning_bytes != 0 ? "memory.warning_bytes" : "memory.critical_bytes";
+    const char *name = settings->memory_warning_bytes != 0    ? "memory.warning_bytes"
+                       : settings->memory_critical_bytes != 0 ? "memory.critical_bytes"
+                                                              : "memory.max_bytes"; /* so few that both are one */
     option_refuse(rules->report, origin_of(rules, name), name,
                   "warning is at %llu bytes and critical at %llu; accepted: warning below critical",
                   (unsigned long long)settings_warning_bytes(settings),
@@ -175,7 +177,9 @@ static void check_pressure(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
     if (settings->pressure_warning < settings->pressure_critical) return;
-    option_refuse(rules->report, origin_of(rules, "pressure.warning"), "pressure.warning",
+    bool is_default = origin_of(rules, "pressure.warning").place == OPTION_DEFAULT;
+    const char *name = is_default ? "pressure.critical" : "pressure.warning";
+    option_refuse(rules->report, origin_of(rules, name), name,
                   "warning is at %llu percent and critical at %llu; accepted: warning below critical",
                   (unsigned long long)settings->pressure_warning, (unsigned long long)settings->pressure_critical);
 }
