@@ -135,6 +135,9 @@ class Invalidate(LiveTest):
                             ({"tier": "disk"}, "tier"), ({"all": "yes"}, "all"), ({"limit": 1}, "limit"), ({"pattern": ""}, "pattern"),
                             ({"namespace": "a", "all_namespaces": True, "all": True}, "namespace")):
             self.refused(self.daemon.post("/cache/invalidate", body), 400, field)
+        for name in ("all", "dry_run", "all_namespaces", "operation", "namespace", "model", "tag", "pattern", "tier", "older_than_seconds"):  # a variable that nobody set
+            for query in (name, name + "="):
+                self.refused(self.daemon.post("/cache/invalidate?context=x&" + query), 400, name)
 
     def test_readers_see_nothing_after_the_answer(self):
         stop, wrong = threading.Event(), []

@@ -207,7 +207,7 @@ aic_status fields_bool_text(aic_view text, const char *field, bool *out, aic_err
     static const struct {
         const char *text;
         bool truth;
-    } words[] = {{"1", true}, {"true", true}, {"yes", true}, {"0", false}, {"false", false}, {"no", false}, {"", true}};
+    } words[] = {{"1", true}, {"true", true}, {"yes", true}, {"0", false}, {"false", false}, {"no", false}};
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         if (text.size != strlen(words[i].text) || memcmp(text.data, words[i].text, text.size) != 0) continue;
         *out = words[i].truth;

@@ -55,6 +55,7 @@ AIC_MUST_CHECK aic_status fields_count_text(aic_view text, const char *field, ui
 /* A number above 0, up to `max`, spelt as JSON spells numbers; `json` reads it. */
 AIC_MUST_CHECK aic_status fields_above_zero_text(struct json *json, aic_view text, const char *field, double max,
                                                  double *out, aic_error *error);
+/* true, yes, 1, false, no or 0. Nothing is none of them: what a script left empty shall not mean "all". */
 AIC_MUST_CHECK aic_status fields_bool_text(aic_view text, const char *field, bool *out, aic_error *error);
 
 #endif
