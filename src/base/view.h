@@ -1,5 +1,5 @@
 /*
- * view.h - comparing what an aic_view shows, and cutting blanks off.
+ * view.h - comparing what an aic_view shows, cutting blanks off, repeating names that somebody sent.
  */
 #ifndef BASE_VIEW_H
 #define BASE_VIEW_H
@@ -33,6 +33,16 @@ static inline aic_view view_trim(aic_view text, const char *set)
         text.size--;
     }
     return text;
+}
+
+/* A name as a refusal may repeat it: its first `max` bytes, or nothing when they are not all visible ASCII. */
+static inline aic_view view_plain_name(aic_view name, size_t max)
+{
+    if (name.size > max) name.size = max;
+    for (size_t i = 0; i < name.size; i++) {
+        if (name.data[i] <= ' ' || name.data[i] >= 0x7f) return (aic_view){name.data, 0};
+    }
+    return name;
 }
 
 #endif

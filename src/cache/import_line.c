@@ -4,6 +4,7 @@
  * A line is scanned where it lies and its members are met in one table; unknown ones are refused by position, without
  * repeating them, so that a misspelt field is not lost in silence.
  */
+#include "base/view.h"
 #include "cache/import.h"
 #include "cache/token_usage.h"
 
@@ -67,21 +68,18 @@ static bool type_fits(uint8_t wanted, uint8_t got)
     return wanted == JSON_NULL || wanted == got;
 }
 
-/* The name is repeated as the field, if it is plain and fits. */
+/* The name is repeated as the field, cut to what fits, if it is plain. */
 static aic_status refuse_unknown(const struct json *json, uint32_t member, aic_error *error)
 {
     char known[256] = "";
     size_t used = 0;
     for (size_t f = 0; f < FIELD_COUNT && used < sizeof known; f++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", f > 0 ? ", " : "", fields[f].name);
-    char name[80];
-    aic_view source = json_source(json, member);
-    size_t plain = 0;
-    while (plain < source.size && source.data[plain] > ' ' && source.data[plain] < 0x7f) plain++;
-    bool fits = plain == source.size && plain < sizeof name;
-    snprintf(name, sizeof name, "%.*s", fits ? (int)plain : 0, source.data);
-    return error_set(error, AIC_INVALID, fits ? name : NULL, "the member at byte %u is not known here; known are: %s",
-                     json->tokens[member].start, known);
+    char name[81];
+    aic_view plain = view_plain_name(json_source(json, member), sizeof name - 1);
+    snprintf(name, sizeof name, "%.*s", (int)plain.size, plain.data);
+    return error_set(error, AIC_INVALID, plain.size > 0 ? name : NULL,
+                     "the member at byte %u is not known here; known are: %s", json->tokens[member].start, known);
 }
 
 static aic_status find_fields(struct aic_import *importer, uint32_t at[FIELD_COUNT], aic_error *error)

@@ -47,15 +47,12 @@ static aic_status read_count(const struct json *json, uint32_t token, const char
 
 static aic_status refuse_unknown(const struct json *json, uint32_t member, aic_error *error)
 {
-    char known[256], field[128];
-    size_t used = 0, plain = 0;
+    char known[256], field[96];
+    size_t used = 0;
     for (size_t i = 0; i < COUNT_OF(names); i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", names[i].name);
-    /* The name is repeated only if it is plain. */
-    aic_view name = json_source(json, member);
-    while (plain < name.size && name.data[plain] > ' ' && name.data[plain] < 0x7f) plain++;
-    bool fits = plain == name.size && plain < sizeof field - sizeof "tokens.";
-    snprintf(field, sizeof field, "tokens%s%.*s", fits ? "." : "", fits ? (int)plain : 0, name.data);
+    aic_view name = view_plain_name(json_source(json, member), sizeof field - sizeof "tokens.");
+    snprintf(field, sizeof field, "tokens%s%.*s", name.size > 0 ? "." : "", (int)name.size, name.data);
     return error_set(error, AIC_INVALID, field, "this count is not known here; known are: %s", known);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "base/view.h"
 #include "cache/cache.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/front.h"
@@ -59,10 +60,8 @@ aic_status call_check_query(struct http_exchange *exchange, const struct http_ro
         http_query_at(exchange, i, &name, &value);
         if (is_listed(route->query, name)) continue;
         char field[64];
-        size_t plain = 0;
-        while (plain < name.size && plain < sizeof field - 1 && name.data[plain] > ' ' && name.data[plain] < 0x7f)
-            plain++;
-        snprintf(field, sizeof field, "%.*s", (int)plain, name.data);
+        name = view_plain_name(name, sizeof field - 1);
+        snprintf(field, sizeof field, "%.*s", (int)name.size, name.data);
         return error_set(error, AIC_INVALID, field, "this query parameter is not known here; known %s%s",
                          *route->query == '\0' ? "is none" : "are: ", route->query);
     }

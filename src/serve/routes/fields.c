@@ -22,12 +22,9 @@ static aic_status refuse_unknown(const struct json *json, uint32_t name, const s
     for (size_t i = 0; i < count && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", rules[i].name);
     /* The name is repeated in `param` alone, cut to what fits, and only if it is plain. */
-    aic_view source = json_source(json, name);
-    char field[128];
-    size_t plain = 0;
-    while (plain < source.size && plain < 80 && source.data[plain] > ' ' && source.data[plain] < 0x7f) plain++;
-    if (plain < source.size && plain < 80) plain = 0;
-    snprintf(field, sizeof field, "%.*s", (int)plain, source.data);
+    char field[81];
+    aic_view plain = view_plain_name(json_source(json, name), sizeof field - 1);
+    snprintf(field, sizeof field, "%.*s", (int)plain.size, plain.data);
     return error_set(error, AIC_INVALID, field, "this field is not known here; known %s%s",
                      count == 0 ? "is none" : "are: ", known);
 }
