@@ -461,6 +461,27 @@ class Signals(unittest.TestCase):
         finally:
             self.assertEqual(daemon.stop(), 0)
 
+    def test_what_stands_beside_a_refused_size(self):
+        """What can change does; thresholds that were meant for the refused size stay as they were, and both are told."""
+        daemon = Running("memory.max_bytes: 32M\n")
+        try:
+            since = len(daemon.lines)
+            daemon.reload("memory: {max_bytes: 900G, max_entries: 5, warning_bytes: 700G}\n", r"settings: reloaded")
+            said = "\n".join(line for line in daemon.lines[since:] if line)
+            self.assertIn("it stays 33554432", said)
+            self.assertIn("memory.warning_bytes and memory.critical_bytes: the old ones stay", said)
+            self.assertEqual(re.findall(r"changed: (\S+)", said), ["memory.max_entries"])
+            memory = json.loads(get(daemon.port, "/cache/status")[1])["memory"]
+            self.assertEqual((memory["max_bytes"], memory["memory_cache_size_limit"]), (32 << 20, 5))
+            thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
+            self.assertAlmostEqual(thresholds["warning_threshold_mb"], 32 * 0.80, delta=0.01)
+            self.assertAlmostEqual(thresholds["critical_threshold_mb"], 32 * 0.95, delta=0.01)
+            daemon.reload("memory: {max_bytes: 900G, max_entries: 6, warning_bytes: 3M, critical_bytes: 4M}\n", r"settings: reloaded")
+            thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
+            self.assertEqual((thresholds["warning_threshold_mb"], thresholds["critical_threshold_mb"]), (3, 4))
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
     def test_what_fails_of_a_reload_is_not_in_force(self):
         """It is not told as changed, is tried again at the next reload, and its way back is no change either."""
         good = "memory.max_bytes: 32M\n"
