@@ -97,6 +97,15 @@ static void write_answer(struct replay *replay, struct json_writer *out)
     buf_fini(&text);
 }
 
+/* The line is a bad one: the daemon says why. */
+static void refused_line(struct replay *replay, const struct reply *reply)
+{
+    char why[600];
+    snprintf(why, sizeof why, "refused with %ld: %.*s", reply->status,
+             (int)(reply->body.size < 500 ? reply->body.size : 500), reply->body.size > 0 ? reply->body.data : "");
+    bad_line(replay, why);
+}
+
 static int send_put(struct replay *replay, uint32_t response)
 {
     struct json_writer writer;
@@ -124,7 +133,7 @@ static int send_put(struct replay *replay, uint32_t response)
     hist_record(&replay->put_ns, clock_mono_ns(clock_system()) - started);
     if (result == CLI_OK && reply.status == 201) replay->puts++;
     else if (result == CLI_OK && reply.status == 200) replay->not_kept++;
-    else if (result == CLI_OK) bad_line(replay, "the response was refused");
+    else if (result == CLI_OK) refused_line(replay, &reply);
     if (result == CLI_OK && reply.status < 300) replay->bytes_put += bytes;
     reply_fini(&reply);
     return result;
@@ -173,10 +182,7 @@ static int send_lookup(struct replay *replay, bool *miss)
         result = cli_fail("the daemon refuses with %ld: %.*s", reply.status, (int)reply.body.size,
                           reply.body.size > 0 ? reply.body.data : "");
     } else if (result == CLI_OK && reply.status != 200) {
-        char why[600];
-        snprintf(why, sizeof why, "refused with %ld: %.*s", reply.status,
-                 (int)(reply.body.size < 500 ? reply.body.size : 500), reply.body.size > 0 ? reply.body.data : "");
-        bad_line(replay, why);
+        refused_line(replay, &reply);
     } else if (result == CLI_OK && reply.body.size > hit.size && memcmp(reply.body.data, hit.data, hit.size) == 0) {
         replay->hits++;
         hist_record(&replay->hit_ns, took);

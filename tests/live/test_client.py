@@ -385,6 +385,14 @@ class Client(unittest.TestCase):
             self.assertEqual(float(number), float("%.17g" % float(number)))
             self.assertLessEqual(len(str(number)), len(repr(float(number))), number)
 
+    def test_a_replayed_line_that_is_refused_says_why(self):
+        for member, says in (('"ttl":-1', '"param":"ttl"'), ('"tags":["t","t"]', '"param":"tags[1]"'), ('"options":[1]', '"param":"options"')):
+            line = '{"operation":"refused","text":"x","response":1,%s}' % member
+            done = self.client("replay", "-", "--json", stdin=line.encode())
+            self.assertEqual(done.status, 1)
+            self.assertRegex(done.err, "^aicache: standard input:1: refused with 400: .*" + re.escape(says))
+            self.assertIn(says, json.loads(done.out)["first_bad_reason"])
+
     def test_nul_bytes_are_no_blanks(self):
         good = b'{"operation":"nul","text":"x"}\n'
         done = self.client("replay", "-", "--json", stdin=good + b"\0\0\0\n \t \n" + good.rstrip() + b" \0\n")
