@@ -276,6 +276,7 @@ aic_status import_line(struct aic_import *importer, aic_view line, aic_error *er
     TRY(take_key(importer, at, &put, &key, error));
     TRY(take_shape(importer, at[FIELD_SHAPE], &put, error));
     put.model = take_string(importer, at[FIELD_MODEL]);
+    if (at[FIELD_MODEL] != ABSENT) TRY(cache_check_name("model", put.model, error));
     TRY(take_tags(importer, at[FIELD_TAGS], tags, &put.tag_count, error));
     put.tags = tags;
     TRY(take_cost(importer, at, &put, error));

@@ -229,6 +229,7 @@ static void imports_what_it_can(void **state)
         {"{\"operation\":\"qa\",\"text\":\"t3\",\"response\":1,\"tokens\":{\"prompt_tokens\":-3}}",
          "tokens.prompt_tokens"},
         {"{\"operation\":\"qa\",\"text\":\"t4\",\"response\":1,\"tokens\":\"7\"}", "tokens"},
+        {"{\"operation\":\"qa\",\"text\":\"t5\",\"response\":1,\"model\":\"\"}", "model"},
         {"{\"operation\":\"qa\",\"text\":\"last, without a line's end\",\"response\":\"\\u00fc\"}", NULL},
     };
     char text[8192] = "";
