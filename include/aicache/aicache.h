@@ -438,14 +438,14 @@ AIC_API void aic_export_destroy(aic_export **exporter);
 /*
  * Import reads such lines from pieces of any size. A line has `response` and either `key` (as exported: kept under that
  * key, with `shape` if it is given, and rejected when `secret` is another fingerprint than this cache's; a line without
- * `secret` is taken) or
- * `operation` and `text` with options?, question? (the key is computed: warming from a log of requests).
- * Optional: namespace, model, tags, tokens (a number of completion tokens, or {prompt_tokens, completion_tokens}),
+ * `secret` is taken) or `operation` and `text` with options?, question? (the key is computed: warming from a log of
+ * requests). Optional: namespace, model, tags, tokens (a number of completion tokens, or what providers call usage),
  * prompt_tokens, completion_tokens, cost_usd, text_length, created_ms, and one of ttl (seconds from now) and expires_ms
  * (a date; a past one is skipped). A bad line is rejected with its number and reason, and does not end the import.
  */
 typedef struct aic_import_options {
     aic_view only_ns;      /* given: every line belongs there; a line that says otherwise is rejected */
+    aic_view default_ns;   /* without only_ns: of the lines that name none; default "default" */
     bool refuse_keys;      /* lines with `key` are rejected: the source is not trusted to name keys */
     size_t max_line_bytes; /* default 64 MiB */
     size_t max_rejections; /* how many are kept to be asked for; default 1000. All are counted */

@@ -14,9 +14,9 @@ struct rejection {
 
 struct aic_import {
     struct aic_cache *cache;
-    bool only_ns_given, refuse_keys;
-    char only_ns[AIC_MAX_NAME_BYTES];
-    size_t only_ns_size;
+    bool only_ns, refuse_keys;   /* only_ns: a line that names another namespace is rejected */
+    char ns[AIC_MAX_NAME_BYTES]; /* of lines that name none */
+    size_t ns_size;
     size_t max_line_bytes, max_rejections;
     struct buf partial; /* the unfinished line */
     bool skipping;      /* the rest of a line that is too long */

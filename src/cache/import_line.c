@@ -145,13 +145,11 @@ static aic_status take_request(struct aic_import *importer, const uint32_t at[FI
                                aic_error *error)
 {
     struct key_request *request = &put->request;
+    aic_view own = {importer->ns, importer->ns_size};
     request->ns = take_string(importer, at[FIELD_NAMESPACE]);
-    if (request->ns.data == NULL)
-        request->ns = importer->only_ns_given ? (aic_view){importer->only_ns, importer->only_ns_size}
-                                              : AIC_LITERAL("default");
+    if (request->ns.data == NULL) request->ns = own;
     TRY(cache_check_name("namespace", request->ns, error));
-    if (importer->only_ns_given && (request->ns.size != importer->only_ns_size ||
-                                    memcmp(request->ns.data, importer->only_ns, importer->only_ns_size) != 0))
+    if (importer->only_ns && !view_equal(request->ns, own))
         return error_set(error, AIC_FORBIDDEN, "namespace", "belongs to another namespace than this import may fill");
     request->operation = take_string(importer, at[FIELD_OPERATION]);
     if (request->operation.data == NULL) return error_set(error, AIC_INVALID, "operation", "is required");

@@ -5,11 +5,11 @@ import unittest
 
 from daemon import LiveTest
 
-ADMIN, RED, BLUE = "k-admin-0123456789abcdef", "k-red-0123456789abcdef", "k-blue-0123456789abcdef"
+ADMIN, RED, BLUE, GREEN = "k-admin-0123456789abcdef", "k-red-0123456789abcdef", "k-blue-0123456789abcdef", "k-green-0123456789abcdef"
 
 
 class Access(LiveTest):
-    keys = (("root", ADMIN, "default", True), ("red", RED, "red", False), ("blue", BLUE, "blue", False))
+    keys = (("root", ADMIN, "default", True), ("red", RED, "red", False), ("blue", BLUE, "blue", False), ("green", GREEN, "green", True))
 
     def unauthorized(self, answer, word):
         message = self.refused(answer, 401, "authorization")
@@ -124,6 +124,14 @@ class Access(LiveTest):
         report = self.daemon.post("/cache/import", json.dumps({"operation": "qa", "text": "t", "response": "x", "namespace": "blue"}), key=RED).json
         self.assertEqual(report["rejected"], 1)
         self.assertEqual(self.daemon.lookup(text="victim", key=BLUE).json["response"], "good")
+
+    def test_an_administrator_too_fills_his_own_namespace_where_a_line_names_none(self):
+        for route in ("/cache/import", "/cache/warm"):
+            lines = [{"operation": "qa", "text": route, "response": 1}, {"operation": "qa", "text": route, "response": 2, "namespace": "red"}]
+            self.assertEqual(self.daemon.post(route, "\n".join(map(json.dumps, lines)), key=GREEN).json["accepted"], 2)
+            for key, response in ((GREEN, 1), (RED, 2)):
+                self.assertEqual(self.daemon.lookup(text=route, key=key).json["response"], response)
+            self.assertFalse(self.daemon.lookup(text=route, key=ADMIN).json["hit"])
 
     def test_import_fills_ones_own_namespace(self):
         line = json.dumps({"operation": "qa", "text": "filled", "response": "x"})

@@ -237,15 +237,16 @@ static void on_body(struct http_exchange *exchange, enum http_body_event event, 
     }
 }
 
-/* The one namespace that is filled: that of `?namespace=`, or that of who may touch no other; else each line's own.
- * What was named is all that is filled: a line of another one is rejected, and its key would be of no use elsewhere. */
-static aic_status filled_namespace(struct http_exchange *exchange, const struct call *call, aic_view *out,
-                                   aic_error *error)
+/* The one namespace that is filled: that of `?namespace=`, or that of who may touch no other; else each line's own, and
+ * the caller's where it names none. What was named is all that is filled: a line of another one is rejected, and its
+ * key would be of no use elsewhere. */
+static aic_status take_namespaces(struct http_exchange *exchange, const struct call *call, aic_import_options *options,
+                                  aic_error *error)
 {
     aic_view wanted;
     TRY(call_query(exchange, "namespace", &wanted, error));
-    if (wanted.data == NULL && call->admin) return AIC_OK;
-    return call_namespace(call, wanted, out, error);
+    bool each = wanted.data == NULL && call->admin;
+    return call_namespace(call, wanted, each ? &options->default_ns : &options->only_ns, error);
 }
 
 static void start_import(struct http_exchange *exchange, bool refuse_keys)
@@ -257,7 +258,7 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
     /* A key stands for a request of one namespace. Who may touch only one could name another's key and so push its
      * entry out. */
     aic_import_options options = {.refuse_keys = refuse_keys || !call->admin, .max_rejections = IMPORT_MAX_ERRORS};
-    aic_status status = filled_namespace(exchange, call, &options.only_ns, &error);
+    aic_status status = take_namespaces(exchange, call, &options, &error);
     aic_cache *cache = front_of(exchange)->routes->overview.options.cache;
     struct mem *mem = http_body_mem(exchange);
     if (status == AIC_OK) status = import_create(cache, mem, &options, &job->importer, &error);

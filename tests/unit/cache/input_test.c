@@ -252,6 +252,8 @@ static void pages_and_imports_are_checked(void **state)
                    "cursor", "");
     const aic_import_options odd = {.only_ns = hollow};
     expect_refusal("import", aic_import_create(table->cache, &odd, &importer, &error), &error, "namespace", "");
+    const aic_import_options odd_too = {.default_ns = hollow};
+    expect_refusal("import", aic_import_create(table->cache, &odd_too, &importer, &error), &error, "namespace", "");
     const aic_import_options large = {.max_line_bytes = SIZE_MAX, .max_rejections = SIZE_MAX};
     assert_int_equal(aic_import_create(table->cache, &large, &importer, &error), AIC_OK);
     assert_int_equal(aic_import_add(importer, hollow), AIC_INVALID);
