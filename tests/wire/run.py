@@ -84,7 +84,8 @@ class Server:
             if flags is None:
                 raise KeyError(limit)
             command += flags
-        self.log = open(os.path.join(self.directory, "log"), "w+b")
+        # Appending: what is read here moves the offset that the server writes at, and lines would overwrite each other.
+        self.log = open(os.path.join(self.directory, "log"), "a+b")
         self.process = subprocess.Popen(command, stderr=self.log, stdout=subprocess.DEVNULL, **popen)
         self.address = self._address()
 
