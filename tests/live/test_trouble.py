@@ -228,7 +228,9 @@ class Stops(unittest.TestCase):
             for _ in range(5):
                 daemon = Running()
                 daemon.process.terminate()
+                end = time.monotonic() + 60
                 while daemon.process.poll() is None:
+                    self.assertLess(time.monotonic(), end, number)
                     daemon.process.send_signal(number)
                     time.sleep(0.001)  # a flood would leave the daemon time for nothing else
                 self.assertEqual(daemon.stop(), 0, number)

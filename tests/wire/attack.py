@@ -7,6 +7,7 @@ Each attack ends with a well-behaved request that must still be answered and wit
 opens ten thousand connections instead of a few hundred.
 """
 import argparse
+import itertools
 import os
 import random
 import resource
@@ -273,8 +274,9 @@ def attack_stop_in_flight(options):
     busy, idle = Client(server), Client(server)
     idle.send(HELLO)
     idle.answer()
-    busy.send(b"GET /defer?ms=500 HTTP/1.1\r\nHost: x\r\n\r\n")
-    time.sleep(0.2)
+    busy.send(b"GET /defer?ms=3000 HTTP/1.1\r\nHost: x\r\n\r\n")
+    looks = itertools.count(1)
+    until(lambda: counters(server)["requests"] == next(looks) + 2, "the request is not read")
     server.process.terminate()
     idle.expect_closed()
     answer = busy.answer()
