@@ -42,7 +42,7 @@ import sys
 import tempfile
 import time
 
-TIMEOUT = 10
+TIMEOUT = 30
 DATE = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT$")
 
 PROFILES = {
