@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -98,6 +99,9 @@ class Running:
         status = self.process.wait(timeout=60)
         self.reader.join(timeout=10)
         self.process.stderr.close()
+        report = [line for line in self.lines if line is not None]
+        if any("Sanitizer" in line for line in report):
+            print("\n".join(report[-200:]), file=sys.stderr)
         if self.owned:
             shutil.rmtree(self.directory, ignore_errors=True)
         return status

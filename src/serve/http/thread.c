@@ -287,10 +287,12 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
 
 /* -------------------------------------------------------------------------------------------------------- end -- */
 
+/* The handle first: to close it, libuv takes the descriptor out of its epoll set, by a number that may be somebody
+ * else's once the descriptor is closed. */
 static void acceptor_close(struct acceptor *acceptor)
 {
     if (acceptor->fd < 0) return;
-    uv_poll_stop(&acceptor->poll);
+    if (acceptor->poll.data != NULL) uv_close((uv_handle_t *)&acceptor->poll, NULL);
     close(acceptor->fd);
     acceptor->fd = -1;
 }
@@ -423,12 +425,7 @@ aic_status thread_init(struct http_thread *thread, struct http_server *server, u
 void thread_fini(struct http_thread *thread)
 {
     struct mem *mem = thread->server->mem;
-    for (unsigned i = 0; i < thread->acceptor_count; i++) {
-        struct acceptor *acceptor = &thread->acceptors[i];
-        if (acceptor->fd >= 0 && acceptor->poll.data != NULL) uv_poll_stop(&acceptor->poll);
-        if (acceptor->fd >= 0) close(acceptor->fd);
-        acceptor->fd = -1;
-    }
+    for (unsigned i = 0; i < thread->acceptor_count; i++) acceptor_close(&thread->acceptors[i]);
     uv_walk(&thread->loop, close_handle, NULL);
     uv_run(&thread->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&thread->loop) == 0);
