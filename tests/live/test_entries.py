@@ -179,6 +179,19 @@ class Entries(LiveTest):
         self.assertEqual(self.daemon.request("DELETE", path, headers={"If-Match": new}).status, 404)
         self.assertEqual(self.daemon.get(path, headers={"If-Match": new}).status, 404)
 
+    def test_a_put_keeps_to_its_conditions(self):
+        """What is put to has no ETag of its own: a client that means to replace one answer, or none, replaces none."""
+        path = "/cache/entries/" + self.daemon.put(text="kept", response=1).json["key"]
+        tag = self.daemon.get(path).headers["etag"]
+        for text in ("kept", "k" * 200000):  # a large one is another thread's
+            for headers in ({"If-Match": tag}, {"If-Match": '"other"'}, {"If-None-Match": "*"}, {"If-Match": "*", "If-None-Match": "*"}):
+                answer = self.daemon.request("PUT", "/cache/entries", {"operation": "qa", "text": text, "response": 2}, headers)
+                self.assertEqual((answer.status, answer.error["code"]), (412, "condition_failed"), headers)
+        self.assertEqual(self.daemon.get(path).json, 1)
+        for response, headers in ((3, {"If-Match": "*"}), (4, {"If-None-Match": tag})):
+            answer = self.daemon.request("PUT", "/cache/entries", {"operation": "qa", "text": "kept", "response": response}, headers)
+            self.assertEqual((answer.status, self.daemon.get(path).json), (201, response), headers)
+
     def test_the_tag_is_of_the_response(self):
         # Compressed when stored, kept plain once it is asked for again: the same response, the same tag.
         key = self.daemon.put(text="tagged", response="word " * 1200).json["key"]

@@ -55,7 +55,7 @@ bool negotiate(const struct http_exchange *exchange, const char *field, const ch
 
 static bool is_tag(aic_view element, aic_view tag)
 {
-    return element.size == tag.size && memcmp(element.data, tag.data, tag.size) == 0;
+    return tag.size > 0 && element.size == tag.size && memcmp(element.data, tag.data, tag.size) == 0;
 }
 
 /* Is the field there, and does it hold the tag or `*`? */

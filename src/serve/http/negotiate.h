@@ -20,7 +20,8 @@ enum condition {
     CONDITION_FAILED /* what is there is not what the client means: 412 */
 };
 /* What If-Match and If-None-Match say, in this order (RFC 9110, 13.2.2), where a representation with this tag (in its
- * quotes) is there. If-Match compares strongly, If-None-Match weakly: a W/ in front makes no difference to it. */
+ * quotes) is there. If-Match compares strongly, If-None-Match weakly: a W/ in front makes no difference to it. An
+ * empty tag: what is there has none, so that nothing but `*` matches. */
 enum condition negotiate_condition(const struct http_exchange *exchange, aic_view tag);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cache/cache.h"
 #include "cache/token_usage.h"
+#include "serve/http/negotiate.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/render.h"
@@ -46,6 +47,7 @@ struct put_call {
     struct json *json;
     struct buf *scratch;
     aic_view body;
+    bool forbidden; /* If-Match or If-None-Match do not allow it */
     struct request request;
     aic_put_result result;
 };
@@ -69,6 +71,7 @@ static aic_status store_body(struct put_call *self, aic_error *error)
     if (tokens[PUT_TOKENS] != FIELDS_ABSENT)
         TRY(token_usage_read(json, tokens[PUT_TOKENS], &put.prompt_tokens, &put.completion_tokens, error));
     TRY(read_cost(json, tokens[PUT_COST], &put.cost_usd, error));
+    if (self->forbidden) return AIC_STALE;
     return cache_put(self->options->cache, &put, &self->result, error);
 }
 
@@ -101,6 +104,12 @@ static void answer_put(struct http_exchange *exchange, const struct put_call *se
                        const aic_error *error)
 {
     struct front *front = front_of(exchange);
+    if (status == AIC_STALE) {
+        http_reply_problem(exchange, 412, "condition_failed", NULL,
+                           "a put goes to all entries, which together have no ETag; If-Match and If-None-Match are "
+                           "for /cache/entries/{key}");
+        return;
+    }
     if (status < 0) {
         http_reply_error(exchange, status, error);
         return;
@@ -150,6 +159,7 @@ void handle_put(struct http_exchange *exchange)
     struct put_call put = {.options = &front->routes->overview.options,
                            .call = call_of(exchange),
                            .body = http_body(exchange),
+                           .forbidden = negotiate_condition(exchange, (aic_view){0}) != CONDITION_HOLDS,
                            .json = &front->json,
                            .scratch = &front->scratch};
     if (put.body.size > WORK_LARGE_BODY) {
