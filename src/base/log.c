@@ -55,28 +55,16 @@ static void line_text(struct line *line, const char *text)
     line_add(line, text, strlen(text));
 }
 
-/* Bytes of a sequence that may stand in a line as it is; 0 for what is no UTF-8, for C1 controls, and for separators
- * and marks that turn the direction of text. */
-static size_t printable_bytes(const uint8_t *at, const uint8_t *end)
-{
-    size_t size = utf8_sequence(at, end);
-    if (size == 1) return *at >= 0x20 && *at != 0x7f ? 1 : 0;
-    if (size == 2 && at[0] == 0xc2 && at[1] < 0xa0) return 0;
-    if (size == 3 && at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) return 0;
-    if (size == 3 && at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9) return 0;
-    return size;
-}
-
 /* Appends bytes such that they cannot end the line, close a quote or command a terminal. */
 static void line_escaped(struct line *line, const char *text, size_t size)
 {
     const uint8_t *at = (const uint8_t *)text, *end = at + size;
     while (at < end && !line->full) {
-        char escape[8];
-        size_t wide = printable_bytes(at, end);
+        char escape[UTF8_ESCAPE_BYTES];
+        size_t wide = utf8_shown(at, end);
         if (*at == '"' || *at == '\\') snprintf(escape, sizeof escape, "\\%c", *at);
         else if (*at == '\n') snprintf(escape, sizeof escape, "\\n");
-        else if (wide == 0) snprintf(escape, sizeof escape, "\\u%04x", *at);
+        else if (wide == 0) wide = utf8_escape(at, end, escape);
         else escape[0] = '\0';
         if (escape[0] != '\0') line_text(line, escape);
         else line_add(line, (const char *)at, wide);

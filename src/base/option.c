@@ -59,11 +59,15 @@ static void append_plain(struct buf *out, const char *text)
 {
     const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
     while (at < end) {
-        size_t size = utf8_sequence(at, end);
-        bool plain = size == 1 ? *at >= 0x20 && *at != 0x7f : size > 1 && !(at[0] == 0xc2 && at[1] < 0xa0);
-        if (plain) buf_append(out, at, size);
-        else buf_printf(out, "\\x%02x", *at);
-        at += plain ? size : 1;
+        char escape[UTF8_ESCAPE_BYTES];
+        size_t size = utf8_shown(at, end);
+        if (size > 0) buf_append(out, at, size);
+        else if (utf8_sequence(at, end) == 0) buf_printf(out, "\\x%02x", *at);
+        else {
+            size = utf8_escape(at, end, escape);
+            buf_append_text(out, escape);
+        }
+        at += size > 0 ? size : 1;
     }
 }
 

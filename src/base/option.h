@@ -25,6 +25,7 @@ enum option_type {
     OPTION_SECONDS,   /* the same, whole seconds -> uint64_t, seconds */
     OPTION_HOURS,     /* 1, 0.5: hours as a plain number -> uint64_t, milliseconds */
     OPTION_TEXT,      /* -> char *, owned, NULL when empty */
+    OPTION_URL,       /* the same; it may hold a secret, so that only scheme, host and port are shown */
     OPTION_ENUM,      /* one of `choices` -> unsigned, its index */
     OPTION_TEXT_LIST, /* a list, or one text; commas in the environment; a repeated flag -> struct option_texts */
     OPTION_TABLE,     /* a map or list of its own shape, read by `shape`; YAML text in environment and flags */
@@ -37,6 +38,7 @@ enum option_type {
 #define OPTION_C_SECONDS uint64_t
 #define OPTION_C_HOURS uint64_t
 #define OPTION_C_TEXT char *
+#define OPTION_C_URL char *
 #define OPTION_C_ENUM unsigned
 #define OPTION_C_TEXT_LIST struct option_texts
 

@@ -25,7 +25,7 @@ static const void *const_field_of(const struct option_row *row, const void *targ
 void option_release_row(const struct option_row *row, struct mem *mem, void *target)
 {
     void *field = field_of(row, target);
-    if (row->type == OPTION_TEXT) {
+    if (row->type == OPTION_TEXT || row->type == OPTION_URL) {
         char **text = field;
         mem_free_string(mem, MEM_CONFIG, *text);
         *text = NULL;
@@ -115,7 +115,7 @@ static bool read_scalar(const struct option_row *row, const char *text, void *fi
 static aic_status assign_scalar(const struct option_row *row, struct mem *mem, const char *text,
                                 struct option_origin origin, void *target, struct option_report *report)
 {
-    if (row->type == OPTION_TEXT) return assign_text(row, mem, text, target);
+    if (row->type == OPTION_TEXT || row->type == OPTION_URL) return assign_text(row, mem, text, target);
     if (read_scalar(row, text, field_of(row, target))) return AIC_OK;
     char quoted[OPTION_QUOTE_SIZE];
     return refuse_value(row, mem, option_quote(quoted, text), origin, report);
@@ -253,7 +253,8 @@ void option_write(const struct option_row *row, const void *target, struct buf *
     case OPTION_MS:
     case OPTION_SECONDS:
     case OPTION_HOURS: option_write_number(row->type, *(const uint64_t *)field, out); return;
-    case OPTION_TEXT: {
+    case OPTION_TEXT:
+    case OPTION_URL: {
         const char *text = *(char *const *)field;
         buf_append_text(out, text != NULL ? text : "");
         return;

@@ -6,6 +6,7 @@
  */
 #include "base/option_impl.h"
 
+#include "base/url.h"
 #include "base/utf8.h"
 
 #include <string.h>
@@ -47,7 +48,9 @@ static const char *value_name(const struct option_row *row)
 
 static void write_fallback(const struct option_row *row, struct buf *out)
 {
-    buf_append_text(out, row->fallback[0] != '\0' ? row->fallback : row->type == OPTION_TEXT ? "none" : "empty");
+    buf_append_text(out, row->fallback[0] != '\0'                              ? row->fallback
+                         : row->type == OPTION_TEXT || row->type == OPTION_URL ? "none"
+                                                                               : "empty");
 }
 
 void option_write_help(const struct option_table *table, struct buf *out)
@@ -170,23 +173,15 @@ void option_write_markdown(const struct option_table *table, struct buf *out)
     }
 }
 
-/* What YAML takes for a line break or leaves out beside the control characters: next line and other C1, line and
- * paragraph separators, the byte order mark. */
-static bool is_escaped_point(uint32_t point)
-{
-    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x2028 || point == 0x2029 || point == 0xfeff;
-}
-
+/* What utf8_shown() leaves out includes all that YAML takes for a line break or leaves out. */
 void option_write_quoted(const char *text, struct buf *out)
 {
     const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
     buf_append_byte(out, '"');
     while (at < end) {
         size_t size = utf8_sequence(at, end);
-        uint32_t point = *at;
-        if (size == 2) point = (at[0] & 0x1fu) << 6 | (at[1] & 0x3fu);
-        if (size == 3) point = (at[0] & 0x0fu) << 12 | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu);
-        if (size == 0 || (size < 4 && is_escaped_point(point))) buf_printf(out, "\\u%04x", point);
+        uint32_t point = size > 0 ? utf8_decode(at, size) : *at;
+        if (utf8_shown(at, end) == 0) buf_printf(out, point < 0x10000 ? "\\u%04x" : "\\U%08x", point);
         else if (*at == '"' || *at == '\\') buf_printf(out, "\\%c", *at);
         else buf_append(out, at, size);
         at += size > 0 ? size : 1;
@@ -200,6 +195,10 @@ static void write_yaml_value(const struct option_row *row, const void *target, s
     if (row->type == OPTION_TEXT) {
         const char *text = *(char *const *)(const void *)field;
         option_write_quoted(text != NULL ? text : "", out);
+    } else if (row->type == OPTION_URL) {
+        const char *url = *(char *const *)(const void *)field;
+        char place[URL_PLACE_BYTES];
+        option_write_quoted(url != NULL ? url_place(url, place) : "", out);
     } else if (row->type == OPTION_TEXT_LIST) {
         const struct option_texts *texts = (const struct option_texts *)(const void *)field;
         buf_append_byte(out, '[');

@@ -165,7 +165,8 @@ void option_write_accepted(const struct option_row *row, struct buf *out)
         buf_append_text(out, "a duration in whole seconds, with s, m, h or d (a number alone is seconds)");
         break;
     case OPTION_HOURS: buf_append_text(out, "a number of hours"); break;
-    case OPTION_TEXT: buf_append_text(out, "text"); return;
+    case OPTION_TEXT:
+    case OPTION_URL: buf_append_text(out, "text"); return;
     case OPTION_TEXT_LIST: buf_append_text(out, "text, or a list of texts"); return;
     case OPTION_TABLE: buf_append_text(out, row->shape->accepts); return;
     case OPTION_ENUM:

@@ -1,5 +1,9 @@
 #include "base/utf8.h"
 
+#include "base/check.h"
+
+#include <stdio.h>
+
 size_t utf8_valid_bytes(aic_view text)
 {
     if (text.size == 0) return 0;
@@ -66,4 +70,41 @@ size_t utf8_fit(aic_view text, size_t max)
     size_t size = max;
     while (size > 0 && utf8_is_tail((uint8_t)text.data[size])) size--;
     return size;
+}
+
+uint32_t utf8_decode(const uint8_t *at, size_t size)
+{
+    static const uint8_t lead[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    CHECK(size >= 1 && size <= 4);
+    uint32_t point = at[0] & lead[size];
+    for (size_t i = 1; i < size; i++) point = point << 6 | (at[i] & 0x3fu);
+    return point;
+}
+
+/* Ranges of code points that are not shown, ascending: Unicode's Cc, Zl, Zp and the Cf that hide or turn text. */
+static const struct {
+    uint32_t first, last;
+} hidden[] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},    {0x180e, 0x180e},
+              {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2028, 0x202e},  {0x2060, 0x206f},
+              {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}};
+
+size_t utf8_shown(const uint8_t *at, const uint8_t *end)
+{
+    size_t size = utf8_sequence(at, end);
+    uint32_t point = size > 0 ? utf8_decode(at, size) : 0;
+    for (size_t i = 0; size > 0 && i < COUNT_OF(hidden) && hidden[i].first <= point; i++) {
+        if (point <= hidden[i].last) return 0;
+    }
+    return size;
+}
+
+size_t utf8_escape(const uint8_t *at, const uint8_t *end, char out[UTF8_ESCAPE_BYTES])
+{
+    size_t size = utf8_sequence(at, end);
+    uint32_t point = size > 0 ? utf8_decode(at, size) : 0xfffd;
+    if (point < 0x10000) snprintf(out, UTF8_ESCAPE_BYTES, "\\u%04x", point & 0xffff);
+    else
+        snprintf(out, UTF8_ESCAPE_BYTES, "\\u%04x\\u%04x", 0xd800 + ((point - 0x10000) >> 10 & 0x3ff),
+                 0xdc00 + (point & 0x3ff));
+    return size > 0 ? size : 1;
 }

@@ -23,6 +23,20 @@ uint64_t utf8_count(const void *bytes, size_t size);
 size_t utf8_encode(uint32_t point, uint8_t out[4]);
 /* The largest prefix of at most `max` bytes that does not cut a sequence of valid UTF-8. */
 size_t utf8_fit(aic_view text, size_t max);
+/* The code point of a valid sequence of `size` bytes, as utf8_sequence() measured it. */
+uint32_t utf8_decode(const uint8_t *at, size_t size);
+/*
+ * The length of the sequence at the front when it can stand in a line that people read, else 0: for what is no UTF-8,
+ * controls (C0, DEL, C1), line and paragraph separators, and what is invisible or turns the direction of text around
+ * it (bidirectional marks, zero-width spaces, tags). Joiners (U+200C, U+200D) pass, since words and emoji need them.
+ * at < end.
+ */
+size_t utf8_shown(const uint8_t *at, const uint8_t *end);
+/* Writes what JSON and people read in place of a sequence that is not shown, "\\u202e", a pair of surrogates beyond
+ * U+FFFF, "\\ufffd" for a byte that is no UTF-8 (size 0), with a final NUL. Returns the bytes of input it stands for.
+ */
+#define UTF8_ESCAPE_BYTES 16
+size_t utf8_escape(const uint8_t *at, const uint8_t *end, char out[UTF8_ESCAPE_BYTES]);
 
 /* ---- inline, because the JSON scanner lives in them ---- */
 

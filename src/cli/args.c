@@ -56,7 +56,16 @@ static const struct cli_command *command_named(const char *first, const char *se
     return NULL;
 }
 
-static int refuse_command(const char *first, const char *second)
+static bool asks_for_help(const struct cli *cli)
+{
+    for (int i = 1; i < cli->argc && strcmp(cli->argv[i], "--") != 0; i++) {
+        if (strcmp(cli->argv[i], "--help") == 0 || strcmp(cli->argv[i], "-h") == 0) return true;
+    }
+    return false;
+}
+
+/* The first word of several commands, with --help, is `aicache help WORD`; everything else here is an error. */
+static int refuse_command(struct cli *cli, const char *first, const char *second)
 {
     const char *best = NULL;
     unsigned distance = 3;
@@ -64,6 +73,10 @@ static int refuse_command(const char *first, const char *second)
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
         if (strncmp(name, first, size) == 0 && name[size] == ' ') {
+            if (second == NULL && asks_for_help(cli)) {
+                cli->command = command_named("help", NULL);
+                return CLI_OK;
+            }
             return cli_fail("%s needs to know what: aicache %s ... (aicache help %s tells more)", first, name, first);
         }
         unsigned to = option_distance(first, name);
@@ -73,7 +86,6 @@ static int refuse_command(const char *first, const char *second)
         }
     }
     char quoted[OPTION_QUOTE_SIZE];
-    (void)second;
     return cli_fail("there is no command %s%s%s%s; aicache help lists all of them", option_quote(quoted, first),
                     best != NULL ? ", did you mean " : "", best != NULL ? best : "", best != NULL ? "?" : "");
 }
@@ -91,7 +103,7 @@ static int find_command(struct cli *cli)
     if (found == 0) return CLI_OK;
     const char *first = cli->argv[words[0]], *second = found == 2 ? cli->argv[words[1]] : NULL;
     cli->command = command_named(first, second);
-    if (cli->command == NULL) return refuse_command(first, second);
+    if (cli->command == NULL) return refuse_command(cli, first, second);
     cli->argv[words[0]] = NULL;
     if (strchr(cli->command->name, ' ') != NULL) cli->argv[words[1]] = NULL;
     return CLI_OK;

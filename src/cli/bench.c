@@ -99,7 +99,7 @@ static int find_address(struct bench *bench, struct load_options *options)
         curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
-        cli_fail("%s is no address", session_target(cli));
+        cli_fail("%s is no address", session_place(cli));
     else if (strcmp(scheme, "http") != 0)
         cli_fail("bench speaks plain HTTP, and no TCP address does where TLS is configured: let the daemon listen on a "
                  "unix socket too, and give --unix PATH");

@@ -12,6 +12,7 @@
 #include "base/hist.h"
 #include "base/json.h"
 #include "base/option.h"
+#include "base/url.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -30,8 +31,10 @@ struct cli;
 
 struct cli_option {
     const char *name;  /* without dashes */
-    const char *value; /* "NAME"; NULL: a switch */
+    const char *value; /* "NAME"; NULL: a switch. Completion offers files for FILE and PATH, folders for DIRECTORY,
+                          presets for PRESET */
     const char *help;
+    const char *choices; /* "memory|storage": all that is accepted; NULL: not a fixed set */
 };
 
 struct cli_command {
@@ -56,8 +59,9 @@ struct cli {
     char **argv;
     char **arguments; /* of the command, in order; owned */
     unsigned argument_count;
-    bool json;               /* --json */
-    struct session *session; /* made by the first request */
+    bool json;                   /* --json */
+    struct session *session;     /* made by the first request */
+    char place[URL_PLACE_BYTES]; /* what session_place() returned last */
 };
 
 /* Splits the command line. CLI_OK with cli->command set (NULL: no command was given), or CLI_ERROR after a message. */
@@ -79,7 +83,8 @@ int cli_number(const struct cli *cli, const char *option, enum option_type type,
 int cli_read_value(struct cli *cli, const char *argument, struct buf *out);
 /* Appends it as a JSON string; bytes that are no UTF-8 are refused. */
 int cli_write_text(struct cli *cli, const char *what, const char *argument, struct json_writer *out);
-/* Appends the value as it is when it is JSON (with `string`: never), else as a JSON string. */
+/* Appends the value as it is when it is JSON, else as a JSON string; with `string` always as one. What begins like JSON
+ * (an object, a list, a quote) and is none is refused without `string`: it is JSON with a mistake. */
 int cli_write_json(struct cli *cli, const char *what, const char *argument, bool string, struct json_writer *out);
 /* As above, but only a JSON object is accepted. */
 int cli_write_object(struct cli *cli, const char *what, const char *argument, struct json_writer *out);
@@ -106,13 +111,14 @@ int session_ask(struct cli *cli, const char *verb, const char *path, aic_view bo
 struct session_stream {
     FILE *source;
     FILE *sink;
-    const char *name; /* of the source or sink, for messages */
-    const char *what; /* for the progress line */
-    uint64_t total;   /* bytes of the source, 0: unknown */
-    bool patient;     /* no limit on time unless --timeout was given: the answer comes in one piece, at the end */
-    bool any_status;  /* the caller judges the answer: CLI_OK whatever its status */
+    const char *name;      /* of the source or sink, for messages */
+    const char *what;      /* for the progress line */
+    uint64_t total;        /* bytes of the source, 0: unknown */
+    bool patient;          /* no limit on time unless --timeout was given: the answer comes in one piece, at the end */
+    bool any_status;       /* the caller judges the answer: CLI_OK whatever its status */
+    uint64_t lines, bytes; /* out: what the sink got */
 };
-int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
+int session_stream(struct cli *cli, const char *verb, const char *path, struct session_stream *stream,
                    struct reply *reply);
 /*
  * Server-sent events: each event's data goes to `take`; `idle` is called ten times a second. Either ends the stream by
@@ -133,6 +139,8 @@ int session_events_complain(struct cli *cli, struct session_end *end);
 void session_close(struct session **session);
 /* Where requests go: "http://127.0.0.1:8080" or "unix:PATH". */
 const char *session_target(struct cli *cli);
+/* The same as it may be shown: without user, password and path. Valid until the next call. */
+const char *session_place(struct cli *cli);
 const char *session_unix(struct cli *cli);
 const char *session_api_key(struct cli *cli);
 /* Appends "Authorization: Bearer KEY", without a line end; nothing without a key. CLI_ERROR after a message. */
@@ -169,7 +177,7 @@ __attribute__((format(printf, 1, 2))) int cli_fail(const char *format,
 bool output_works(void);        /* brings what is buffered out; false: some of it could not be written */
 int output_lost(int why);       /* tells so, once, with an errno; CLI_ERROR */
 int output_end(int result);     /* `result`, or CLI_ERROR, which is told, where not all was written */
-void print_view(aic_view text); /* and a newline when there is none */
+void print_view(aic_view text); /* JSON or a page, and a newline when there is none */
 /* The reply's body on standard output, indented when that is a terminal. */
 void print_json(const struct reply *reply);
 /* 1536 -> "1.5 KiB"; 83.2 -> "1m 23s". */

@@ -30,7 +30,8 @@
     }
 
 const struct cli_option cli_common_options[] = {
-    {"url", "URL", "where the daemon listens; AICACHE_URL, or http://127.0.0.1:8080"},
+    {"url", "URL",
+     "where the daemon listens; AICACHE_URL, or http://127.0.0.1:8080. No proxy of the environment is asked for this machine"},
     {"unix", "PATH", "its unix socket instead; AICACHE_UNIX"},
     {"api-key", "KEY", "the API key, or @FILE that holds it; AICACHE_API_KEY"},
     {"ca", "FILE", "the authority that signed the daemon's certificate (PEM)"},
@@ -68,7 +69,7 @@ static const struct cli_option invalidate_options[] = {
     LABEL_OPTIONS,
     {"pattern", "GLOB", "whose operation or one of whose tags matches"},
     {"older-than", "DURATION", "stored at least so long ago"},
-    {"tier", "NAME", "memory or storage; without it both"},
+    {"tier", "NAME", "memory or storage; without it both", "memory|storage"},
     {"context", "TEXT", "a note that is recorded"},
     {"dry-run", NULL, "count only"},
     {"all", NULL, "everything of the namespace"},
@@ -94,7 +95,7 @@ static const struct cli_option replay_options[] = {
 };
 static const struct cli_option bench_options[] = {
     NAMESPACE_OPTION,
-    {"mode", "NAME", "lookup, get, put or mixed (9 lookups to 1 put); lookup"},
+    {"mode", "NAME", "lookup, get, put or mixed (9 lookups to 1 put); lookup", "lookup|get|put|mixed"},
     {"duration", "DURATION", "how long; 5s"},
     {"connections", "NUMBER", "in all; 16"},
     {"threads", "NUMBER", "of this client; 1"},
@@ -109,7 +110,7 @@ static const struct cli_option key_options[] = {
     {0},
 };
 static const struct cli_option check_options[] = {
-    {"preset", "NAME", "check this preset"},
+    {"preset", "PRESET", "check this preset"},
     {"override", "JSON", "with these values in place of its own"},
     {0},
 };

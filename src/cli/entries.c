@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/plural.h"
+#include "base/utf8.h"
 
 #include <aicache/aicache.h>
 #include <errno.h>
@@ -23,27 +24,51 @@ static void add_labels(struct cli *cli, struct buf *path)
 
 /* -------------------------------------------------------------------------------------------------------- list -- */
 
-/* The key is last and whole: what follows the columns that are cut can be given to get and delete as it stands. */
-static void print_entry(json_object *entry)
+/* A row of a list: what is known of an entry in so many columns, its key of 64 behind it where a terminal has room. */
+enum { LIST_FACTS = 66, LIST_KEY = 66, LIST_COLUMNS = LIST_FACTS + LIST_KEY + 18 };
+
+static bool list_is_narrow(void)
+{
+    return print_columns(LIST_COLUMNS) < LIST_COLUMNS;
+}
+
+/* What lists show beside the key; tags as far as there is room for them. */
+static void print_facts(json_object *entry, int room)
 {
     char size[PRINT_BYTES], age[PRINT_BYTES], left[PRINT_BYTES];
-    json_object *ttl = json_at(entry, "ttl_seconds");
-    print_cell(stdout, json_text_at(entry, "namespace", NULL), 12, true);
+    json_object *ttl = json_at(entry, "ttl_seconds"), *tags = json_at(entry, "tags");
+    print_cell(stdout, json_text_at(entry, "namespace", NULL), 10, true);
     putchar(' ');
-    print_cell(stdout, json_text_at(entry, "operation", NULL), 16, true);
+    print_cell(stdout, json_text_at(entry, "operation", NULL), 12, true);
     putchar(' ');
-    print_cell(stdout, json_text_at(entry, "model", NULL), 16, true);
-    printf(" %10s %9s %9s ", print_size(size, json_u64_at(entry, "size_bytes")),
+    print_cell(stdout, json_text_at(entry, "model", NULL), 12, true);
+    printf(" %10s %8s %8s ", print_size(size, json_u64_at(entry, "size_bytes")),
            print_age(age, json_text_at(entry, "created_at", NULL)),
            ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never");
-    json_object *tags = json_at(entry, "tags");
     size_t count = tags != NULL ? json_object_array_length(tags) : 0;
     if (count == 0) putchar('-');
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && room > 2; i++) {
+        const char *tag = json_object_get_string(json_object_array_get_idx(tags, i));
         if (i > 0) putchar(',');
-        print_cell(stdout, json_object_get_string(json_object_array_get_idx(tags, i)), 24, false);
+        room -= i > 0;
+        int width = (int)utf8_count(tag, strlen(tag));
+        if (width > 24) width = 24;
+        if (width > room) width = room;
+        print_cell(stdout, tag, width, false);
+        room -= width;
     }
-    printf("  %s\n", json_text_at(entry, "key", "-"));
+}
+
+/* The key is whole, so that it can be given to get and delete as it stands: last in its line, or in a line of its own
+ * above the others on a terminal that is too narrow for both. */
+static void print_entry(json_object *entry)
+{
+    int columns = print_columns(INT_MAX);
+    const char *key = json_text_at(entry, "key", "-");
+    if (list_is_narrow()) printf("%s\n  ", key);
+    print_facts(entry, columns - LIST_FACTS - (list_is_narrow() ? 2 : LIST_KEY));
+    if (list_is_narrow()) putchar('\n');
+    else printf("  %s\n", key);
 }
 
 static int list_page(struct cli *cli, const char *cursor, bool first, struct reply *reply)
@@ -71,8 +96,8 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     json_object *entries = json_at(reply->json, "entries");
     size_t count = entries != NULL ? json_object_array_length(entries) : 0;
     if (first && count > 0)
-        printf("%-12s %-16s %-16s %10s %9s %9s %s\n", "namespace", "operation", "model", "size", "age", "expires",
-               "tags  key");
+        printf("%s%-10s %-12s %-12s %10s %8s %8s %s\n", list_is_narrow() ? "key\n  " : "", "namespace", "operation",
+               "model", "size", "age", "expires", list_is_narrow() ? "tags" : "tags  key");
     for (size_t i = 0; i < count; i++) print_entry(json_object_array_get_idx(entries, i));
     return CLI_OK;
 }
@@ -188,6 +213,10 @@ int command_export(struct cli *cli)
                                              : cli_fail("no memory");
     if (result == CLI_NO) result = session_complain(cli, &reply);
     result = output_close(&output, result);
+    char size[PRINT_BYTES];
+    if (result == CLI_OK)
+        fprintf(stderr, "%llu %s, %s exported to %s\n", (unsigned long long)stream.lines,
+                plural(stream.lines, "entry", "entries"), print_size(size, stream.bytes), output.name);
     reply_fini(&reply);
     buf_fini(&path);
     return result;
@@ -255,7 +284,9 @@ static int import_lines(struct cli *cli, const char *route)
     struct reply reply = {0};
     struct buf path;
     if (file == NULL) return cli_fail("%s: %s", name, strerror(errno));
-    struct session_stream stream = {.source = file, .name = standard ? "standard input" : name, .what = "import"};
+    struct session_stream stream = {.source = file,
+                                    .name = standard ? "standard input" : name,
+                                    .what = strcmp(route, "/cache/warm") == 0 ? "warm" : "import"};
     if (fstat(fileno(file), &facts) == 0 && S_ISREG(facts.st_mode)) stream.total = (uint64_t)facts.st_size;
     buf_init(&path, &cli->mem, MEM_OTHER);
     buf_append_text(&path, route);

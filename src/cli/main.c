@@ -10,7 +10,8 @@
 static int run(struct cli *cli)
 {
     if (cli_has(cli, "version")) return puts("aicache " AIC_VERSION) >= 0 ? CLI_OK : CLI_ERROR;
-    if (cli->command != NULL && cli_has(cli, "help")) return cli_explain(cli, cli->command);
+    bool named = cli->command != NULL && cli->argument_count > 0 && cli->command->run == command_help;
+    if (cli->command != NULL && cli_has(cli, "help") && !named) return cli_explain(cli, cli->command);
     if (cli->command != NULL) return cli->command->run(cli);
     bool asked = cli_has(cli, "help");
     int result = cli_print_page(cli, pages_help);

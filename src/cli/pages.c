@@ -3,6 +3,8 @@
  */
 #include "cli/cli.h"
 
+#include "serve/settings/settings.h"
+
 #include <string.h>
 
 #define PAGE_COLUMNS 80
@@ -144,6 +146,52 @@ static void write_words(const struct cli_option *options, struct buf *out)
     for (; options != NULL && options->name != NULL; options++) buf_printf(out, " --%s", options->name);
 }
 
+/* The values of an option that are known by name, a space between two; nothing where there is no fixed set. */
+static void write_choices(const struct cli_option *option, struct buf *out)
+{
+    size_t count = 0;
+    const struct settings_preset *presets = settings_presets(&count);
+    bool preset = strcmp(option->value, "PRESET") == 0;
+    for (size_t i = 0; preset && i < count; i++) buf_printf(out, "%s%s", i > 0 ? " " : "", presets[i].name);
+    for (const char *at = option->choices; at != NULL && *at != '\0'; at++)
+        buf_append_byte(out, *at == '|' ? ' ' : *at);
+}
+
+static bool takes_file(const char *value)
+{
+    return strstr(value, "FILE") != NULL || strcmp(value, "PATH") == 0;
+}
+
+/* Is it the first option of that name? Commands may share one, then it means the same in each. */
+static bool is_new_option(size_t command, const struct cli_option *option)
+{
+    for (size_t i = 0; i < command; i++) {
+        const struct cli_option *other = cli_commands[i].options;
+        for (; other != NULL && other->name != NULL; other++) {
+            if (strcmp(other->name, option->name) == 0) return false;
+        }
+    }
+    return true;
+}
+
+/* One line for each option with a value: what may follow it. */
+static void write_bash_values(size_t command, const struct cli_option *options, struct buf *out)
+{
+    for (; options != NULL && options->name != NULL; options++) {
+        if (options->value == NULL || !is_new_option(command, options)) continue;
+        buf_printf(out, "    --%s) value=1", options->name);
+        if (takes_file(options->value)) buf_append_text(out, " files=-f");
+        if (strcmp(options->value, "DIRECTORY") == 0) buf_append_text(out, " files=-d");
+        size_t before = out->size;
+        buf_append_text(out, " words='");
+        size_t begin = out->size;
+        write_choices(options, out);
+        if (out->size == begin) out->size = before; /* none is known */
+        else buf_append_byte(out, '\'');
+        buf_append_text(out, " ;;\n");
+    }
+}
+
 /* The first words of all commands, each once (those of two words stand together in the table). */
 static bool is_new_word(size_t index)
 {
@@ -172,32 +220,46 @@ static void write_second_words(const char *name, struct buf *out)
 
 void pages_bash(struct buf *out)
 {
-    buf_append_text(out, "# bash completion of aicache; made by `aicache completion bash`\n"
-                         "_aicache() {\n"
-                         "    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]:-} words\n"
-                         "    local common='");
-    write_words(cli_common_options, out);
-    buf_append_text(out, "'\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        mapfile -t COMPREPLY < <(compgen -W '");
+    buf_append_text(
+        out,
+        "# bash completion of aicache; made by `aicache completion bash`\n"
+        "_aicache() {\n"
+        "    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]:-} words='' options='' files='' value=''\n"
+        "    COMPREPLY=()\n"
+        "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n");
+    write_bash_values(0, cli_common_options, out);
+    for (size_t i = 0; i < cli_command_count; i++) write_bash_values(i, cli_commands[i].options, out);
+    buf_append_text(out, "    esac\n    if [ -z \"$value\" ] && [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='");
     write_first_words(out);
-    buf_append_text(out, "' -- \"$word\")\n        return\n    fi\n    case $command in\n");
+    buf_append_text(out, "'\n    elif [ -z \"$value\" ]; then\n        case $command in\n");
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
         if (!is_new_word(i)) continue;
         size_t size = strcspn(name, " ");
-        buf_printf(out, "    %.*s) words='", (int)size, name);
+        buf_printf(out, "        %.*s) words='", (int)size, name);
+        bool files = false;
         if (name[size] == ' ') write_second_words(name, out);
+        if (strcmp(name, "completion") == 0) buf_append_text(out, "bash zsh");
+        if (strcmp(name, "help") == 0) write_first_words(out);
+        buf_append_text(out, "' options='");
         for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 &&
                            (cli_commands[j].name[size] == ' ' || j == i);
              j++) {
             write_words(cli_commands[j].options, out);
+            files = files || takes_file(cli_commands[j].arguments);
         }
-        buf_append_text(out, "' ;;\n");
+        buf_printf(out, "'%s ;;\n", files ? " files=-f" : "");
     }
-    buf_append_text(out, "    *) words= ;;\n    esac\n"
-                         "    case $word in\n"
-                         "    -*) mapfile -t COMPREPLY < <(compgen -W \"$words $common\" -- \"$word\") ;;\n"
-                         "    *) mapfile -t COMPREPLY < <(compgen -W \"$words\" -f -- \"$word\") ;;\n"
-                         "    esac\n}\ncomplete -o default -F _aicache aicache\n");
+    buf_append_text(out, "        esac\n    fi\n    [ -n \"$value\" ] || options+='");
+    write_words(cli_common_options, out);
+    buf_append_text(
+        out,
+        "'\n    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
+        "    case $word in\n"
+        "    -*) mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$word\") ;;\n"
+        "    @*) mapfile -t COMPREPLY < <(compgen -f -P @ -- \"${word#@}\") ;;\n"
+        "    *) [ -z \"$files\" ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen \"$files\" -- \"$word\") ;;\n"
+        "    esac\n}\ncomplete -F _aicache aicache\n");
 }
 
 /* Text between single quotes of zsh, where brackets and colons have a meaning of their own. */
@@ -216,7 +278,18 @@ static void write_zsh_options(const struct cli_option *options, struct buf *out)
         buf_printf(out, " \\\n            '--%s[", options->name);
         write_zsh_text(options->help, out);
         buf_append_byte(out, ']');
-        if (options->value != NULL) buf_printf(out, ":%s:_files", options->value);
+        if (options->value != NULL) {
+            buf_printf(out, ":%s:", options->value);
+            if (takes_file(options->value)) buf_append_text(out, "_files");
+            else if (strcmp(options->value, "DIRECTORY") == 0) buf_append_text(out, "_files -/");
+            else {
+                size_t before = out->size;
+                buf_append_byte(out, '(');
+                write_choices(options, out);
+                buf_append_byte(out, ')');
+                if (out->size == before + 2) out->size = before; /* none is known */
+            }
+        }
         buf_append_byte(out, '\'');
     }
 }
@@ -244,13 +317,16 @@ void pages_zsh(struct buf *out)
             write_second_words(name, out);
             buf_append_text(out, ")'");
         }
+        if (strcmp(name, "completion") == 0) buf_append_text(out, " \\\n            '2:shell:(bash zsh)'");
+        bool files = false;
         for (size_t j = i; j < cli_command_count && strncmp(cli_commands[j].name, name, size) == 0 &&
                            (cli_commands[j].name[size] == ' ' || j == i);
              j++) {
             write_zsh_options(cli_commands[j].options, out);
+            files = files || takes_file(cli_commands[j].arguments);
         }
         write_zsh_options(cli_common_options, out);
-        buf_append_text(out, " \\\n            '*:argument:_files' ;;\n");
+        buf_printf(out, " \\\n            '*:argument:%s' ;;\n", files ? "_files" : "");
     }
     buf_append_text(out, "    esac\n}\n_aicache \"$@\"\n");
 }

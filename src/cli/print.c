@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -53,17 +54,36 @@ int cli_fail(const char *format, ...)
     return CLI_ERROR;
 }
 
+/* JSON on its way to a terminal: what would not be shown there, or would command it, is spelled as an escape, which
+ * stands for the same text where it can occur at all: within strings. Line breaks and tabs pass. */
+static void print_shown(aic_view text)
+{
+    const uint8_t *at = (const uint8_t *)text.data, *end = at + text.size;
+    while (at < end) {
+        char escape[UTF8_ESCAPE_BYTES];
+        size_t size = *at == '\n' || *at == '\t' ? 1 : utf8_shown(at, end);
+        if (size > 0) fwrite(at, 1, size, stdout);
+        else {
+            size = utf8_escape(at, end, escape);
+            fputs(escape, stdout);
+        }
+        at += size;
+    }
+}
+
 void print_view(aic_view text)
 {
-    if (text.size > 0 && fwrite(text.data, 1, text.size, stdout) < text.size && output_why == 0) output_why = errno;
+    if (text.size > 0 && isatty(STDOUT_FILENO)) print_shown(text);
+    else if (text.size > 0 && fwrite(text.data, 1, text.size, stdout) < text.size && output_why == 0)
+        output_why = errno;
     if (text.size == 0 || text.data[text.size - 1] != '\n') putchar('\n');
 }
 
 void print_json(const struct reply *reply)
 {
     if (reply->json != NULL && isatty(STDOUT_FILENO)) {
-        puts(json_object_to_json_string_ext(reply->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                             JSON_C_TO_STRING_NOSLASHESCAPE));
+        print_view(aic_view_of(json_object_to_json_string_ext(
+            reply->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)));
     } else {
         print_view(buf_view(&reply->body));
     }
@@ -172,11 +192,10 @@ static int print_clean(FILE *out, aic_view text, int width)
     const uint8_t *at = (const uint8_t *)text.data, *end = at + text.size;
     int column = 0;
     for (; at < end && column < width; column++) {
-        size_t size = utf8_sequence(at, end);
-        bool plain = size > 1 ? !(at[0] == 0xc2 && at[1] < 0xa0) : size == 1 && *at >= 0x20 && *at != 0x7f;
-        if (plain) fwrite(at, 1, size, out);
+        size_t size = utf8_shown(at, end), hidden = utf8_sequence(at, end);
+        if (size > 0) fwrite(at, 1, size, out);
         else fputc('?', out);
-        at += size > 0 ? size : 1;
+        at += hidden > 0 ? hidden : 1;
     }
     return column;
 }
@@ -247,7 +266,9 @@ void print_param(FILE *out, const char *param)
 
 void progress_begin(struct progress *progress, const char *what, uint64_t total)
 {
-    *progress = (struct progress){.what = what, .total = total, .on = isatty(STDERR_FILENO) != 0};
+    const char *kind = getenv("TERM");
+    bool obeys = kind != NULL && strcmp(kind, "dumb") != 0; /* escape sequences */
+    *progress = (struct progress){.what = what, .total = total, .on = obeys && isatty(STDERR_FILENO) != 0};
 }
 
 void progress_show(struct progress *progress, uint64_t done, const char *note)

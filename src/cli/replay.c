@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,6 +38,14 @@ struct replay {
     struct buf body;
     struct progress progress;
 };
+
+/* Set by SIGINT and SIGTERM: what was sent so far is summed up. */
+static volatile sig_atomic_t replay_stopped;
+
+static void on_signal(int number)
+{
+    replay_stopped = number;
+}
 
 /* Members of a line, in the order in which they are sent. */
 static const char *const members[] = {"operation", "text", "options", "question"};
@@ -238,14 +247,16 @@ static int send_all(struct replay *replay, uint64_t limit)
     size_t room = 0;
     int result = CLI_OK;
     ssize_t size;
-    while (result == CLI_OK && replay->line < limit && (size = getline(&line, &room, replay->file)) >= 0) {
+    while (result == CLI_OK && !replay_stopped && replay->line < limit &&
+           (size = getline(&line, &room, replay->file)) >= 0) {
         replay->line++;
         replay->bytes_read += (uint64_t)size;
         aic_view text = view_trim_end((aic_view){line, (size_t)size}, "\r\n \t");
         if (text.size > 0) result = send_line(replay, text);
         show(replay);
     }
-    if (result == CLI_OK && ferror(replay->file)) result = cli_fail("%s: %s", replay->name, strerror(errno));
+    if (result == CLI_OK && !replay_stopped && ferror(replay->file))
+        result = cli_fail("%s: %s", replay->name, strerror(errno));
     progress_end(&replay->progress);
     free(line);
     return result;
@@ -353,12 +364,17 @@ static int run(struct replay *replay)
     if (cli_number(replay->cli, "limit", OPTION_U64, &limit) != CLI_OK) return CLI_ERROR;
     if (fstat(fileno(replay->file), &facts) == 0 && S_ISREG(facts.st_mode)) total = (uint64_t)facts.st_size;
     progress_begin(&replay->progress, "replay", total);
+    /* One signal ends it with its summary, a second one at once. Without SA_RESTART a read of a pipe ends, too. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     uint64_t started = clock_mono_ns(clock_system());
     int result = send_all(replay, limit);
     double seconds = (double)(clock_mono_ns(clock_system()) - started) * 1e-9;
-    if (result != CLI_OK) return result;
     if (replay->cli->json) print_result_json(replay, seconds);
     else print_result(replay, seconds);
+    if (result != CLI_OK) return result;
+    if (replay_stopped) return cli_fail("stopped by a signal after line %" PRIu64, replay->line);
     return replay->bad > 0 ? CLI_NO : CLI_OK;
 }
 

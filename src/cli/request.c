@@ -3,6 +3,9 @@
  */
 #include "cli/commands.h"
 
+#include "base/check.h"
+
+#include <inttypes.h>
 #include <string.h>
 
 /* The members that a request and a put share. */
@@ -150,14 +153,102 @@ int command_lookup(struct cli *cli)
     return result;
 }
 
+/* "name        text", the text in words within the terminal. */
+static void print_row(const char *name, const char *text)
+{
+    enum { FROM = 14 };
+    printf("%-*s", FROM, name);
+    print_text(stdout, text, FROM, print_columns(PRINT_COLUMNS));
+    putchar('\n');
+}
+
+static void print_nearest(json_object *root)
+{
+    char text[512], path[256];
+    json_object *nearest = json_at(root, "nearest");
+    const char *difference = json_text_at(nearest, "first_difference", NULL);
+    snprintf(path, sizeof path, "%s%s", difference != NULL ? "it differs first in " : "nothing differs",
+             difference != NULL ? difference : "");
+    if (nearest == NULL || json_text_at(nearest, "key", NULL) == NULL)
+        snprintf(text, sizeof text, "no entry of this namespace");
+    else
+        snprintf(text, sizeof text, "%s (%s); %s", json_text_at(nearest, "key", "-"),
+                 json_text_at(nearest, "operation", "-"), path);
+    print_row("nearest", text);
+    snprintf(text, sizeof text, "%" PRIu64 " entries in memory, %" PRIu64 " in storage",
+             json_u64_at(root, "searched.memory"), json_u64_at(root, "searched.storage"));
+    print_row("searched", text);
+}
+
+static void print_explanation(json_object *root)
+{
+    char text[256], left[PRINT_BYTES], age[PRINT_BYTES];
+    json_object *ttl = json_at(root, "ttl_seconds");
+    bool hit = json_bool_at(root, "hit");
+    if (hit)
+        printf("hit in %s, stored %s ago, %s%s\n", json_text_at(root, "tier", "-"),
+               print_duration(age, json_double_at(root, "age_seconds")), ttl != NULL ? "expires in " : "never expires",
+               ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "");
+    else {
+        const char *storage = json_text_at(root, "storage", "-");
+        if (strcmp(storage, "miss") == 0) puts("miss in memory and in storage");
+        else printf("miss in memory; storage: %s\n", storage);
+    }
+    print_row("key", json_text_at(root, "key", "-"));
+    print_row("namespace", json_text_at(root, "partition", "-"));
+    snprintf(text, sizeof text, "%s, kept for %s where a put says nothing else", json_text_at(root, "operation", "-"),
+             print_duration(left, json_double_at(root, "default_ttl_seconds")));
+    print_row("operation", text);
+    snprintf(text, sizeof text, "%" PRIu64 " code points, %s", json_u64_at(root, "text_length"),
+             json_text_at(root, "text_tier", "-"));
+    print_row("text", text);
+    print_row("canonical", json_text_at(root, "canonical", "-"));
+    json_object *list = json_at(root, "left_out");
+    for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++) {
+        json_object *one = json_object_array_get_idx(list, i);
+        snprintf(text, sizeof text, "%s: %s", json_text_at(one, "field", "-"), json_text_at(one, "why", ""));
+        print_row(i == 0 ? "not in it" : "", text);
+    }
+    if (!hit) print_nearest(root);
+}
+
+static void print_metadata(json_object *root)
+{
+    char text[256], moment[PRINT_BYTES], age[PRINT_BYTES], size[PRINT_BYTES], stored[PRINT_BYTES];
+    struct {
+        const char *name, *member;
+    } const texts[] = {{"key", "key"}, {"namespace", "namespace"}, {"operation", "operation"}, {"model", "model"}};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) print_row(texts[i].name, json_text_at(root, texts[i].member, "-"));
+    json_object *tags = json_at(root, "tags"), *ttl = json_at(root, "ttl_seconds"), *tiers = json_at(root, "tier");
+    size_t count = tags != NULL ? json_object_array_length(tags) : 0;
+    for (size_t i = 0; i < count; i++)
+        print_row(i == 0 ? "tags" : "", json_object_get_string(json_object_array_get_idx(tags, i)));
+    if (count == 0) print_row("tags", "-");
+    snprintf(text, sizeof text, "%s, %s ago", print_moment(moment, json_text_at(root, "created_at", NULL)),
+             print_age(age, json_text_at(root, "created_at", NULL)));
+    print_row("stored", text);
+    snprintf(text, sizeof text, "%s, in %s", print_moment(moment, json_text_at(root, "expires_at", NULL)),
+             print_duration(age, ttl != NULL ? json_object_get_double(ttl) : 0));
+    print_row("expires", ttl != NULL ? text : "never");
+    snprintf(text, sizeof text, "%s, %s %s", print_size(size, json_u64_at(root, "size_bytes")),
+             json_bool_at(root, "compressed") ? "compressed to" : "kept as",
+             print_size(stored, json_u64_at(root, "stored_bytes")));
+    print_row("size", text);
+    snprintf(text, sizeof text, "%" PRIu64 " of the prompt, %" PRIu64 " of the answer, %" PRIu64 " in all",
+             json_u64_at(root, "prompt_tokens"), json_u64_at(root, "completion_tokens"), json_u64_at(root, "tokens"));
+    print_row("tokens", text);
+    snprintf(text, sizeof text, "%.6g USD", json_double_at(root, "cost_usd"));
+    print_row("cost", text);
+    for (size_t i = 0; tiers != NULL && i < json_object_array_length(tiers); i++)
+        print_row(i == 0 ? "tier" : "", json_object_get_string(json_object_array_get_idx(tiers, i)));
+}
+
 int command_explain(struct cli *cli)
 {
     struct reply reply;
     int result = ask_with_body(cli, "POST", "/cache/explain", write_request, &reply);
     if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK)
-        puts(json_object_to_json_string_ext(reply.json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                            JSON_C_TO_STRING_NOSLASHESCAPE));
+    else if (result == CLI_OK) print_explanation(reply.json);
     reply_fini(&reply);
     return result;
 }
@@ -185,7 +276,8 @@ int command_get(struct cli *cli)
     buf_init(&path, &cli->mem, MEM_OTHER);
     int result = entry_path(cli, cli->arguments[0], &path);
     if (result == CLI_OK) result = session_ask(cli, "GET", path.data, (aic_view){0}, &reply);
-    if (result == CLI_OK && cli_has(cli, "metadata")) print_json(&reply);
+    if (result == CLI_OK && cli_has(cli, "metadata") && cli->json) print_json(&reply);
+    else if (result == CLI_OK && cli_has(cli, "metadata")) print_metadata(reply.json);
     else if (result == CLI_OK) print_view(buf_view(&reply.body));
     else if (result == CLI_NO && cli->json) print_json(&reply);
     else if (result == CLI_NO) fprintf(stderr, "miss\n");

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/url.h"
 #include "base/view.h"
 
 #include <curl/curl.h>
@@ -138,7 +139,8 @@ static int prepare(struct cli *cli, const char *verb, const char *path)
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout);
-    if (session_unix(cli) != NULL) curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    /* A proxy of the environment is for other machines: it could not reach this one, and would see the key. */
+    if (session_unix(cli) != NULL || url_is_local(base)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
     const char *authority = cli_value(cli, "ca");
     if (authority != NULL) curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
     return CLI_OK;
@@ -156,14 +158,14 @@ static CURLcode transfer(struct cli *cli, struct reply *reply, char why[CURL_ERR
     return code;
 }
 
-static const char *place(struct cli *cli)
+const char *session_place(struct cli *cli)
 {
-    return session_unix(cli) != NULL ? session_unix(cli) : session_target(cli);
+    return session_unix(cli) != NULL ? session_unix(cli) : url_place(session_target(cli), cli->place);
 }
 
 static int blame_daemon(struct cli *cli, CURLcode code, const char *why)
 {
-    return cli_fail("%s cannot be asked: %s%s", place(cli), why[0] != '\0' ? why : curl_easy_strerror(code),
+    return cli_fail("%s cannot be asked: %s%s", session_place(cli), why[0] != '\0' ? why : curl_easy_strerror(code),
                     code == CURLE_COULDNT_CONNECT ? " (is aicached running there? --url, --unix, AICACHE_URL and "
                                                     "AICACHE_UNIX name another place)"
                                                   : "");
@@ -242,7 +244,7 @@ int session_ask(struct cli *cli, const char *verb, const char *path, aic_view bo
 /* --------------------------------------------------------------------------------------------------- streaming -- */
 
 struct streaming {
-    const struct session_stream *stream;
+    struct session_stream *stream;
     struct reply *reply;
     struct progress progress;
     CURL *curl;
@@ -298,7 +300,7 @@ static int limit_waiting(struct cli *cli, struct streaming *streaming)
 static int blame_waiting(struct cli *cli, const struct streaming *streaming)
 {
     char limit[PRINT_BYTES];
-    return cli_fail("%s: nothing moved for %s (--timeout allows more)", place(cli),
+    return cli_fail("%s: nothing moved for %s (--timeout allows more)", session_place(cli),
                     print_duration(limit, (double)streaming->limit_ns * 1e-9));
 }
 
@@ -325,6 +327,10 @@ static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
     if (status >= 300 || streaming->stream->sink == NULL) return take_body(bytes, unit, count, streaming->reply);
     size_t put = fwrite(bytes, 1, unit * count, streaming->stream->sink);
     if (put < unit * count) streaming->error = errno;
+    streaming->stream->bytes += put;
+    for (const char *at = bytes, *end = bytes + put; at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL;
+         at++)
+        streaming->stream->lines++;
     note_progress(streaming);
     if (streaming->stream->source == NULL) {
         streaming->done += put;
@@ -333,7 +339,7 @@ static size_t take_piece(char *bytes, size_t unit, size_t count, void *context)
     return put;
 }
 
-int session_stream(struct cli *cli, const char *verb, const char *path, const struct session_stream *stream,
+int session_stream(struct cli *cli, const char *verb, const char *path, struct session_stream *stream,
                    struct reply *reply)
 {
     struct streaming streaming = {.stream = stream, .reply = reply};
@@ -471,7 +477,7 @@ int session_events_complain(struct cli *cli, struct session_end *end)
     return cli_fail(
         "%s cannot be asked: %s (is aicached running there? --url, --unix, AICACHE_URL and AICACHE_UNIX name "
         "another place)",
-        place(cli), end->why);
+        session_place(cli), end->why);
 }
 
 void query_add(struct buf *path, const char *name, const char *value)

@@ -85,7 +85,7 @@ static void add_head(struct top *top, json_object *root)
     struct tm parts;
     localtime_r(&seconds, &parts);
     strftime(now, sizeof now, "%H:%M:%S", &parts);
-    const char *place = session_unix(top->cli) != NULL ? session_unix(top->cli) : session_target(top->cli);
+    const char *place = session_place(top->cli);
     add(top, STYLE_TITLE, "aicache %s   %s   up %s   %s", json_text_at(root, "version", "-"), place,
         print_duration(up, json_double_at(root, "uptime_seconds")), now);
 }
@@ -289,7 +289,7 @@ static void show_silence(struct top *top, const char *why)
     top->drawn_ms = now_ms();
     localtime_r(&top->last, &parts);
     strftime(since, sizeof since, "%H:%M:%S", &parts);
-    const char *place = session_unix(top->cli) != NULL ? session_unix(top->cli) : session_target(top->cli);
+    const char *place = session_place(top->cli);
     if (top->count == 0) top->count = 1;
     top->lines[0].style = STYLE_ALARM;
     snprintf(top->lines[0].text, TOP_LINE_BYTES, "no answer since %s from %s%s%s; asking again, q ends", since, place,
@@ -379,7 +379,9 @@ int command_top(struct cli *cli)
     if (top == NULL) return cli_fail("no memory");
     top->cli = cli;
     top->once = cli_has(cli, "once");
-    top->terminal = !top->once && !cli->json && isatty(STDOUT_FILENO);
+    const char *kind = getenv("TERM");
+    bool dumb = kind == NULL || strcmp(kind, "dumb") == 0; /* it obeys no escape sequences */
+    top->terminal = !top->once && !cli->json && !dumb && isatty(STDOUT_FILENO);
     struct termios before;
     bool keys = top->terminal && tcgetattr(STDIN_FILENO, &before) == 0;
     struct sigaction action = {.sa_handler = on_signal};

@@ -68,6 +68,8 @@ static int write_value(struct cli *cli, const char *what, const struct buf *text
     aic_status status = string ? AIC_INVALID : json_scan(&json, value, &error);
     int result = CLI_OK;
     if (status == AIC_OK && (!object || json.tokens[0].type == JSON_OBJECT)) json_put_raw(out, value);
+    else if (!string && !object && value.size > 0 && memchr("{[\"", value.data[0], 3) != NULL)
+        result = cli_fail("%s: it begins like JSON and is none: %s; --string stores it as text", what, error.message);
     else if (object)
         result = cli_fail("%s: %s; accepted: a JSON object", what,
                           status == AIC_OK ? "it is no object" : error.message);

@@ -1,12 +1,16 @@
 """The two programs as a user starts them. AICACHED and AICACHE name them; every daemon is stopped by its own process id."""
 import ctypes
+import fcntl
 import os
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -105,3 +109,51 @@ class Running:
         if self.owned:
             shutil.rmtree(self.directory, ignore_errors=True)
         return status
+
+
+class Terminal:
+    """A program on a terminal of so many rows and columns."""
+
+    def __init__(self, rows, columns, command, **environment):
+        self.primary, self.secondary = os.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(command, stdin=self.secondary, stdout=self.secondary, stderr=self.secondary,
+                                        env=clean_environment(**{"TERM": "xterm", **environment}))
+        self.drawn = b""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.secondary, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def write(self, keys):
+        os.write(self.primary, keys)
+
+    def frame(self):
+        """The lines of the next whole screen, without colours."""
+        while b"\x1b[J" not in self.drawn:
+            if not select.select([self.primary], [], [], 60)[0]:
+                raise AssertionError("nothing is drawn: %r" % self.drawn)
+            self.drawn += os.read(self.primary, 65536)
+        drawn, _, self.drawn = self.drawn.partition(b"\x1b[J")
+        return re.sub("\x1b\\[[0-9]*[mK]", "", drawn.decode().rpartition("\x1b[H")[2]).rstrip("\r\n").split("\r\n")
+
+    def rest(self):
+        """What is written until the program ends."""
+        os.close(self.secondary)
+        self.secondary = None
+        while select.select([self.primary], [], [], 60)[0]:
+            try:
+                piece = os.read(self.primary, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            self.drawn += piece
+        return self.drawn
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.primary)
+        if self.secondary is not None:
+            os.close(self.secondary)

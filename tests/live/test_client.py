@@ -1,66 +1,15 @@
 """The `aicache` client against a daemon: every command, its output for people and for programs, its exit status."""
-import fcntl
 import json
 import os
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
-import termios
 import time
 import unittest
 
-from programs import AICACHE, Running, run
-
-
-class Terminal:
-    """A program on a terminal of so many rows and columns."""
-
-    def __init__(self, rows, columns, command):
-        self.primary, self.secondary = os.openpty()
-        self.resize(rows, columns)
-        self.process = subprocess.Popen(command, stdin=self.secondary, stdout=self.secondary, stderr=self.secondary)
-        self.drawn = b""
-
-    def resize(self, rows, columns):
-        fcntl.ioctl(self.secondary, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def write(self, keys):
-        os.write(self.primary, keys)
-
-    def frame(self):
-        """The lines of the next whole screen, without colours."""
-        while b"\x1b[J" not in self.drawn:
-            if not select.select([self.primary], [], [], 60)[0]:
-                raise AssertionError("nothing is drawn: %r" % self.drawn)
-            self.drawn += os.read(self.primary, 65536)
-        drawn, _, self.drawn = self.drawn.partition(b"\x1b[J")
-        return re.sub("\x1b\\[[0-9]*[mK]", "", drawn.decode().rpartition("\x1b[H")[2]).rstrip("\r\n").split("\r\n")
-
-    def rest(self):
-        """What is written until the program ends."""
-        os.close(self.secondary)
-        self.secondary = None
-        while select.select([self.primary], [], [], 60)[0]:
-            try:
-                piece = os.read(self.primary, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            self.drawn += piece
-        return self.drawn
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.primary)
-        if self.secondary is not None:
-            os.close(self.secondary)
+from programs import AICACHE, Running, Terminal, run
 
 
 class Client(unittest.TestCase):
@@ -96,7 +45,7 @@ class Client(unittest.TestCase):
         self.assertFalse(json.loads(self.client("lookup", "summarize", "a text", "--json").out)["hit"])
         same = self.client("get", key.out.strip())
         self.assertEqual((same.status, same.out), (0, '{"a": 1.0}\n'))
-        self.assertEqual(json.loads(self.client("get", key.out.strip(), "--metadata").out)["model"], "m")
+        self.assertEqual(json.loads(self.client("get", key.out.strip(), "--metadata", "--json").out)["model"], "m")
 
     def test_values(self):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -239,7 +188,7 @@ class Client(unittest.TestCase):
         health = self.client("health")
         self.assertEqual(health.status, 0, health.out)
         self.assertIn("healthy", health.out)
-        self.assertIn("aicache-key", json.loads(self.client("explain", "qa", "b").out)["canonical"])
+        self.assertIn("aicache-key", json.loads(self.client("explain", "qa", "b", "--json").out)["canonical"])
         self.assertEqual(self.client("verify").out, "everything adds up\n")
         verdict = json.loads(self.client("verify", "--json").out)  # as the daemon says it, counts and all
         self.assertEqual((verdict["status"], verdict["memory_entries"]), ("ok", 1))

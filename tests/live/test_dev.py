@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from programs import AICACHED, clean_environment, die_with_parent
+from programs import AICACHE, AICACHED, clean_environment, die_with_parent
 
 DEV = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dev")
 
@@ -19,6 +19,7 @@ class Run(unittest.TestCase):
         os.makedirs(os.path.join(self.tree, "build", "release"))
         shutil.copy(DEV, self.tree)
         os.symlink(os.path.abspath(AICACHED), os.path.join(self.tree, "build", "release", "aicached"))
+        os.symlink(os.path.abspath(AICACHE), os.path.join(self.tree, "build", "release", "aicache"))
         open(os.path.join(self.tree, "build", "release", "build.ninja"), "w").close()
         # Nothing is built and nothing is installed: every word of the script is an installed package.
         with open(DEV) as file:
@@ -61,6 +62,12 @@ class Run(unittest.TestCase):
         page = self.page(first)
         address = re.search(r"listening on (127\.0\.0\.1:\d+)", page).group(1)
         self.assertIn("aicache answers on http://%s and keeps its entries in build/run-data." % address, page)
+        # What it prints to try works, and needs nothing that a fresh machine lacks.
+        self.assertNotIn("curl", page)
+        commands = re.findall(r"(?m)^  (\./build/.*)$", page)
+        done = [subprocess.run(["sh", "-c", command], cwd=self.tree, capture_output=True, text=True, timeout=60) for command in commands]
+        self.assertEqual([one.returncode for one in done], [0, 0, 0], [one.stderr for one in done])
+        self.assertEqual(done[1].stdout, '{"answer":"Paris"}\n')
         second = self.start()
         out = second.communicate(timeout=60)[0]
         self.assertNotEqual(second.returncode, 0)
@@ -78,7 +85,7 @@ class Run(unittest.TestCase):
         page = self.page(self.start("--storage-kind", "none", AICACHE_LISTEN="unix:" + socket, AICACHE_DATA_DIR=os.path.join(self.tree, "mine")))
         self.assertEqual(page.count("listening on"), 1, page)
         self.assertIn("answers on unix:%s and keeps its entries in memory alone." % socket, page)
-        self.assertIn("curl -s --unix-socket %s " % socket, page)
+        self.assertIn("./build/release/aicache --unix %s lookup qa " % socket, page)
         self.assertFalse(os.path.exists(os.path.join(self.tree, "build", "run-data")))
 
     def test_help_and_refusals_are_the_programs(self):

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "base/url.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -221,9 +222,9 @@ static void check_webhook(const struct rules *rules)
     const char *address = rules->settings->alerts_webhook;
     const char *fault = address != NULL ? web_address_fault(address) : NULL;
     if (fault == NULL) return;
-    char quoted[OPTION_QUOTE_SIZE];
+    char place[URL_PLACE_BYTES]; /* the address may hold a token */
     option_refuse(rules->report, origin_of(rules, "alerts.webhook"), "alerts.webhook",
-                  "%s: %s; accepted: http://HOST:PORT/PATH or https://HOST:PORT/PATH", option_quote(quoted, address),
+                  "%s: %s; accepted: http://HOST:PORT/PATH or https://HOST:PORT/PATH", url_place(address, place),
                   fault);
 }
 

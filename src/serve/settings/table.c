@@ -270,6 +270,7 @@ static const struct option_shape keys_shape = {read_keys, write_keys, release_ke
 #define TYPE_SECONDS OPTION_SECONDS, NULL
 #define TYPE_HOURS OPTION_HOURS, NULL
 #define TYPE_TEXT OPTION_TEXT, NULL
+#define TYPE_URL OPTION_URL, NULL
 #define TYPE_ENUM OPTION_ENUM, NULL
 #define TYPE_TEXT_LIST OPTION_TEXT_LIST, NULL
 #define TYPE_TTLS OPTION_TABLE, &ttls_shape

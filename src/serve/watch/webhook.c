@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "base/url.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -46,6 +47,7 @@ static CURL *make_handle(struct webhook *webhook, struct curl_slist *headers)
     curl_easy_setopt(curl, CURLOPT_URL, webhook->url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (url_is_local(webhook->url)) curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* of the environment: for other hosts */
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, DEADLINE_MS);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, drop_answer);

@@ -95,6 +95,22 @@ static void json_lines(void **state)
     close_sink(&sink);
 }
 
+/* What is escaped stands there as the code point that it is, so that a reader of the JSON gets the very text; what is
+ * no UTF-8 as the replacement character. */
+static void hidden_code_points(void **state)
+{
+    (void)state;
+    struct sink sink;
+    for (int json = 0; json < 2; json++) {
+        open_sink(&sink, json ? LOG_JSON : LOG_TEXT, false);
+        log_fields(sink.log, AIC_LOG_INFO, "x", "m",
+                   LOG_F_TEXT("a", "\xe2\x80\xae \xe2\x80\xa8 \xc2\x9b \xf3\xa0\x81\x81 \xff \xe4\xb8\xad"));
+        if (strstr(written(&sink), "\"\\u202e \\u2028 \\u009b \\udb40\\udc41 \\ufffd \xe4\xb8\xad\"") == NULL)
+            fail_msg("%s", written(&sink));
+        close_sink(&sink);
+    }
+}
+
 /* Whatever is logged, it stays one line, holds no control bytes, and JSON stays JSON. */
 static void nothing_forges_a_line(void **state)
 {
@@ -219,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_lines),
+        cmocka_unit_test(hidden_code_points),
         cmocka_unit_test(json_lines),
         cmocka_unit_test(nothing_forges_a_line),
         cmocka_unit_test(held_lines_follow_the_first),

@@ -105,11 +105,45 @@ static void test_fit(void **state)
     for (size_t max = 0; max < COUNT_OF(expected); max++) assert_int_equal(utf8_fit(text, max), expected[max]);
 }
 
+/* What is shown, and what stands for the rest, of every code point; and that bytes of a longer sequence never pass as
+ * code points of their own. */
+static void test_shown_and_escaped(void **state)
+{
+    (void)state;
+    static const uint32_t hidden[] = {0,      0x1f,   0x7f,   0x85,   0x9b,    0x61c,   0x200b,
+                                      0x200e, 0x200f, 0x2028, 0x2029, 0x202a,  0x202e,  0x2060,
+                                      0x2066, 0x2069, 0xfeff, 0xfffb, 0xe0001, 0xe0041, 0xe007f};
+    static const uint32_t shown[] = {' ', 'a', 0xa0, 0xe9, 0x200c, 0x200d, 0x2027, 0x202f, 0x4e2d, 0xfffd, 0x1f600};
+    uint8_t bytes[4];
+    char escape[UTF8_ESCAPE_BYTES];
+    for (size_t i = 0; i < COUNT_OF(hidden); i++) {
+        size_t size = utf8_encode(hidden[i], bytes);
+        assert_int_equal(utf8_decode(bytes, size), hidden[i]);
+        assert_int_equal(utf8_shown(bytes, bytes + size), 0);
+    }
+    for (size_t i = 0; i < COUNT_OF(shown); i++) {
+        size_t size = utf8_encode(shown[i], bytes);
+        assert_int_equal(utf8_shown(bytes, bytes + size), size);
+    }
+    size_t size = utf8_encode(0x202e, bytes);
+    assert_int_equal(utf8_escape(bytes, bytes + size, escape), 3);
+    assert_string_equal(escape, "\\u202e");
+    size = utf8_encode(0xe0041, bytes);
+    assert_int_equal(utf8_escape(bytes, bytes + size, escape), 4);
+    assert_string_equal(escape, "\\udb40\\udc41");
+    assert_int_equal(utf8_escape((const uint8_t *)"\xe2\x80", (const uint8_t *)"\xe2\x80" + 2, escape), 1);
+    assert_string_equal(escape, "\\ufffd");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_code_point), cmocka_unit_test(test_invalid), cmocka_unit_test(test_count),
-        cmocka_unit_test(test_plain_end),        cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_every_code_point),
+        cmocka_unit_test(test_invalid),
+        cmocka_unit_test(test_count),
+        cmocka_unit_test(test_plain_end),
+        cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_shown_and_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

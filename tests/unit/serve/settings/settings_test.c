@@ -207,6 +207,35 @@ static void S16_S17_ports_and_hosts(void **state)
     }
 }
 
+/* A webhook's address may hold a password or a token: neither pages nor refusals show more than where it is. */
+static void a_webhook_keeps_its_secret(void **state)
+{
+    (void)state;
+    static const char *const yaml[] = {"alerts.webhook: https://me:s3cret@hooks.example.com/s3cret?t=s3cret\n",
+                                       "alerts.webhook: https://me:s3cret@hooks.example.com:0/s3cret\n",
+                                       "alerts.webhook: ftp://me:s3cret@hooks.example.com/s3cret\n",
+                                       "alerts.webhook: https://me:a/s3cret@hooks.example.com/\n"};
+    for (size_t i = 0; i < COUNT_OF(yaml); i++) {
+        struct load self;
+        struct buf page;
+        load(&self, yaml[i]);
+        assert_null(strstr(self.findings, "s3cret"));
+        if (self.status == AIC_OK) {
+            struct option_origin origins[128] = {0};
+            assert_true(settings_table()->row_count <= COUNT_OF(origins));
+            buf_init(&page, &self.mem, MEM_OTHER);
+            option_write_settings(settings_table(), &self.settings, origins, &page);
+            buf_append_byte(&page, '\0');
+            assert_non_null(strstr(page.data, "alerts.webhook: \"https://hooks.example.com\""));
+            assert_null(strstr(page.data, "s3cret"));
+            buf_fini(&page);
+        } else {
+            assert_non_null(strstr(self.findings, i == 3 ? "://(hidden)" : "://hooks.example.com"));
+        }
+        unload(&self);
+    }
+}
+
 /* J14, and the bounds of the monitor's limits: nothing at or below zero. */
 static void J14_retention_and_measurements(void **state)
 {
@@ -298,7 +327,7 @@ static void options_must_agree(void **state)
         {"memory: {warning_bytes: 250M}\n", "memory.warning_bytes"},
         {"memory: {critical_bytes: 1M}\n", "a.yaml:1: memory.critical_bytes"},
         {"pressure: {warning: 90, critical: 80}\n", "a.yaml:1: pressure.warning: warning is at 90 percent"},
-        {"alerts: {webhook: ftp://x}\n", "alerts.webhook: 'ftp://x': not accepted; accepted: http://"},
+        {"alerts: {webhook: ftp://x}\n", "alerts.webhook: ftp://x: not accepted; accepted: http://"},
         {"ttl.operations: {\"a\\nb\": 1}\n", "'a\\x0ab' is no name"},
         {"ttl.operations: {\"\\N\": 1}\n", "is no name"},
         {"api_keys: [{id: \"\\e[1m\", sha256: " DIGEST "}]\n", "api_keys[0].id: no name"},
@@ -498,6 +527,7 @@ int main(void)
         cmocka_unit_test(strangers_need_keys),
         cmocka_unit_test(addresses_are_checked),
         cmocka_unit_test(S16_S17_ports_and_hosts),
+        cmocka_unit_test(a_webhook_keeps_its_secret),
         cmocka_unit_test(J14_retention_and_measurements),
         cmocka_unit_test(operations_have_times),
         cmocka_unit_test(keys_are_read),

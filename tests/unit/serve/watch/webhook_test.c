@@ -207,6 +207,24 @@ static void takes_web_addresses_only(void **state)
     test_mem_fini(&test);
 }
 
+/* A proxy of the environment is for other machines. This one takes connections and answers none. */
+static void asks_this_machine_without_a_proxy(void **state)
+{
+    (void)state;
+    struct listener proxy;
+    listener_open(&proxy, 0);
+    setenv("http_proxy", proxy.url, 1);
+    setenv("all_proxy", proxy.url, 1);
+    struct world w;
+    world_open(&w, 204);
+    webhook_send(w.webhook, AIC_LITERAL("{}"));
+    assert_int_equal(wait_for(w.webhook, 1).sent, 1);
+    unsetenv("http_proxy");
+    unsetenv("all_proxy");
+    world_close(&w);
+    listener_close(&proxy);
+}
+
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
@@ -235,9 +253,13 @@ static void survives_every_failed_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tells_in_order),           cmocka_unit_test(counts_refusals_and_follows_no_redirect),
-        cmocka_unit_test(counts_who_is_not_there),  cmocka_unit_test(a_dead_end_delays_nothing),
-        cmocka_unit_test(takes_web_addresses_only), cmocka_unit_test(survives_every_failed_allocation),
+        cmocka_unit_test(tells_in_order),
+        cmocka_unit_test(counts_refusals_and_follows_no_redirect),
+        cmocka_unit_test(counts_who_is_not_there),
+        cmocka_unit_test(a_dead_end_delays_nothing),
+        cmocka_unit_test(takes_web_addresses_only),
+        cmocka_unit_test(asks_this_machine_without_a_proxy),
+        cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("webhook", tests, NULL, NULL);
 }
