@@ -408,7 +408,7 @@ class Signals(unittest.TestCase):
             self.assertEqual(json.loads(body)["memory"]["max_bytes"], 64 << 20)
             shown = json.loads(daemon.client("memory", "--json", AICACHE_API_KEY="secret-key-of-the-test").out)
             self.assertAlmostEqual(shown.get("thresholds", shown)["warning_threshold_mb"], 64 * 0.8, 1)
-            explained = daemon.client("explain", "qa", "x", AICACHE_API_KEY="secret-key-of-the-test")
+            explained = daemon.client("explain", "qa", "x", "--json", AICACHE_API_KEY="secret-key-of-the-test")
             self.assertEqual(json.loads(explained.out)["default_ttl_seconds"], 7)
             large = daemon.client("put", "qa", "x", "y" * 4000, AICACHE_API_KEY="secret-key-of-the-test")
             self.assertEqual(large.status, 2)

@@ -41,6 +41,17 @@ class Status(LiveTest):
     def setUp(self):
         self.daemon.post("/cache/flushall")
 
+    def test_answers_end_in_a_newline(self):
+        self.daemon.put(text="newline", response={"a": 1})
+        key = self.daemon.lookup(text="newline").json["key"]
+        for path in ("/cache/status", "/health", "/health/storage", "/health/live", "/monitoring/memory", "/cache/entries", "/cache/ping", "/nowhere", "/metrics",
+                     "/cache/entries/%s?metadata=1" % key, "/cache/entries/" + "0" * 64):
+            body = self.daemon.get(path).body
+            self.assertTrue(body.endswith(b"\n") and not body.endswith(b"\n\n"), (path, body[-20:]))
+        for text in ("newline", "never put"):
+            self.assertTrue(self.daemon.lookup(text=text).body.endswith(b"}\n"))
+        self.assertEqual(self.daemon.get("/cache/entries/" + key).body, b'{"a": 1}')
+
     def test_shape(self):  # N01, R19, E17, C14
         self.daemon.put(text="1")
         self.daemon.put(text="2")

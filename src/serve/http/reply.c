@@ -273,6 +273,7 @@ void reply_problem(struct http_exchange *exchange, int status, const char *code,
     struct buf body;
     buf_init(&body, exchange->conn->thread->server->mem, MEM_CONNECTIONS);
     http_write_problem(&body, status, code, field, message);
+    buf_append_byte(&body, '\n');
     if (status == 401 && exchange->fields.size == 0)
         http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
     if (buf_status(&body) == AIC_OK) reply_copied(exchange, status, HTTP_JSON, buf_view(&body));

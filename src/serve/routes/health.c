@@ -218,6 +218,7 @@ void handle_health(struct http_exchange *exchange)
     bool draft = negotiate(exchange, "Accept", DRAFT_TYPE, "application/json");
     if (draft) write_draft(&body, &view);
     else write_health(&body, &view);
+    buf_append_byte(&body, '\n');
     http_reply_header(exchange, "Vary", AIC_LITERAL("Accept"));
     http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
     http_reply_buf(exchange, http_status(&view), draft ? DRAFT_TYPE : HTTP_JSON, &body);
@@ -227,7 +228,7 @@ void handle_health(struct http_exchange *exchange)
 static void reply_word(struct http_exchange *exchange, int status, const char *word)
 {
     char body[64];
-    int size = snprintf(body, sizeof body, "{\"status\":\"%s\"}", word);
+    int size = snprintf(body, sizeof body, "{\"status\":\"%s\"}\n", word);
     http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
     http_reply_bytes(exchange, status, HTTP_JSON, (aic_view){body, (size_t)size});
 }

@@ -70,8 +70,8 @@ static void value_add_u64(struct value *value, uint64_t number)
 }
 
 /*
- * Everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}}. From the
- * thread's memory of what was spelled before, pinned by the answer, or spelled now, into `room`.
+ * Everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}} and a
+ * newline. From the thread's memory of what was spelled before, pinned by the answer, or spelled now, into `room`.
  */
 static aic_status find_rest(struct found *found, struct buf *room, aic_view *out)
 {
@@ -85,7 +85,7 @@ static aic_status find_rest(struct found *found, struct buf *room, aic_view *out
         struct json_writer writer;
         json_writer_init(&writer, room);
         render_metadata_rest(&writer, &metadata);
-        buf_append(room, "}}", 2);
+        buf_append(room, "}}\n", 3);
         TRY(buf_status(room));
         tails_add(tails, &metadata.key, checksum, metadata.tiers, buf_view(room));
         *tail = tails_pin(tails, &metadata.key, checksum, metadata.tiers);
@@ -206,6 +206,7 @@ static aic_status answer_metadata(struct found *found)
     aic_metadata metadata;
     cache_hit_metadata(&found->answer->hit, &metadata);
     render_metadata(&writer, &metadata, found->now_ms);
+    buf_append_byte(&found->answer->text, '\n');
     TRY(buf_status(&found->answer->text));
     lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
     http_reply_bytes(found->exchange, 200, HTTP_JSON, buf_view(&found->answer->text));
@@ -225,7 +226,7 @@ void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
     char key[AIC_KEY_HEX_SIZE];
     char body[128];
     aic_key_format(&call->key, key);
-    int size = snprintf(body, sizeof body, "{\"hit\":false,\"key\":\"%s\"}", key);
+    int size = snprintf(body, sizeof body, "{\"hit\":false,\"key\":\"%s\"}\n", key);
     http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
 }
 

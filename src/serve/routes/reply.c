@@ -2,6 +2,7 @@
 
 void reply_json(struct http_exchange *exchange, int status, struct buf *body)
 {
+    buf_append_byte(body, '\n'); /* for whoever reads it on a terminal */
     http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
     http_reply_buf(exchange, status, HTTP_JSON, body);
 }
