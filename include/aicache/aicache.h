@@ -225,7 +225,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_sync(aic_cache *cache);
 /*
  * A request. `operation` (1..128 bytes) and `text` are required; `ns` defaults to "default"; `options` is the text of a
  * JSON object (absent, `null` and `{}` are the same request); an absent `question` differs from an empty one.
- * All text is UTF-8 and is neither trimmed nor normalised.
+ * `model` is the same as the member `model` of the options, and labels the entry for aic_filter; both given and
+ * different is AIC_INVALID. All text is UTF-8 and is neither trimmed nor normalised.
  */
 typedef struct aic_request {
     aic_view ns;
@@ -233,6 +234,7 @@ typedef struct aic_request {
     aic_view text;
     aic_view options;
     aic_view question;
+    aic_view model;
 } aic_request;
 
 #define AIC_MAX_TAGS 32
@@ -251,7 +253,6 @@ typedef struct aic_put {
     uint64_t ttl_seconds; /* 0: never expires */
     const aic_view *tags;
     size_t tag_count;
-    aic_view model;
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     double cost_usd;

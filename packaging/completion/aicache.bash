@@ -10,10 +10,10 @@ _aicache() {
     --timeout) value=1 ;;
     --namespace) value=1 ;;
     --options) value=1 ;;
+    --model) value=1 ;;
     --question) value=1 ;;
     --ttl) value=1 ;;
     --tag) value=1 ;;
-    --model) value=1 ;;
     --prompt-tokens) value=1 ;;
     --completion-tokens) value=1 ;;
     --cost-usd) value=1 ;;
@@ -43,9 +43,9 @@ _aicache() {
     elif [ -z "$value" ]; then
         case $command in
         get) words='' options=' --namespace --metadata' ;;
-        put) words='' options=' --namespace --options --question --string --ttl --tag --model --prompt-tokens --completion-tokens --cost-usd' ;;
-        lookup) words='' options=' --namespace --options --question' ;;
-        explain) words='' options=' --namespace --options --question' ;;
+        put) words='' options=' --namespace --options --model --question --string --ttl --tag --prompt-tokens --completion-tokens --cost-usd' ;;
+        lookup) words='' options=' --namespace --options --model --question' ;;
+        explain) words='' options=' --namespace --options --model --question' ;;
         delete) words='' options=' --namespace' ;;
         list) words='' options=' --namespace --all-namespaces --operation --model --tag --limit --cursor --all' ;;
         invalidate) words='' options=' --namespace --all-namespaces --operation --model --tag --pattern --older-than --tier --context --dry-run --all' ;;

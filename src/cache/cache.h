@@ -52,6 +52,15 @@ uint64_t cache_default_ttl(const struct aic_cache *cache, aic_view operation);
 AIC_MUST_CHECK aic_status cache_set_ttls(struct aic_cache *cache, uint64_t fallback,
                                          const aic_operation_ttl *operations, size_t count, aic_error *error);
 
+/*
+ * Takes the model that was given beside the options of `request`; an empty one changes nothing. It means the same as
+ * options.model: AIC_INVALID when both are given and differ. `model` is a checked name and outlives the request.
+ */
+AIC_MUST_CHECK aic_status cache_take_model(struct key_request *request, aic_view model, aic_error *error);
+/* The model of a request, wherever it was given, by which its entry is labelled; empty where there is none that may be
+ * a name. The view leads into the request or into `room`. */
+aic_view cache_model_of(const struct key_request *request, char room[AIC_MAX_NAME_BYTES]);
+
 /* The key of a request whose parts lie in a scanned document. Records a key generation. Never blocks. */
 AIC_MUST_CHECK aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out,
                                     uint64_t *text_length, aic_error *error);
@@ -66,7 +75,6 @@ struct cache_put {
     uint64_t ttl_seconds;
     const aic_view *tags;
     size_t tag_count;
-    aic_view model;
     uint64_t prompt_tokens, completion_tokens;
     double cost_usd;
     /* Import: a key that was computed before (with its text's length and its request's shape, which may be unknown);

@@ -168,10 +168,11 @@ static void write_left_out(struct json_writer *writer, const struct key_request 
     json_key(writer, "left_out");
     json_open(writer, '[');
     bool no_options = request->options == NULL || request->options->tokens[request->options_token].members == 0;
+    no_options = no_options && request->model.size == 0;
     if (no_options) left_out(writer, "options", "absent, null and {} are the same request");
     if (request->question.json == NULL && request->question.plain.data == NULL)
         left_out(writer, "question", "absent, which is not the same as empty");
-    left_out(writer, "ttl, tags, model, tokens, cost_usd", "kept with the entry; they are not part of what was asked");
+    left_out(writer, "ttl, tags, tokens, cost_usd", "kept with the entry; they are not part of what was asked");
     left_out(writer, "order of members, spelling of numbers and escapes",
              "1 and 1.0 are the same number, \\u0061 is a");
     json_close(writer, ']');

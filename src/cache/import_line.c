@@ -161,7 +161,9 @@ static aic_status take_request(struct aic_import *importer, const uint32_t at[FI
         request->options = &importer->json;
         request->options_token = at[FIELD_OPTIONS];
     }
-    return AIC_OK;
+    aic_view model = take_string(importer, at[FIELD_MODEL]);
+    if (at[FIELD_MODEL] != ABSENT) TRY(cache_check_name("model", model, error));
+    return cache_take_model(request, model, error);
 }
 
 /* A key that was computed under another secret is no request's here. A line of before does not say. */
@@ -273,8 +275,6 @@ aic_status import_line(struct aic_import *importer, aic_view line, aic_error *er
     TRY(take_request(importer, at, &put, error));
     TRY(take_key(importer, at, &put, &key, error));
     TRY(take_shape(importer, at[FIELD_SHAPE], &put, error));
-    put.model = take_string(importer, at[FIELD_MODEL]);
-    if (at[FIELD_MODEL] != ABSENT) TRY(cache_check_name("model", put.model, error));
     TRY(take_tags(importer, at[FIELD_TAGS], tags, &put.tag_count, error));
     put.tags = tags;
     TRY(take_cost(importer, at, &put, error));

@@ -150,21 +150,43 @@ static aic_status add_array(const struct key_form *form, const struct json *json
     return AIC_OK;
 }
 
+static void add_model(const struct key_form *form, aic_view model)
+{
+    add_plain_string(form, AIC_LITERAL("model"));
+    add_plain_string(form, model);
+}
+
+/* Does this member come behind one of the name "model"? */
+static bool follows_model(const struct json *json, uint32_t name)
+{
+    uint8_t front[6];
+    size_t size = json_unescape_front(json, name, front, sizeof front);
+    int order = memcmp(front, "model", size < 5 ? size : 5);
+    return order > 0 || (order == 0 && size > 5);
+}
+
+/* `model` is one member more, in its place; empty: none. */
 static aic_status add_object(const struct key_form *form, const struct json *json, uint32_t object,
-                             const struct key_step *step)
+                             const struct key_step *step, aic_view model)
 {
     uint32_t count = json->tokens[object].members;
     struct key_members members;
     if (key_members_begin(&members, form->mem, json, object) != AIC_OK)
         return error_set(form->error, AIC_NO_MEMORY, NULL, "not enough memory to order the members of an object");
-    add_head(form, 'o', count, ':');
+    bool due = model.size > 0;
+    add_head(form, 'o', (uint64_t)count + due, ':');
     struct key_step inner = {.parent = step, .json = json};
     aic_status status = AIC_OK;
     for (uint32_t i = 0; i < count && status == AIC_OK; i++) {
         inner.name = key_members_at(&members, i);
+        if (due && follows_model(json, inner.name)) {
+            add_model(form, model);
+            due = false;
+        }
         add_string_token(form, json, inner.name, NULL);
         status = key_form_value(form, json, inner.name + 1, &inner);
     }
+    if (due) add_model(form, model);
     key_members_end(&members, form->mem);
     return status;
 }
@@ -179,7 +201,7 @@ aic_status key_form_value(const struct key_form *form, const struct json *json, 
     case JSON_NUMBER: return add_number(form, json, token, step);
     case JSON_STRING: add_string_token(form, json, token, NULL); return AIC_OK;
     case JSON_ARRAY: return add_array(form, json, token, step);
-    case JSON_OBJECT: return add_object(form, json, token, step);
+    case JSON_OBJECT: return add_object(form, json, token, step, (aic_view){NULL, 0});
     }
     return AIC_INTERNAL;
 }
@@ -193,6 +215,16 @@ static aic_status check_text(const struct key_text *text, const char *field, aic
                      utf8_valid_bytes(text->plain));
 }
 
+static aic_status form_options(const struct key_form *form, const struct key_request *request)
+{
+    const struct key_step root = {.root = "options"};
+    bool given = request->options != NULL && request->options->tokens[request->options_token].type != JSON_NULL;
+    if (given) return add_object(form, request->options, request->options_token, &root, request->model);
+    add_head(form, 'o', request->model.size > 0, ':');
+    if (request->model.size > 0) add_model(form, request->model);
+    return AIC_OK;
+}
+
 static aic_status form_request(const struct key_form *form, const struct key_request *request, uint64_t *points)
 {
     TRY(check_text(&request->text, "text", form->error));
@@ -201,10 +233,7 @@ static aic_status form_request(const struct key_form *form, const struct key_req
     add_plain_string(form, request->ns);
     add_plain_string(form, request->operation);
     key_form_text(form, &request->text, points);
-    const struct key_step root = {.root = "options"};
-    bool given = request->options != NULL && request->options->tokens[request->options_token].type != JSON_NULL;
-    if (given) TRY(key_form_value(form, request->options, request->options_token, &root));
-    else add_bytes(form, "o0:", 3);
+    TRY(form_options(form, request));
     if (key_text_absent(&request->question)) add_bytes(form, "n", 1);
     else key_form_text(form, &request->question, NULL);
     return AIC_OK;

@@ -30,6 +30,7 @@ struct key_request {
     const struct json *options; /* NULL: absent */
     uint32_t options_token;     /* a JSON_OBJECT or JSON_NULL */
     struct key_text question;
+    aic_view model; /* stands in the form as options.model, which the options then do not have; empty: none */
 };
 
 /* AIC_INVALID with the field named (a number whose exponent does not fit, ...), AIC_NO_MEMORY. *text_length gets the

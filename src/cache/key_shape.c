@@ -139,6 +139,8 @@ aic_status key_shape(struct digest *digest, struct mem *mem, const struct key_re
     const struct key_step root = {.root = "options"};
     if (request->options != NULL && request->options->tokens[request->options_token].members > 0)
         status = add_value(&shape, request->options, request->options_token, &root);
+    struct key_text model = {.plain = request->model};
+    if (model.plain.size > 0) add_text(&shape, "options.model", &model);
     if (shape.overflowed) append_leaf(out, rest_path, sizeof rest_path - 1, XXH3_64bits_digest(&shape.rest));
     if (status == AIC_OK) status = buf_status(out);
     if (status != AIC_OK) out->size = shape.start;

@@ -13,6 +13,7 @@
 struct making {
     struct record record;
     struct buf shape, packed, head;
+    char model[AIC_MAX_NAME_BYTES];
 };
 
 static void making_init(struct making *making, struct mem *mem)
@@ -61,7 +62,7 @@ static aic_status make(struct aic_cache *cache, const struct cache_put *put, str
     struct record *record = &making->record;
     record->ns = put->request.ns;
     record->operation = put->request.operation;
-    record->model = put->model;
+    record->model = cache_model_of(&put->request, making->model);
     record->tag_count = put->tag_count;
     for (size_t i = 0; i < put->tag_count; i++) record->tags[i] = put->tags[i];
     record->text_length = put->text_length;
@@ -223,7 +224,6 @@ static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json 
                               .ttl_seconds = put->ttl_seconds,
                               .tags = put->tags,
                               .tag_count = put->tag_count,
-                              .model = put->model,
                               .prompt_tokens = put->prompt_tokens,
                               .completion_tokens = put->completion_tokens,
                               .cost_usd = put->cost_usd};

@@ -88,13 +88,36 @@ static aic_status check_tokens(const char *field, uint64_t count, aic_error *err
 aic_status cache_check_put(const struct cache_put *put, aic_error *error)
 {
     TRY(check_tags(put, error));
-    if (put->model.size > 0) TRY(cache_check_name("model", put->model, error));
     if (put->ttl_given) TRY(cache_check_ttl(put->ttl_seconds, error));
     TRY(check_tokens("prompt_tokens", put->prompt_tokens, error));
     TRY(check_tokens("completion_tokens", put->completion_tokens, error));
     if (!(put->cost_usd >= 0 && put->cost_usd <= AIC_MAX_COST_USD))
         return error_set(error, AIC_INVALID, "cost_usd", "a number of US dollars from 0 to 1e9 is accepted");
     return AIC_OK;
+}
+
+aic_status cache_take_model(struct key_request *request, aic_view model, aic_error *error)
+{
+    if (model.size == 0) return AIC_OK;
+    const struct json *json = request->options;
+    uint32_t own = json != NULL ? json_member(json, request->options_token, "model") : UINT32_MAX;
+    if (own == UINT32_MAX) request->model = model;
+    else if (json->tokens[own].type != JSON_STRING || !json_equals(json, own, model))
+        return error_set(error, AIC_INVALID, "model",
+                         "is not the same as options.model: one of the two is accepted, or the same in both");
+    return AIC_OK;
+}
+
+aic_view cache_model_of(const struct key_request *request, char room[AIC_MAX_NAME_BYTES])
+{
+    const struct json *json = request->options;
+    uint32_t own = json != NULL ? json_member(json, request->options_token, "model") : UINT32_MAX;
+    if (own == UINT32_MAX || json->tokens[own].type != JSON_STRING) return request->model;
+    uint64_t bytes;
+    json_measure(json, own, &bytes, NULL);
+    if (bytes > AIC_MAX_NAME_BYTES) return request->model;
+    aic_view name = {room, json_unescape_front(json, own, (uint8_t *)room, AIC_MAX_NAME_BYTES)};
+    return cache_check_name("model", name, NULL) == AIC_OK ? name : request->model;
 }
 
 static aic_status check_text(const char *field, aic_view text, aic_error *error)
@@ -137,7 +160,9 @@ aic_status request_take(struct aic_cache *cache, const aic_request *request, str
     TRY(cache_check_bytes("question", request->question, error));
     if (request->question.data != NULL) TRY(check_text("question", request->question, error));
     out->question.plain = request->question;
-    return take_options(json, request->options, out, error);
+    TRY(take_options(json, request->options, out, error));
+    if (request->model.size > 0) TRY(cache_check_name("model", request->model, error));
+    return cache_take_model(out, request->model, error);
 }
 
 aic_status cache_key(struct aic_cache *cache, const struct key_request *request, aic_key *out, uint64_t *text_length,

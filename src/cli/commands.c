@@ -19,6 +19,7 @@
     }
 #define REQUEST_OPTIONS                                                                                                \
     NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object"},                                     \
+        {"model", "NAME", "the model that is asked: the same as the member `model` of --options"},                     \
     {                                                                                                                  \
         "question", "TEXT", "the request's question"                                                                   \
     }
@@ -52,7 +53,6 @@ static const struct cli_option put_options[] = {
     {"string", NULL, "RESPONSE is text, also when it happens to be JSON"},
     {"ttl", "DURATION", "time to live, 0 never expires; without it the operation's default"},
     {"tag", "NAME", "a tag; may be repeated"},
-    {"model", "NAME", "the model that answered"},
     {"prompt-tokens", "NUMBER", "tokens of the prompt"},
     {"completion-tokens", "NUMBER", "tokens of the answer"},
     {"cost-usd", "NUMBER", "what the answer cost"},

@@ -48,8 +48,8 @@ static void on_signal(int number)
 }
 
 /* Members of a line, in the order in which they are sent. */
-static const char *const members[] = {"operation", "text", "options", "question"};
-static const char *const put_members[] = {"model", "tags", "tokens", "cost_usd"};
+static const char *const members[] = {"operation", "text", "options", "question", "model"};
+static const char *const put_members[] = {"tags", "tokens", "cost_usd"};
 
 static void bad_line(struct replay *replay, const char *why)
 {

@@ -23,6 +23,10 @@ static int write_request(struct cli *cli, struct json_writer *out)
         json_key(out, "question");
         if (cli_write_text(cli, "--question", cli_value(cli, "question"), out) != CLI_OK) return CLI_ERROR;
     }
+    if (cli_has(cli, "model")) {
+        json_key(out, "model");
+        if (cli_write_text(cli, "--model", cli_value(cli, "model"), out) != CLI_OK) return CLI_ERROR;
+    }
     if (cli_has(cli, "namespace")) {
         json_key(out, "namespace");
         if (cli_write_text(cli, "--namespace", cli_value(cli, "namespace"), out) != CLI_OK) return CLI_ERROR;
@@ -85,10 +89,6 @@ static int write_put(struct cli *cli, struct json_writer *out)
     if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
     if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK)
         return CLI_ERROR;
-    if (cli_has(cli, "model")) {
-        json_key(out, "model");
-        if (cli_write_text(cli, "--model", cli_value(cli, "model"), out) != CLI_OK) return CLI_ERROR;
-    }
     json_key(out, "response");
     return cli_write_json(cli, "RESPONSE", cli->arguments[2], cli_has(cli, "string"), out);
 }

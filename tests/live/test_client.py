@@ -32,9 +32,9 @@ class Client(unittest.TestCase):
                           "--model", "m", "--prompt-tokens", "3", "--completion-tokens", "4", "--cost-usd", "0.25")
         self.assertEqual(key.status, 0, key.err)
         self.assertRegex(key.out, r"^[0-9a-f]{64}\n$")
-        hit = self.client("lookup", "summarize", "a text", "--options", '{"t": 0.50}', "--question", "why?")
+        hit = self.client("lookup", "summarize", "a text", "--options", '{"t": 0.50}', "--model", "m", "--question", "why?")
         self.assertEqual((hit.status, hit.out), (0, '{"a": 1.0}\n'))
-        whole = json.loads(self.client("lookup", "summarize", "a text", "--options", '{"t":0.5}', "--question", "why?", "--json").out)
+        whole = json.loads(self.client("lookup", "summarize", "a text", "--options", '{"model":"m","t":0.5}', "--question", "why?", "--json").out)
         self.assertTrue(whole["hit"])
         self.assertEqual(whole["metadata"]["tags"], ["x", "y"])
         self.assertEqual(whole["metadata"]["tokens"], 7)
@@ -46,6 +46,21 @@ class Client(unittest.TestCase):
         same = self.client("get", key.out.strip())
         self.assertEqual((same.status, same.out), (0, '{"a": 1.0}\n'))
         self.assertEqual(json.loads(self.client("get", key.out.strip(), "--metadata", "--json").out)["model"], "m")
+
+    def test_answers_of_two_models(self):
+        for model in ("gpt-4o", "claude"):
+            self.assertEqual(self.client("put", "qa", "capital?", model + " says", "--model", model).status, 0)
+        for model in ("gpt-4o", "claude"):
+            self.assertEqual(self.client("lookup", "qa", "capital?", "--model", model).out, '"%s says"\n' % model)
+            self.assertEqual(json.loads(self.client("lookup", "qa", "capital?", "--options", '{"model":"%s"}' % model, "--json").out)["metadata"]["model"], model)
+        self.assertEqual(self.client("lookup", "qa", "capital?").status, 1)
+        refused = self.client("put", "qa", "capital?", "x", "--model", "gpt-4o", "--options", '{"model":"claude"}')
+        self.assertEqual((refused.status, "model: is not the same as options.model" in refused.err), (2, True), refused.err)
+        self.assertIn("s5:models6:claude", self.client("explain", "qa", "capital?", "--model", "claude").out)
+        self.assertEqual(self.client("replay", "-", stdin=b'{"operation":"qa","text":"capital?","model":"claude","response":"new"}\n').status, 0)
+        self.assertEqual(self.client("lookup", "qa", "capital?", "--model", "claude").out, '"claude says"\n')
+        self.assertEqual(self.client("warm", "-", stdin=b'{"operation":"qa","text":"capital?","model":"warmed","response":"w"}\n').status, 0)
+        self.assertEqual(self.client("lookup", "qa", "capital?", "--model", "warmed").out, '"w"\n')
 
     def test_values(self):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:

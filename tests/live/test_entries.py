@@ -30,7 +30,7 @@ class Entries(LiveTest):
     def test_hit_and_its_metadata(self):  # E02, E04
         response = {"operation": "summarize", "result": "short", "success": True}
         self.daemon.put("summarize", "héllo 😀", response, model="m", tags=["t"], tokens={"prompt_tokens": 7, "completion_tokens": 5}, cost_usd=0.25)
-        hit = self.daemon.lookup("summarize", "héllo 😀").json
+        hit = self.daemon.lookup("summarize", "héllo 😀", model="m").json
         self.assertEqual(set(hit), {"hit", "key", "tier", "age_seconds", "ttl_seconds", "response", "metadata"})
         self.assertIs(hit["hit"], True)
         self.assertEqual(hit["response"], response)
@@ -63,7 +63,7 @@ class Entries(LiveTest):
         for round, fields in enumerate(({}, {"tags": ["one"]}, {"tags": tags, "model": "m"}, {"ttl": 0, "cost_usd": 1.5}, {})):
             put = self.daemon.put(text="followed", response=round, **fields).json
             for _ in range(3):
-                hit = self.daemon.lookup(text="followed").json
+                hit = self.daemon.lookup(text="followed", model=fields.get("model")).json
                 self.assertEqual(hit["response"], round)
                 meta = hit["metadata"]
                 self.assertEqual((hit["key"], meta["key"], meta["expires_at"]), (put["key"], put["key"], put["expires_at"]))

@@ -42,11 +42,11 @@ class Transfer(LiveTest):
         self.assertEqual(self.export(), b"")
         report = self.daemon.post("/cache/import", lines).json
         self.assertEqual(report, {"lines": 500, "accepted": 500, "expired": 0, "rejected": 0, "errors": []})
-        hit = self.daemon.lookup("op 1", "text 499").json
+        hit = self.daemon.lookup("op 1", "text 499", model="m").json
         self.assertEqual(hit["response"]["n"], 499)
         self.assertEqual((hit["metadata"]["tags"], hit["metadata"]["model"], hit["metadata"]["prompt_tokens"]), (["t"], "m", 499))
         self.assertIsNone(hit["ttl_seconds"])
-        self.assertTrue(890 < self.daemon.lookup("op 0", "text 0").json["ttl_seconds"] <= 900)
+        self.assertTrue(890 < self.daemon.lookup("op 0", "text 0", options={"model": "m"}).json["ttl_seconds"] <= 900)
         self.assertEqual(sorted(self.export().splitlines()), sorted(lines.splitlines()))
 
     def test_filters(self):

@@ -23,11 +23,10 @@ static const struct field_rule put_rules[] = {
     {"response", FIELD_ANY, true, true, "any JSON value"},
     {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds from 0 (never expires) to 3155760000"},
     {"tags", FIELD_ARRAY, false, false, "an array of strings"},
-    {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},
     {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false, TOKEN_USAGE_ACCEPTED},
     {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars from 0 to 1e9"},
 };
-enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_MODEL, PUT_TOKENS, PUT_COST, PUT_FIELDS };
+enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_TOKENS, PUT_COST, PUT_FIELDS };
 _Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
 
 static aic_status read_cost(const struct json *json, uint32_t token, double *out, aic_error *error)
@@ -67,7 +66,6 @@ static aic_status store_body(struct put_call *self, aic_error *error)
         TRY(cache_check_ttl(put.ttl_seconds, error));
     }
     TRY(fields_tags(json, tokens[PUT_TAGS], self->scratch, tags, &put.tag_count, error));
-    TRY(fields_name(json, tokens[PUT_MODEL], "model", self->scratch, &put.model, error));
     if (tokens[PUT_TOKENS] != FIELDS_ABSENT)
         TRY(token_usage_read(json, tokens[PUT_TOKENS], &put.prompt_tokens, &put.completion_tokens, error));
     TRY(read_cost(json, tokens[PUT_COST], &put.cost_usd, error));

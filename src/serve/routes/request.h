@@ -1,6 +1,6 @@
 /*
  * request.h - the request within a body, as lookups, puts and explanations have it: {operation, text, options?,
- * question?, namespace?, ...}. Any thread, with memory of its own.
+ * question?, model?, namespace?, ...}. Any thread, with memory of its own.
  */
 #ifndef SERVE_REQUEST_H
 #define SERVE_REQUEST_H
@@ -20,10 +20,19 @@ AIC_MUST_CHECK aic_status request_read(const struct json *json, struct buf *scra
 #define REQUEST_RULES                                                                                                  \
     {"operation", FIELD_STRING, true, true, "a string of 1 to 128 bytes"},                                             \
         {"text", FIELD_STRING, true, true, "a string"}, {"options", FIELD_OBJECT, false, false, "an object"},          \
+        {"model", FIELD_STRING, false, false, "a string of 1 to 128 bytes"},                                           \
         {"question", FIELD_STRING, false, false, "a string"},                                                          \
     {                                                                                                                  \
         "namespace", FIELD_STRING, false, false, "a string of 1 to 128 bytes"                                          \
     }
-enum { REQUEST_OPERATION, REQUEST_TEXT, REQUEST_OPTIONS, REQUEST_QUESTION, REQUEST_NAMESPACE, REQUEST_FIELDS };
+enum {
+    REQUEST_OPERATION,
+    REQUEST_TEXT,
+    REQUEST_OPTIONS,
+    REQUEST_MODEL,
+    REQUEST_QUESTION,
+    REQUEST_NAMESPACE,
+    REQUEST_FIELDS
+};
 
 #endif

@@ -225,7 +225,7 @@ static void E02_E04_metadata(void **state)
     aic_put put = put_of("summarize", "Grüße", response);
     put.tags = tags;
     put.tag_count = 2;
-    put.model = AIC_LITERAL("gpt-4");
+    put.request.model = AIC_LITERAL("gpt-4");
     put.prompt_tokens = 10;
     put.completion_tokens = 20;
     put.cost_usd = 0.5;
@@ -233,7 +233,7 @@ static void E02_E04_metadata(void **state)
     assert_int_equal(aic_cache_put(table->cache, &put, &result, NULL), AIC_OK);
     assert_true(result.compressed && result.stored_bytes < result.size_bytes && result.size_bytes == 5000);
     for (int pass = 0; pass < 2; pass++) {
-        aic_request request = request_of("summarize", "Grüße");
+        aic_request request = put.request;
         aic_hit *hit;
         aic_view got;
         assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
@@ -500,7 +500,7 @@ static void refusals_name_the_field(void **state)
     ROW("tags", (put.tags = many, put.tag_count = 33));
     ROW("tags[3]", (put.tags = bad_tag, put.tag_count = 4));
     ROW("tags[2]", (put.tags = twice, put.tag_count = 3));
-    ROW("model", put.model = AIC_LITERAL("m\x7F"));
+    ROW("model", put.request.model = AIC_LITERAL("m\x7F"));
     ROW("prompt_tokens", put.prompt_tokens = AIC_MAX_TOKENS + 1);
     ROW("completion_tokens", put.completion_tokens = UINT64_MAX);
     ROW("cost_usd", put.cost_usd = 1.1e9);

@@ -149,7 +149,9 @@ static const aic_view same_tags[] = {{"a", 1}, {"a", 1}}, hollow_tags[] = {{NULL
     X("tags[0]", .tags = hollow_tags, .tag_count = 1)                                                                  \
     X("tags[0]", .tags = empty_tags, .tag_count = 1)                                                                   \
     X("tags[1]", .tags = same_tags, .tag_count = 2)                                                                    \
-    X("model", .model = hollow)                                                                                        \
+    X("model", .request.model = hollow)                                                                                \
+    X("model", .request.model = {"m", 1}, .request.options = {"{\"model\":\"n\"}", 13})                                \
+    X("model", .request.model = {"m", 1}, .request.options = {"{\"model\":null}", 14})                                 \
     X("prompt_tokens", .prompt_tokens = UINT64_MAX)                                                                    \
     X("completion_tokens", .completion_tokens = UINT64_MAX)                                                            \
     X("cost_usd", .cost_usd = -1)                                                                                      \
@@ -193,6 +195,53 @@ static void keys_and_namespaces_are_checked(void **state)
     assert_int_equal(aic_cache_get(table->cache, hollow, &key, &hit), AIC_INVALID);
     assert_int_equal(aic_cache_delete(table->cache, hollow, &key), AIC_INVALID);
     assert_null(hit);
+}
+
+static const aic_metadata *labels_of(aic_cache *cache, const aic_filter *filter, aic_page **page)
+{
+    assert_int_equal(aic_cache_list(cache, filter, 10, (aic_view){NULL, 0}, page, NULL), AIC_OK);
+    return aic_page_entry(*page, 0);
+}
+
+/* A model beside the options and one in them are one thing: of the key, and of what lists and invalidations go by. */
+static void model_wherever_it_is_given(void **state)
+{
+    struct bench_cache *table = *state;
+    aic_put beside = put_of("qa", "t", "1"), within = put_of("qa", "t", "2"), none = put_of("qa", "t", "3");
+    beside.request.model = AIC_LITERAL("gpt-4o");
+    within.request.options = AIC_LITERAL("{\"model\":\"cl\\u0061ude\"}");
+    assert_int_equal(aic_cache_put(table->cache, &beside, NULL, NULL), AIC_OK);
+    assert_int_equal(aic_cache_put(table->cache, &within, NULL, NULL), AIC_OK);
+    assert_int_equal(aic_cache_put(table->cache, &none, NULL, NULL), AIC_OK);
+    aic_request gpt = request_of("qa", "t"), claude = request_of("qa", "t"), both = request_of("qa", "t");
+    gpt.options = AIC_LITERAL("{\"model\":\"gpt-4o\"}");
+    claude.model = AIC_LITERAL("claude");
+    both.model = AIC_LITERAL("gpt-4o");
+    both.options = gpt.options;
+    assert_int_equal(look_for(table->cache, &beside.request, "1"), 'm');
+    assert_int_equal(look_for(table->cache, &gpt, "1"), 'm');
+    assert_int_equal(look_for(table->cache, &both, "1"), 'm');
+    assert_int_equal(look_for(table->cache, &claude, "2"), 'm');
+    assert_int_equal(look(table->cache, "qa", "t", "3"), 'm');
+    static const char *const models[] = {"gpt-4o", "claude"};
+    for (size_t i = 0; i < COUNT_OF(models); i++) {
+        aic_filter filter = {.model = aic_view_of(models[i])};
+        aic_page *page;
+        const aic_metadata *entry = labels_of(table->cache, &filter, &page);
+        assert_non_null(entry);
+        assert_int_equal(aic_page_count(page), 1);
+        assert_int_equal(entry->model.size, strlen(models[i]));
+        assert_memory_equal(entry->model.data, models[i], entry->model.size);
+        aic_page_release(&page);
+        aic_invalidated sums;
+        assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, &sums, NULL), AIC_OK);
+        assert_int_equal(sums.removed, 1);
+    }
+    assert_int_equal(look(table->cache, "qa", "t", "3"), 'm');
+    /* What is no name labels nothing and is part of the key as ever. */
+    within.request.options = AIC_LITERAL("{\"model\":{\"id\":1}}");
+    assert_int_equal(aic_cache_put(table->cache, &within, NULL, NULL), AIC_OK);
+    assert_int_equal(look_for(table->cache, &within.request, "2"), 'm');
 }
 
 /* ---- aic_filter ---- */
@@ -319,6 +368,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_and_namespaces_are_checked, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(filters_are_checked_alike_by_all_who_take_one, table_setup_memory,
                                         table_teardown),
+        cmocka_unit_test_setup_teardown(model_wherever_it_is_given, table_setup_storage, table_teardown),
         cmocka_unit_test_setup_teardown(pages_and_imports_are_checked, table_setup_memory, table_teardown),
         cmocka_unit_test(options_of_a_monitor_are_checked),
     };

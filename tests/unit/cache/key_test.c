@@ -93,6 +93,42 @@ static void test_form(void **state)
     assert_string_equal(form_of(&request), "aicache-key-1;s7:defaults2:qas0:o0:s0:");
 }
 
+/* Model beside options is the same as in them, wherever it stands among the members; either alone is what it was. */
+static void test_model(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        {NULL, "{\"model\":\"gpt\"}", "o1:s5:models3:gpt"},
+        {"null", "{\"model\":\"gpt\"}", "o1:s5:models3:gpt"},
+        {"{}", "{\"model\":\"gpt\"}", "o1:s5:models3:gpt"},
+        {"{\"m\":1,\"n\":2}", "{\"n\":2,\"model\":\"gpt\",\"m\":1}", "o3:s1:md1e0;s5:models3:gpts1:nd2e0;"},
+        {"{\"mode\":1}", "{\"model\":\"gpt\",\"mode\":1}", "o2:s4:moded1e0;s5:models3:gpt"},
+        {"{\"models\":{\"model\":1}}", "{\"model\":\"gpt\",\"models\":{\"model\":1}}",
+         "o2:s5:models3:gpts6:modelso1:s5:modeld1e0;"},
+        {"{\"\\u006dp\":1}", "{\"model\":\"gpt\",\"mp\":1}", "o2:s5:models3:gpts2:mpd1e0;"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct key_request request = request_of("qa", "t", rows[i][0], NULL);
+        request.model = AIC_LITERAL("gpt");
+        char *beside = strdup(form_of(&request));
+        struct buf shapes[2];
+        buf_init(&shapes[0], &test.mem, MEM_CACHE);
+        buf_init(&shapes[1], &test.mem, MEM_CACHE);
+        assert_int_equal(key_shape(digest, &test.mem, &request, &shapes[0]), AIC_OK);
+        expect_form(rows[i][1], rows[i][2]);
+        assert_string_equal(beside, form.data);
+        request = request_of("qa", "t", rows[i][1], NULL);
+        assert_int_equal(key_shape(digest, &test.mem, &request, &shapes[1]), AIC_OK);
+        size_t same;
+        aic_view difference;
+        key_shape_compare(buf_view(&shapes[0]), buf_view(&shapes[1]), &same, &difference);
+        assert_int_equal(difference.size, 0);
+        buf_fini(&shapes[0]);
+        buf_fini(&shapes[1]);
+        free(beside);
+    }
+}
+
 static void expect_same(const char *a, const char *b, bool same)
 {
     struct key_request request = request_of("qa", "t", a, NULL);
@@ -385,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_form, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_model, setup, teardown),
         cmocka_unit_test_setup_teardown(test_options, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_in_document, setup, teardown),

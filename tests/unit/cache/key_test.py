@@ -103,7 +103,10 @@ def check_reads_back(scope, request):
     while at < len(form):
         part, at = read_form(form, at)
         parts.append(part)
-    expected = ["default", request["operation"], request["text"], meaning(scope, request.get("options") or {}), request.get("question")]
+    options = dict(request.get("options") or {})
+    if request.get("model") is not None:
+        options["model"] = request["model"]
+    expected = ["default", request["operation"], request["text"], meaning(scope, options), request.get("question")]
     assert parts == expected, (parts, expected)
 
 
@@ -122,6 +125,8 @@ def main():
                 request[name] = rng.choice(STRINGS) if name == "question" else rng.choice([None, {}, random_value(rng, 4)])
         if not isinstance(request.get("options"), (dict, type(None))):
             request["options"] = {"value": request["options"]}
+        if rng.random() < 0.3:
+            request["model"] = rng.choice(["a", "gpt-4o", "mödel", "model"])
         lines.append(spell(rng, request))
     lines.append('{"operation":"qa","text":"Grüße","options":{"temperature":0.70,"max":100,"stop":["\\n"]},"question":"Who?"}')
     lines.append('{"operation":"qa","text":"t","options":{"a":{"b":[0,1e9223372036854775808]}}}')

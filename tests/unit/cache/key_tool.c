@@ -33,6 +33,10 @@ static void answer(struct digest *digest, struct json *json, aic_view line)
     request.operation = (aic_view){name, json_unescape_front(json, operation, (uint8_t *)name, sizeof name)};
     request.options_token = json_member(json, 0, "options");
     if (request.options_token != UINT32_MAX) request.options = json;
+    char model[AIC_MAX_NAME_BYTES];
+    uint32_t given = json_member(json, 0, "model");
+    if (given != UINT32_MAX)
+        request.model = (aic_view){model, json_unescape_front(json, given, (uint8_t *)model, sizeof model)};
     if (key_compute(digest, json->mem, &request, &key, NULL, &error) != AIC_OK) {
         for (char *at = error.field; *at != '\0'; at++) *at = *at == '\n' ? ' ' : *at;
         printf("refused %s\n", error.field);

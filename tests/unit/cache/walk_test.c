@@ -143,7 +143,7 @@ static void moves_house(void **state)
     aic_put put = put_of("summarize", "Grüße", "{ \"pretty\" :\n\t[1,\r\n 2.50] , \"text\":\"line\\nbreak\" }");
     put.tags = tags;
     put.tag_count = 2;
-    put.model = AIC_LITERAL("gpt-4");
+    put.request.model = AIC_LITERAL("gpt-4");
     put.cost_usd = 0.125;
     put.prompt_tokens = 7;
     put.ttl_given = true;
