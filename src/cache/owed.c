@@ -107,7 +107,10 @@ static aic_status forget_everything(struct aic_cache *cache)
 {
     struct owed *owed = &cache->owed;
     const char kind = RECORD_EVERYTHING;
-    cache_log(cache, AIC_LOG_WARNING, "data_dir: the file 'removals' cannot be read: everything stored so far goes");
+    cache_log(
+        cache, AIC_LOG_ERROR,
+        "data_dir: the file 'removals' is damaged: deletes that it kept are not known any more, so everything that "
+        "was stored so far goes");
     owed->everything = journal_add(owed->journal, (aic_view){&kind, 1}, true) == AIC_OK &&
                        journal_sync(owed->journal) == AIC_OK;
     /* Without that record the next one would make the file a good one that forgets too little. */

@@ -9,12 +9,13 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define MAGIC "aicowed1"
+#define MAGIC "aicowed2"
 
 struct header {
     char magic[8];
     uint64_t generation;
-    uint64_t checksum; /* of the two before */
+    uint64_t used;     /* where the records end that were synced with this header */
+    uint64_t checksum; /* of what is before */
 };
 
 struct record {
@@ -26,7 +27,6 @@ struct journal {
     struct mem *mem;
     int fd;
     bool allocated;
-    bool headed; /* the header on disk is of this generation */
     uint64_t generation;
     size_t used;   /* offset of the next record */
     size_t synced; /* where `used` was when everything before was on disk */
@@ -57,16 +57,15 @@ static aic_status write_at(const struct journal *journal, const void *data, size
     return written == (ssize_t)size ? AIC_OK : AIC_IO;
 }
 
-/* After the records of its generation are on disk: a process that ends in between leaves what was true before. */
-static aic_status write_header(struct journal *journal)
+/* Says how far the records go. Durable with them: a header that got there before them tells of records that are not
+ * there, which is damage; one that did not get there was never acknowledged. */
+static aic_status write_header(const struct journal *journal)
 {
-    if (journal->headed) return AIC_OK;
-    struct header header = {.generation = journal->generation};
+    struct header header = {.generation = journal->generation, .used = journal->used};
     memcpy(header.magic, MAGIC, sizeof header.magic);
     header.checksum = check_of(&header);
     TRY(write_at(journal, &header, sizeof header, 0));
-    journal->headed = fdatasync(journal->fd) == 0;
-    return journal->headed ? AIC_OK : AIC_IO;
+    return fdatasync(journal->fd) == 0 ? AIC_OK : AIC_IO;
 }
 
 /* Room on disk for all of it, so that writing in place needs none. */
@@ -119,7 +118,8 @@ static aic_status read_file(struct journal *journal, char *bytes, size_t *size)
     return AIC_OK;
 }
 
-/* Takes the file as it is. Not ours: *intact false. Nothing but zeros: new, or its first header was never written. */
+/* Takes the file as it is. Nothing but zeros: new, or its first header was never written. Not ours, or records do not
+ * reach as far as its header says: *intact false, and the next header has a generation that no record in it fits. */
 static aic_status take_file(struct journal *journal, char *bytes, journal_visit_fn *visit, void *context, bool *intact)
 {
     struct header header = {.generation = 0};
@@ -127,13 +127,15 @@ static aic_status take_file(struct journal *journal, char *bytes, journal_visit_
     TRY(read_file(journal, bytes, &size));
     journal->used = sizeof header;
     if (size >= sizeof header) memcpy(&header, bytes, sizeof header);
-    *intact = true;
     if (memcmp(header.magic, MAGIC, sizeof header.magic) == 0 && header.checksum == check_of(&header)) {
         journal->generation = header.generation;
-        journal->headed = true;
-        return show_records(journal, bytes, size, visit, context);
+        TRY(show_records(journal, bytes, size, visit, context));
+        *intact = journal->used >= header.used;
+        if (*intact) return AIC_OK;
+        journal->used = sizeof header;
+    } else {
+        *intact = is_blank(bytes, size);
     }
-    *intact = is_blank(bytes, size);
     journal->generation = header.generation + 1;
     return AIC_OK;
 }
@@ -184,7 +186,7 @@ aic_status journal_add(struct journal *journal, aic_view bytes, bool last)
 
 aic_status journal_sync(struct journal *journal)
 {
-    bool fine = fdatasync(journal->fd) == 0 && write_header(journal) == AIC_OK;
+    bool fine = write_header(journal) == AIC_OK;
     /* What may not have reached the disk is written again by the next one. */
     if (fine) journal->synced = journal->used;
     else journal->used = journal->synced;
@@ -199,7 +201,6 @@ uint64_t journal_size(const struct journal *journal)
 aic_status journal_clear(struct journal *journal)
 {
     journal->generation++;
-    journal->headed = false;
     journal->used = journal->synced = sizeof(struct header);
     return write_header(journal);
 }

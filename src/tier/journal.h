@@ -2,12 +2,14 @@
  * journal.h - a few facts that must outlive the process although storage takes no writes: a small file beside the
  * store.
  *
- *   header   "aicowed1", generation, checksum
+ *   header   "aicowed2", generation, end of the records, checksum
  *   record   checksum (seeded with generation and place), size, bytes, padding to 8       one after the other
  *
  * The idea: the room is allocated when the file is made and written in place, so that a full disk does not refuse the
- * records that are needed most when it is full. A record counts when its checksum does; the first one that does not is
- * the end. To forget all of them the header gets another generation, which no older record fits.
+ * records that are needed most when it is full. Each record proves itself, its place and its generation by its
+ * checksum, and the header, which is written with every sync, tells how far they go: what it counts and does not prove
+ * itself is damage, and is told; behind that the first record that does not is the end. To forget all of them the
+ * header gets another generation, which no older record fits.
  *
  * Why not the store itself: it is the store that cannot be written. Why so small: what does not fit is the caller's to
  * join into one record, for which JOURNAL_RESERVE stays free.
@@ -28,9 +30,9 @@ struct journal;
 typedef aic_status journal_visit_fn(void *context, aic_view record);
 
 /*
- * Opens or makes the file and shows every record of it in order. *intact is false when the file is none of ours or of a
- * newer version: what it said is not known, and it begins anew. A file whose room cannot be allocated now is opened all
- * the same; journal_add() tries again. AIC_IO, AIC_NO_MEMORY, or what `visit` returned.
+ * Opens or makes the file and shows every record of it in order. *intact is false when the file is none of ours, of
+ * another version, or damaged: what else it said is not known, and it begins anew. A file whose room cannot be
+ * allocated now is opened all the same; journal_add() tries again. AIC_IO, AIC_NO_MEMORY, or what `visit` returned.
  */
 AIC_MUST_CHECK aic_status journal_open(struct mem *mem, const char *path, journal_visit_fn *visit, void *context,
                                        bool *intact, struct journal **out);

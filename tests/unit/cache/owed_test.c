@@ -185,13 +185,50 @@ static void a_file_that_cannot_be_read(void **state)
     char path[256];
     path_of(table, path);
     int file = open(path, O_WRONLY);
-    assert_int_equal(pwrite(file, "aicowed2", 8, 0), 8);
+    assert_int_equal(pwrite(file, "aicowed9", 8, 0), 8);
     close(file);
     usleep(2000); /* what is stored from now on is younger */
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    end(table, fake);
+}
+
+/* One bit of the file changes while no process has it: no delete that was answered comes back. */
+static void a_damaged_file_brings_nothing_back(void **state)
+{
+    enum { ENTRIES = 12 };
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    char text[16], path[256];
+    path_of(table, path);
+    for (size_t at = 0; at < 32 + ENTRIES * 56; at += 29) {
+        for (int i = 0; i < ENTRIES; i++) {
+            snprintf(text, sizeof text, "t%d", i);
+            assert_int_equal(put_text(table->cache, "qa", text, "1"), AIC_OK);
+        }
+        assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+        atomic_store(&fake->down, true);
+        for (int i = 0; i < ENTRIES; i++) {
+            snprintf(text, sizeof text, "t%d", i);
+            assert_int_equal(delete_text(table, "qa", text), AIC_OK);
+        }
+        aic_cache_close(&table->cache);
+        int file = open(path, O_RDWR);
+        char byte;
+        assert_int_equal(pread(file, &byte, 1, (off_t)at), 1);
+        byte ^= (char)(1 << at % 8);
+        assert_int_equal(pwrite(file, &byte, 1, (off_t)at), 1);
+        close(file);
+        begin_anew(table, fake);
+        for (int i = 0; i < ENTRIES; i++) {
+            snprintf(text, sizeof text, "t%d", i);
+            if (look(table->cache, "qa", text, NULL) != '-') fail_msg("byte %zu: %s is back", at, text);
+        }
+        cache_tick(table->cache); /* what was owed is carried out, and the file empty again */
+        assert_int_equal(written_down(table), 0);
+    }
     end(table, fake);
 }
 
@@ -259,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_delete_ends_in_storage, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(too_much_to_remember, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_file_brings_nothing_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_hangs_holds_one_caller, table_setup, table_teardown),
     };
