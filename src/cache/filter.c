@@ -1,7 +1,6 @@
 #include "cache/filter.h"
 
 #include "base/check.h"
-#include "base/glob.h"
 #include "base/status.h"
 #include "base/view.h"
 #include "cache/cache.h"
@@ -36,6 +35,7 @@ aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t n
         memcpy(filter->pattern_text, from->pattern.data, from->pattern.size);
         filter->pattern = (aic_view){filter->pattern_text, from->pattern.size};
         filter->has_pattern = true;
+        CHECK(glob_compile(&filter->glob, filter->pattern) == AIC_OK);
     }
     if (from->age_given) {
         filter->until_given = true;
@@ -58,9 +58,9 @@ static bool some_tag(const struct filter *filter, const struct record *record)
 
 static bool some_glob(const struct filter *filter, const struct record *record)
 {
-    if (glob_match(filter->pattern, record->operation)) return true;
+    if (glob_matches(&filter->glob, record->operation)) return true;
     for (size_t i = 0; i < record->tag_count; i++) {
-        if (glob_match(filter->pattern, record->tags[i])) return true;
+        if (glob_matches(&filter->glob, record->tags[i])) return true;
     }
     return false;
 }

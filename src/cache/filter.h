@@ -11,13 +11,14 @@
 #ifndef CACHE_FILTER_H
 #define CACHE_FILTER_H
 
+#include "base/glob.h"
 #include "base/mem.h"
 #include "cache/record.h"
 
 #include <pthread.h>
 
 #define FILTERS_MAX 64
-#define FILTER_MAX_PATTERN 1024
+#define FILTER_MAX_PATTERN GLOB_MAX_PATTERN
 
 struct filter {
     bool any_namespace, has_operation, has_model, has_tag, has_pattern;
@@ -27,7 +28,9 @@ struct filter {
     aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
     char texts[4][AIC_MAX_NAME_BYTES];
     char pattern_text[FILTER_MAX_PATTERN];
+    struct glob glob; /* the pattern compiled, where there is one */
 };
+_Static_assert(AIC_MAX_NAME_BYTES <= GLOB_MAX_TEXT, "every name can be matched");
 
 /* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value.
  * AIC_INVALID. */

@@ -82,6 +82,7 @@ static aic_status take_filter(struct aic_cache *cache, aic_view record)
     filter->has_model = image.has_model != 0;
     filter->has_tag = image.has_tag != 0;
     filter->has_pattern = image.has_pattern != 0;
+    CHECK(glob_compile(&filter->glob, filter->pattern) == AIC_OK);
     filter->tiers = image.tiers;
     filter->until_given = true;
     filter->until_ms = image.until_ms;

@@ -9,6 +9,13 @@
 
 #include <string.h>
 
+static bool glob_match(aic_view pattern, aic_view text)
+{
+    struct glob glob;
+    CHECK(glob_compile(&glob, pattern) == AIC_OK);
+    return glob_matches(&glob, text);
+}
+
 static void append_escaped(struct buf *out, aic_view text, bool stars)
 {
     for (size_t i = 0; i < text.size; i++) {
@@ -26,6 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *all = (const char *)data, *end = size > 0 ? memchr(all, '\n', size) : NULL;
     aic_view pattern = {all, end != NULL ? (size_t)(end - all) : size};
     aic_view text = {end != NULL ? end + 1 : "", end != NULL ? size - pattern.size - 1 : 0};
+    if (pattern.size > GLOB_MAX_PATTERN) pattern.size = GLOB_MAX_PATTERN;
+    if (text.size > GLOB_MAX_TEXT) text.size = GLOB_MAX_TEXT;
     bool matched = glob_match(pattern, text);
     CHECK(glob_match(AIC_LITERAL("*"), text) && glob_match(AIC_LITERAL("**"), text));
     CHECK(glob_match(AIC_LITERAL("?*"), text) == (text.size > 0));
@@ -40,8 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     append_escaped(&made, text, true);
     CHECK(glob_match(buf_view(&made), text));
     /* A pattern that ends in a lone backslash would escape the star behind it. */
-    if (matched && (pattern.size == 0 || pattern.data[pattern.size - 1] != '\\') &&
-        memchr(all, '[', pattern.size) == NULL) {
+    if (matched && pattern.size + 2 <= GLOB_MAX_PATTERN &&
+        (pattern.size == 0 || pattern.data[pattern.size - 1] != '\\') && memchr(all, '[', pattern.size) == NULL) {
         buf_clear(&made);
         buf_append_byte(&made, '*');
         buf_append_view(&made, pattern);

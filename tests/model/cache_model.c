@@ -7,6 +7,7 @@
  */
 #include "../unit/cache/support.h"
 
+#include "base/check.h"
 #include "base/glob.h"
 
 #include <time.h>
@@ -149,6 +150,13 @@ static struct choice choose(struct model *model, aic_filter *filter)
     choice.aged = filter->age_given = draw(model, 3) == 0;
     choice.age = filter->older_than_seconds = draw(model, 100);
     return choice;
+}
+
+static bool glob_match(aic_view pattern, aic_view text)
+{
+    struct glob glob;
+    CHECK(glob_compile(&glob, pattern) == AIC_OK);
+    return glob_matches(&glob, text);
 }
 
 static bool matches(struct model *model, const struct choice *choice, unsigned index)

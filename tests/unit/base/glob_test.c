@@ -1,5 +1,6 @@
 /* glob: every construct, what is malformed, and patterns that must not become expensive. A naive recursive matcher is
  * the oracle. */
+#include "base/check.h"
 #include "base/glob.h"
 
 #include <setjmp.h>
@@ -8,6 +9,13 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+static bool glob_match(aic_view pattern, aic_view text)
+{
+    struct glob glob;
+    CHECK(glob_compile(&glob, pattern) == AIC_OK);
+    return glob_matches(&glob, text);
+}
 
 static const struct {
     const char *pattern, *text;
@@ -67,6 +75,14 @@ static const struct {
     {"\xFF", "\xFE", false},
     {"*\xC3", "a\xC3", true},
     {"[\xFF]", "\xFF", true},
+    {"[!ä]*é", "öxé", true},
+    {"[!ä]*é", "äxé", false},
+    {"[^ä-ü]", "ö", false},
+    {"[^ä-ü]", "測", true},
+    {"[a-測]", "z", true},
+    {"[a-測]", "A", false},
+    {"[a-測]", "é", true},
+    {"*[b-é]x*", "aaéx", true},
 };
 
 static void matches_what_it_says(void **state)
@@ -102,19 +118,45 @@ static void agrees_with_a_naive_matcher(void **state)
     }
 }
 
-/* Patterns that take exponential time elsewhere; here they end at once, or the test's time limit says so. */
+/* Any pattern costs the same for a code point of the text: a million names end at once, or the test's time limit says
+ * so. */
 static void stays_cheap(void **state)
 {
     (void)state;
-    static char pattern[4096], text[16384];
-    for (size_t i = 0; i + 1 < sizeof pattern; i += 2) memcpy(pattern + i, "*a", 2);
-    pattern[sizeof pattern - 1] = 'b';
+    char stars[GLOB_MAX_PATTERN], set[GLOB_MAX_PATTERN], text[GLOB_MAX_TEXT];
+    for (size_t i = 0; i < sizeof stars; i += 2) memcpy(stars + i, i < 200 ? "*a" : "**", 2);
+    stars[sizeof stars - 1] = 'b';
+    memset(set, 'a', sizeof set);
+    memcpy(set, "*[", 2);
+    memcpy(set + sizeof set - 2, "]x", 2);
     memset(text, 'a', sizeof text);
-    assert_false(glob_match((aic_view){pattern, sizeof pattern}, (aic_view){text, sizeof text}));
+    struct glob globs[2];
+    assert_int_equal(glob_compile(&globs[0], (aic_view){stars, sizeof stars}), AIC_OK);
+    assert_int_equal(glob_compile(&globs[1], (aic_view){set, sizeof set}), AIC_OK);
+    for (int i = 0; i < 1000000; i++) assert_false(glob_matches(&globs[i % 2], (aic_view){text, sizeof text}));
+}
+
+static void limits(void **state)
+{
+    (void)state;
+    char pattern[GLOB_MAX_PATTERN + 1], text[GLOB_MAX_TEXT + 1];
+    struct glob glob;
+    memset(pattern, '?', sizeof pattern);
+    memset(text, 'a', sizeof text);
+    assert_int_equal(glob_compile(&glob, (aic_view){pattern, sizeof pattern}), AIC_INVALID);
+    assert_true(glob_match((aic_view){pattern, 128}, (aic_view){text, 128}));
+    assert_false(glob_match((aic_view){pattern, 127}, (aic_view){text, 128}));
+    assert_false(glob_match((aic_view){pattern, 129}, (aic_view){text, 128}));
+    assert_false(glob_match(AIC_LITERAL("*"), (aic_view){text, 129}));
     memset(pattern, '[', sizeof pattern);
     pattern[0] = '*';
     memset(text, '[', sizeof text);
-    assert_true(glob_match((aic_view){pattern, sizeof pattern}, (aic_view){text, sizeof text}));
+    assert_true(glob_match((aic_view){pattern, 100}, (aic_view){text, 128}));
+    memset(pattern, '\xFF', sizeof pattern); /* as many ranges as there can be */
+    memcpy(pattern, "[!", 2);
+    pattern[GLOB_MAX_PATTERN - 1] = ']';
+    assert_false(glob_match((aic_view){pattern, GLOB_MAX_PATTERN}, AIC_LITERAL("\xFF")));
+    assert_true(glob_match((aic_view){pattern, GLOB_MAX_PATTERN}, AIC_LITERAL("\xFE")));
 }
 
 int main(void)
@@ -123,6 +165,7 @@ int main(void)
         cmocka_unit_test(matches_what_it_says),
         cmocka_unit_test(agrees_with_a_naive_matcher),
         cmocka_unit_test(stays_cheap),
+        cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
