@@ -29,6 +29,7 @@ typedef struct aic_monitor_options {
     uint64_t memory_critical_bytes;          /* 100 MiB; above the warning */
     double slow_key_generation_seconds;      /* 0.1 */
     double slow_operation_seconds;           /* 0.05 */
+    double slow_min_seconds;                 /* 0.001: aic_monitor_slow() lists nothing that took less */
     int64_t invalidations_warning_per_hour;  /* 50 */
     int64_t invalidations_critical_per_hour; /* 100 */
     const aic_allocator *allocator;          /* copied, as the clock; what they point to lives as long as the monitor */
@@ -94,8 +95,8 @@ AIC_API AIC_MUST_CHECK aic_status aic_monitor_summary(aic_monitor *monitor, aic_
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_memory_usage(aic_monitor *monitor, aic_report **out);
 /* Warnings with recommendations. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_warnings(aic_monitor *monitor, aic_report **out);
-/* Slow operations per stream: at least `multiplier` (> 0) times the mean of the fastest 80 %. AIC_INVALID,
- * AIC_NO_MEMORY. */
+/* Slow operations per stream: at least `multiplier` (> 0) times the mean of the fastest 80 %, and at least
+ * slow_min_seconds. AIC_INVALID, AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_slow(aic_monitor *monitor, double multiplier, aic_report **out);
 /* Invalidation rates, patterns, efficiency; and advice on them. */
 AIC_API AIC_MUST_CHECK aic_status aic_monitor_invalidations(aic_monitor *monitor, aic_report **out);

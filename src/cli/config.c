@@ -19,8 +19,7 @@ static json_object *describe(const struct settings_preset *preset)
     json_object_object_add(out, "name", json_object_new_string(preset->name));
     json_object_object_add(out, "purpose", json_object_new_string(preset->purpose));
     json_object_object_add(out, "default_ttl", json_object_new_uint64(preset->default_ttl));
-    json_object_object_add(out, "connections", json_object_new_uint64(preset->connections));
-    json_object_object_add(out, "connect_timeout", json_object_new_uint64(preset->connect_timeout));
+    json_object_object_add(out, "storage", json_object_new_string(preset->storage));
     json_object_object_add(out, "memory_entries",
                            preset->memory_entries > 0 ? json_object_new_uint64(preset->memory_entries) : NULL);
     json_object_object_add(out, "compress_above", json_object_new_uint64(preset->compress_above));
@@ -47,8 +46,9 @@ static void print_preset(const struct settings_preset *preset)
 {
     char entries[24] = "by bytes";
     if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
-    printf("%-15s %7" PRIu64 " %8s %9" PRIu64 " %6" PRIu64 " %8s %8s\n", preset->name, preset->default_ttl, entries,
-           preset->compress_above, preset->level, preset->monitor ? "yes" : "no", preset->log_level);
+    printf("%-15s %7" PRIu64 " %8s %8s %9" PRIu64 " %6" PRIu64 " %8s %8s\n", preset->name, preset->default_ttl,
+           preset->storage, entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no",
+           preset->log_level);
     const char *const below[] = {preset->purpose, preset->operations};
     for (size_t i = 0; i < COUNT_OF(below); i++) {
         if (below[i][0] == '\0') continue;
@@ -64,7 +64,8 @@ int command_config_presets(struct cli *cli)
     const struct settings_preset *presets = settings_presets(&count);
     json_object *list = json_object_new_array();
     if (!cli->json)
-        printf("%-15s %7s %8s %9s %6s %8s %8s\n", "preset", "ttl", "entries", "compress", "level", "monitor", "log");
+        printf("%-15s %7s %8s %8s %9s %6s %8s %8s\n", "preset", "ttl", "storage", "entries", "compress", "level",
+               "monitor", "log");
     for (size_t i = 0; i < count; i++) {
         if (cli->json) json_object_array_add(list, describe(&presets[i]));
         else print_preset(&presets[i]);

@@ -35,6 +35,7 @@ static aic_status check_options(const aic_monitor_options *o, aic_error *error)
         return error_set(error, AIC_INVALID, "max_measurements", "max_measurements must be from 1 to 100000");
     TRY(check_seconds("slow_key_generation_seconds", o->slow_key_generation_seconds, error));
     TRY(check_seconds("slow_operation_seconds", o->slow_operation_seconds, error));
+    TRY(check_seconds("slow_min_seconds", o->slow_min_seconds, error));
     TRY(check_rate("invalidations_warning_per_hour", o->invalidations_warning_per_hour, error));
     TRY(check_rate("invalidations_critical_per_hour", o->invalidations_critical_per_hour, error));
     TRY(mem_check_allocator(o->allocator, error));
@@ -51,6 +52,7 @@ static aic_status fill_options(const aic_monitor_options *given, aic_monitor_opt
     if (o->memory_critical_bytes == 0) o->memory_critical_bytes = 100ULL << 20;
     if (o->slow_key_generation_seconds == 0) o->slow_key_generation_seconds = 0.1;
     if (o->slow_operation_seconds == 0) o->slow_operation_seconds = 0.05;
+    if (o->slow_min_seconds == 0) o->slow_min_seconds = 0.001;
     if (o->invalidations_warning_per_hour == 0) o->invalidations_warning_per_hour = 50;
     if (o->invalidations_critical_per_hour == 0) o->invalidations_critical_per_hour = 100;
     if (o->memory_warning_bytes >= o->memory_critical_bytes)

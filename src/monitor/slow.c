@@ -22,6 +22,11 @@ static aic_status baseline_of(struct aic_monitor *monitor, const struct window *
     return AIC_OK;
 }
 
+static bool is_slow(const struct aic_monitor *monitor, const struct event *event, double baseline, double multiplier)
+{
+    return event->seconds >= monitor->options.slow_min_seconds && event->seconds >= baseline * multiplier;
+}
+
 static void write_event(const struct event *event, bool has_text_length, double baseline, struct json_writer *out)
 {
     json_open(out, '{');
@@ -50,7 +55,7 @@ static aic_status write_stream(struct aic_monitor *monitor, enum stream_kind kin
     aic_status status = window.count > 0 ? baseline_of(monitor, &window, &baseline) : AIC_OK;
     for (size_t i = 0; status == AIC_OK && i < window.count; i++) {
         const struct event *event = window_at(&window, i);
-        if (event->seconds > 0 && event->seconds >= baseline * multiplier)
+        if (is_slow(monitor, event, baseline, multiplier))
             write_event(event, kind != STREAM_COMPRESSION, baseline, out);
     }
     json_close(out, ']');
@@ -95,7 +100,7 @@ static aic_status add_recent(struct aic_monitor *monitor, enum stream_kind kind,
     size_t left = most;
     for (size_t i = window.count; status == AIC_OK && i > 0 && left > 0; i--) {
         const struct event *event = window_at(&window, i - 1);
-        if (event->seconds <= 0 || event->seconds < baseline * multiplier) continue;
+        if (!is_slow(monitor, event, baseline, multiplier)) continue;
         struct recent *one = &recent[(*count)++];
         *one = (struct recent){.wall_ms = event->wall_ms, .seconds = event->seconds, .baseline = baseline};
         snprintf(one->what, sizeof one->what, "%s %.*s", label, (int)event->text[TEXT_NAME].size,

@@ -279,10 +279,11 @@ class Presets(unittest.TestCase):
         self.assertEqual(listed["ai-production"]["operations"],
                          {"summarize": 14400, "sentiment": 7200, "key_points": 10800, "questions": 9600, "qa": 7200})
         self.assertIsNone(listed["production"]["memory_entries"])
-        self.assertEqual(listed["minimal"]["connect_timeout"], 3)
-        # The table shows what is set, and nothing else.
+        # Each column is what takes effect, here and in the table.
+        self.assertEqual(set(listed["minimal"]), {"name", "purpose", "default_ttl", "storage", "memory_entries", "compress_above", "compression_level", "monitor", "log_level", "operations"})
+        self.assertEqual({name: row["storage"] for name, row in listed.items() if row["storage"] != "lmdb"}, {"disabled": "none"})
         head = run(AICACHE, "config", "presets").out.split("\n")[0].split()
-        self.assertEqual(head, ["preset", "ttl", "entries", "compress", "level", "monitor", "log"])
+        self.assertEqual(head, ["preset", "ttl", "storage", "entries", "compress", "level", "monitor", "log"])
 
     def test_unknown(self):
         done = run(AICACHE, "config", "check", "--preset", "bogus")

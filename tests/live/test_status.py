@@ -58,9 +58,9 @@ class Status(LiveTest):
         status = self.status()
         self.assertEqual(set(status), {"redis", "storage", "memory", "performance", "total_hits", "total_misses", "hit_rate", "hit_rate_numeric", "cache_size",
                                        "memory_usage_mb", "memory_pressure"})
-        self.assertEqual(set(status["redis"]), {"status", "keys", "memory_used", "memory_used_bytes", "connected_clients"})
-        self.assertEqual(status["redis"]["status"], "connected")
-        self.assertEqual(status["storage"]["kind"], "lmdb")
+        self.assertEqual(status["redis"], {"status": "disabled"})
+        self.assertEqual((status["storage"]["kind"], status["storage"]["status"]), ("lmdb", "up"))
+        self.assertGreaterEqual(set(status["storage"]), {"keys", "bytes"})
         memory = status["memory"]
         self.assertEqual((memory["memory_cache_entries"], memory["memory_cache_size_limit"], memory["memory_cache_utilization"]), (2, 100, "2/100"))
         self.assertEqual(memory["bytes"], memory["key_bytes"] + memory["value_bytes"] + memory["index_bytes"] + memory["overhead_bytes"])

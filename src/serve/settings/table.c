@@ -310,37 +310,31 @@ static const struct option_action actions[] = {
 /* What the client reads, and what this table does not: no reason for a warning. */
 static const char *const known_foreign[] = {"AICACHE_CONFIG", "AICACHE_URL", "AICACHE_API_KEY", "AICACHE_UNIX", NULL};
 
-/*
- * name, purpose, default ttl, connections, connect timeout, memory entries (0: by bytes), compress above, level,
- * monitor, log, operations
- */
+/* Symbol, name, purpose, default ttl, storage kind, memory entries (0: by bytes), compress above, level, monitor, log,
+ * operations. Every column is an option of this daemon. */
 #define PRESET_MAP(X)                                                                                                  \
-    X(disabled, "disabled", "next to no caching: for finding out what the cache hides", 300, 1, 1, 10, 10000, 1,       \
-      false, "warning", "")                                                                                            \
-    X(minimal, "minimal", "small devices and tests", 900, 2, 3, 25, 5000, 1, false, "error", "")                       \
-    X(simple, "simple", "one service, no special demands", 3600, 5, 5, 100, 1000, 3, true, "info", "")                 \
-    X(development, "development", "short-lived entries and every event in the log", 600, 3, 2, 50, 2000, 1, true,      \
+    X(disabled, "disabled", "next to no caching, and nothing on disk: for finding out what the cache hides", 300,      \
+      "none", 10, 10000, 1, false, "warning", "")                                                                      \
+    X(minimal, "minimal", "small devices and tests", 900, "lmdb", 25, 5000, 1, false, "error", "")                     \
+    X(simple, "simple", "one service, no special demands", 3600, "lmdb", 100, 1000, 3, true, "info", "")               \
+    X(development, "development", "short-lived entries and every event in the log", 600, "lmdb", 50, 2000, 1, true,    \
       "debug", "")                                                                                                     \
-    X(production, "production", "web services", 7200, 20, 10, 0, 500, 3, true, "info", "")                             \
-    X(ai_development, "ai-development", "trying prompts and models", 1800, 5, 5, 100, 1000, 3, true, "debug",          \
+    X(production, "production", "web services", 7200, "lmdb", 0, 500, 3, true, "info", "")                             \
+    X(ai_development, "ai-development", "trying prompts and models", 1800, "lmdb", 100, 1000, 3, true, "debug",        \
       "summarize: 1800, sentiment: 900, key_points: 1200, questions: 1500, qa: 900")                                   \
-    X(ai_production, "ai-production", "LLM answers that are expensive to make", 14400, 25, 15, 0, 300, 3, true,        \
+    X(ai_production, "ai-production", "LLM answers that are expensive to make", 14400, "lmdb", 0, 300, 3, true,        \
       "info", "summarize: 14400, sentiment: 7200, key_points: 10800, questions: 9600, qa: 7200")
 
 static const struct settings_preset described[] = {
-#define PRESET_ROW(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log,           \
-                   operations)                                                                                         \
-    {name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log, operations},
+#define PRESET_ROW(symbol, ...) {__VA_ARGS__},
     PRESET_MAP(PRESET_ROW)
 #undef PRESET_ROW
 };
 
-/* The columns that are options of this daemon. Connections and their time-out belong to a storage tier over the
- * network. */
-#define PRESET_SETTINGS(symbol, name, purpose, ttl, connections, timeout, entries, compress, level, monitor, log,      \
-                        operations)                                                                                    \
+#define PRESET_SETTINGS(symbol, name, purpose, ttl, storage, entries, compress, level, monitor, log, operations)       \
     static const struct option_setting settings_of_##symbol[] = {{"ttl.default", #ttl "s"},                            \
                                                                  {"ttl.operations", "{" operations "}"},               \
+                                                                 {"storage.kind", storage},                            \
                                                                  {"memory.max_entries", #entries},                     \
                                                                  {"compression.threshold_bytes", #compress},           \
                                                                  {"compression.level", #level},                        \

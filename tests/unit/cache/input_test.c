@@ -327,6 +327,7 @@ static void pages_and_imports_are_checked(void **state)
     X("slow_key_generation_seconds", "seconds", .slow_key_generation_seconds = -1)                                     \
     X("slow_operation_seconds", "seconds", .slow_operation_seconds = INFINITY)                                         \
     X("slow_operation_seconds", "seconds", .slow_operation_seconds = -INFINITY)                                        \
+    X("slow_min_seconds", "seconds", .slow_min_seconds = -1)                                                           \
     X("invalidations_warning_per_hour", "0", .invalidations_warning_per_hour = -1)                                     \
     X("invalidations_critical_per_hour", "0", .invalidations_critical_per_hour = INT64_MIN)                            \
     X("allocator", "acquire", .allocator = &no_acquire)                                                                \

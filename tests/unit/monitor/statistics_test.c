@@ -156,6 +156,21 @@ static void finds_nothing_slow_in_even_or_zero_durations(struct fixture *f)
     assert_int_equal(reading_length(r, "cache_operations"), 0);
 }
 
+/* However many times the usual: what is over in a moment is not slow. */
+static void lists_nothing_below_a_millisecond(struct fixture *f)
+{
+    for (unsigned i = 0; i < 9; i++) feed_operation(f, "get", 1e-6, true);
+    feed_operation(f, "get", 6e-6, true);
+    feed_operation(f, "get", .000999, true);
+    assert_int_equal(reading_length(fixture_read_slow(f, 2), "cache_operations"), 0);
+    feed_operation(f, "get", .001, true);
+    reading_expect(fixture_read_slow(f, 2), "cache_operations.0.duration", .001);
+    fixture_reopen(f, (aic_monitor_options){.slow_min_seconds = 5e-6});
+    for (unsigned i = 0; i < 9; i++) feed_operation(f, "get", 1e-6, true);
+    feed_operation(f, "get", 6e-6, true);
+    reading_expect(fixture_read_slow(f, 2), "cache_operations.0.duration", 6e-6);
+}
+
 /* ------------------------------------------------------------------------------------------------------ memory -- */
 
 static void warns_once_when_critical(struct fixture *f)
@@ -545,6 +560,7 @@ int main(void)
         cmocka_unit_test_in(finds_the_slow_one, a_monitor),
         cmocka_unit_test_in(finds_one_slow_in_each_stream, a_monitor),
         cmocka_unit_test_in(finds_nothing_slow_in_even_or_zero_durations, a_monitor),
+        cmocka_unit_test_in(lists_nothing_below_a_millisecond, a_monitor),
         cmocka_unit_test_in(warns_once_when_critical, a_monitor),
         cmocka_unit_test_in(warns_exactly_at_the_threshold, a_monitor),
         cmocka_unit_test_in(names_the_real_limit, a_monitor),

@@ -349,18 +349,20 @@ static void presets_are_those_of_the_table(void **state)
     (void)state;
     static const struct {
         const char *name;
-        uint64_t ttl, connections, timeout, entries, compress, level;
+        uint64_t ttl;
+        bool stores;
+        uint64_t entries, compress, level;
         bool monitor;
         aic_log_level log;
         size_t operations;
     } want[] = {
-        {"disabled", 300, 1, 1, 10, 10000, 1, false, AIC_LOG_WARNING, 0},
-        {"minimal", 900, 2, 3, 25, 5000, 1, false, AIC_LOG_ERROR, 0},
-        {"simple", 3600, 5, 5, 100, 1000, 3, true, AIC_LOG_INFO, 0},
-        {"development", 600, 3, 2, 50, 2000, 1, true, AIC_LOG_DEBUG, 0},
-        {"production", 7200, 20, 10, 0, 500, 3, true, AIC_LOG_INFO, 0},
-        {"ai-development", 1800, 5, 5, 100, 1000, 3, true, AIC_LOG_DEBUG, 5},
-        {"ai-production", 14400, 25, 15, 0, 300, 3, true, AIC_LOG_INFO, 5},
+        {"disabled", 300, false, 10, 10000, 1, false, AIC_LOG_WARNING, 0},
+        {"minimal", 900, true, 25, 5000, 1, false, AIC_LOG_ERROR, 0},
+        {"simple", 3600, true, 100, 1000, 3, true, AIC_LOG_INFO, 0},
+        {"development", 600, true, 50, 2000, 1, true, AIC_LOG_DEBUG, 0},
+        {"production", 7200, true, 0, 500, 3, true, AIC_LOG_INFO, 0},
+        {"ai-development", 1800, true, 100, 1000, 3, true, AIC_LOG_DEBUG, 5},
+        {"ai-production", 14400, true, 0, 300, 3, true, AIC_LOG_INFO, 5},
     };
     size_t count;
     const struct settings_preset *presets = settings_presets(&count);
@@ -369,12 +371,12 @@ static void presets_are_those_of_the_table(void **state)
         struct load self;
         char yaml[64];
         assert_string_equal(presets[i].name, want[i].name);
-        assert_int_equal(presets[i].connections, want[i].connections);
-        assert_int_equal(presets[i].connect_timeout, want[i].timeout);
         snprintf(yaml, sizeof yaml, "preset: %s\n", want[i].name);
         load(&self, yaml);
         if (self.status != AIC_OK) fail_msg("%s", self.findings);
         assert_int_equal(self.settings.ttl_default, want[i].ttl);
+        assert_int_equal(self.settings.storage_kind != SETTINGS_STORAGE_NONE, want[i].stores);
+        assert_string_equal(presets[i].storage, want[i].stores ? "lmdb" : "none");
         assert_int_equal(self.settings.memory_max_entries, want[i].entries);
         assert_int_equal(self.settings.compression_threshold_bytes, want[i].compress);
         assert_int_equal(self.settings.compression_level, want[i].level);
