@@ -1,7 +1,7 @@
 /*
  * aicached.c - the daemon: parts set up in one order and torn down in its reverse.
  *
- * The main thread is the back loop. It owns every part, takes signals, and once a second has the routes do what is due
+ * The main thread has the main loop. It owns every part, takes signals, and once a second has the routes do what is due
  * (figures, pressure, alerts, history) and tells systemd's watchdog that it lives. Checks of health have threads of
  * their own. Requests never pass through it: front threads belong to the server, storage has threads of its own, the
  * cache ticks by itself.
@@ -150,6 +150,21 @@ static void teardown_auth(struct daemon *daemon)
     auth_release(&daemon->auth);
 }
 
+static int setup_back(struct daemon *daemon)
+{
+    aic_status status = loop_init(&daemon->back);
+    daemon->back_open = status == AIC_OK;
+    if (status == AIC_OK) status = loop_start(&daemon->back);
+    return status == AIC_OK ? 0 : refuse(daemon, "back", status, NULL);
+}
+
+static void teardown_back(struct daemon *daemon)
+{
+    if (!daemon->back_open) return;
+    loop_stop(&daemon->back);
+    loop_fini(&daemon->back);
+}
+
 static int setup_routes(struct daemon *daemon)
 {
     const struct settings *settings = &daemon->settings;
@@ -168,6 +183,7 @@ static int setup_routes(struct daemon *daemon)
         .memory_warning_bytes = settings_warning_bytes(settings),
         .memory_critical_bytes = settings_critical_bytes(settings),
         .watch = {.history_file = daemon->history_file[0] != '\0' ? daemon->history_file : NULL,
+                  .back = &daemon->back,
                   .webhook = settings->alerts_webhook,
                   .warning_percent = (unsigned)settings->pressure_warning,
                   .critical_percent = (unsigned)settings->pressure_critical},
@@ -226,7 +242,7 @@ static void teardown_server(struct daemon *daemon)
     http_server_destroy(&daemon->server);
 }
 
-/* --------------------------------------------------------------------------------------------------- back loop -- */
+/* --------------------------------------------------------------------------------------------------- main loop -- */
 
 static void on_stop(uv_signal_t *signal, int number)
 {
@@ -312,10 +328,9 @@ static const struct step {
     int (*setup)(struct daemon *daemon); /* an exit status; what it began, teardown ends, also after a failure */
     void (*teardown)(struct daemon *daemon);
 } steps[] = {
-    {setup_process, NULL},           {setup_log, teardown_log},
-    {setup_loop, teardown_loop},     {setup_monitor, teardown_monitor},
-    {setup_cache, teardown_cache},   {setup_auth, teardown_auth},
-    {setup_routes, teardown_routes}, {setup_server, teardown_server},
+    {setup_process, NULL},       {setup_log, teardown_log},         {setup_loop, teardown_loop},
+    {setup_back, teardown_back}, {setup_monitor, teardown_monitor}, {setup_cache, teardown_cache},
+    {setup_auth, teardown_auth}, {setup_routes, teardown_routes},   {setup_server, teardown_server},
 };
 
 /* How long the parts wait for storage that answers slowly, and for one that was down before the stop. */

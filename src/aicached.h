@@ -2,7 +2,7 @@
  * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown)
  * and aicached_reload.c (SIGHUP).
  *
- * The main thread is the back loop: it owns this struct, handles signals and ticks once a second. Front threads belong
+ * The main thread has the main loop: it owns this struct, handles signals and ticks once a second. Front threads belong
  * to the server.
  */
 #ifndef AICACHED_H
@@ -12,6 +12,8 @@
 #include "serve/routes/routes.h"
 #include "serve/settings/settings.h"
 #include "serve/watch/oplog.h"
+
+#include "base/loop.h"
 
 #include <uv.h>
 
@@ -39,6 +41,8 @@ struct daemon {
     int stall_fd;            /* -1: not available here */
     char history_file[4096]; /* empty: the history is not kept */
     bool loop_open;
+    struct loop back; /* what waits for others: backends */
+    bool back_open;
 };
 
 /* Every option that the server takes live. */

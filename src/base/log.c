@@ -20,7 +20,7 @@ struct log {
     struct mem *mem;
     const aic_clock *clock;
     int fd;
-    /* Written by log_set() on the back loop, read by every thread; relaxed: a line more or less around the change does
+    /* Written by log_set() on the main thread, read by every thread; relaxed: a line more or less around the change does
      * no harm. */
     _Atomic int level;
     _Atomic int format;

@@ -7,7 +7,7 @@
 #ifndef TIER_GATE_STATE_H
 #define TIER_GATE_STATE_H
 
-#include "tier/breaker.h"
+#include "net/breaker.h"
 #include "tier/gate.h"
 #include "tier/queue.h"
 

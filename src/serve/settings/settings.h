@@ -3,7 +3,7 @@
  *
  * A loaded struct is never changed. A reload (SIGHUP) loads a second one, takes the fixed options from the first, and
  * hands it to the parts that know live options (`*_reload(part, const struct settings *)`); each copies what it needs
- * before it returns, then the older struct is released. So nobody but the back loop holds a pointer into it.
+ * before it returns, then the older struct is released. So nobody but the main thread holds a pointer into it.
  */
 #ifndef SERVE_SETTINGS_H
 #define SERVE_SETTINGS_H

@@ -220,7 +220,7 @@ static aic_status create_parts(struct watch *watch, aic_error *error)
     TRY(pressure_create(&pressure, &watch->pressure, error));
     TRY(alerts_create(options->mem, options->clock, on_alert, watch, &watch->alerts));
     return options->webhook != NULL
-               ? webhook_create(options->mem, options->webhook, options->log, &watch->webhook, error)
+               ? webhook_create(options->mem, options->webhook, options->back, options->log, &watch->webhook, error)
                : AIC_OK;
 }
 

@@ -30,11 +30,12 @@ struct watch_options {
     const aic_clock *clock;
     struct log *log;
     aic_cache *cache;
-    aic_monitor *monitor;                       /* NULL: no snapshots are kept */
-    struct object_pools *pools;                 /* emptied under pressure, shrunk every second; NULL: none */
-    const char *root;                           /* where /proc and /sys are; NULL: this machine's */
-    const char *history_file;                   /* kept over restarts; NULL: not */
-    const char *webhook;                        /* an address told of alerts; NULL: none */
+    aic_monitor *monitor;       /* NULL: no snapshots are kept */
+    struct object_pools *pools; /* emptied under pressure, shrunk every second; NULL: none */
+    const char *root;           /* where /proc and /sys are; NULL: this machine's */
+    const char *history_file;   /* kept over restarts; NULL: not */
+    struct loop *back;   /* what waits for others runs there; has a thread, outlives the watch; needed with a webhook */
+    const char *webhook; /* an address told of alerts; NULL: none */
     unsigned warning_percent, critical_percent; /* of the memory limit; 0: 75, 90 */
 };
 

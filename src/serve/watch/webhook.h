@@ -1,20 +1,23 @@
 /*
- * webhook.h - tells an address of the operator's about alerts, as one JSON POST each, from a thread of its own.
+ * webhook.h - tells an address of the operator's about alerts, as one JSON POST each.
  *
- * Sending waits in a bounded queue (the oldest makes room) and has ten seconds per message, so that a dead address
- * delays nothing but its own messages; what was dropped or failed is counted. Redirects are not followed. Any thread
- * may send; a mutex guards the queue and is never held while the network is waited for.
+ * Notices wait in a bounded queue (the oldest makes room) and go out one after the other, so that they arrive in order.
+ * Each has ten seconds with its tries, so that a dead address delays nothing but its own notices; what was dropped or
+ * failed is counted. A notice may arrive twice, where the answer to the first was lost. Redirects are not followed. Any
+ * thread may send; a mutex guards the queue and is never held while the network is waited for.
  */
 #ifndef SERVE_WEBHOOK_H
 #define SERVE_WEBHOOK_H
 
 #include "base/log.h"
+#include "base/loop.h"
 
 struct webhook;
 
-/* url: http:// or https://; copied. log may be NULL. AIC_INVALID, AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status webhook_create(struct mem *mem, const char *url, struct log *log, struct webhook **out,
-                                         aic_error *error);
+/* url: http:// or https://; copied. loop: has a thread, outlives the webhook. log may be NULL. AIC_INVALID,
+ * AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status webhook_create(struct mem *mem, const char *url, struct loop *loop, struct log *log,
+                                         struct webhook **out, aic_error *error);
 /* Gives up what is under way. Accepts a pointer to NULL. */
 void webhook_destroy(struct webhook **webhook);
 /* Queues one JSON text (copied). Never blocks. */

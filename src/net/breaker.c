@@ -1,4 +1,4 @@
-#include "tier/breaker.h"
+#include "net/breaker.h"
 
 #define FAILURES_TO_OPEN 5
 #define FIRST_PAUSE_NS ((uint64_t)500 * 1000 * 1000)

@@ -2,7 +2,7 @@
  * breaker_test.c - the breaker, moment by moment.
  */
 #include "base/check.h"
-#include "tier/breaker.h"
+#include "net/breaker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

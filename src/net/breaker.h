@@ -9,8 +9,8 @@
  * Only a probe closes an open breaker: the late answer of a call from before says nothing of now. Time is passed in. No
  * lock of its own.
  */
-#ifndef TIER_BREAKER_H
-#define TIER_BREAKER_H
+#ifndef NET_BREAKER_H
+#define NET_BREAKER_H
 
 #include <aicache/aicache.h>
 
