@@ -9,6 +9,7 @@
 #include "aicached.h"
 
 #include "base/check.h"
+#include "tier/tier.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -41,6 +42,7 @@ static int setup_process(struct daemon *daemon)
     (void)daemon;
     umask(077);
     signal(SIGPIPE, SIG_IGN);
+    tier_guard_faults();
     /* Those who list or export while storage begins to hang stay in it: enough workers are left to show what happens.
      */
     setenv("UV_THREADPOOL_SIZE", WORKERS, 0);

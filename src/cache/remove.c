@@ -77,6 +77,20 @@ struct wish {
     void *context;
 };
 
+/* Is there in storage what an invalidation hides that is not carried out yet? `ns`: as for a look. */
+static bool is_owed(struct aic_cache *cache, aic_view ns, const aic_key *key)
+{
+    struct buf bytes;
+    struct record record;
+    if (cache->gate == NULL || filter_list_owed_count(&cache->filters) == 0) return false;
+    buf_init(&bytes, &cache->mem, MEM_CACHE);
+    bool owed = gate_get(cache->gate, key, cache->deadline_ms, &bytes) == AIC_OK &&
+                record_read(buf_view(&bytes), &record) == AIC_OK && filter_list_hides(&cache->filters, &record) &&
+                (ns.size == 0 || (ns.size == record.ns.size && memcmp(ns.data, record.ns.data, ns.size) == 0));
+    buf_fini(&bytes);
+    return owed;
+}
+
 /* *again: somebody wrote between the look and the delete, and nothing was removed. */
 static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish,
                               bool *again)
@@ -90,6 +104,7 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
         count_add(cache, COUNT_DAMAGED, 1);
         return AIC_MISS;
     }
+    if (status == AIC_MISS && wish == NULL && is_owed(cache, ns, key)) return delete_both(cache, key, NULL);
     if (status != AIC_OK) return status;
     bool wanted = wish == NULL || wish->wanted(wish->context, &hit.record);
     cache_hit_release(&hit);
@@ -385,7 +400,8 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
         filter_list_remove(&cache->filters, &node);
     }
     pthread_mutex_unlock(&cache->invalidating);
-    return status;
+    /* Whatever is the matter with storage, it will be back. */
+    return status != AIC_OK && status != AIC_NO_MEMORY ? AIC_UNAVAILABLE : status;
 }
 
 aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run, aic_invalidated *out,

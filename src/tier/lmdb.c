@@ -143,7 +143,7 @@ static bool let_blobs_out(struct lmdb_tier *lmdb)
     struct lmdb_finding finding = {0};
     pthread_mutex_lock(&lmdb->write_lock);
     aic_status status = lmdb->env != NULL && lmdb->data_fd >= 0
-                            ? lmdb_check(lmdb->mem, lmdb->data_fd, "blobs", NULL, &finding)
+                            ? lmdb_check(lmdb->mem, lmdb->data_fd, "blobs", NULL, false, &finding)
                             : AIC_IO;
     if (finding.named_whole) atomic_store_explicit(&lmdb->damage, LMDB_RESCUED, memory_order_relaxed);
     pthread_mutex_unlock(&lmdb->write_lock);
@@ -253,11 +253,11 @@ static void init_locks(struct lmdb_tier *lmdb)
     CHECK(pthread_mutex_init(&lmdb->pool_lock, NULL) == 0);
 }
 
-static void tell(struct lmdb_tier *lmdb, aic_log_level level, const char *why)
+static void tell(struct lmdb_tier *lmdb, aic_log_level level, const char *what, const char *why)
 {
     char line[512];
     if (lmdb->log == NULL) return;
-    snprintf(line, sizeof line, "the stored entries in %s were dropped: %s", lmdb->path, why);
+    snprintf(line, sizeof line, "the stored entries in %s %s: %s", lmdb->path, what, why);
     lmdb->log(lmdb->log_context, level, line);
 }
 
@@ -281,7 +281,8 @@ static bool is_over_limit(const struct lmdb_tier *lmdb, int fd)
 
 /* Before use, a file is looked at where LMDB, which trusts every page, might end us: whoever had it before has ended
  * without closing it (killed, or by a damaged page: only the file knows), or it is about to be copied, since its limit
- * was lowered. AIC_DAMAGED: told. A look that fails, or comes to no end, is no finding. */
+ * was lowered. AIC_DAMAGED: told, also of a page that the disk does not give. A look that comes to no end is no
+ * finding. */
 static aic_status look_at_file(struct lmdb_tier *lmdb)
 {
     struct lmdb_finding finding;
@@ -291,8 +292,9 @@ static aic_status look_at_file(struct lmdb_tier *lmdb)
     if (fd < 0) return AIC_OK;
     bool thorough = ends >= SUSPECT_ENDS || is_over_limit(lmdb, fd);
     bool look = thorough || ends > 0;
+    bool values = !lmdb_faults_guarded(); /* else what it does not read ends nobody */
     const struct lmdb_patience quick = {lmdb->clock, QUICK_LOOK_MS};
-    aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, thorough ? NULL : &quick, &finding) : AIC_OK;
+    aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, thorough ? NULL : &quick, values, &finding) : AIC_OK;
     close(fd);
     if (look && status == AIC_OK) lmdb_home_forget_ends(&lmdb->home);
     if (status != AIC_DAMAGED) return AIC_OK;
@@ -301,8 +303,19 @@ static aic_status look_at_file(struct lmdb_tier *lmdb)
     if (ends > 0)
         snprintf(why + size, sizeof why - (size_t)size, ", and whoever used it ended %u %s without closing it", ends,
                  plural(ends, "time", "times"));
-    tell(lmdb, AIC_LOG_ERROR, why);
+    tell(lmdb, AIC_LOG_ERROR, "were dropped", why);
     return AIC_DAMAGED;
+}
+
+/* Does the disk give what every opening reads first? */
+static bool is_readable(const struct lmdb_tier *lmdb)
+{
+    char pages[2 * LMDB_ROUGH_PAGE_BYTES];
+    int fd = open(lmdb->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return true; /* it is not the disk */
+    bool fault = pread(fd, pages, sizeof pages, 0) < 0 && errno == EIO;
+    close(fd);
+    return !fault;
 }
 
 static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
@@ -313,20 +326,27 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
         return error_set(error, AIC_NEWER, "data_dir", "the store in %s was written by a newer version of this program",
                          lmdb->home.directory);
     }
-    if (!lmdb_home_has_data(&lmdb->home)) return start_fresh(lmdb, error);
+    lmdb_home_drop_new(&lmdb->home); /* of a process that died while it made the file smaller */
+    uint64_t bytes;
+    bool there = lmdb_home_has_data(&lmdb->home, &bytes), gone = !there || bytes == 0;
+    if (gone && mark != LMDB_MARK_NONE)
+        tell(lmdb, AIC_LOG_WARNING, "are gone", there ? "the file is empty" : "there is no such file any more");
+    if (!there || (gone && mark != LMDB_MARK_NONE)) return start_fresh(lmdb, error);
     if (mark == LMDB_MARK_NONE) {
         return error_set(error, AIC_DAMAGED, "data_dir",
                          "%s lies there without cache.state, so that nobody knows whether it is whole; move it away",
                          lmdb->path);
     }
     if (mark == LMDB_MARK_LOST) {
-        tell(lmdb, AIC_LOG_WARNING, "the machine went down while they were being written");
+        tell(lmdb, AIC_LOG_WARNING, "were dropped", "the machine went down while they were being written");
         return start_fresh(lmdb, error);
     }
     if (look_at_file(lmdb) == AIC_DAMAGED) return start_fresh(lmdb, error);
     aic_status status = lmdb_env_start(lmdb, error);
-    if (status != AIC_DAMAGED) return status;
-    if (!lmdb_damaged(&lmdb->tier)) tell(lmdb, AIC_LOG_ERROR, "the file is damaged"); /* else it was told */
+    bool readable = status != AIC_IO || is_readable(lmdb);
+    if (status != AIC_DAMAGED && readable) return status;
+    if (!lmdb_damaged(&lmdb->tier)) /* else it was told */
+        tell(lmdb, AIC_LOG_ERROR, "were dropped", readable ? "the file is damaged" : "the file cannot be read");
     return start_fresh(lmdb, error);
 }
 

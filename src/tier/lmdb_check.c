@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,7 +66,8 @@ struct check {
     uint64_t until_ns; /* by its clock */
     uint64_t read;     /* pages */
     uint8_t *used;     /* a bit a page */
-    uint8_t *pages;    /* one a level of the tree, one for a run's header */
+    uint8_t *pages;    /* one a level of the tree, one for values */
+    bool values;       /* are read too */
     struct lmdb_finding *finding;
     struct named_tree trees[MAX_TREES]; /* that the main tree lists */
     size_t tree_count;
@@ -113,7 +115,8 @@ static aic_status read_at(struct check *check, uint64_t offset, void *out, size_
 {
     for (size_t at = 0; at < size;) {
         ssize_t got = pread(check->fd, (uint8_t *)out + at, size - at, (off_t)(offset + at));
-        if (got < 0) return AIC_IO;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return found(check, (offset + at) / check->page_bytes, "a page cannot be read");
         if (got == 0) return found(check, offset / check->page_bytes, "a page lies beyond the end of the file");
         at += (size_t)got;
     }
@@ -156,9 +159,12 @@ static aic_status read_run(struct check *check, uint64_t page, uint64_t bytes)
         return found(check, page, "a large value does not fit into its pages");
     for (uint64_t i = 1; i < count; i++) TRY(use(check, page + i));
     check->counted.overflow_pages += count;
-    return (page + count) * check->page_bytes <= check->file_bytes
-               ? AIC_OK
-               : found(check, page, "a large value ends beyond the file");
+    if ((page + count) * check->page_bytes > check->file_bytes)
+        return found(check, page, "a large value ends beyond the file");
+    for (uint64_t i = 1; check->values && i < count; i++)
+        TRY(read_at(check, (page + i) * check->page_bytes, check->pages + MAX_DEPTH * check->page_bytes,
+                    check->page_bytes));
+    return AIC_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- keys -- */
@@ -381,19 +387,19 @@ static aic_status check_all(struct check *check, const uint8_t *meta, const char
     return check_tree(check, &tree, OF_FREE_PAGES);
 }
 
-aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct lmdb_patience *patience,
+aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct lmdb_patience *patience, bool values,
                       struct lmdb_finding *out)
 {
     uint8_t meta[HEADER + META_BYTES];
     struct stat file;
-    struct check check = {.mem = mem, .fd = fd, .patience = patience, .finding = out};
+    struct check check = {.mem = mem, .fd = fd, .patience = patience, .values = values, .finding = out};
     *out = (struct lmdb_finding){0};
     if (patience != NULL) check.until_ns = clock_mono_ns(patience->clock) + patience->max_ms * (uint64_t)1000000;
     if (fstat(fd, &file) != 0) return AIC_IO;
     check.file_bytes = (uint64_t)file.st_size;
     TRY(choose_meta(&check, meta));
     size_t bits = (size_t)(check.last_page >> 3) + 1;
-    size_t levels = MAX_DEPTH * check.page_bytes;
+    size_t levels = (MAX_DEPTH + 1) * check.page_bytes;
     check.used = mem_zalloc(mem, MEM_STORAGE, bits);
     check.pages = mem_alloc(mem, MEM_STORAGE, levels);
     aic_status status = AIC_NO_MEMORY;

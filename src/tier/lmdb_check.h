@@ -6,8 +6,8 @@
  * nodes, the order of the keys, the run behind a large value, the counts that the tree keeps of itself; then the list
  * of free pages. No page may be used twice. What the values say is not asked: records have checksums of their own.
  *
- * It reads with pread(), so a disk that fails is an error and no signal. Time: one read a tree page (about 300 ms for a
- * million small entries in memory); memory: a bit a page.
+ * It reads with pread(), so a page that a disk does not give is a finding and no signal. Time: one read a tree page
+ * (about 300 ms for a million small entries in memory); memory: a bit a page.
  *
  * Nobody may commit meanwhile; readers do not matter.
  */
@@ -29,8 +29,9 @@ struct lmdb_patience {
 };
 
 /* AIC_OK: whole. AIC_DAMAGED: *out says what was found first. AIC_IO, AIC_NO_MEMORY, AIC_TIMEOUT: nothing is known.
- * `named`: a database to be told of by itself; NULL: none. `patience`: after how long it gives up; NULL: never. */
+ * `named`: a database to be told of by itself; NULL: none. `patience`: after how long it gives up; NULL: never.
+ * `values`: large values are read too, only to learn whether the disk gives them. */
 AIC_MUST_CHECK aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct lmdb_patience *patience,
-                                     struct lmdb_finding *out);
+                                     bool values, struct lmdb_finding *out);
 
 #endif

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,12 +54,17 @@ bool lmdb_is_damage(int code)
 
 /* ------------------------------------------------------------------------------------------------------- damage -- */
 
-/* Where a failed assertion of LMDB goes to, in this thread. */
+/* Where a failed assertion of LMDB, or a page that cannot be read, goes to, in this thread. */
 struct guard {
     jmp_buf jump;
     struct guard *outer;
+    bool fault; /* it was a page */
 };
 static _Thread_local struct guard *guard;
+
+/* Of the signal of a page that cannot be read. Release by who installs the handler; acquire by who unblocks it. */
+static _Atomic bool faults_guarded;
+static struct sigaction fault_before;
 
 /* LMDB calls this and then abort(), unless it does not return. Its frames hold no lock but the writer's, which the
  * wreck keeps, and no memory that the wreck does not keep. */
@@ -69,17 +75,60 @@ static void on_assertion(MDB_env *env, const char *text)
     longjmp(guard->jump, 1);
 }
 
-int lmdb_guarded(int (*work)(void *context), void *context)
+/* A read of the map met a page that the disk does not give, or that lies beyond a file that was cut. Outside of a guard
+ * it is somebody else's business: the access is repeated for whoever had the signal before. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    (void)info, (void)context;
+    if (guard == NULL) {
+        sigaction(number, &fault_before, NULL);
+        return;
+    }
+    guard->fault = true;
+    _longjmp(guard->jump, 1);
+}
+
+bool lmdb_faults_guarded(void)
+{
+    return atomic_load_explicit(&faults_guarded, memory_order_acquire);
+}
+
+void tier_guard_faults(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER}, now;
+    sigemptyset(&action.sa_mask);
+    CHECK(sigaction(SIGBUS, NULL, &now) == 0);
+    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_fault) return;
+    fault_before = now;
+    CHECK(sigaction(SIGBUS, &action, NULL) == 0);
+    atomic_store_explicit(&faults_guarded, true, memory_order_release);
+}
+
+/* A fault in a thread that blocks its signal ends the process, whoever handles it. */
+static void unblock_faults(void)
+{
+    static _Thread_local bool done;
+    if (done || !lmdb_faults_guarded()) return;
+    sigset_t bus;
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+    done = true;
+}
+
+int lmdb_guarded(struct lmdb_tier *lmdb, int (*work)(void *context), void *context)
 {
     struct guard here = {.outer = guard};
-    int code = MDB_CORRUPTED;
+    unblock_faults();
     if (_setjmp(here.jump) == 0) {
         guard = &here;
-        code = work(context);
+        int code = work(context);
         guard = here.outer;
         return code;
     }
-    guard = guard->outer;
+    struct guard *left = guard; /* `here`, by a way that no jump has made stale */
+    guard = left->outer;
+    if (left->fault) lmdb_found_damage(lmdb, "a page cannot be read");
     return MDB_CORRUPTED;
 }
 
@@ -130,7 +179,7 @@ void lmdb_suspect(struct lmdb_tier *lmdb, int code)
     bool disk = code == EIO || code == ENOSPC || code == EDQUOT || code == EROFS || code == EACCES || code == EPERM;
     if (disk || lmdb->data_fd < 0 || (lmdb->looked_ns != 0 && now_ns < lmdb->looked_ns + LOOK_NS)) return;
     lmdb->looked_ns = now_ns;
-    if (lmdb_check(lmdb->mem, lmdb->data_fd, NULL, NULL, &finding) == AIC_DAMAGED)
+    if (lmdb_check(lmdb->mem, lmdb->data_fd, NULL, NULL, false, &finding) == AIC_DAMAGED)
         lmdb_found_damage(lmdb, finding.what);
 }
 
@@ -244,11 +293,8 @@ struct opening {
     MDB_txn *txn;
 };
 
-static int open_databases(void *context)
+static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
 {
-    struct opening *opening = context;
-    struct lmdb_tier *lmdb = opening->lmdb;
-    MDB_txn *txn = opening->txn;
     bool is_new;
     int code = check_new(txn, &is_new);
     for (int i = 0; code == 0 && i < LMDB_DATABASES; i++) {
@@ -261,21 +307,24 @@ static int open_databases(void *context)
     return code != 0 ? code : read_meta(lmdb, txn);
 }
 
+static int open_in_transaction(void *context)
+{
+    struct opening *opening = context;
+    int code = mdb_txn_begin(opening->lmdb->env, NULL, 0, &opening->txn);
+    if (code != 0) return code;
+    code = open_databases(opening->lmdb, opening->txn);
+    if (code == 0) return mdb_txn_commit(opening->txn);
+    mdb_txn_abort(opening->txn);
+    return code;
+}
+
 static int start_databases(struct lmdb_tier *lmdb)
 {
     struct opening opening = {.lmdb = lmdb};
-    int code = mdb_txn_begin(lmdb->env, NULL, 0, &opening.txn);
-    if (code != 0) return code;
-    code = lmdb_guarded(open_databases, &opening);
-    if (lmdb_damaged(&lmdb->tier)) {
-        lmdb->wrecked = true;
-        return MDB_CORRUPTED;
-    }
-    if (code != 0) {
-        mdb_txn_abort(opening.txn);
-        return code;
-    }
-    return mdb_txn_commit(opening.txn);
+    int code = lmdb_guarded(lmdb, open_in_transaction, &opening);
+    if (!lmdb_damaged(&lmdb->tier)) return code;
+    lmdb->wrecked = true; /* by a jump */
+    return MDB_CORRUPTED;
 }
 
 static void publish_map(struct lmdb_tier *lmdb)
@@ -412,24 +461,27 @@ static MDB_txn *take_idle(struct lmdb_tier *lmdb)
     return txn;
 }
 
-static int begin_read(struct lmdb_tier *lmdb, MDB_txn **out)
+struct begin {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+};
+
+static int begin_read(void *context)
 {
-    if (lmdb->env == NULL) return EIO;
-    MDB_txn *txn = take_idle(lmdb);
-    if (txn == NULL) return mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, out);
-    int code = mdb_txn_renew(txn);
-    if (code != 0) {
-        mdb_txn_abort(txn);
-        return code;
-    }
-    *out = txn;
-    return 0;
+    struct begin *begin = context;
+    begin->txn = take_idle(begin->lmdb);
+    if (begin->txn == NULL) return mdb_txn_begin(begin->lmdb->env, NULL, MDB_RDONLY, &begin->txn);
+    int code = mdb_txn_renew(begin->txn);
+    if (code != 0) mdb_txn_abort(begin->txn);
+    return code;
 }
 
 aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
 {
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    int code = is_refused(lmdb) ? MDB_CORRUPTED : begin_read(lmdb, out);
+    struct begin begin = {.lmdb = lmdb};
+    int code = is_refused(lmdb) ? MDB_CORRUPTED : lmdb->env == NULL ? EIO : lmdb_guarded(lmdb, begin_read, &begin);
+    *out = begin.txn;
     if (code == 0) return AIC_OK;
     pthread_rwlock_unlock(&lmdb->map_lock);
     lmdb_count(&lmdb->counts.errors, 1);
@@ -438,10 +490,17 @@ aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
 
 /* A transaction that met a page that makes no sense answers everything after it with MDB_BAD_TXN: asked here, no reader
  * can forget it. */
+static int ask_whether_bad(void *context)
+{
+    struct begin *ended = context;
+    MDB_stat stat;
+    return mdb_stat(ended->txn, ended->lmdb->databases[LMDB_META], &stat);
+}
+
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn)
 {
-    MDB_stat stat;
-    if (mdb_stat(*txn, lmdb->databases[LMDB_META], &stat) == MDB_BAD_TXN)
+    struct begin ended = {lmdb, *txn};
+    if (!is_refused(lmdb) && lmdb_guarded(lmdb, ask_whether_bad, &ended) == MDB_BAD_TXN)
         lmdb_found_damage(lmdb, "a page that was read makes no sense");
     mdb_txn_reset(*txn);
     pthread_mutex_lock(&lmdb->pool_lock);

@@ -236,9 +236,12 @@ aic_status lmdb_home_mark_open(struct lmdb_home *home)
     return home->open ? AIC_OK : lmdb_home_write(home, false);
 }
 
-bool lmdb_home_has_data(const struct lmdb_home *home)
+bool lmdb_home_has_data(const struct lmdb_home *home, uint64_t *bytes)
 {
-    return faccessat(home->directory_fd, DATA_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    struct stat file;
+    bool known = fstatat(home->directory_fd, DATA_NAME, &file, AT_SYMLINK_NOFOLLOW) == 0;
+    *bytes = known && S_ISREG(file.st_mode) ? (uint64_t)file.st_size : 1;
+    return known || errno != ENOENT;
 }
 
 aic_status lmdb_home_drop(struct lmdb_home *home)

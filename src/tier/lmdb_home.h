@@ -57,8 +57,8 @@ AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
 /* To be called before whatever changes the data: nothing may change while the mark says "clean", or may say so. AIC_IO.
  */
 AIC_MUST_CHECK aic_status lmdb_home_mark_open(struct lmdb_home *home);
-/* Is there a data file? */
-bool lmdb_home_has_data(const struct lmdb_home *home);
+/* Is there a data file? *bytes gets its size, 1 where that is not known. */
+bool lmdb_home_has_data(const struct lmdb_home *home, uint64_t *bytes);
 /* Removes the data file and LMDB's lock file. AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_home_drop(struct lmdb_home *home);
 /* May the data file grow by so many bytes? 0, or why not: ENOSPC, EDQUOT, EFBIG (the process's limit). Leaves nothing

@@ -70,7 +70,7 @@ aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out)
     struct reading reading = {.lmdb = lmdb, .key = key, .out = out};
     lmdb_count(&lmdb->counts.reads, 1);
     TRY(lmdb_read_begin(lmdb, &reading.txn));
-    aic_status status = lmdb_guarded(get_guarded, &reading) == 0 ? reading.status : AIC_DAMAGED;
+    aic_status status = lmdb_guarded(lmdb, get_guarded, &reading) == 0 ? reading.status : AIC_DAMAGED;
     lmdb_read_end(lmdb, &reading.txn);
     if (status == AIC_OK) lmdb_count(&lmdb->counts.hits, 1);
     if (status < 0) lmdb_count(&lmdb->counts.errors, 1);
@@ -100,7 +100,7 @@ aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out)
     struct reading reading = {.lmdb = lmdb, .name = name, .out = out};
     if (!is_name(name)) return AIC_INVALID;
     TRY(lmdb_read_begin(lmdb, &reading.txn));
-    int code = lmdb_guarded(get_blob, &reading);
+    int code = lmdb_guarded(lmdb, get_blob, &reading);
     lmdb_read_end(lmdb, &reading.txn);
     return code != 0 ? lmdb_status(code) : buf_status(out);
 }
@@ -190,7 +190,7 @@ aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
         struct reading reading = {.lmdb = lmdb, .name = prefix, .last = &name, .out = &value};
         status = lmdb_read_begin(lmdb, &reading.txn);
         if (status != AIC_OK) break;
-        status = lmdb_status(lmdb_guarded(next_guarded, &reading));
+        status = lmdb_status(lmdb_guarded(lmdb, next_guarded, &reading));
         lmdb_read_end(lmdb, &reading.txn);
         if (status == AIC_OK) status = buf_status(&name);
         if (status == AIC_OK) status = buf_status(&value);

@@ -239,7 +239,7 @@ static aic_status fill_batch(struct selection *selection)
     buf_clear(&selection->batch);
     selection->batch_records = 0;
     TRY(lmdb_read_begin(selection->lmdb, &filling.txn));
-    aic_status status = lmdb_guarded(fill_guarded, &filling) == 0 ? filling.status : AIC_DAMAGED;
+    aic_status status = lmdb_guarded(selection->lmdb, fill_guarded, &filling) == 0 ? filling.status : AIC_DAMAGED;
     lmdb_read_end(selection->lmdb, &filling.txn);
     return status;
 }

@@ -206,10 +206,13 @@ bool lmdb_is_damage(int code);
 void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what);
 bool lmdb_damaged(struct tier *tier);
 /* Calls work(context), which may call LMDB, and comes back even where LMDB finds that a page cannot be true and would
- * end the process: with MDB_CORRUPTED, after lmdb_found_damage(). What `work` holds then is lost, so it holds nothing
- * but a cursor (a few hundred bytes, once a damaged file). A read transaction can be ended as usual, a write
- * transaction can not: the environment is a wreck then. */
-AIC_MUST_CHECK int lmdb_guarded(int (*work)(void *context), void *context);
+ * end the process, or (after tier_guard_faults()) where a page cannot be read: with MDB_CORRUPTED, after
+ * lmdb_found_damage(). What `work` holds then is lost, so it holds no lock of ours and nothing but a cursor (a few
+ * hundred bytes, once a damaged file). A read transaction can be ended as usual, a write transaction can not: the
+ * environment is a wreck then. */
+AIC_MUST_CHECK int lmdb_guarded(struct lmdb_tier *lmdb, int (*work)(void *context), void *context);
+/* Was tier_guard_faults() called? */
+bool lmdb_faults_guarded(void);
 /* Looks at the file after a write that failed for no reason of the disk, at most once a minute. The caller holds
  * write_lock. */
 void lmdb_suspect(struct lmdb_tier *lmdb, int code);

@@ -186,7 +186,7 @@ static aic_status visit_guarded(struct visit *visit, int (*work)(void *context))
 {
     struct lmdb_tier *lmdb = visit->walk->lmdb;
     TRY(lmdb_read_begin(lmdb, &visit->txn));
-    int code = lmdb_guarded(work, visit);
+    int code = lmdb_guarded(lmdb, work, visit);
     lmdb_read_end(lmdb, &visit->txn);
     if (code == 0) return visit->status;
     return error_set(visit->walk->error, AIC_DAMAGED, NULL, "the storage file is damaged");

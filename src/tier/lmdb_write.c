@@ -58,10 +58,15 @@ try {
     bool ended; /* the transaction is over; false after a jump */
 };
 
-static int work_and_commit(void *context)
+static int begin_work_and_commit(void *context)
 {
     struct try *try = context;
-    int code = try->work(&try->write, try->context);
+    int code = mdb_txn_begin(try->write.lmdb->env, NULL, 0, &try->write.txn);
+    if (code != 0) {
+        try->ended = true;
+        return code;
+    }
+    code = try->work(&try->write, try->context);
     if (code == 0) code = store_counters(&try->write);
     if (code == 0) {
         code = mdb_txn_commit(try->write.txn);
@@ -81,11 +86,8 @@ static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context)
                       .work = work,
                       .context = context};
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    int code = mdb_txn_begin(lmdb->env, NULL, 0, &try.write.txn);
-    if (code == 0) {
-        code = lmdb_guarded(work_and_commit, &try);
-        lmdb->wrecked = !try.ended;
-    }
+    int code = lmdb_guarded(lmdb, begin_work_and_commit, &try);
+    lmdb->wrecked = !try.ended;
     if (code == 0) publish(&try.write);
     pthread_rwlock_unlock(&lmdb->map_lock);
     return code;
@@ -384,7 +386,7 @@ static aic_status has_expired(struct lmdb_tier *lmdb, uint64_t until, bool *out)
 {
     struct first_expiry first = {.lmdb = lmdb};
     TRY(lmdb_read_begin(lmdb, &first.txn));
-    int code = lmdb_guarded(read_first_expiry, &first);
+    int code = lmdb_guarded(lmdb, read_first_expiry, &first);
     lmdb_read_end(lmdb, &first.txn);
     if (code == 0 || code == MDB_NOTFOUND) *out = code == 0 && first.rank <= until;
     return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);

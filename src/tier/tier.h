@@ -114,4 +114,12 @@ struct lmdb_options {
 #define LMDB_RECORD_SHARE 4
 AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
 
+/*
+ * Takes SIGBUS for the whole process, so that an LMDB store's page that the disk does not give, or that was cut off, is
+ * damage and no end of the process: its calls are AIC_DAMAGED and clear() begins a new file. For a program that owns
+ * its signals; a library must not. What faults elsewhere goes to whoever had the signal before. Before other threads
+ * run; again only where somebody has taken the signal away.
+ */
+void tier_guard_faults(void);
+
 #endif

@@ -253,6 +253,26 @@ static void no_file(void **state)
     end(table, fake);
 }
 
+/* It is hidden, not gone: a delete of it is no miss, and says whether it lasts. */
+static void a_delete_of_what_an_invalidation_hides(void **state)
+{
+    struct bench_cache *table = *state;
+    char path[256];
+    path_of(table, path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->writes_fail, true);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    aic_error error;
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, &error), AIC_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "repeat"));
+    assert_int_equal(delete_text(table, "qa", "x"), AIC_UNAVAILABLE);
+    assert_int_equal(delete_text(table, "qa", "never there"), AIC_MISS);
+    end(table, fake);
+}
+
 static void *delete_elsewhere(void *context)
 {
     return (void *)(intptr_t)delete_text(context, "qa", "x");
@@ -298,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_damaged_file_brings_nothing_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_delete_of_what_an_invalidation_hides, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_hangs_holds_one_caller, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

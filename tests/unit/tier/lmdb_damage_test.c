@@ -45,7 +45,7 @@ static int open_data(struct world *world)
 static aic_status check(struct world *world, const char *named, struct lmdb_finding *finding)
 {
     int fd = open_data(world);
-    aic_status status = lmdb_check(&world->mem, fd, named, NULL, finding);
+    aic_status status = lmdb_check(&world->mem, fd, named, NULL, true, finding);
     close(fd);
     return status;
 }
@@ -273,10 +273,10 @@ static void test_a_look_may_be_given_up(void **state)
     close_tier(world);
     int fd = open_data(world);
     struct lmdb_patience patience = {&clock, 3};
-    assert_int_equal(lmdb_check(&world->mem, fd, NULL, &patience, &finding), AIC_TIMEOUT);
+    assert_int_equal(lmdb_check(&world->mem, fd, NULL, &patience, false, &finding), AIC_TIMEOUT);
     assert_int_equal(now_ns, 5000000); /* the end, 1, 2, 3, and beyond it */
     patience.max_ms = 1000;
-    assert_int_equal(lmdb_check(&world->mem, fd, NULL, &patience, &finding), AIC_OK);
+    assert_int_equal(lmdb_check(&world->mem, fd, NULL, &patience, false, &finding), AIC_OK);
     close(fd);
     open_tier(world);
 }
