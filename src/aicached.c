@@ -23,7 +23,6 @@
 
 extern char **environ;
 
-#define WORKERS "16" /* threads that answer what may wait; each costs a few kilobytes */
 enum { EXIT_STARTUP = 1, EXIT_SETTINGS = 2 };
 
 /* What goes wrong before or while the log is set up goes here too: a message for the one who starts the program. */
@@ -43,9 +42,6 @@ static int setup_process(struct daemon *daemon)
     umask(077);
     signal(SIGPIPE, SIG_IGN);
     tier_guard_faults();
-    /* Those who list or export while storage begins to hang stay in it: enough workers are left to show what happens.
-     */
-    setenv("UV_THREADPOOL_SIZE", WORKERS, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     /* No core file and no debugger of another process sees answers or keys; the leak checker needs it. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

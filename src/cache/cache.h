@@ -12,6 +12,7 @@
 #include "cache/key.h"
 #include "cache/observe.h"
 #include "cache/record.h"
+#include "cache/stop.h"
 #include "store/store.h"
 #include "tier/gate.h"
 
@@ -149,10 +150,22 @@ void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
                       unsigned tier, uint64_t text_length, struct cache_event event);
 
+/*
+ * Long work that can be given up: as the functions of aicache.h, but AIC_CLOSED when `stop` (NULL: never) was set
+ * before it was done; it is to stay until then, of an export or import until that is destroyed. What an invalidation or
+ * import has done by then stays done.
+ */
+AIC_MUST_CHECK aic_status cache_list(struct aic_cache *cache, const aic_filter *filter, size_t limit, aic_view cursor,
+                                     stop_flag *stop, aic_page **out, aic_error *error);
+AIC_MUST_CHECK aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, bool dry_run,
+                                           stop_flag *stop, aic_invalidated *out, aic_error *error);
+AIC_MUST_CHECK aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *error);
+AIC_MUST_CHECK aic_status export_create(struct aic_cache *cache, const aic_filter *filter, stop_flag *stop,
+                                        aic_export **out, aic_error *error);
 /* As aic_import_create(), but what is kept and made of lines lies in `lines`, which outlives the import; where that has
  * no room, aic_import_add() is AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,
-                                        aic_import **out, aic_error *error);
+                                        stop_flag *stop, aic_import **out, aic_error *error);
 
 /* ---- the rest ---- */
 
@@ -178,9 +191,10 @@ void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t
 /* Hits and misses are counted from 0 again; those under way count. Any thread. */
 void cache_forget_lookups(struct aic_cache *cache);
 
-/* As aic_cache_explain() for a request in a scanned document. Waits for storage. */
-AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json,
-                                        aic_error *error);
+/* As aic_cache_explain() for a request in a scanned document. Waits for storage; with `stop` set it looks no further.
+ */
+AIC_MUST_CHECK aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, stop_flag *stop,
+                                        struct buf *json, aic_error *error);
 
 /*
  * Expiry in both tiers, dictionary training, invalidations that storage still owes, keeping plain what is hot. The

@@ -21,6 +21,7 @@
 
 struct nearest {
     struct aic_cache *cache;
+    stop_flag *stop;
     aic_view ns, shape;
     bool found;
     size_t same;
@@ -63,7 +64,7 @@ static bool search_pinned(void *context, struct cache_hit *hit)
     struct nearest *nearest = context;
     nearest->looked_memory++;
     if (hit_read_pin(hit) == AIC_OK) consider(nearest, &hit->key, &hit->record);
-    return nearest->looked_memory < SEARCH_MEMORY;
+    return nearest->looked_memory < SEARCH_MEMORY && !stop_is_set(nearest->stop);
 }
 
 static bool search_stored(void *context, const aic_key *key, aic_view bytes)
@@ -73,7 +74,7 @@ static bool search_stored(void *context, const aic_key *key, aic_view bytes)
     nearest->looked_storage++;
     if (record_read(bytes, &record) == AIC_OK && !filter_list_hides(&nearest->cache->filters, &record))
         consider(nearest, key, &record);
-    return nearest->looked_storage < SEARCH_STORAGE;
+    return nearest->looked_storage < SEARCH_STORAGE && !stop_is_set(nearest->stop);
 }
 
 static void search_storage(struct nearest *nearest)
@@ -189,15 +190,16 @@ static void write_hit(struct json_writer *writer, struct aic_cache *cache, const
     else json_put_u64(writer, record->expires_ms > now ? (record->expires_ms - now) / 1000 : 0);
 }
 
-static aic_status write_nearest(struct aic_cache *cache, const struct key_request *request, struct json_writer *writer)
+static aic_status write_nearest(struct aic_cache *cache, const struct key_request *request, stop_flag *stop,
+                                struct json_writer *writer)
 {
     struct buf shape;
     buf_init(&shape, &cache->mem, MEM_CACHE);
     aic_status status = key_shape(cache->digest, &cache->mem, request, &shape);
-    struct nearest nearest = {.cache = cache, .ns = request->ns, .shape = buf_view(&shape)};
+    struct nearest nearest = {.cache = cache, .stop = stop, .ns = request->ns, .shape = buf_view(&shape)};
     if (status == AIC_OK) {
         cache_walk_memory(cache, search_pinned, &nearest);
-        if (cache->gate != NULL) search_storage(&nearest);
+        if (cache->gate != NULL && !stop_is_set(stop)) search_storage(&nearest);
         json_key(writer, "nearest");
         if (nearest.found) {
             char hex[AIC_KEY_HEX_SIZE];
@@ -221,7 +223,8 @@ static aic_status write_nearest(struct aic_cache *cache, const struct key_reques
     return status;
 }
 
-aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, struct buf *json, aic_error *error)
+aic_status cache_explain(struct aic_cache *cache, const struct key_request *request, stop_flag *stop, struct buf *json,
+                         aic_error *error)
 {
     aic_key key;
     uint64_t length = 0;
@@ -249,7 +252,7 @@ aic_status cache_explain(struct aic_cache *cache, const struct key_request *requ
         json_key(&writer, "storage"), json_put_text(&writer, cache->gate == NULL ? "none"
                                                              : found == AIC_MISS ? "miss"
                                                                                  : aic_status_text(found));
-        TRY(write_nearest(cache, request, &writer));
+        TRY(write_nearest(cache, request, stop, &writer));
     }
     json_close(&writer, '}');
     return buf_status(json);
@@ -265,7 +268,7 @@ aic_status aic_cache_explain(aic_cache *cache, const aic_request *request, aic_e
     struct json json;
     struct key_request taken;
     aic_status status = request_take(cache, request, &json, &taken, error);
-    if (status == AIC_OK) status = cache_explain(cache, &taken, &made->json, error);
+    if (status == AIC_OK) status = cache_explain(cache, &taken, NULL, &made->json, error);
     json_fini(&json);
     if (status != AIC_OK) {
         aic_explanation_release(&made);

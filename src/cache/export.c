@@ -39,7 +39,8 @@ struct aic_export {
     struct buf plain;
 };
 
-aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out, aic_error *error)
+aic_status export_create(struct aic_cache *cache, const aic_filter *filter, stop_flag *stop, aic_export **out,
+                         aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
     struct aic_export *exporter = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *exporter);
@@ -49,6 +50,7 @@ aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_exp
     buf_init(&exporter->text, &cache->mem, MEM_CACHE);
     buf_init(&exporter->plain, &cache->mem, MEM_CACHE);
     aic_status status = filter_take(&exporter->filter, filter, clock_wall_ms(&cache->clock), error);
+    exporter->filter.stop = stop;
     exporter->storage_done = cache->gate == NULL || (exporter->filter.tiers & AIC_IN_STORAGE) == 0;
     if (status == AIC_OK && !exporter->storage_done) {
         status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
@@ -60,6 +62,11 @@ aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_exp
     }
     *out = exporter;
     return AIC_OK;
+}
+
+aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out, aic_error *error)
+{
+    return export_create(cache, filter, NULL, out, error);
 }
 
 void aic_export_destroy(aic_export **exporter)
@@ -152,6 +159,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
 {
     struct aic_export *exporter = context;
     struct record record;
+    if (filter_is_stopped(&exporter->filter)) return false;
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
     struct collected *row = &exporter->rows[exporter->count];
     *row = (struct collected){*key, exporter->bytes.size, bytes.size};
@@ -175,6 +183,7 @@ static aic_status storage_piece(struct aic_export *exporter)
     buf_clear(&exporter->bytes);
     TRY(tier->ops->select(tier, &filter, exporter->begun ? &exporter->after : NULL, collect, exporter));
     TRY(buf_status(&exporter->bytes));
+    if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
     if (exporter->count == 0) {
         exporter->storage_done = true;
         return AIC_OK;
@@ -209,6 +218,7 @@ static aic_status add_pinned(struct aic_export *exporter, const struct pin *pin)
 static aic_status memory_piece(struct aic_export *exporter)
 {
     struct pin pins[SCAN_PINS];
+    if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
     size_t count = store_scan(exporter->cache->store, &exporter->cursor, pins, COUNT_OF(pins));
     aic_status status = AIC_OK;
     for (size_t i = 0; i < count; i++) {

@@ -14,6 +14,7 @@
 #include "base/glob.h"
 #include "base/mem.h"
 #include "cache/record.h"
+#include "cache/stop.h"
 
 #include <pthread.h>
 
@@ -21,6 +22,7 @@
 #define FILTER_MAX_PATTERN GLOB_MAX_PATTERN
 
 struct filter {
+    stop_flag *stop; /* of whoever works through entries with it; NULL: nobody stops him */
     bool any_namespace, has_operation, has_model, has_tag, has_pattern;
     bool until_given;
     uint64_t until_ms;                           /* stored at or before */
@@ -35,6 +37,10 @@ _Static_assert(AIC_MAX_NAME_BYTES <= GLOB_MAX_TEXT, "every name can be matched")
 /* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value.
  * AIC_INVALID. */
 AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms, aic_error *error);
+static inline bool filter_is_stopped(const struct filter *filter)
+{
+    return stop_is_set(filter->stop);
+}
 bool filter_matches(const struct filter *filter, const struct record *record);
 
 struct filter_node {

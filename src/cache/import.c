@@ -9,7 +9,7 @@
 #define DEFAULT_LINE_BYTES ((size_t)64 << 20)
 #define DEFAULT_REJECTIONS 1000
 
-aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,
+aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options, stop_flag *stop,
                          aic_import **out, aic_error *error)
 {
     static const aic_import_options defaults;
@@ -21,6 +21,7 @@ aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_i
     struct aic_import *importer = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *importer);
     if (importer == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "%s", aic_status_text(AIC_NO_MEMORY));
     importer->cache = cache;
+    importer->stop = stop;
     importer->only_ns = only;
     importer->ns_size = ns.size;
     memcpy(importer->ns, ns.data, ns.size);
@@ -36,7 +37,7 @@ aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_i
 
 aic_status aic_import_create(aic_cache *cache, const aic_import_options *options, aic_import **out, aic_error *error)
 {
-    return import_create(cache, &cache->mem, options, out, error);
+    return import_create(cache, &cache->mem, options, NULL, out, error);
 }
 
 void aic_import_destroy(aic_import **importer)
@@ -164,6 +165,7 @@ aic_status aic_import_add(aic_import *importer, aic_view bytes)
     TRY(cache_check_bytes("bytes", bytes, NULL));
     aic_status worst = AIC_OK;
     while (bytes.size > 0) {
+        if (stop_is_set(importer->stop)) return AIC_CLOSED;
         const char *end = memchr(bytes.data, '\n', bytes.size);
         aic_status status;
         if (end == NULL) {

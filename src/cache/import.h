@@ -14,6 +14,7 @@ struct rejection {
 
 struct aic_import {
     struct aic_cache *cache;
+    stop_flag *stop;             /* NULL: nobody stops it */
     bool only_ns, refuse_keys;   /* only_ns: a line that names another namespace is rejected */
     char ns[AIC_MAX_NAME_BYTES]; /* of lines that name none */
     size_t ns_size;

@@ -121,6 +121,8 @@ static aic_status row_make(struct aic_cache *cache, const aic_key *key, aic_view
 static bool take_pinned(void *context, struct cache_hit *hit)
 {
     struct run *run = context;
+    if (filter_is_stopped(run->filter)) run->status = AIC_CLOSED;
+    if (run->status != AIC_OK) return false;
     /* A walk of the store may show an entry twice while its tables grow. */
     if (!heap_wants(run, &hit->key) || heap_holds(run, &hit->key)) return true;
     aic_status status = hit_read_pin(hit);
@@ -148,6 +150,10 @@ static bool take_stored(void *context, const aic_key *key, aic_view bytes)
 {
     struct run *run = context;
     struct record record;
+    if (filter_is_stopped(run->filter)) {
+        run->status = AIC_CLOSED;
+        return false;
+    }
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(run->filter, &record)) return true;
     if (filter_list_hides(&run->cache->filters, &record)) return true;
     aic_view head = {bytes.data, bytes.size - record.payload.size};
@@ -225,8 +231,9 @@ static aic_status page_make(struct aic_cache *cache, const struct filter *filter
     TRY(run_init(&memory, cache, filter, after, limit));
     aic_status status = run_init(&storage, cache, filter, after, limit);
     if (status == AIC_OK && (filter->tiers & AIC_IN_MEMORY) != 0) run_memory(&memory);
+    if (status == AIC_OK) status = memory.status;
     if (status == AIC_OK && cache->gate != NULL && (filter->tiers & AIC_IN_STORAGE) != 0) run_storage(&storage);
-    if (status == AIC_OK) status = memory.status != AIC_OK ? memory.status : storage.status;
+    if (status == AIC_OK) status = storage.status;
     if (status == AIC_OK) {
         merge(&memory, &storage, page);
         status = page_fill(page);
@@ -246,13 +253,14 @@ static aic_status check_arguments(struct aic_cache *cache, const aic_filter *fil
     return filter_take(taken, filter, clock_wall_ms(&cache->clock), error);
 }
 
-aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit, aic_view cursor, aic_page **out,
-                          aic_error *error)
+aic_status cache_list(struct aic_cache *cache, const aic_filter *filter, size_t limit, aic_view cursor, stop_flag *stop,
+                      aic_page **out, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
     struct filter taken;
     aic_key after;
     TRY(check_arguments(cache, filter, limit, cursor, &taken, &after, error));
+    taken.stop = stop;
     struct aic_page *page = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *page);
     if (page == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "%s", aic_status_text(AIC_NO_MEMORY));
     page->cache = cache;
@@ -266,6 +274,12 @@ aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t lim
     }
     *out = page;
     return AIC_OK;
+}
+
+aic_status aic_cache_list(aic_cache *cache, const aic_filter *filter, size_t limit, aic_view cursor, aic_page **out,
+                          aic_error *error)
+{
+    return cache_list(cache, filter, limit, cursor, NULL, out, error);
 }
 
 size_t aic_page_count(const aic_page *page)

@@ -178,6 +178,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
 {
     struct pass *pass = context;
     struct record record;
+    if (filter_is_stopped(pass->filter)) return false;
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
@@ -220,6 +221,7 @@ static aic_status clean_storage(struct pass *pass, bool dry_run)
     for (const aic_key *from = NULL;; from = &after) {
         pass->count = 0;
         TRY(tier->ops->select(tier, &filter, from, collect, pass));
+        if (filter_is_stopped(pass->filter)) return AIC_CLOSED;
         if (pass->count == 0) return AIC_OK;
         if (!dry_run) TRY(tier->ops->apply(tier, pass->writes, pass->count));
         sum_batch(pass, !dry_run);
@@ -264,6 +266,7 @@ aic_status cache_settle(struct aic_cache *cache)
 static bool count_entry(void *context, struct cache_hit *hit)
 {
     struct pass *pass = context;
+    if (filter_is_stopped(pass->filter)) return false;
     if (hit_read_pin(hit) != AIC_OK || !filter_matches(pass->filter, &hit->record)) return true;
     pass->sums.matched++;
     pass->sums.bytes_freed += store_pinned_bytes(pass->cache->store, &hit->pin);
@@ -273,6 +276,7 @@ static bool count_entry(void *context, struct cache_hit *hit)
 static bool clean_entry(void *context, struct cache_hit *hit)
 {
     struct pass *pass = context;
+    if (filter_is_stopped(pass->filter)) return false;
     aic_status status = hit_read_pin(hit);
     /* What cannot be read, for want of memory or because it is damaged, is removed with the rest: a cache may forget.
      */
@@ -308,7 +312,7 @@ static aic_status run_dry(struct pass *pass)
     aic_status status = AIC_OK;
     if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, true);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(pass->cache, count_entry, pass);
-    return status;
+    return status == AIC_OK && filter_is_stopped(pass->filter) ? AIC_CLOSED : status;
 }
 
 /* With cache.invalidating held. */
@@ -325,9 +329,10 @@ static aic_status run(struct pass *pass, struct filter_node **node)
     pass_writers(cache);
     /* A put that met the filter has left a delete in the queue. */
     if (status == AIC_OK && cleans_storage) status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
-    if (status == AIC_OK) {
+    if (status == AIC_OK && filter_is_stopped(pass->filter)) status = AIC_CLOSED;
+    if (status == AIC_OK || status == AIC_CLOSED) {
         filter_list_remove(&cache->filters, node);
-        return AIC_OK;
+        return status;
     }
     filter_list_bound(&cache->filters, *node);
     pass->written_down = owed_filter(cache, &(*node)->filter) == AIC_OK;
@@ -372,6 +377,7 @@ static void record_event(struct aic_cache *cache, const aic_filter *filter, uint
         word = aic_view_of(pattern);
     }
     if (status == AIC_OK) snprintf(data, sizeof data, "{\"status\":\"success\"}");
+    else if (status == AIC_CLOSED) snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"given_up\"}");
     else
         snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
                  cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "memory", aic_status_text(status));
@@ -380,8 +386,8 @@ static void record_event(struct aic_cache *cache, const aic_filter *filter, uint
     aic_monitor_operation(cache->monitor, AIC_LITERAL("invalidate"), seconds, false, 0, (aic_view){NULL, 0});
 }
 
-static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bool dry_run, struct pass *pass,
-                             aic_error *error)
+static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bool dry_run, stop_flag *stop,
+                             struct pass *pass, aic_error *error)
 {
     struct filter_node *node;
     TRY(filter_list_make(&cache->filters, &node));
@@ -390,6 +396,7 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
         filter_list_remove(&cache->filters, &node);
         return status;
     }
+    node->filter.stop = stop;
     pass->cache = cache;
     pass->filter = &node->filter;
     pthread_mutex_lock(&cache->invalidating);
@@ -404,8 +411,8 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
     return status != AIC_OK && status != AIC_NO_MEMORY ? AIC_UNAVAILABLE : status;
 }
 
-aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run, aic_invalidated *out,
-                                aic_error *error)
+aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, bool dry_run, stop_flag *stop,
+                            aic_invalidated *out, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
     if (!names_something(filter))
@@ -413,7 +420,7 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
                          "nothing is named: give a namespace, operation, model, tag, pattern or age, or say 'all'");
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
-    aic_status status = pass != NULL ? invalidate(cache, filter, dry_run, pass, error) : AIC_NO_MEMORY;
+    aic_status status = pass != NULL ? invalidate(cache, filter, dry_run, stop, pass, error) : AIC_NO_MEMORY;
     bool ran = pass != NULL && pass->cache != NULL;
     if (ran && !dry_run) {
         count_invalidation(cache, kind_of(filter), pass->sums.removed);
@@ -424,7 +431,9 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
                                                       .memory_before = before});
     }
     if (ran && out != NULL) *out = pass->sums;
-    if (ran && status != AIC_OK)
+    if (ran && status == AIC_CLOSED)
+        (void)error_set(error, status, NULL, "it was given up; what it had removed stays removed");
+    else if (ran && status != AIC_OK)
         (void)error_set(error, status, NULL, "storage could not be reached: %s%s",
                         dry_run ? "its entries are not counted"
                                 : "memory is clean, what storage still holds is hidden and will be removed when it is "
@@ -433,4 +442,10 @@ aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool
     else if (!ran && status == AIC_NO_MEMORY) (void)error_set(error, status, NULL, "%s", aic_status_text(status));
     if (pass != NULL) mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
     return status;
+}
+
+aic_status aic_cache_invalidate(aic_cache *cache, const aic_filter *filter, bool dry_run, aic_invalidated *out,
+                                aic_error *error)
+{
+    return cache_invalidate(cache, filter, dry_run, NULL, out, error);
 }

@@ -118,6 +118,7 @@ static aic_status differs(aic_error *error, const char *where, const aic_key *ke
 }
 
 struct check {
+    stop_flag *stop;
     aic_error *error;
     aic_status status;
 };
@@ -147,22 +148,23 @@ static aic_status verify_bytes(struct aic_cache *cache, const struct pin *pin, a
 static bool verify_pinned(void *context, struct cache_hit *hit)
 {
     struct check *check = context;
-    check->status = verify_bytes(hit->cache, &hit->pin, check->error);
+    check->status = stop_is_set(check->stop) ? AIC_CLOSED : verify_bytes(hit->cache, &hit->pin, check->error);
     return check->status == AIC_OK;
 }
 
 static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
 {
     struct check *check = context;
-    if (record_check(bytes) != AIC_OK)
+    if (stop_is_set(check->stop)) check->status = AIC_CLOSED;
+    else if (record_check(bytes) != AIC_OK)
         check->status = differs(check->error, "storage", key, "its checksum does not match");
     return check->status == AIC_OK;
 }
 
-aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
+aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
-    struct check check = {error, AIC_OK};
+    struct check check = {stop, error, AIC_OK};
     TRY(store_verify(cache->store, error));
     cache_walk_memory(cache, verify_pinned, &check);
     if (check.status != AIC_OK || cache->gate == NULL) return check.status;
@@ -174,4 +176,9 @@ aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
     TRY(tier->ops->verify(tier, error));
     TRY(tier->ops->select(tier, &(struct tier_filter){0}, NULL, verify_stored, &check));
     return check.status;
+}
+
+aic_status aic_cache_verify(aic_cache *cache, aic_error *error)
+{
+    return cache_verify(cache, NULL, error);
 }

@@ -1,9 +1,10 @@
 """Invalidation over HTTP: exact, complete, counted. Conformance group G."""
+import json
 import re
 import threading
 import unittest
 
-from daemon import LiveTest
+from daemon import Daemon, LiveTest
 
 
 class Invalidate(LiveTest):
@@ -172,6 +173,34 @@ class Invalidate(LiveTest):
         self.daemon.put(text="f", namespace="two")
         self.assertEqual(self.daemon.post("/cache/flushall").json["removed"], 2)
         self.assertEqual(self.daemon.get("/cache/entries?all_namespaces=true").json["count"], 0)
+
+
+class Walks(unittest.TestCase):
+    def test_nobody_waits_for_those_who_hung_up(self):
+        """Lists by a pattern that matches nothing, each a walk through all there is; their clients leave. So does the daemon, at once."""
+        daemon = Daemon(("--timeouts-drain", "1s", "--memory-max-bytes", "512M"))
+        self.addCleanup(daemon.close)
+        tags = ["tag %02d %s" % (number, "a" * 100) for number in range(32)]
+        lines = "\n".join(json.dumps({"operation": "qa", "text": str(index), "response": 1, "tags": tags}) for index in range(20000))
+        self.assertEqual(daemon.post("/cache/import", lines).json["accepted"], 20000)
+
+        def ask(count):
+            waiting = [daemon.connect() for _ in range(count)]
+            for connection in waiting:
+                connection.request("GET", "/cache/entries?pattern=*%5B" + "a" * 900 + "%5Dx")
+            return waiting
+        for connection in ask(400):
+            connection.close()
+        one, = ask(1)
+        one.sock.settimeout(30)  # 400 walks take minutes
+        self.assertEqual(json.loads(one.getresponse().read())["count"], 0)
+        one.close()
+        waiting = ask(400)
+        self.assertEqual(daemon.stop(), 0)  # the cut at 1 s ends them all; before, the daemon gave up on storage
+        with open(daemon.log_path, "rb") as file:
+            self.assertNotIn(b"does not let go", file.read())
+        for connection in waiting:
+            connection.close()
 
 
 if __name__ == "__main__":

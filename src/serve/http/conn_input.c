@@ -175,6 +175,7 @@ static bool read_some(struct conn *conn)
     }
     if (got == 0) {
         conn->eof = true;
+        if (conn->exchange.gone_at_eof) thread_mark_ready(conn);
         return false;
     }
     THREAD_COUNT(conn->thread, bytes_in, got);

@@ -278,6 +278,7 @@ void conn_serve_ready(struct conn *conn)
         conn_try_free(conn);
         return;
     }
+    if (conn->eof && exchange->gone_at_eof) exchange_tell_hangup(exchange);
     if (conn->read_again) {
         conn->read_again = false;
         conn_read(conn);
@@ -333,6 +334,7 @@ void conn_completed(struct conn *conn)
         conn_report(conn, conn->phase == CONN_CLOSED && !exchange->streaming ? 0 : exchange->status);
     exchange->handed = false;
     exchange->drain = exchange->gone = NULL;
+    exchange->gone_at_eof = false;
     exchange->sink = NULL;
     exchange->paused = false;
     conn_body_release(conn);

@@ -76,6 +76,7 @@ struct http_exchange {
     void *drain_context;
     http_drain_fn *gone;
     void *gone_context;
+    bool gone_at_eof; /* it is told of a half-close, too */
 
     struct buf fields;  /* lines added by http_reply_header() */
     struct buf decoded; /* percent-decoded parameters; reserved whole, so that views into it stay */
@@ -338,6 +339,8 @@ void exchange_body_too_large(const struct conn *conn, uint64_t size, struct head
 void exchange_reset(struct http_exchange *exchange);
 /* Tells the handler that the client went away, once. */
 void exchange_tell_gone(struct http_exchange *exchange);
+/* The client has closed its side alone. */
+void exchange_tell_hangup(struct http_exchange *exchange);
 
 /* ---- reply.c ---- */
 /* Writes the head of a reply. length UINT64_MAX: streamed. False: no memory, and the connection was closed. */

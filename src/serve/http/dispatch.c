@@ -34,6 +34,7 @@ void exchange_reset(struct http_exchange *exchange)
     exchange->sent_bytes = 0;
     exchange->sink = NULL;
     exchange->drain = exchange->gone = NULL;
+    exchange->gone_at_eof = false;
     exchange->query_read = false;
     memset(exchange->state, 0, sizeof exchange->state);
 }
@@ -223,6 +224,14 @@ void exchange_refuse(struct conn *conn, const struct head_refusal *why)
     conn->running = true; /* the callers run the connection */
     conn_completed(conn);
     conn->running = running;
+}
+
+void exchange_tell_hangup(struct http_exchange *exchange)
+{
+    http_drain_fn *gone = exchange->gone;
+    exchange->gone = NULL;
+    exchange->gone_at_eof = false;
+    if (exchange->handed && gone != NULL) gone(exchange, exchange->gone_context);
 }
 
 void exchange_tell_gone(struct http_exchange *exchange)
@@ -416,7 +425,15 @@ void http_on_gone(struct http_exchange *exchange, http_drain_fn *fn, void *conte
 {
     exchange->gone = fn;
     exchange->gone_context = context;
-    if (reply_is_lost(exchange)) thread_mark_ready(exchange->conn);
+    exchange->gone_at_eof = false;
+    if (fn != NULL && reply_is_lost(exchange)) thread_mark_ready(exchange->conn);
+}
+
+void http_on_hangup(struct http_exchange *exchange, http_drain_fn *fn, void *context)
+{
+    http_on_gone(exchange, fn, context);
+    exchange->gone_at_eof = true;
+    if (exchange->conn->eof) thread_mark_ready(exchange->conn);
 }
 
 void http_body_start(struct http_exchange *exchange, http_body_fn *fn, void *context)

@@ -235,8 +235,11 @@ void http_stream_abort(struct http_exchange *exchange);
 
 /*
  * Calls `fn` once, on the front thread, when the client goes away (or the deadline passes) before the exchange is
- * completed: to give work up early. One registration; it must not complete the exchange.
+ * completed: to give work up early. One registration, NULL takes it back; it must not complete the exchange.
  */
 void http_on_gone(struct http_exchange *exchange, http_drain_fn *fn, void *context);
+/* The same, and also when the client has closed its side of the connection, which whoever only ends a half of it and
+ * waits for the answer does too: for work that costs so much that nobody should do it for somebody who is gone. */
+void http_on_hangup(struct http_exchange *exchange, http_drain_fn *fn, void *context);
 
 #endif

@@ -15,7 +15,8 @@ static aic_status explain(struct work *work)
     struct request request;
     TRY(fields_read(&work->json, work->text, rules, COUNT_OF(rules), tokens, &work->error));
     TRY(request_read(&work->json, &work->scratch, work->call, tokens, &request, &work->error));
-    return cache_explain(work->front->routes->overview.options.cache, &request.key, &work->body, &work->error);
+    return cache_explain(work->front->routes->overview.options.cache, &request.key, &work->gone, &work->body,
+                         &work->error);
 }
 
 static void run_explain(struct work *work)
@@ -25,5 +26,5 @@ static void run_explain(struct work *work)
 
 void handle_explain(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_explain, 0);
+    work_answer(exchange, LANE_WALKS, run_explain, 0);
 }

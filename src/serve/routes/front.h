@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "serve/routes/auth.h"
+#include "serve/routes/lanes.h"
 #include "serve/routes/memo.h"
 #include "serve/routes/tails.h"
 #include "serve/watch/overview.h"
@@ -17,6 +18,7 @@ struct front;
 
 struct routes {
     struct overview overview;
+    struct lanes *lanes;                /* owned */
     struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;                      /* of the fronts' memos */
 

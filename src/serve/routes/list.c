@@ -1,6 +1,7 @@
 /*
  * list.c - GET /cache/entries: metadata of entries, page by page. A worker's job.
  */
+#include "cache/cache.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/render.h"
 #include "serve/routes/select.h"
@@ -34,8 +35,8 @@ static void run_list(struct work *work)
     struct list_job *job = (struct list_job *)work;
     const struct overview_options *options = &work->front->routes->overview.options;
     aic_page *page = NULL;
-    work->status = aic_cache_list(options->cache, &job->selection.filter, job->selection.limit, job->selection.cursor,
-                                  &page, &work->error);
+    work->status = cache_list(options->cache, &job->selection.filter, job->selection.limit, job->selection.cursor,
+                              &work->gone, &page, &work->error);
     if (work->status == AIC_OK) {
         write_page(&work->body, page, clock_wall_ms(options->clock));
         work->status = buf_status(&work->body);
@@ -45,7 +46,7 @@ static void run_list(struct work *work)
 
 void handle_list(struct http_exchange *exchange)
 {
-    struct list_job *job = work_create(exchange, sizeof *job);
+    struct list_job *job = work_create(exchange, LANE_WALKS, sizeof *job);
     if (job == NULL) return;
     aic_error error = {0};
     aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE | SELECT_PAGE, &job->selection, &error);
@@ -57,5 +58,6 @@ void handle_list(struct http_exchange *exchange)
     job->work.run = run_list;
     job->work.finish = work_reply;
     job->work.deadline_ms = WORK_LONG_MS;
+    job->work.ends_at_hangup = true;
     work_start(&job->work);
 }

@@ -185,7 +185,7 @@ static void finish_key(struct work *work)
 
 static void look_up_by_worker(struct http_exchange *exchange)
 {
-    struct key_job *job = work_create(exchange, sizeof *job);
+    struct key_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) return;
     job->work.run = run_key;
     job->work.finish = finish_key;

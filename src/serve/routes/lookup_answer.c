@@ -272,7 +272,7 @@ static void finish_decode(struct work *work)
 
 static void decode_by_worker(struct http_exchange *exchange, struct answer *answer)
 {
-    struct decode_job *job = work_create(exchange, sizeof *job);
+    struct decode_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) {
         answer_give(answer);
         return;

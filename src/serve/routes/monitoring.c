@@ -52,7 +52,7 @@ static void run_report(struct work *work)
 static void start_report(struct http_exchange *exchange, report_fn *make, double multiplier)
 {
     if (!has_monitor(exchange)) return;
-    struct report_job *job = work_create(exchange, sizeof *job);
+    struct report_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) return;
     job->make = make;
     job->multiplier = multiplier;
@@ -136,7 +136,7 @@ static void run_memory(struct work *work)
 
 void handle_memory(struct http_exchange *exchange)
 {
-    if (has_monitor(exchange)) work_answer(exchange, run_memory, 0);
+    if (has_monitor(exchange)) work_answer(exchange, LANE_QUICK, run_memory, 0);
 }
 
 static void run_history(struct work *work)
@@ -149,7 +149,7 @@ static void run_history(struct work *work)
 
 void handle_history(struct http_exchange *exchange)
 {
-    if (has_monitor(exchange)) work_answer(exchange, run_history, 0);
+    if (has_monitor(exchange)) work_answer(exchange, LANE_QUICK, run_history, 0);
 }
 
 static void run_pressure(struct work *work)
@@ -162,7 +162,7 @@ static void run_pressure(struct work *work)
 
 void handle_pressure(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_pressure, 0);
+    work_answer(exchange, LANE_QUICK, run_pressure, 0);
 }
 
 static void run_pools(struct work *work)
@@ -176,7 +176,7 @@ static void run_pools(struct work *work)
 
 void handle_pools(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_pools, 0);
+    work_answer(exchange, LANE_QUICK, run_pools, 0);
 }
 
 static void run_alerts(struct work *work)
@@ -189,7 +189,7 @@ static void run_alerts(struct work *work)
 
 void handle_alerts(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_alerts, 0);
+    work_answer(exchange, LANE_QUICK, run_alerts, 0);
 }
 
 static void run_warnings(struct work *work)
@@ -202,7 +202,7 @@ static void run_warnings(struct work *work)
 
 void handle_warnings(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_warnings, 0);
+    work_answer(exchange, LANE_QUICK, run_warnings, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------------ metrics -- */
@@ -229,7 +229,7 @@ static void finish_metrics(struct work *work)
 
 void handle_metrics(struct http_exchange *exchange)
 {
-    struct metrics_job *job = work_create(exchange, sizeof *job);
+    struct metrics_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) return;
     job->open_metrics = negotiate(exchange, "Accept", "application/openmetrics-text", "text/plain");
     job->work.run = run_metrics;

@@ -141,7 +141,7 @@ static void finish_put(struct work *work)
 
 static void put_by_worker(struct http_exchange *exchange, const struct put_call *put)
 {
-    struct put_job *job = work_create(exchange, sizeof *job);
+    struct put_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) return;
     job->work.run = run_put;
     job->work.finish = finish_put;

@@ -72,7 +72,7 @@ void handle_delete(struct http_exchange *exchange)
         http_reply_error(exchange, status, &error);
         return;
     }
-    struct delete_job *job = work_create(exchange, sizeof *job);
+    struct delete_job *job = work_create(exchange, LANE_REMOVALS, sizeof *job);
     if (job == NULL) return;
     job->work.run = run_delete;
     job->work.finish = finish_delete;
@@ -133,7 +133,7 @@ static void run_delete_many(struct work *work)
 
 void handle_delete_many(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_delete_many, WORK_LONG_MS);
+    work_answer(exchange, LANE_REMOVALS, run_delete_many, WORK_LONG_MS);
 }
 
 /* --------------------------------------------------------------------------------------------------- invalidate -- */
@@ -185,8 +185,8 @@ static aic_status invalidate(struct work *work, struct selection *selection)
             &work->error, AIC_INVALID, NULL,
             "nothing is named: give namespace, operation, model, tag, pattern or older_than_seconds, or {\"all\":true} for everything");
     aic_invalidated result = {0};
-    TRY(aic_cache_invalidate(work->front->routes->overview.options.cache, &selection->filter, selection->dry_run,
-                             &result, &work->error));
+    TRY(cache_invalidate(work->front->routes->overview.options.cache, &selection->filter, selection->dry_run,
+                         &work->gone, &result, &work->error));
     write_invalidated(&work->body, selection, &result);
     return buf_status(&work->body);
 }
@@ -198,7 +198,7 @@ static void run_invalidate(struct work *work)
 
 void handle_invalidate(struct http_exchange *exchange)
 {
-    struct invalidate_job *job = work_create(exchange, sizeof *job);
+    struct invalidate_job *job = work_create(exchange, LANE_REMOVALS, sizeof *job);
     if (job == NULL) return;
     aic_error error = {0};
     /* Two sources could contradict each other. */
@@ -225,8 +225,8 @@ static void run_flush(struct work *work)
 {
     aic_filter filter = {.all_namespaces = true, .all = true};
     aic_invalidated result = {0};
-    work->status = aic_cache_invalidate(work->front->routes->overview.options.cache, &filter, false, &result,
-                                        &work->error);
+    work->status = cache_invalidate(work->front->routes->overview.options.cache, &filter, false, &work->gone, &result,
+                                    &work->error);
     if (work->status != AIC_OK) return;
     buf_printf(&work->body, "{\"status\":\"success\",\"removed\":%llu,\"bytes_freed\":%llu}",
                (unsigned long long)result.removed, (unsigned long long)result.bytes_freed);
@@ -238,5 +238,5 @@ void handle_flush_all(struct http_exchange *exchange)
     aic_error error = {0};
     aic_status status = call_check_no_body(exchange, &error);
     if (status != AIC_OK) http_reply_error(exchange, status, &error);
-    else work_answer(exchange, run_flush, WORK_LONG_MS);
+    else work_answer(exchange, LANE_REMOVALS, run_flush, WORK_LONG_MS);
 }

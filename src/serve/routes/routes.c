@@ -14,6 +14,7 @@
 #include "serve/routes/stream.h"
 
 #include <string.h>
+#include <uv.h>
 
 static const struct http_route table[] = {
 #define ROUTE(verb, path, handler, body, access, query, help)                                                          \
@@ -39,6 +40,10 @@ aic_status routes_create(const struct overview_options *options, struct auth *au
     struct routes *routes = mem_zalloc(options->mem, MEM_OTHER, sizeof *routes);
     if (routes == NULL) return AIC_NO_MEMORY;
     aic_status status = overview_init(&routes->overview, options, table, COUNT_OF(table), seed);
+    if (status == AIC_OK) {
+        status = lanes_create(options->mem, uv_available_parallelism(), &routes->lanes);
+        if (status != AIC_OK) overview_fini(&routes->overview);
+    }
     if (status != AIC_OK) {
         mem_free(options->mem, MEM_OTHER, routes, sizeof *routes);
         return status;
@@ -58,6 +63,7 @@ void routes_destroy(struct routes **routes)
     *routes = NULL;
     CHECK(self->fronts == NULL);
     struct mem *mem = self->overview.options.mem;
+    lanes_destroy(&self->lanes);
     overview_fini(&self->overview);
     auth_release(&self->auth);
     pthread_mutex_destroy(&self->mutex);

@@ -9,7 +9,7 @@
  *   … routes_tick …
  *   routes_drain, http_server_stop, routes_detach, http_server_destroy, routes_destroy, aic_cache_close
  *
- * Handlers run on front threads and never wait. What may take long runs on libuv's worker threads, storage lookups on
+ * Handlers run on front threads and never wait. What may take long runs on the threads of lanes.h, storage lookups on
  * the storage tier's readers; both come back to the front thread that owns the connection. Lock order: none of ours is
  * held while another module is called.
  */

@@ -121,5 +121,5 @@ static void run_status(struct work *work)
 
 void handle_status(struct http_exchange *exchange)
 {
-    work_answer(exchange, run_status, 0);
+    work_answer(exchange, LANE_QUICK, run_status, 0);
 }

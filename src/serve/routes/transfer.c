@@ -34,8 +34,8 @@ static void run_export(struct work *work)
     struct export_job *job = (struct export_job *)work;
     work->status = AIC_OK;
     if (job->exporter == NULL)
-        work->status = aic_export_create(work->front->routes->overview.options.cache, &job->selection.filter,
-                                         &job->exporter, &work->error);
+        work->status = export_create(work->front->routes->overview.options.cache, &job->selection.filter, &work->gone,
+                                     &job->exporter, &work->error);
     if (work->status == AIC_OK && job->head_only) work->status = AIC_MISS;
     else if (work->status == AIC_OK) work->status = aic_export_next(job->exporter, EXPORT_PIECE_BYTES, &job->piece);
 }
@@ -94,7 +94,7 @@ static void finish_export(struct work *work)
 
 void handle_export(struct http_exchange *exchange)
 {
-    struct export_job *job = work_create(exchange, sizeof *job);
+    struct export_job *job = work_create(exchange, LANE_WALKS, sizeof *job);
     if (job == NULL) return;
     aic_error error = {0};
     aic_status status = select_from_query(exchange, SELECT_LABELS | SELECT_MORE, &job->selection, &error);
@@ -251,7 +251,7 @@ static aic_status take_namespaces(struct http_exchange *exchange, const struct c
 
 static void start_import(struct http_exchange *exchange, bool refuse_keys)
 {
-    struct import_job *job = work_create(exchange, sizeof *job);
+    struct import_job *job = work_create(exchange, LANE_WALKS, sizeof *job);
     if (job == NULL) return;
     const struct call *call = job->work.call;
     aic_error error = {0};
@@ -261,7 +261,7 @@ static void start_import(struct http_exchange *exchange, bool refuse_keys)
     aic_status status = take_namespaces(exchange, call, &options, &error);
     aic_cache *cache = front_of(exchange)->routes->overview.options.cache;
     struct mem *mem = http_body_mem(exchange);
-    if (status == AIC_OK) status = import_create(cache, mem, &options, &job->importer, &error);
+    if (status == AIC_OK) status = import_create(cache, mem, &options, &job->work.gone, &job->importer, &error);
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
         work_free(&job->work);

@@ -15,7 +15,7 @@ static void run_verify(struct work *work)
 {
     const struct overview_options *options = &work->front->routes->overview.options;
     uint64_t started = clock_mono_ns(options->clock);
-    work->status = aic_cache_verify(options->cache, &work->error);
+    work->status = cache_verify(options->cache, &work->gone, &work->error);
     if (work->status != AIC_OK) return;
     aic_stats stats;
     aic_cache_stats(options->cache, &stats);
@@ -31,7 +31,7 @@ void handle_verify(struct http_exchange *exchange)
     aic_error error = {0};
     aic_status status = call_check_no_body(exchange, &error);
     if (status != AIC_OK) http_reply_error(exchange, status, &error);
-    else work_answer(exchange, run_verify, WORK_LONG_MS);
+    else work_answer(exchange, LANE_WALKS, run_verify, WORK_LONG_MS);
 }
 
 /* --------------------------------------------------------------------------------------------------------- ping -- */
@@ -99,7 +99,7 @@ static void finish_ping(struct work *work)
 
 void handle_ping(struct http_exchange *exchange)
 {
-    struct work *work = work_create(exchange, sizeof *work);
+    struct work *work = work_create(exchange, LANE_REMOVALS, sizeof *work);
     if (work == NULL) return;
     work->run = run_ping;
     work->finish = finish_ping;

@@ -3,7 +3,16 @@
 #include "base/check.h"
 #include "serve/routes/reply.h"
 
-void *work_create(struct http_exchange *exchange, size_t size)
+#include <stddef.h>
+
+/* From the begin of a run until its end is known here: the job may be gone before the exchange is. */
+static void on_gone(struct http_exchange *exchange, void *context)
+{
+    (void)exchange;
+    atomic_store_explicit(&((struct work *)context)->gone, true, memory_order_relaxed);
+}
+
+void *work_create(struct http_exchange *exchange, enum lane lane, size_t size)
 {
     struct mem *mem = http_mem(exchange);
     struct work *work = mem_zalloc(mem, MEM_CONNECTIONS, size);
@@ -16,7 +25,7 @@ void *work_create(struct http_exchange *exchange, size_t size)
     work->call = call_of(exchange);
     work->mem = mem;
     work->size = size;
-    work->uv.data = work;
+    work->lane = lane;
     work->text = http_body(exchange);
     json_init(&work->json, http_body_mem(exchange), MEM_CACHE);
     buf_init(&work->scratch, http_body_mem(exchange), MEM_CACHE);
@@ -32,23 +41,29 @@ void work_free(struct work *work)
     mem_free(work->mem, MEM_CONNECTIONS, work, work->size);
 }
 
-static void run_job(uv_work_t *uv)
+/* On the front thread again. */
+static void after(struct http_post *post)
 {
-    struct work *work = uv->data;
-    work->run(work);
+    struct work *work = (struct work *)(void *)((char *)post - offsetof(struct work, post));
+    http_on_gone(work->exchange, NULL, NULL);
+    work->finish(work);
 }
 
-/* On the front thread again. */
-static void after(uv_work_t *uv, int status)
+static void run_job(struct lane_job *job)
 {
-    struct work *work = uv->data;
-    (void)status; /* Jobs are never cancelled. */
-    work->finish(work);
+    struct work *work = (struct work *)job;
+    if (atomic_load_explicit(&work->gone, memory_order_relaxed)) work->status = AIC_CLOSED;
+    else work->run(work);
+    work->post.run = after;
+    http_post(work->front->thread, &work->post);
 }
 
 void work_again(struct work *work)
 {
-    CHECK(uv_queue_work(http_thread_loop(work->front->thread), &work->uv, run_job, after) == 0);
+    work->job.run = run_job;
+    if (work->ends_at_hangup) http_on_hangup(work->exchange, on_gone, work);
+    else http_on_gone(work->exchange, on_gone, work);
+    lanes_add(work->front->routes->lanes, work->lane, &work->job);
 }
 
 void work_start(struct work *work)
@@ -64,12 +79,13 @@ void work_reply(struct work *work)
     work_free(work);
 }
 
-void work_answer(struct http_exchange *exchange, void (*run)(struct work *work), uint64_t deadline_ms)
+void work_answer(struct http_exchange *exchange, enum lane lane, void (*run)(struct work *work), uint64_t deadline_ms)
 {
-    struct work *work = work_create(exchange, sizeof *work);
+    struct work *work = work_create(exchange, lane, sizeof *work);
     if (work == NULL) return;
     work->run = run;
     work->finish = work_reply;
     work->deadline_ms = deadline_ms;
+    work->ends_at_hangup = lane == LANE_WALKS;
     work_start(work);
 }

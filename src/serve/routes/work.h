@@ -1,20 +1,25 @@
 /*
- * work.h - what may take long: jobs for libuv's worker threads, so that a front thread never waits.
+ * work.h - what may take long: jobs for the threads of a lane, so that a front thread never waits.
  *
- * The idea: a job is a struct that begins with a struct work. `run` is called on a worker thread, then `finish` on the
- * exchange's front thread, which replies and frees the job, or starts it again. The request's views stay valid until
- * the reply.
+ * The idea: a job is a struct that begins with a struct work. `run` is called on a thread of its lane, then `finish` on
+ * the exchange's front thread, which replies and frees the job, or starts it again. The request's views stay valid
+ * until the reply. Where nobody waits for the reply any more (the client hung up, its deadline passed, or the daemon
+ * cut it off at its stop) `gone` is set: long work looks at it and ends early, and what has not begun is not run at
+ * all.
  */
 #ifndef SERVE_WORK_H
 #define SERVE_WORK_H
 
 #include "serve/routes/call.h"
 #include "serve/routes/front.h"
-
-#include <uv.h>
+#include "serve/routes/lanes.h"
 
 struct work {
-    uv_work_t uv;
+    struct lane_job job;
+    struct http_post post;
+    enum lane lane;
+    bool ends_at_hangup; /* a half-close of the client counts as gone */
+    _Atomic bool gone;   /* relaxed: a flag that is only ever set */
     struct http_exchange *exchange;
     struct front *front;
     struct call *call;
@@ -34,19 +39,19 @@ struct work {
 
 /* A deadline for what walks the whole cache. */
 #define WORK_LONG_MS 600000
-/* Bodies larger than this are parsed, hashed and compressed on a worker thread. */
+/* Bodies larger than this are parsed, hashed and compressed on a lane's thread. */
 #define WORK_LARGE_BODY 65536
 
 /* A zeroed struct of `size` bytes that begins with a struct work; NULL when there is no memory (503 was answered then).
  */
-void *work_create(struct http_exchange *exchange, size_t size);
+void *work_create(struct http_exchange *exchange, enum lane lane, size_t size);
 void work_free(struct work *work);
 /* Defers the exchange and starts. */
 void work_start(struct work *work);
 /* Starts a job of a deferred exchange, for the second and later runs. */
 void work_again(struct work *work);
 /* Starts a job that only writes `body` and sets the status. */
-void work_answer(struct http_exchange *exchange, void (*run)(struct work *work), uint64_t deadline_ms);
+void work_answer(struct http_exchange *exchange, enum lane lane, void (*run)(struct work *work), uint64_t deadline_ms);
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
 
