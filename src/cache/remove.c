@@ -408,7 +408,7 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
     }
     pthread_mutex_unlock(&cache->invalidating);
     /* Whatever is the matter with storage, it will be back. */
-    return status != AIC_OK && status != AIC_NO_MEMORY ? AIC_UNAVAILABLE : status;
+    return status == AIC_OK || status == AIC_NO_MEMORY || status == AIC_CLOSED ? status : AIC_UNAVAILABLE;
 }
 
 aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, bool dry_run, stop_flag *stop,
