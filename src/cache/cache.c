@@ -19,6 +19,7 @@
 #define DEFAULT_DEADLINE_MS 20
 #define DEFAULT_SYNC_MS 1000
 #define SYNC_DEADLINE_MS 60000
+#define DRAIN_WAIT_MS 1000                  /* at the close; what storage has not taken by then may not come in time */
 #define MAX_PLAIN_BYTES (UINT64_C(2) << 30) /* what the JSON scanner takes, too */
 
 /* A zeroed number means the default, AIC_ZERO means zero. */
@@ -79,7 +80,11 @@ static void cache_free(struct aic_cache *cache)
     pthread_mutex_lock(&cache->invalidating);
     owed_settle(cache);
     pthread_mutex_unlock(&cache->invalidating);
-    bool hung = gate_destroy(&cache->gate) != AIC_OK;
+    bool late = cache->gate != NULL && gate_flush(cache->gate, false, DRAIN_WAIT_MS) != AIC_OK;
+    if (late) owed_replaced(cache);
+    aic_status drained = gate_destroy(&cache->gate);
+    bool hung = drained == AIC_TIMEOUT;
+    if (late && drained == AIC_OK) owed_paid(cache);
     if (hung)
         cache_log(cache, AIC_LOG_WARNING,
                   "storage does not let go: a thread is left to it, its last writes may be lost");

@@ -182,6 +182,7 @@ aic_status owed_deletes(struct aic_cache *cache, const aic_key *keys, size_t cou
     }
     if (!said) status = make_durable(owed, status);
     pthread_mutex_unlock(&owed->lock);
+    if (status == AIC_OK) gate_is_known(cache->gate, keys, count);
     return status;
 }
 
@@ -217,6 +218,59 @@ aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
     aic_status status = owed->everything ? AIC_OK : make_durable(owed, add(owed, (aic_view){record, size}));
     pthread_mutex_unlock(&owed->lock);
     return status;
+}
+
+/* What may be asked is asked: a key that storage knows nothing of needs no record. */
+static bool has_older_form(struct aic_cache *cache, const aic_key *key, bool readable)
+{
+    struct buf bytes;
+    struct tier *tier = gate_tier(cache->gate);
+    if (!readable) return true;
+    buf_init(&bytes, &cache->mem, MEM_CACHE);
+    aic_status status = tier->ops->get(tier, key, &bytes);
+    buf_fini(&bytes);
+    return status != AIC_MISS;
+}
+
+static bool forget_storage(struct owed *owed)
+{
+    const char kind = RECORD_EVERYTHING;
+    if (!take_turn(owed)) return false;
+    aic_status status = AIC_OK;
+    if (!owed->everything) {
+        owed->everything = true;
+        status = make_durable(owed, journal_add(owed->journal, (aic_view){&kind, 1}, true));
+    }
+    pthread_mutex_unlock(&owed->lock);
+    return status == AIC_OK;
+}
+
+void owed_replaced(struct aic_cache *cache)
+{
+    enum { KEYS = 256 };
+    struct owed *owed = &cache->owed;
+    struct gate_stats stats;
+    aic_key keys[KEYS];
+    if (owed->journal == NULL) return;
+    gate_stats(cache->gate, &stats);
+    bool again = atomic_load_explicit(&owed->missed, memory_order_relaxed), fine = true;
+    if (stats.distrusted) fine = forget_storage(owed);
+    for (size_t count; fine && (count = gate_unapplied(cache->gate, again, keys, KEYS)) > 0; again = false) {
+        size_t kept = 0;
+        for (size_t i = 0; i < count; i++)
+            if (has_older_form(cache, &keys[i], stats.reads_up)) keys[kept++] = keys[i];
+        fine = kept == 0 || owed_deletes(cache, keys, kept) == AIC_OK;
+    }
+    atomic_store_explicit(&owed->missed, !fine, memory_order_relaxed);
+}
+
+void owed_paid(struct aic_cache *cache)
+{
+    struct owed *owed = &cache->owed;
+    if (owed->journal == NULL || filter_list_owed_count(&cache->filters) > 0 || !take_turn(owed)) return;
+    /* What is not forgotten goes once more at the next start: too much, never too little. */
+    if (journal_size(owed->journal) > 0 && journal_clear(owed->journal) == AIC_OK) owed->everything = false;
+    pthread_mutex_unlock(&owed->lock);
 }
 
 /*

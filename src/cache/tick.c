@@ -24,6 +24,14 @@ static void expire_storage(struct aic_cache *cache)
     }
 }
 
+/* While storage takes no writes, a kill must not bring back what they replace. */
+static void remember_replaced(struct aic_cache *cache)
+{
+    struct gate_stats stats;
+    gate_stats(cache->gate, &stats);
+    if (stats.writes_down_ms != 0) owed_replaced(cache);
+}
+
 /* An invalidation that runs now may hang in storage: the next tick looks again. */
 static void pay_what_is_owed(struct aic_cache *cache)
 {
@@ -39,6 +47,7 @@ void cache_tick(struct aic_cache *cache)
     (void)store_expire(cache->store);
     hot_tick(cache);
     if (cache->gate != NULL) {
+        remember_replaced(cache);
         pay_what_is_owed(cache);
         expire_storage(cache);
     }

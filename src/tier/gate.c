@@ -282,9 +282,10 @@ aic_status gate_destroy(struct gate **gate_slot)
     }
     gate_unlock(gate);
     join_threads(gate);
+    bool lost = gate->dropped_writes != dropped || gate->distrusted;
     tell_lost(log, context, gate->dropped_writes - dropped);
     free_gate(gate);
-    return AIC_OK;
+    return lost ? AIC_NOT_STORED : AIC_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------- statistics -- */
@@ -358,6 +359,7 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
     *out = (struct gate_stats){
         .up = health.reads_up && health.writes_up,
         .reads_up = health.reads_up,
+        .distrusted = gate->distrusted,
         .writes_down_ms = health.writes_up ? 0 : writes_down_since_ms(gate),
         .reads_down_ms = health.reads_up ? 0 : reads_down_since_ms(gate),
         .trouble = health.writes_up ? NULL : write_trouble(gate),

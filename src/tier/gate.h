@@ -42,10 +42,10 @@ struct gate_options {
 /* AIC_NO_MEMORY. *out is owned by the caller. */
 AIC_MUST_CHECK aic_status gate_create(const struct gate_options *options, struct gate **out);
 /*
- * Drains, syncs, stops the threads, closes the tier: AIC_OK. When a call into the tier does not come back within
- * close_ms: AIC_TIMEOUT; every waiting `done` was called, but the hung thread still uses the tier, `mem`, `clock` and
- * what the tier's own callbacks use: leak them (the thread releases gate and tier should it ever come back). Nulls
- * *gate in any case; accepts a pointer to NULL.
+ * Drains, syncs, stops the threads, closes the tier: AIC_OK. AIC_NOT_STORED: the same, but writes that the tier did not
+ * take are lost. When a call into the tier does not come back within close_ms: AIC_TIMEOUT; every waiting `done` was
+ * called, but the hung thread still uses the tier, `mem`, `clock` and what the tier's own callbacks use: leak them (the
+ * thread releases gate and tier should it ever come back). Nulls *gate in any case; accepts a pointer to NULL.
  */
 aic_status gate_destroy(struct gate **gate);
 
@@ -80,6 +80,12 @@ bool gate_removes(struct gate *gate, const aic_key *key);
  * fail now, or the tier is distrusted). */
 AIC_MUST_CHECK aic_status gate_flush(struct gate *gate, bool to_disk, unsigned deadline_ms);
 
+/* Keys of writes that are not applied yet, each once, at most `max` a call; 0: no others. `again`: also those that were
+ * given before. Never blocks on the tier. */
+size_t gate_unapplied(struct gate *gate, bool again, aic_key *keys, size_t max);
+/* These need not be given by it: the caller knows of them. */
+void gate_is_known(struct gate *gate, const aic_key *keys, size_t count);
+
 /* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait,
  * after gate_flush. */
 struct tier *gate_tier(struct gate *gate);
@@ -87,6 +93,7 @@ struct tier *gate_tier(struct gate *gate);
 struct gate_stats {
     bool up;                 /* reads and writes are admitted, and the tier is trusted */
     bool reads_up;           /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
+    bool distrusted;         /* all that the tier holds is out of date, and goes */
     uint64_t writes_down_ms; /* wall clock: since when writes are not admitted, or one hangs, or the tier is not
                                 trusted; 0: none of it */
     uint64_t

@@ -126,6 +126,24 @@ bool gate_removes(struct gate *gate, const aic_key *key)
     return removes;
 }
 
+size_t gate_unapplied(struct gate *gate, bool again, aic_key *keys, size_t max)
+{
+    gate_lock(gate);
+    size_t count = queue_note(&gate->queue, again, keys, max);
+    gate_unlock(gate);
+    return count;
+}
+
+void gate_is_known(struct gate *gate, const aic_key *keys, size_t count)
+{
+    gate_lock(gate);
+    for (size_t i = 0; i < count; i++) {
+        struct queue_item *item = queue_find(&gate->queue, &keys[i]);
+        if (item != NULL) item->noted = true;
+    }
+    gate_unlock(gate);
+}
+
 /* --------------------------------------------------------------------------------------------------------- flush -- */
 
 /* Until everything up to `sequence` is applied. */

@@ -177,7 +177,10 @@ aic_status queue_add(struct queue *queue, struct queue_item *item, uint64_t now_
     uint64_t limit = item->is_delete ? queue->max_bytes : queue->max_bytes - queue->max_bytes / 8;
     /* A delete in the place of a put takes no more than was there. */
     if (bytes > limit && !(replaces && item->is_delete)) return AIC_FULL;
-    if (old != NULL) index_remove(queue, old);
+    if (old != NULL) {
+        item->noted = old->noted;
+        index_remove(queue, old);
+    }
     index_add(queue, item);
     queue->bytes += queue_item_bytes(item);
     if (replaces) {
@@ -245,6 +248,21 @@ void queue_return(struct queue *queue, struct queue_item **items, size_t count)
         if (item->superseded) return_superseded(queue, item);
         else list_insert(queue, item, NULL, queue->oldest);
     }
+}
+
+size_t queue_note(struct queue *queue, bool again, aic_key *out, size_t max)
+{
+    size_t count = 0;
+    for (int pass = again ? 0 : 1; pass < 2; pass++) {
+        for (size_t i = 0; i < queue->bucket_count; i++) {
+            for (struct queue_item *item = queue->buckets[i]; item != NULL; item = item->chain) {
+                if (pass == 1 && (item->noted || count == max)) continue;
+                if (pass == 1) out[count++] = item->key;
+                item->noted = pass == 1;
+            }
+        }
+    }
+    return count;
 }
 
 void queue_drop(struct queue *queue)

@@ -31,6 +31,7 @@ struct queue_item {
     bool is_delete;
     bool flying;
     bool superseded; /* flying, and not the newest of its key */
+    bool noted;      /* its key was given out by queue_note(), or is known; inherited by what takes its place */
     uint64_t sequence;
     uint64_t queued_ns;
     struct queue_item *previous, *next; /* of the waiting list */
@@ -76,6 +77,9 @@ void queue_return(struct queue *queue, struct queue_item **items, size_t count);
 void queue_drop(struct queue *queue);
 /* The sequence of the oldest item that is not applied yet; next_sequence when there is none. */
 uint64_t queue_oldest_sequence(const struct queue *queue);
+/* Gives out keys that are not applied yet, each once, at most `max` a call; 0: there are no others. `again`: also those
+ * that were given out before. */
+size_t queue_note(struct queue *queue, bool again, aic_key *out, size_t max);
 /* The bytes that count for an item. */
 uint64_t queue_item_bytes(const struct queue_item *item);
 /* Recounts. AIC_DAMAGED at the first difference. */

@@ -91,7 +91,7 @@ static void removals_outlive_the_process(void **state)
     aic_error error;
     assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, &error) < 0);
     assert_null(strstr(error.message, "repeat"));
-    assert_int_equal(written_down(table), 2);
+    assert_true(written_down(table) >= 2); /* the tick may have been faster with one of them */
     usleep(2000);
     for (int round = 0; round < 2; round++) { /* also when the next process ends before storage has taken it */
         begin_anew(table, fake);
@@ -273,6 +273,57 @@ static void a_delete_of_what_an_invalidation_hides(void **state)
     end(table, fake);
 }
 
+static void replace_while_full(struct bench_cache *table, struct fake_tier *fake)
+{
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "y", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->writes_fail, true);
+    assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "z", "1"), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", "2"), 'm');
+}
+
+/* What was acknowledged and is lost is a miss, and never the answer from before. */
+static void a_replaced_value_does_not_come_back(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    replace_while_full(table, fake);
+    aic_cache_close(&table->cache);
+    assert_int_equal(written_down(table), 1); /* of what was new nothing has to go */
+    atomic_store(&fake->writes_fail, false);
+    assert_int_equal(cache_open(&table->options, &fake->tier, &table->cache, NULL), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "y", "1"), 's');
+    assert_int_equal(look(table->cache, "qa", "z", NULL), '-');
+    end(table, fake);
+}
+
+/* A kill does not wait for the close, and a disk that has room again lets nothing go. */
+static void the_tick_writes_down_what_was_replaced(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    replace_while_full(table, fake);
+    for (int i = 0; i < 60000 && written_down(table) == 0; i++) { /* until the breaker is open */
+        cache_tick(table->cache);
+        usleep(1000);
+    }
+    cache_tick(table->cache);
+    assert_int_equal(written_down(table), 1);
+    atomic_store(&fake->writes_fail, false);
+    for (int i = 0; i < 60000 && written_down(table) > 0; i++) {
+        cache_tick(table->cache);
+        usleep(1000);
+    }
+    assert_int_equal(written_down(table), 0);
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "x", "2"), 's');
+    assert_int_equal(look(table->cache, "qa", "z", "1"), 's');
+    end(table, fake);
+}
+
 static void *delete_elsewhere(void *context)
 {
     return (void *)(intptr_t)delete_text(context, "qa", "x");
@@ -301,7 +352,7 @@ static void a_disk_that_hangs_holds_one_caller(void **state)
     CHECK(pthread_mutex_unlock(&table->cache->owed.lock) == 0);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-'); /* nobody is given what he removed */
     assert_int_equal(delete_text(table, "qa", "x"), AIC_MISS);  /* and now it lasts */
-    assert_int_equal(written_down(table), 2);
+    assert_true(written_down(table) >= 2);                      /* the tick may have been faster with one of them */
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
     assert_int_equal(look(table->cache, "qa", "y", NULL), '-');
@@ -318,6 +369,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_damaged_file_brings_nothing_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_replaced_value_does_not_come_back, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(the_tick_writes_down_what_was_replaced, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_delete_of_what_an_invalidation_hides, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_hangs_holds_one_caller, table_setup, table_teardown),
     };
