@@ -75,7 +75,7 @@ static int setup_monitor(struct daemon *daemon)
         .max_measurements = (int64_t)settings->monitor_max_measurements,
         .memory_warning_bytes = settings_warning_bytes(settings),
         .memory_critical_bytes = settings_critical_bytes(settings),
-        .slow_min_seconds = (double)settings->monitor_slow_min / 1000.0,
+        .slow_min_seconds = settings->monitor_slow_min > 0 ? (double)settings->monitor_slow_min / 1000.0 : 1e-9,
         .log = log_from_cache,
         .log_context = daemon->log,
     };

@@ -108,15 +108,14 @@ static void reload_auth(struct daemon *daemon, struct reload *reload)
     daemon->auth = auth;
 }
 
-/* What the tier can take of its two limits: a refused number of bytes does not hold the entries back. True: the bytes
- * are as they were asked for. */
-static bool reload_limits(struct daemon *daemon, struct reload *reload)
+/* What the tier can take of its two limits: a refused number of bytes does not hold the entries back. */
+static void reload_limits(struct daemon *daemon, struct reload *reload)
 {
     struct store *store = cache_store(daemon->cache);
     const struct settings *now = &daemon->settings, *next = &reload->next;
     bool bytes = next->memory_max_bytes != now->memory_max_bytes;
     bool entries = next->memory_max_entries != now->memory_max_entries;
-    if (!bytes && !entries) return true;
+    if (!bytes && !entries) return;
     bool fits = store_resize(store, next->memory_max_bytes, next->memory_max_entries) == AIC_OK;
     if (!fits) {
         log_line(
@@ -124,31 +123,20 @@ static bool reload_limits(struct daemon *daemon, struct reload *reload)
             "memory.max_bytes: %llu is more than what was reserved at the start (four times the first value, at least 1G); it stays %llu, restart to go beyond",
             (unsigned long long)next->memory_max_bytes, (unsigned long long)now->memory_max_bytes);
         keep(daemon, reload, "memory.max_bytes"); /* from here on next has what is in force */
-        if (!entries) return false;
+        if (!entries) return;
         if (store_resize(store, next->memory_max_bytes, next->memory_max_entries) != AIC_OK)
             keep(daemon, reload, "memory.max_entries");
     }
     routes_reload_memory(daemon->routes, next->memory_max_bytes);
-    return fits;
 }
 
 static void reload_memory(struct daemon *daemon, struct reload *reload)
 {
     const struct settings *next = &reload->next;
-    bool fits = reload_limits(daemon, reload);
-    bool in_order = next->memory_max_bytes == 0 || settings_warning_bytes(next) < settings_critical_bytes(next);
-    if (!fits && !in_order) {
-        log_line(daemon->log, AIC_LOG_ERROR, "settings",
-                 "memory.warning_bytes and memory.critical_bytes: the old ones stay: beside a memory.max_bytes of %llu "
-                 "the new ones are not in order",
-                 (unsigned long long)next->memory_max_bytes);
-        keep(daemon, reload, "memory.warning_bytes");
-        keep(daemon, reload, "memory.critical_bytes");
-    }
+    reload_limits(daemon, reload);
     uint64_t warning = settings_warning_bytes(next), critical = settings_critical_bytes(next);
     routes_reload_thresholds(daemon->routes, warning, critical);
-    if (daemon->monitor != NULL && warning > 0 && warning < critical)
-        monitor_set_memory_thresholds(daemon->monitor, warning, critical);
+    if (daemon->monitor != NULL) monitor_set_memory_thresholds(daemon->monitor, warning, critical);
 }
 
 static void reload_ttls(struct daemon *daemon, struct reload *reload)

@@ -86,35 +86,31 @@ function showPressure(p) {
   el("pressure-actions").replaceChildren(...p.actions.slice(-3).map((a) => item([[format.clock(Date.parse(a.timestamp)), ""], [a.action, ""]])));
 }
 
-/* Seconds that the growth of a snapshot was measured over: the daemon compares the newest sample with the one 61 before it, or the oldest. */
-function growthSpan(samples) {
-  return samples.length ? (samples[samples.length - 1].time_ms - samples[Math.max(0, samples.length - 62)].time_ms) / 1000 : 0;
-}
-
 /* A projection that is null is one that is not known, which is no promise. */
-function growthWords(m, seconds) {
-  if (m.at_limit) return "full: the least useful leaves";
-  const rate = m.growth_bytes_per_hour, over = `over the last ${format.span(seconds)}`;
-  if (rate === null || seconds === 0) return "growth not known yet";
-  if (rate === 0) return `steady ${over}`;
-  if (rate < 0) return `shrinking by ${format.bytes(-rate)}/h ${over}`;
+function growthWords(m) {
+  const evicts = m.evictions_per_minute > 0 ? ` · evicts ${format.count(m.evictions_per_minute)} a minute` : "";
+  if (m.at_limit) return `full: the least useful leaves${evicts}`;
+  const rate = m.growth_bytes_per_hour, over = `over the last ${format.span(m.growth_span_seconds)}`;
+  if (rate === null) return `growth not known yet${evicts}`;
+  if (rate === 0) return `steady ${over}${evicts}`;
+  if (rate < 0) return `shrinking by ${format.bytes(-rate)}/h ${over}${evicts}`;
   const ahead = m.projected_seconds_to_limit;
-  return `grows ${format.bytes(rate)}/h ${over} · ${ahead === null ? "when it is full is not known yet" : `full in ${format.span(ahead)}`}`;
+  return `grows ${format.bytes(rate)}/h ${over} · ${ahead === null ? "when it is full is not known yet" : `full in ${format.span(ahead)}`}${evicts}`;
 }
 
 function showMemory(s) {
   const m = s.memory;
-  text("memory-used", format.bytes(m.bytes));
-  text("memory-limit", format.bytes(m.max_bytes));
+  const off = m.max_bytes === 0;
+  text("memory-used", off ? "The memory tier is off (memory.max_bytes 0)" : `${format.bytes(m.bytes)} of ${format.bytes(m.max_bytes)}`);
   text("process", format.bytes(m.process_bytes));
-  text("growth", growthWords(m, growthSpan(state.levels.seconds)));
+  text("growth", off ? "" : `· ${growthWords(m)}`);
   const all = s.breakdown.reduce((sum, part) => sum + part.bytes, 0);
   fill("breakdown", s.breakdown.filter((part) => part.bytes > 0).sort((a, b) => b.bytes - a.bytes).map((part) => [[part.owner.replaceAll("_", " "), ""], [format.bytes(part.bytes), "number"], [format.percent(part.bytes / all * 100), "number"]]), "not measured yet");
 }
 
 function showCurve(s) {
   const c = s.curve;
-  if (!c || !c.known) { text("curve-note", "Not enough lookups yet to draw the curve."); state.charts.curve.set([[], []]); return; }
+  if (!c || !c.known) { text("curve-note", s.memory.max_bytes === 0 ? "The memory tier is off." : "Not enough lookups yet to draw the curve."); state.charts.curve.set([[], []]); return; }
   const at = (factor) => c.points.find((p) => p.factor === factor).hit_rate;
   text("curve-note", `answered from memory with half ${format.percent(at(0.5))} · now ${format.percent(at(1))} · double ${format.percent(at(2))} · four times ${format.percent(at(4))}`);
   const points = c.points.map((p) => ({ x: Math.log2(p.factor), y: p.hit_rate }));
@@ -122,19 +118,18 @@ function showCurve(s) {
   state.charts.curve.set([points, [{ x: 0, y: 0 }, { x: 0, y: 100 }]], null, now.bytes);
 }
 
+/* Every alert that is open is a warning. */
 function showWarnings(s) {
-  const alerts = s.alerts.active.map((a) => item([[a.severity, "pill"], [a.message, ""]]));
-  const warnings = s.warnings.map((w) => item([[w.severity, "pill"], [w.message, ""],
+  const list = s.warnings.map((w) => item([[w.severity, "pill"], [w.message, ""],
     ...w.recommendations.map((r) => [`${r.setting}: ${r.setting.endsWith("bytes") ? format.bytes(r.value) : r.value}. ${r.reason}`, "advice"])]));
-  const list = [...alerts, ...warnings];
   el("warnings").replaceChildren(...(list.length ? list : [item([["Nothing to report.", ""]])]));
 }
 
 function showTables(s) {
   const t = s.tiers;
   fill("tiers", [
-    [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], ["up", "number pill"]],
-    [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [t.storage.status, "number pill"]],
+    [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], [format.count(t.memory.evicted), "number"], [t.memory.max_bytes > 0 ? "up" : "off", "number pill"]],
+    [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [format.count(t.storage.evicted), "number"], [t.storage.status, "number pill"]],
   ]);
   fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, "words"]]));
   fill("top", s.top.map((r) => [[r.namespace, "words"], [r.operation, "words"], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");

@@ -96,7 +96,7 @@ function rowsOf(samples, span, memory) {
   const rates = between(samples, gap, (hits, misses) => hits + misses > 0 ? Math.round(hits / (hits + misses) * 1000) / 10 : null);
   return {
     range,
-    memory: [measured((s) => s.memory_bytes), level(memory.warning_bytes), level(memory.critical_bytes)],
+    memory: [measured((s) => s.memory_bytes), ...["warning_bytes", "critical_bytes"].map((name) => memory[name] <= memory.max_bytes ? level(memory[name]) : [])], /* those that somebody set */
     resident: RESIDENT.map((part) => measured((s) => s[`resident_${part}_bytes`] || 0)),
     hit: [interrupt(rates, IDLE * gap)],
     rate: [interrupt(between(samples, gap, (hits, misses, s) => (hits + misses) / s), gap)],

@@ -78,6 +78,7 @@ typedef struct aic_memory_sample {
     uint64_t resident_program_bytes; /* the program, its libraries, stacks */
     uint64_t limit_entries;          /* the memory tier's real limits; 0: none */
     uint64_t limit_bytes;
+    uint64_t evicted; /* entries that left the memory tier for want of room, since the start */
 } aic_memory_sample;
 AIC_API void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, aic_view data);
 

@@ -184,6 +184,10 @@ void print_json(const struct reply *reply);
 #define PRINT_BYTES 32
 const char *print_size(char out[PRINT_BYTES], uint64_t bytes);
 const char *print_duration(char out[PRINT_BYTES], double seconds);
+/* "grows 538.0 MiB an hour, over 1m 0s; full in 2m 0s", from what the daemon says of a trend: at_limit,
+ * growth_span_seconds, projected_seconds_to_limit, evictions_per_minute. `hourly`: bytes; NULL: not known. */
+#define PRINT_TREND_BYTES 160
+const char *print_trend(char out[PRINT_TREND_BYTES], json_object *trend, const double *hourly);
 const char *print_age(char out[PRINT_BYTES], const char *iso_time);
 /* The same moment as date and time of day of this machine, "2026-11-22 15:49:12"; "-" where there is none. */
 const char *print_moment(char out[PRINT_BYTES], const char *iso_time);

@@ -46,7 +46,7 @@ static void print_preset(const struct settings_preset *preset)
 {
     char entries[24] = "by bytes";
     if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
-    printf("%-15s %7" PRIu64 " %8s %8s %9" PRIu64 " %6" PRIu64 " %8s %8s\n", preset->name, preset->default_ttl,
+    printf("%-14s %5" PRIu64 " %7s %8s %8" PRIu64 " %5" PRIu64 " %7s %7s\n", preset->name, preset->default_ttl,
            preset->storage, entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no",
            preset->log_level);
     const char *const below[] = {preset->purpose, preset->operations};
@@ -64,7 +64,7 @@ int command_config_presets(struct cli *cli)
     const struct settings_preset *presets = settings_presets(&count);
     json_object *list = json_object_new_array();
     if (!cli->json)
-        printf("%-15s %7s %8s %8s %9s %6s %8s %8s\n", "preset", "ttl", "storage", "entries", "compress", "level",
+        printf("%-14s %5s %7s %8s %8s %5s %7s %7s\n", "preset", "ttl", "storage", "entries", "compress", "level",
                "monitor", "log");
     for (size_t i = 0; i < count; i++) {
         if (cli->json) json_object_array_add(list, describe(&presets[i]));

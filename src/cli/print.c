@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,23 @@ const char *print_duration(char out[PRINT_BYTES], double seconds)
 }
 
 /* How far a time lies from now: "5m 3s", "-2h 0m" in the past for a date to come. */
+const char *print_trend(char out[PRINT_TREND_BYTES], json_object *trend, const double *hourly)
+{
+    char size[PRINT_BYTES], span[PRINT_BYTES], left[PRINT_BYTES], end[PRINT_BYTES + 16] = "", evicts[48] = "";
+    json_object *limit = json_at(trend, "projected_seconds_to_limit");
+    double evictions = json_double_at(trend, "evictions_per_minute");
+    if (evictions > 0) snprintf(evicts, sizeof evicts, "; evicts %.0f a minute", evictions);
+    if (limit != NULL) snprintf(end, sizeof end, "; full in %s", print_duration(left, json_object_get_double(limit)));
+    print_duration(span, json_double_at(trend, "growth_span_seconds"));
+    if (json_bool_at(trend, "at_limit")) snprintf(out, PRINT_TREND_BYTES, "full: the least useful leaves%s", evicts);
+    else if (hourly == NULL) snprintf(out, PRINT_TREND_BYTES, "growth not known yet%s", evicts);
+    else if (*hourly == 0) snprintf(out, PRINT_TREND_BYTES, "steady over %s%s", span, evicts);
+    else
+        snprintf(out, PRINT_TREND_BYTES, "%s %s an hour, over %s%s%s", *hourly < 0 ? "shrinks" : "grows",
+                 print_size(size, (uint64_t)fabs(*hourly)), span, end, evicts);
+    return out;
+}
+
 const char *print_age(char out[PRINT_BYTES], const char *iso_time)
 {
     struct tm parts = {0};

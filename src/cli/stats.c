@@ -3,6 +3,7 @@
  */
 #include "cli/commands.h"
 
+#include "base/check.h"
 #include "base/plural.h"
 
 #include <stdarg.h>
@@ -41,16 +42,25 @@ static unsigned long long whole(json_object *root, const char *path)
     return (unsigned long long)json_u64_at(root, path);
 }
 
+static void print_memory_tier(json_object *root)
+{
+    printf("memory tier\n");
+    row("entries", "%llu", whole(root, "memory.memory_cache_entries"));
+    row_bytes(root, "bytes", "memory.bytes", "memory.max_bytes");
+    json_object *rate = json_at(root, "performance.memory_usage.trends.evictions_per_minute");
+    if (rate == NULL) row("evicted", "%llu", whole(root, "memory.evicted"));
+    else row("evicted", "%llu, %.0f a minute", whole(root, "memory.evicted"), json_object_get_double(rate));
+    row("memory pressure", "%s", json_bool_at(root, "memory_pressure") ? "yes, see aicache warnings" : "no");
+}
+
 static void print_stats(json_object *root)
 {
     printf("requests\n");
     row("hits", "%llu", whole(root, "total_hits"));
     row("misses", "%llu", whole(root, "total_misses"));
     row("hit rate", "%s", json_text_at(root, "hit_rate", "-"));
-    printf("memory tier\n");
-    row("entries", "%llu", whole(root, "memory.memory_cache_entries"));
-    row_bytes(root, "bytes", "memory.bytes", "memory.max_bytes");
-    row("warning", "%s", json_bool_at(root, "memory_pressure") ? "yes, at its threshold or above" : "no");
+    if (whole(root, "memory.max_bytes") == 0) printf("memory tier, off (memory.max_bytes 0)\n");
+    else print_memory_tier(root);
     printf("storage tier\n");
     row("kind", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
     row("entries", "%llu", whole(root, "storage.keys"));
@@ -133,41 +143,46 @@ static void print_curve(json_object *curve)
     }
 }
 
-static void print_trend(json_object *root)
+/* Those that somebody set: the default ones lie above the bound of the tier. */
+static void print_thresholds(json_object *root)
 {
-    char left[PRINT_BYTES], span[PRINT_BYTES];
-    bool at_limit = json_bool_at(root, "trends.at_limit");
-    if (!at_limit && json_at(root, "trends.growth_rate_mb_per_hour") == NULL) return;
-    printf("trend\n");
-    if (at_limit) {
-        row("growth", "at its limit");
-        return;
+    static const char *const levels[] = {"warning", "critical"};
+    printf("thresholds\n");
+    for (size_t i = 0; i < COUNT_OF(levels); i++) {
+        char bytes[64], reached[64];
+        snprintf(bytes, sizeof bytes, "thresholds.%s_threshold_mb", levels[i]);
+        snprintf(reached, sizeof reached, "thresholds.%s_threshold_reached", levels[i]);
+        double limit = json_double_at(root, "memory_tier_limit_mb");
+        if (json_double_at(root, bytes) > limit) row(levels[i], "none");
+        else row(levels[i], "%.1f MiB%s", json_double_at(root, bytes), json_bool_at(root, reached) ? ", reached" : "");
     }
-    row("growth", "%+.2f MiB an hour, over %s", json_double_at(root, "trends.growth_rate_mb_per_hour"),
-        print_duration(span, json_double_at(root, "trends.growth_span_seconds")));
-    if (json_at(root, "trends.projected_seconds_to_limit") != NULL)
-        row("limit in", "%s", print_duration(left, json_double_at(root, "trends.projected_seconds_to_limit")));
 }
 
 static void print_memory(json_object *root)
 {
+    char trend[PRINT_TREND_BYTES];
+    bool on = json_double_at(root, "memory_tier_limit_mb") > 0;
     if (json_bool_at(root, "no_measurements")) {
-        printf("nothing was measured yet; thresholds: warning %.1f MiB, critical %.1f MiB\n",
-               json_double_at(root, "warning_threshold_mb"), json_double_at(root, "critical_threshold_mb"));
+        puts("nothing was measured yet");
         return;
     }
     printf("now\n");
-    row("memory tier", "%.1f MiB in %llu %s", json_double_at(root, "current.memory_cache_size_mb"),
-        whole(root, "current.memory_cache_entry_count"),
-        plural(whole(root, "current.memory_cache_entry_count"), "entry", "entries"));
-    row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
+    if (on) {
+        row("memory tier", "%.1f MiB in %llu %s", json_double_at(root, "current.memory_cache_size_mb"),
+            whole(root, "current.memory_cache_entry_count"),
+            plural(whole(root, "current.memory_cache_entry_count"), "entry", "entries"));
+        row("an entry on average", "%.0f bytes", json_double_at(root, "current.avg_entry_size_bytes"));
+    } else {
+        row("memory tier", "off (memory.max_bytes 0)");
+    }
     row("process", "%.1f MiB", json_double_at(root, "current.process_memory_mb"));
-    printf("thresholds\n");
-    row("warning", "%.1f MiB%s", json_double_at(root, "thresholds.warning_threshold_mb"),
-        json_bool_at(root, "thresholds.warning_threshold_reached") ? ", reached" : "");
-    row("critical", "%.1f MiB%s", json_double_at(root, "thresholds.critical_threshold_mb"),
-        json_bool_at(root, "thresholds.critical_threshold_reached") ? ", reached" : "");
-    print_trend(root);
+    if (on) print_thresholds(root);
+    if (on) {
+        json_object *rate = json_at(root, "trends.growth_rate_mb_per_hour");
+        double hourly = rate != NULL ? json_object_get_double(rate) * 1048576.0 : 0;
+        printf("trend\n");
+        row("growth", "%s", print_trend(trend, json_at(root, "trends"), rate != NULL ? &hourly : NULL));
+    }
     print_curve(json_at(root, "miss_ratio_curve"));
     print_breakdown(json_at(root, "breakdown"));
 }

@@ -145,30 +145,20 @@ static void add_tier(struct top *top, const char *name, json_object *tier, enum 
         plural(hits, "hit", "hits"));
 }
 
-/* Where the memory tier goes, on the line below it. */
-static void add_growth(struct top *top, json_object *root)
-{
-    char growth[PRINT_BYTES], left[PRINT_BYTES];
-    json_object *rate = json_at(root, "memory.growth_bytes_per_hour");
-    json_object *limit = json_at(root, "memory.projected_seconds_to_limit");
-    if (json_bool_at(root, "memory.at_limit")) {
-        add(top, STYLE_PLAIN, "          at its limit");
-        return;
-    }
-    if (rate == NULL) return;
-    double hourly = json_object_get_double(rate);
-    add(top, STYLE_PLAIN, "          %s %s an hour%s%s", hourly < 0 ? "shrinking" : "growing",
-        print_size(growth, (uint64_t)fabs(hourly)), limit != NULL ? "   full in " : "",
-        limit != NULL ? print_duration(left, json_object_get_double(limit)) : "");
-}
-
 static void add_memory(struct top *top, json_object *root)
 {
-    char process[PRINT_BYTES];
-    uint64_t bytes = json_u64_at(root, "memory.bytes");
-    bool warning = bytes > 0 && bytes >= json_u64_at(root, "memory.warning_bytes");
-    add_tier(top, "memory", json_at(root, "tiers.memory"), warning ? STYLE_ALARM : STYLE_PLAIN);
-    add_growth(top, root);
+    char process[PRINT_BYTES], trend[PRINT_TREND_BYTES];
+    uint64_t bytes = json_u64_at(root, "memory.bytes"), threshold = json_u64_at(root, "memory.warning_bytes");
+    bool warning = threshold > 0 && bytes >= threshold;
+    json_object *rate = json_at(root, "memory.growth_bytes_per_hour");
+    double hourly = rate != NULL ? json_object_get_double(rate) : 0;
+    if (json_u64_at(root, "memory.max_bytes") == 0) {
+        add(top, STYLE_PLAIN, "memory    off (memory.max_bytes 0)");
+    } else {
+        add_tier(top, "memory", json_at(root, "tiers.memory"), warning ? STYLE_ALARM : STYLE_PLAIN);
+        add(top, STYLE_PLAIN, "          %s",
+            print_trend(trend, json_at(root, "memory"), rate != NULL ? &hourly : NULL));
+    }
     const char *status = json_text_at(root, "tiers.storage.status", "-");
     bool down = strcmp(status, "up") != 0 && strcmp(status, "disabled") != 0;
     if (down) add(top, STYLE_ALARM, "storage   %s", status);
@@ -195,17 +185,15 @@ static void add_curve(struct top *top, json_object *root)
     add(top, STYLE_PLAIN, "resized%s   from memory", line);
 }
 
+/* Every alert that is open is a warning. */
 static void add_warnings(struct top *top, json_object *root)
 {
     json_object *list = json_at(root, "warnings");
     for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++) {
         json_object *one = json_object_array_get_idx(list, i);
-        add(top, STYLE_ALARM, "%s: %s", json_text_at(one, "severity", "-"), json_text_at(one, "message", ""));
-    }
-    list = json_at(root, "alerts.active");
-    for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++) {
-        json_object *one = json_object_array_get_idx(list, i);
-        add(top, STYLE_ALARM, "alert %s: %s", json_text_at(one, "severity", "-"), json_text_at(one, "message", ""));
+        const char *severity = json_text_at(one, "severity", "-");
+        add(top, strcmp(severity, "info") == 0 ? STYLE_PLAIN : STYLE_ALARM, "%s: %s", severity,
+            json_text_at(one, "message", ""));
     }
 }
 

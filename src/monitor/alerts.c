@@ -14,6 +14,14 @@
 #define HIGH_PRESSURE 75.0
 #define CALM_PRESSURE 70.0
 #define DOWN_SECONDS 60
+#define RATE_SPAN_NS 300000000000ULL /* the lookups of so long count */
+#define RATE_STEP_NS 10000000000ULL  /* between two looks that are kept */
+#define RATE_LOOKS (RATE_SPAN_NS / RATE_STEP_NS + 2)
+
+/* What was counted up to a moment. */
+struct rate_look {
+    uint64_t time_ns, hits, misses;
+};
 
 struct alerts {
     struct mem *mem;
@@ -24,7 +32,8 @@ struct alerts {
     struct alert kept[ALERTS_KEPT]; /* in the order of their opening */
     size_t count;
     uint64_t total, resolved;
-    uint64_t seen_hits, seen_misses; /* when the hit rate was looked at last */
+    struct rate_look looks[RATE_LOOKS]; /* the oldest first; of the thread that watches the hit rate, as the count */
+    size_t look_count;
 };
 
 const char *alert_severity_name(enum alert_severity severity)
@@ -148,6 +157,16 @@ void alerts_count_open(struct alerts *alerts, uint64_t counts[ALERT_SEVERITIES])
     pthread_mutex_unlock(&alerts->mutex);
 }
 
+size_t alerts_read_open(struct alerts *alerts, struct alert *out, size_t most)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&alerts->mutex);
+    for (size_t i = alerts->count; i > 0 && count < most; i--)
+        if (alerts->kept[i - 1].resolved_ms == 0) out[count++] = alerts->kept[i - 1];
+    pthread_mutex_unlock(&alerts->mutex);
+    return count;
+}
+
 uint64_t alerts_open_count(struct alerts *alerts)
 {
     uint64_t counts[ALERT_SEVERITIES], sum = 0;
@@ -206,24 +225,39 @@ enum alert_severity alert_of_hit_rate(double percent)
     return percent < 30 ? ALERT_HIGH : ALERT_MEDIUM;
 }
 
-void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses)
+/* Keeps a look every ten seconds, and gives the one from which the last five minutes are counted. */
+static struct rate_look look_back(struct alerts *alerts, struct rate_look now)
 {
-    pthread_mutex_lock(&alerts->mutex);
-    /* Counters that went back were reset. */
-    if (hits < alerts->seen_hits || misses < alerts->seen_misses) alerts->seen_hits = alerts->seen_misses = 0;
-    uint64_t new_hits = hits - alerts->seen_hits, new_misses = misses - alerts->seen_misses;
-    bool enough = new_hits + new_misses >= LOOKUPS_NEEDED;
-    if (enough) {
-        alerts->seen_hits = hits;
-        alerts->seen_misses = misses;
+    struct rate_look *looks = alerts->looks;
+    /* Counters that went back were reset: the minutes begin anew, with all that was counted since. */
+    if (alerts->look_count > 0 &&
+        (now.hits < looks[alerts->look_count - 1].hits || now.misses < looks[alerts->look_count - 1].misses)) {
+        looks[0] = (struct rate_look){.time_ns = now.time_ns};
+        alerts->look_count = 1;
     }
-    pthread_mutex_unlock(&alerts->mutex);
-    if (!enough) return;
-    double percent = (double)new_hits / (double)(new_hits + new_misses) * 100;
+    while (alerts->look_count > 1 && now.time_ns - looks[1].time_ns >= RATE_SPAN_NS)
+        memmove(looks, looks + 1, --alerts->look_count * sizeof looks[0]);
+    if (alerts->look_count == 0 || now.time_ns - looks[alerts->look_count - 1].time_ns >= RATE_STEP_NS) {
+        CHECK(alerts->look_count < RATE_LOOKS);
+        looks[alerts->look_count++] = now;
+    }
+    return looks[0];
+}
+
+void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses, bool cold)
+{
+    if (cold) {
+        alerts->look_count = 0;
+        return;
+    }
+    struct rate_look now = {clock_mono_ns(alerts->clock), hits, misses}, then = look_back(alerts, now);
+    uint64_t new_hits = hits - then.hits, new_lookups = new_hits + misses - then.misses;
+    if (new_lookups < LOOKUPS_NEEDED) return;
+    double percent = (double)new_hits / (double)new_lookups * 100;
     bool poor = percent < POOR_HIT_RATE;
     char message[160];
     snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", poor ? "Only " : "", percent,
-             (unsigned long long)(new_hits + new_misses));
+             (unsigned long long)new_lookups);
     if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, "low_hit_rate", message);
     if (poor) alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
 }

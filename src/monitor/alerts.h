@@ -43,6 +43,8 @@ bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity s
  * now, for the notice; the list of past alerts keeps what the alert was about. */
 bool alerts_resolve(struct alerts *alerts, const char *id, const char *message);
 uint64_t alerts_open_count(struct alerts *alerts);
+/* Copies the open ones, the newest first, at most `most`; returns how many. */
+size_t alerts_read_open(struct alerts *alerts, struct alert *out, size_t most);
 /* How many are open of each severity. */
 void alerts_count_open(struct alerts *alerts, uint64_t counts[ALERT_SEVERITIES]);
 /* {"active":[…],"past":[…],"total_alerts","resolved_alerts"} */
@@ -50,9 +52,10 @@ void alerts_write(struct alerts *alerts, struct json_writer *out);
 
 /* ---- the rules ---- */
 
-/* Hit rate over at least 50 lookups since the last look: below 50 % medium, below 30 % high, below 10 % critical;
- * resolved from 55 % on. At most one notice in 300 s, but a resolution is told at once. */
-void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses);
+/* Hit rate over at least 50 lookups of the last five minutes: below 50 % medium, below 30 % high, below 10 % critical;
+ * resolved from 55 % on. At most one notice in 300 s, but a resolution is told at once. While the cache is `cold` (not
+ * yet filled, nor long up) nothing is judged, and what is counted then does not count later. One thread. */
+void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses, bool cold);
 /* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical; resolved at 70 and below, as the states
  * of monitor/pressure.h are left. */
 void alerts_watch_pressure(struct alerts *alerts, double percent);

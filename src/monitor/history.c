@@ -6,7 +6,7 @@
 #include <xxhash.h>
 
 #define FIGURES (sizeof(struct history_sample) / sizeof(uint64_t))
-#define SAVED_MAGIC 0x3230747369486341ULL /* "AcHist02" */
+#define SAVED_MAGIC 0x3330747369486341ULL /* "AcHist03" */
 
 static const struct {
     const char *name;

@@ -39,7 +39,8 @@ enum history_level {
     X(resident_program_bytes)                                                                                          \
     X(hits)                                                                                                            \
     X(misses)                                                                                                          \
-    X(operations)
+    X(operations)                                                                                                      \
+    X(evicted)
 
 struct history_sample {
 #define HISTORY_FIGURE_MEMBER(name) uint64_t name;

@@ -88,6 +88,7 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     mem_init(&monitor->mem, filled.allocator);
     monitor->own_clock = filled.clock != NULL ? *filled.clock : *clock_system();
     monitor->clock = &monitor->own_clock;
+    monitor->opened_ms = clock_wall_ms(monitor->clock);
     monitor->options = filled;
     monitor->options.clock = NULL;
     monitor->options.allocator = NULL;
@@ -267,6 +268,7 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
                                   .memory_bytes = sample->memory_bytes,
                                   .memory_entries = sample->memory_entries,
                                   .process_bytes = sample->process_bytes,
+                                  .evicted = sample->evicted,
                                   .resident_tier_bytes = sample->resident_tier_bytes,
                                   .resident_storage_bytes = sample->resident_storage_bytes,
                                   .resident_heap_bytes = sample->resident_heap_bytes,

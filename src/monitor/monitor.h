@@ -16,6 +16,7 @@
 #include "monitor/reuse.h"
 #include "monitor/stream.h"
 #include "monitor/throttle.h"
+#include "monitor/verdict.h"
 
 enum stream_kind {
     STREAM_KEY_GENERATION,
@@ -38,6 +39,7 @@ enum {                                                                /* texts: 
        MEMORY_PROCESS_BYTES,
        MEMORY_LIMIT_ENTRIES,
        MEMORY_LIMIT_BYTES,
+       MEMORY_EVICTED,
        MEMORY_NUMBERS
 };
 enum { INVALIDATION_KEYS, INVALIDATION_NUMBERS }; /* texts: pattern, type, context, data */
@@ -54,7 +56,6 @@ enum memory_condition {
     MEMORY_ENTRIES_NEARLY_FULL,
     MEMORY_BYTES_NEARLY_FULL,
     MEMORY_TIER_TOO_SMALL,
-    MEMORY_TIER_TOO_LARGE,
     MEMORY_CONDITION_COUNT
 };
 
@@ -62,6 +63,7 @@ struct aic_monitor {
     struct mem mem;
     aic_clock own_clock;         /* the caller's, copied */
     const aic_clock *clock;      /* own_clock */
+    uint64_t opened_ms;          /* wall time */
     aic_monitor_options options; /* defaults filled in; allocator and clock pointers are not kept in it */
     struct stream streams[STREAM_COUNT];
     struct rate invalidation_rate;
@@ -128,11 +130,6 @@ struct monitor_totals {
 };
 struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 
-/* How long growth is watched before a limit is said to be reached at some time; samples of a second that are long
- * enough for it, also when some came late. */
-#define GROWTH_SPAN_MS 60000
-#define GROWTH_SAMPLES 62
-
 /* Does a tier use so much of its limit (0: none) that it stands at it: 99 %? */
 static inline bool memory_at_limit(uint64_t used, uint64_t limit)
 {
@@ -171,6 +168,27 @@ AIC_MUST_CHECK aic_status invalidations_write(struct aic_monitor *monitor, struc
 AIC_MUST_CHECK aic_status invalidation_advice_write(struct aic_monitor *monitor, struct json_writer *out);
 AIC_MUST_CHECK aic_status export_write(struct aic_monitor *monitor, struct json_writer *out);
 
+/* Where memory goes: over the last ten snapshots, or over the last minute where they are closer together. The one rule
+ * from which every figure of growth comes. */
+struct memory_trend {
+    bool known;            /* there are two moments; else only at_limit is told */
+    double seconds;        /* that it was measured over */
+    double bytes_per_hour; /* of all that the cache holds */
+    double evictions_per_minute;
+    bool at_limit;
+    bool projected; /* it grew for a minute and is to reach its limit */
+    double seconds_to_limit;
+};
+AIC_MUST_CHECK aic_status memory_trend(struct aic_monitor *monitor, struct memory_trend *out);
+
+/* The id of the alert that tells of a memory threshold which was reached. */
+#define MEMORY_THRESHOLD_ALERT "memory_threshold"
+
+/* Adds what the newest memory snapshot has to say. */
+AIC_MUST_CHECK aic_status memory_findings(struct aic_monitor *monitor, struct verdict *out);
+/* Would twice the memory answer three points more of all lookups, by the miss-ratio curve? Then *now and *twice get the
+ * parts (0..1) that a tier of this size answers and one of twice the size. */
+bool memory_worth_growing(struct aic_monitor *monitor, uint64_t limit, double *now, double *twice);
 /* Notes since when each condition holds, by a recorded memory event. */
 void memory_conditions_note(struct aic_monitor *monitor, const struct event *event);
 /* Says a memory warning when its state changes and then, of a tier without a limit, at most once a minute. */

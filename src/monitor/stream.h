@@ -14,7 +14,7 @@
 #include "monitor/percentiles.h"
 #include "monitor/ring.h"
 
-#define EVENT_NUMBERS 7
+#define EVENT_NUMBERS 8
 #define EVENT_TEXTS 4
 #define EVENT_TEXT_WORDS 80 /* 640 bytes: three names of 128 and the largest data */
 #define STREAM_COUNTERS 2

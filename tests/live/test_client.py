@@ -209,16 +209,19 @@ class Client(unittest.TestCase):
         self.assertEqual((verdict["status"], verdict["memory_entries"]), ("ok", 1))
 
     def test_what_is_measured_reads_as_tables(self):
-        daemon = Running("memory: {max_entries: 8}\nlog: {level: error}\n")
+        daemon = Running("memory: {max_entries: 8}\nmonitor: {slow_min: 0}\nlog: {level: error}\n")
         self.addCleanup(daemon.stop)
         for index in range(40):
             daemon.client("put", "operation %d" % (index % 5), str(index), "r")
         deadline = time.monotonic() + 60
-        while not all(words in daemon.client("memory").out for words in ("all of them", "MiB an hour")) or "memory.max_entries" not in daemon.client("warnings").out:
+        while not all(words in daemon.client("memory").out for words in ("all of them", " over ")) or "memory.max_entries" not in daemon.client("warnings").out:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
         memory = daemon.client("memory").out
-        self.assertRegex(memory, r"growth +[+-]\d+\.\d\d MiB an hour, over \d+m?s")
+        self.assertRegex(memory, r"growth +(steady|(grows|shrinks) [0-9.]+ [KMG]?i?B an hour,) over \d+m?s")
+        self.assertRegex(memory, r"warning +none\n +critical +none\n")  # nobody set one
+        self.assertRegex(daemon.client("stats").out, r"evicted +32, \d+ a minute\n")
+        self.assertRegex(daemon.client("top", "--once").out, r"; evicts \d+ a minute|steady|grows|shrinks|not known")
         rows = [row for row in memory.partition("memory of\n")[2].splitlines() if row[2:3] != " "]  # without further lines
         self.assertRegex(rows[-1], r"^  all of them +\d")
         unit = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -226,7 +229,7 @@ class Client(unittest.TestCase):
         self.assertEqual(sizes, sorted(sizes, reverse=True))
         warnings = daemon.client("warnings")
         self.assertEqual(warnings.status, 1)
-        self.assertRegex(warnings.out, r"(?m)^info     The memory tier is at 100\.0% of its limit: 8/8 entries\.\n         - memory\.max_entries 16: \w")
+        self.assertRegex(warnings.out, r"(?m)^info     The memory tier is at 100\.0% of its limit: 8/8 entries\.( It\s+evicts \d+ entries a minute\.)?\n         - memory\.max_entries 16: \w")
         slow = daemon.client("slow", "--multiplier", "1").out.splitlines()
         self.assertRegex(slow[0], "^  at +operation +took +times the usual$")
         self.assertEqual(slow[1], "key_generation")
@@ -237,9 +240,23 @@ class Client(unittest.TestCase):
         self.assertEqual(listed, sorted(listed, reverse=True))
         self.assertTrue(any(re.match(r" +and \d+ more$", line) for line in slow), slow)
 
+    def test_a_tier_that_is_off_is_said_to_be(self):
+        daemon = Running("memory: {max_bytes: 0}\nlog: {level: error}\n")
+        self.addCleanup(daemon.stop)
+        daemon.client("put", "qa", "kept in storage", "r")
+        deadline = time.monotonic() + 60
+        while "all of them" not in daemon.client("memory").out:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+        off = "off (memory.max_bytes 0)"
+        for command in (["memory"], ["stats"], ["top", "--once"], ["health"]):
+            self.assertIn(off, daemon.client(*command).out, command)
+        self.assertEqual(daemon.client("health").status, 0)  # what was asked for is no fault
+        self.assertNotIn("memory", " ".join(row["code"] for row in json.loads(daemon.client("warnings", "--json").out) if row["code"] != "memory_pressure"))
+
     def test_tables_fit_the_terminal(self):
         """80 columns without one; words are never cut, whatever the width."""
-        daemon = Running("log: {level: error}\n")
+        daemon = Running("monitor: {slow_min: 0}\nlog: {level: error}\n")
         self.addCleanup(daemon.stop)
         for index in range(4):
             daemon.client("put", "an operation of a long name " * 4, str(index), "r")

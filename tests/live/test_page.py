@@ -121,7 +121,7 @@ class Page(unittest.TestCase):
         self.assertEqual(browser.run("return window.mark"), "the same page")  # nothing is loaded again, so nothing is lost
 
     def test_5_says_what_growth_is_known(self):
-        says = lambda more: self.browser.run("return growthWords({at_limit: false, growth_bytes_per_hour: null, projected_seconds_to_limit: null, ...arguments[0]}, 45)", more)
+        says = lambda more: self.browser.run("return growthWords({at_limit: false, growth_bytes_per_hour: null, projected_seconds_to_limit: null, growth_span_seconds: 45, evictions_per_minute: 0, ...arguments[0]})", more)
         self.assertEqual(says({}), "growth not known yet")
         filling = says({"growth_bytes_per_hour": 538 << 20})
         self.assertEqual(filling, "grows 538 MiB/h over the last 45 s · when it is full is not known yet")
@@ -129,9 +129,7 @@ class Page(unittest.TestCase):
         self.assertEqual(says({"growth_bytes_per_hour": -264 << 20}), "shrinking by 264 MiB/h over the last 45 s")
         self.assertEqual(says({"growth_bytes_per_hour": 0}), "steady over the last 45 s")
         self.assertEqual(says({"at_limit": True}), "full: the least useful leaves")
-        # The span is that of the samples it was measured with: a minute, less of a young daemon, more across a stop.
-        spans = "return [[0, 12], [0, 600], [...Array(300).keys()]].map(times => growthSpan(times.map(s => ({time_ms: s * 1000}))))"
-        self.assertEqual(self.browser.run(spans), [12, 600, 61])
+        self.assertEqual(says({"at_limit": True, "evictions_per_minute": 120}), "full: the least useful leaves · evicts 120 a minute")
 
     def drawn(self, name):
         """The finite points of a chart's first line, and whether the chart numbers its axes."""

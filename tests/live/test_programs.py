@@ -231,14 +231,13 @@ class Settings(unittest.TestCase):
         done = self.check("", AICACHE_TTL_OPERATIONS="{qa: 1h, qa: 2h}")
         self.assertEqual(done.status, 2)
         self.assertRegex(done.err, r"AICACHE_TTL_OPERATIONS: ttl\.operations: '{qa: 1h, qa: 2h}' is not accepted, 'qa' stands twice")
-        for variable, value, says in (("AICACHE_LISTEN", "nowhere", "listen: 'nowhere'"), ("AICACHE_MEMORY_CRITICAL_BYTES", "1M", "memory.critical_bytes: warning is at"),
+        for variable, value, says in (("AICACHE_LISTEN", "nowhere", "listen: 'nowhere'"), ("AICACHE_MEMORY_CRITICAL_BYTES", "1", "memory.critical_bytes: warning is at"),
                                       ("AICACHE_SECRET_FILE", "/nonexistent/secret", "secret_file: cannot read")):
             done = self.check("", **{variable: value})  # found by rules across options, or by trying
             self.assertEqual(done.status, 2)
             self.assertIn("the environment variable %s: %s" % (variable, says), done.err)
-        for flag, option in (("--memory-max-bytes=5", "memory.max_bytes"), ("--pressure-critical=50", "pressure.critical"), ("--pressure-warning=95", "pressure.warning"),
-                             ("--memory-warning-bytes=1G", "memory.warning_bytes")):  # not the default beside it
-            done = self.check("", flag)
+        for flag, option in (("--pressure-critical=50", "pressure.critical"), ("--pressure-warning=95", "pressure.warning"), ("--memory-warning-bytes=1G", "memory.warning_bytes")):
+            done = self.check("memory: {critical_bytes: 1G}", flag)  # not the value beside it
             self.assertEqual(done.status, 2)
             self.assertIn("the flag %s: %s: warning is at " % (flag, option), done.err)
         self.assertEqual(run(AICACHED, "--nonsense").status, 2)
@@ -408,7 +407,7 @@ class Signals(unittest.TestCase):
             self.assertEqual(status, 200)
             self.assertEqual(json.loads(body)["memory"]["max_bytes"], 64 << 20)
             shown = json.loads(daemon.client("memory", "--json", AICACHE_API_KEY="secret-key-of-the-test").out)
-            self.assertAlmostEqual(shown.get("thresholds", shown)["warning_threshold_mb"], 64 * 0.8, 1)
+            self.assertAlmostEqual(shown.get("thresholds", shown)["warning_threshold_mb"], 64, 1)
             explained = daemon.client("explain", "qa", "x", "--json", AICACHE_API_KEY="secret-key-of-the-test")
             self.assertEqual(json.loads(explained.out)["default_ttl_seconds"], 7)
             large = daemon.client("put", "qa", "x", "y" * 4000, AICACHE_API_KEY="secret-key-of-the-test")
@@ -463,20 +462,19 @@ class Signals(unittest.TestCase):
             self.assertEqual(daemon.stop(), 0)
 
     def test_what_stands_beside_a_refused_size(self):
-        """What can change does; thresholds that were meant for the refused size stay as they were, and both are told."""
+        """What can change does, whatever was refused."""
         daemon = Running("memory.max_bytes: 32M\n")
         try:
             since = len(daemon.lines)
             daemon.reload("memory: {max_bytes: 900G, max_entries: 5, warning_bytes: 700G}\n", r"settings: reloaded")
             said = "\n".join(line for line in daemon.lines[since:] if line)
             self.assertIn("it stays 33554432", said)
-            self.assertIn("memory.warning_bytes and memory.critical_bytes: the old ones stay", said)
-            self.assertEqual(re.findall(r"changed: (\S+)", said), ["memory.max_entries"])
+            self.assertEqual(re.findall(r"changed: (\S+)", said), ["memory.max_entries", "memory.warning_bytes"])
             memory = json.loads(get(daemon.port, "/cache/status")[1])["memory"]
             self.assertEqual((memory["max_bytes"], memory["memory_cache_size_limit"]), (32 << 20, 5))
             thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
-            self.assertAlmostEqual(thresholds["warning_threshold_mb"], 32 * 0.80, delta=0.01)
-            self.assertAlmostEqual(thresholds["critical_threshold_mb"], 32 * 0.95, delta=0.01)
+            self.assertEqual(thresholds["warning_threshold_mb"], 700 << 10)
+            self.assertGreater(thresholds["critical_threshold_mb"], 700 << 10)
             daemon.reload("memory: {max_bytes: 900G, max_entries: 6, warning_bytes: 3M, critical_bytes: 4M}\n", r"settings: reloaded")
             thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
             self.assertEqual((thresholds["warning_threshold_mb"], thresholds["critical_threshold_mb"]), (3, 4))

@@ -124,24 +124,27 @@ class Hook:
         self.thread.join()
 
 
-def look_up(daemon, hits, misses, name):
-    """So many of each, evenly mixed: whatever part of them the rule looks at has nearly their rate."""
-    done = 0
-    for index in range(hits + misses):
-        if (index + 1) * hits // (hits + misses) > done:
-            done += 1
-            daemon.lookup(text="known")
-        else:
-            daemon.lookup(text="%s %d" % (name, index))
+def look_up(daemon, hits, misses):
+    for index in range(hits):
+        daemon.lookup(text="known")
+    for index in range(misses):
+        daemon.lookup(text="unknown %d" % index)
+
+
+def fill(daemon):
+    """A cache that is full is no cold one; what is looked up from the next second on counts."""
+    for index in range(3):
+        daemon.put(text="filler %d" % index)
+    daemon.put(text="known")
 
 
 class Alerts(unittest.TestCase):
     def setUp(self):
         self.hook = Hook()
         self.addCleanup(self.hook.close)
-        self.daemon = Daemon(("--alerts-webhook", self.hook.url))
+        self.daemon = Daemon(("--alerts-webhook", self.hook.url, "--memory-max-entries", "2"))
         self.addCleanup(self.daemon.close)
-        self.assertEqual(self.daemon.put(text="known").status, 201)
+        fill(self.daemon)
 
     def alert(self, where="active"):
         found = [alert for alert in self.daemon.get("/monitoring/alerts").json[where] if alert["id"] == "low_hit_rate"]
@@ -151,8 +154,12 @@ class Alerts(unittest.TestCase):
     def told(self, state):
         return [body for kind, body in self.hook.received if body["state"] == state and kind == "application/json"]
 
-    def severity(self, wanted):
-        return until(lambda: (self.alert() or {}).get("severity") == wanted)
+    def severity(self, wanted, hits, misses):
+        """Lookups of that mix, until there is an alert of that severity."""
+        def found():
+            look_up(self.daemon, hits, misses)
+            return (self.alert() or {}).get("severity") == wanted
+        self.assertTrue(until(found), self.daemon.get("/monitoring/alerts").body)
 
     def check_metrics(self):
         """A page with alerts and notices on it is one that Prometheus takes without a word."""
@@ -162,16 +169,29 @@ class Alerts(unittest.TestCase):
                               stderr=subprocess.STDOUT, timeout=60)
         self.assertEqual((done.returncode, done.stdout), (0, b""))
 
+    def test_says_nothing_of_a_cold_start(self):
+        cold = Daemon()
+        self.addCleanup(cold.close)
+        look_up(cold, 0, 200)
+        up = cold.get("/health").json["uptime_seconds"]
+        self.assertTrue(until(lambda: cold.get("/health").json["uptime_seconds"] > up + 3))  # it looked at them
+        self.assertEqual(cold.get("/monitoring/alerts").json["total_alerts"], 0)
+        self.assertEqual(cold.get("/monitoring/warnings").json, [])
+        self.assertEqual(cold.get("/health").json["status"], "healthy")
+
     def test_opens_escalates_resolves_and_is_told(self):
-        look_up(self.daemon, 40, 60, "some")
-        self.assertTrue(self.severity("medium"), self.daemon.get("/monitoring/alerts").body)
-        look_up(self.daemon, 0, 200, "all")
-        self.assertTrue(self.severity("critical"), self.daemon.get("/monitoring/alerts").body)
+        self.severity("medium", 40, 60)
+        self.severity("critical", 0, 200)
+        # Warnings and health are views of the same.
+        warning = [row for row in self.daemon.get("/monitoring/warnings").json if row["code"] == "low_hit_rate"][0]
+        self.assertEqual((warning["severity"], warning["alert"]), ("critical", "low_hit_rate"))
+        self.assertTrue(warning["recommendations"])
+        self.assertTrue(until(lambda: self.daemon.get("/health").json["status"] == "degraded"))
+        self.assertIn("1 critical warning", self.daemon.get("/health").json["summary"])
         self.assertGreaterEqual(self.alert()["escalations"], 1)
         self.assertIn('aicache_alerts{severity="critical"} 1', self.daemon.get("/metrics").body.decode())
         self.check_metrics()
-        look_up(self.daemon, 300, 0, "none")
-        self.assertTrue(until(lambda: self.alert("past")))
+        self.assertTrue(until(lambda: look_up(self.daemon, 300, 0) or self.alert("past")))
         self.assertIsNone(self.alert())
         report = self.daemon.get("/monitoring/alerts").json
         self.assertEqual((report["total_alerts"], report["resolved_alerts"]), (1, 1))
@@ -193,11 +213,10 @@ class DeadWebhook(unittest.TestCase):
         self.addCleanup(dead.close)
         dead.bind(("127.0.0.1", 0))
         dead.listen(16)
-        daemon = Daemon(("--alerts-webhook", "http://127.0.0.1:%d/" % dead.getsockname()[1]))
+        daemon = Daemon(("--alerts-webhook", "http://127.0.0.1:%d/" % dead.getsockname()[1], "--memory-max-entries", "2"))
         self.addCleanup(daemon.close)
-        daemon.put(text="known")
-        look_up(daemon, 0, 120, "miss")
-        self.assertTrue(select.select([dead], [], [], 60)[0], "nobody called the webhook")
+        fill(daemon)
+        self.assertTrue(until(lambda: look_up(daemon, 0, 60) or select.select([dead], [], [], 0)[0]), "nobody called the webhook")
         slowest = 0
         for index in range(50):
             began = time.monotonic()
@@ -205,8 +224,7 @@ class DeadWebhook(unittest.TestCase):
             self.assertEqual(daemon.get("/health").status, 200)
             slowest = max(slowest, time.monotonic() - began)
         self.assertLess(slowest, 5)  # the webhook's own deadline is ten
-        look_up(daemon, 300, 0, "none")
-        self.assertTrue(until(lambda: daemon.get("/monitoring/alerts").json["resolved_alerts"] == 1))
+        self.assertTrue(until(lambda: look_up(daemon, 300, 0) or daemon.get("/monitoring/alerts").json["resolved_alerts"] == 1))
         began = time.monotonic()
         self.assertEqual(daemon.stop(), 0)
         self.assertLess(time.monotonic() - began, 8)

@@ -3,6 +3,7 @@
  * microseconds.
  */
 #include "base/check.h"
+#include "base/plural.h"
 #include "cache/cache.h"
 #include "monitor/fields.h"
 #include "serve/http/negotiate.h"
@@ -24,7 +25,7 @@ struct view {
     struct parts_facts facts;
     struct pressure_figures pressure;
     enum probe_status overall;
-    unsigned up, counted;
+    unsigned up, counted, criticals;
     bool draining;
     uint64_t now_ms;
 };
@@ -49,7 +50,8 @@ static void look(struct routes *routes, struct view *view)
     parts_facts(routes->overview.parts, &view->facts);
     pressure_read(watch_pressure(routes->overview.watch), &view->pressure);
     freshen(view);
-    view->overall = parts_overall(view->reports, &view->up, &view->counted);
+    view->overall = overview_health(&routes->overview, view->reports, &view->up, &view->counted);
+    view->criticals = atomic_load_explicit(&routes->overview.criticals, memory_order_relaxed);
     view->draining = atomic_load_explicit(&routes->draining, memory_order_relaxed);
     if (view->draining) view->overall = PROBE_UNHEALTHY;
     view->now_ms = clock_wall_ms(routes->overview.options.clock);
@@ -74,8 +76,7 @@ static void write_stats(struct json_writer *writer, const struct view *view)
     put_text(writer, "hit_rate", rate);
     put_count(writer, "cache_size", stats_entries(stats));
     put_mb(writer, "memory_usage_mb", stats->memory_bytes);
-    put_flag(writer, "memory_pressure",
-             stats_pressure(stats, atomic_load_explicit(&view->routes->overview.warning_bytes, memory_order_relaxed)));
+    put_flag(writer, "memory_pressure", overview_memory_short(&view->routes->overview, stats));
     json_close(writer, '}');
 }
 
@@ -114,7 +115,7 @@ static double uptime(const struct view *view)
 
 static void write_health(struct buf *out, const struct view *view)
 {
-    char summary[64];
+    char summary[96], critical[32] = "";
     struct json_writer writer;
     json_writer_init(&writer, out);
     json_open(&writer, '{');
@@ -133,8 +134,11 @@ static void write_health(struct buf *out, const struct view *view)
     put_text(&writer, "status", open > 0 ? "active" : "none");
     put_count(&writer, "active", open);
     json_close(&writer, '}');
-    snprintf(summary, sizeof summary, "%s%u/%u services healthy", view->draining ? "stopping; " : "", view->up,
-             view->counted);
+    if (view->criticals > 0)
+        snprintf(critical, sizeof critical, "; %u critical %s", view->criticals,
+                 plural(view->criticals, "warning", "warnings"));
+    snprintf(summary, sizeof summary, "%s%u/%u services healthy%s", view->draining ? "stopping; " : "", view->up,
+             view->counted, critical);
     put_text(&writer, "summary", summary);
     json_close(&writer, '}');
 }

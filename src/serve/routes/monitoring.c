@@ -119,6 +119,7 @@ static void run_memory(struct work *work)
     bool measured = watch_measure(routes->overview.watch, &what, &now);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
+    put_mb(&writer, "memory_tier_limit_mb", store_max_bytes(cache_store(routes->overview.options.cache)));
     work->status = memory_usage_write_members(routes->overview.options.monitor, measured ? &now : NULL, &writer);
     if (work->status != AIC_OK) return;
     json_key(&writer, "breakdown");
@@ -195,9 +196,12 @@ void handle_alerts(struct http_exchange *exchange)
 static void run_warnings(struct work *work)
 {
     struct json_writer writer;
+    struct verdict verdict;
     json_writer_init(&writer, &work->body);
-    work->status = warnings_all(&work->front->routes->overview, &writer);
-    if (work->status == AIC_OK) work->status = buf_status(&work->body);
+    work->status = warnings_find(&work->front->routes->overview, &verdict);
+    if (work->status != AIC_OK) return;
+    verdict_write(&verdict, &writer);
+    work->status = buf_status(&work->body);
 }
 
 void handle_warnings(struct http_exchange *exchange)

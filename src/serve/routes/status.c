@@ -44,6 +44,7 @@ static void write_utilization(struct json_writer *writer, const aic_stats *stats
     else snprintf(text, sizeof text, "%.1f%%", bytes);
     put_text(writer, "memory_cache_utilization", text);
     put_number(writer, "utilization_percent", bytes);
+    put_text(writer, "utilization_of", "max_bytes");
 }
 
 static void write_memory(struct json_writer *writer, const aic_stats *stats)
@@ -113,8 +114,7 @@ static void run_status(struct work *work)
     write_storage(&writer, &stats, routes->overview.options.storage_kind);
     write_memory(&writer, &stats);
     write_performance(&writer, &routes->overview.options, work->call->admin);
-    write_totals(&writer, &stats,
-                 stats_pressure(&stats, atomic_load_explicit(&routes->overview.warning_bytes, memory_order_relaxed)));
+    write_totals(&writer, &stats, overview_memory_short(&routes->overview, &stats));
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }

@@ -163,11 +163,8 @@ static void check_listen(const struct rules *rules)
 static void check_memory(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
-    if (settings->memory_max_bytes == 0) return;
     if (settings_warning_bytes(settings) < settings_critical_bytes(settings)) return;
-    const char *name = settings->memory_warning_bytes != 0    ? "memory.warning_bytes"
-                       : settings->memory_critical_bytes != 0 ? "memory.critical_bytes"
-                                                              : "memory.max_bytes"; /* so few that both are one */
+    const char *name = settings->memory_warning_bytes != 0 ? "memory.warning_bytes" : "memory.critical_bytes";
     option_refuse(rules->report, origin_of(rules, name), name,
                   "warning is at %llu bytes and critical at %llu; accepted: warning below critical",
                   (unsigned long long)settings_warning_bytes(settings),
@@ -368,13 +365,17 @@ void settings_release(struct mem *mem, struct settings *settings)
 
 uint64_t settings_warning_bytes(const struct settings *settings)
 {
-    return settings->memory_warning_bytes != 0 ? settings->memory_warning_bytes : settings->memory_max_bytes * 80 / 100;
+    if (settings->memory_warning_bytes != 0) return settings->memory_warning_bytes;
+    bool set = settings->memory_critical_bytes != 0 && settings->memory_critical_bytes <= settings->memory_max_bytes;
+    if (!set) return settings->memory_max_bytes + 1;
+    return settings->memory_critical_bytes > 1 ? settings->memory_critical_bytes - 1 : 1;
 }
 
 uint64_t settings_critical_bytes(const struct settings *settings)
 {
-    return settings->memory_critical_bytes != 0 ? settings->memory_critical_bytes
-                                                : settings->memory_max_bytes * 95 / 100;
+    if (settings->memory_critical_bytes != 0) return settings->memory_critical_bytes;
+    uint64_t bound = settings->memory_max_bytes, warning = settings_warning_bytes(settings);
+    return (warning > bound ? warning : bound) + bound / 20 + 1;
 }
 
 static uint64_t or_zero(uint64_t value)

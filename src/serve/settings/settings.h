@@ -106,7 +106,7 @@ struct settings_address {
 AIC_MUST_CHECK aic_status settings_address_parse(const char *text, struct settings_address *out, aic_error *error);
 bool settings_address_is_local(const struct settings_address *address);
 
-/* A daemon's memory warning thresholds: as given, or 80 % and 95 % of memory.max_bytes. */
+/* A daemon's memory warning thresholds: as given, or above memory.max_bytes, where only a broken bound reaches them. */
 uint64_t settings_warning_bytes(const struct settings *settings);
 uint64_t settings_critical_bytes(const struct settings *settings);
 

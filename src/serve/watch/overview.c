@@ -1,6 +1,10 @@
 #include "serve/watch/overview.h"
 
 #include "base/check.h"
+#include "monitor/monitor.h"
+#include "serve/watch/warnings.h"
+
+#include <string.h>
 
 static void set_defaults(struct overview_options *options)
 {
@@ -49,7 +53,9 @@ aic_status overview_init(struct overview *overview, const struct overview_option
     labels_init(&overview->labels, options->mem, seed);
     atomic_init(&overview->warning_bytes, options->memory_warning_bytes);
     atomic_init(&overview->critical_bytes, options->memory_critical_bytes);
+    atomic_init(&overview->criticals, 0);
     overview->started_ns = clock_mono_ns(overview->options.clock);
+    overview->started_ms = clock_wall_ms(overview->options.clock);
     aic_status status = create_parts(overview);
     if (status != AIC_OK) overview_fini(overview);
     return status;
@@ -76,13 +82,48 @@ static void settle_labels(struct overview *overview)
     mem_free(mem, MEM_OTHER, sum, sizeof *sum);
 }
 
+/* Tells of thresholds that were reached, and keeps for health how much is critical. */
+static void judge(struct overview *overview)
+{
+    struct alerts *alerts = watch_alerts(overview->watch);
+    struct verdict verdict;
+    const struct finding *reached = NULL;
+    unsigned counts[SEVERITIES];
+    if (warnings_find(overview, &verdict) != AIC_OK) return; /* the next second will do */
+    for (size_t i = 0; i < verdict.count; i++)
+        if (verdict.findings[i].alert != NULL && strcmp(verdict.findings[i].alert, MEMORY_THRESHOLD_ALERT) == 0)
+            reached = &verdict.findings[i];
+    if (reached != NULL)
+        alerts_trigger(alerts, MEMORY_THRESHOLD_ALERT,
+                       reached->severity == SEVERITY_CRITICAL ? ALERT_CRITICAL : ALERT_MEDIUM, 0, reached->message);
+    else alerts_resolve(alerts, MEMORY_THRESHOLD_ALERT, "The cache is below its thresholds again.");
+    verdict_count(&verdict, counts);
+    atomic_store_explicit(&overview->criticals, counts[SEVERITY_CRITICAL], memory_order_relaxed);
+}
+
 void overview_tick(struct overview *overview)
 {
     struct parts_facts facts;
     parts_refresh(overview->parts);
     parts_facts(overview->parts, &facts);
     watch_tick(overview->watch, &facts, overview->parts);
+    judge(overview);
     settle_labels(overview);
+}
+
+enum probe_status overview_health(struct overview *overview, const struct probe_report *reports, unsigned *up,
+                                  unsigned *counted)
+{
+    enum probe_status status = parts_overall(reports, up, counted);
+    bool critical = atomic_load_explicit(&overview->criticals, memory_order_relaxed) > 0;
+    return status == PROBE_HEALTHY && critical ? PROBE_DEGRADED : status;
+}
+
+bool overview_memory_short(struct overview *overview, const aic_stats *stats)
+{
+    uint64_t threshold = atomic_load_explicit(&overview->warning_bytes, memory_order_relaxed);
+    return (threshold > 0 && stats->memory_bytes >= threshold) ||
+           pressure_state(watch_pressure(overview->watch)) != PRESSURE_NORMAL;
 }
 
 void overview_join(struct overview *overview, struct tally *tally)

@@ -28,8 +28,8 @@ struct overview_options {
     const char *storage_kind;       /* "none", "lmdb"; NULL: "none" */
     const char *data_dir;           /* where storage lies; NULL: not told */
     uint64_t storage_deadline_ms;   /* 0: 20 */
-    uint64_t memory_warning_bytes;  /* of the memory tier; 0: 80 % of its limit */
-    uint64_t memory_critical_bytes; /* 0: 95 % */
+    uint64_t memory_warning_bytes;  /* of the memory tier; 0: none */
+    uint64_t memory_critical_bytes; /* 0: none */
 };
 
 struct overview {
@@ -39,6 +39,8 @@ struct overview {
     struct parts *parts;
     struct watch *watch;
     uint64_t started_ns;                            /* monotonic */
+    uint64_t started_ms;                            /* wall time */
+    _Atomic unsigned criticals;                     /* critical findings of the last tick; relaxed: stands for itself */
     _Atomic uint64_t warning_bytes, critical_bytes; /* relaxed: each stands for itself */
     const struct http_route *routes;                /* whose answers are counted, in the order of tally.answers */
     size_t route_count;
@@ -58,6 +60,12 @@ void overview_fini(struct overview *overview);
 /* The once-a-second work: the figures that health repeats, all that the watch does, and the labels' changes of hands.
  * From one background thread; takes milliseconds. */
 void overview_tick(struct overview *overview);
+
+/* The health of the whole, in the words of parts_overall(): never healthy beside a critical warning. Any thread. */
+enum probe_status overview_health(struct overview *overview, const struct probe_report *reports, unsigned *up,
+                                  unsigned *counted);
+/* Is memory short: the memory tier at a threshold that somebody set, or the process near its limit? Any thread. */
+bool overview_memory_short(struct overview *overview, const aic_stats *stats);
 
 /* A front thread's tally, zeroed before the first and owned by the thread until after the second. */
 void overview_join(struct overview *overview, struct tally *tally);

@@ -75,14 +75,17 @@ static aic_status check_memory(void *context, struct probe_result *result)
     bool over = facts.stats.memory_bytes > facts.stats.memory_max_bytes;
     struct pressure *pressure = parts->options.pressure;
     bool pressed = pressure != NULL && pressure_state(pressure) == PRESSURE_CRITICAL;
+    char tier[64] = "memory tier off (memory.max_bytes 0)";
     result->status = over || pressed ? PROBE_DEGRADED : PROBE_HEALTHY;
-    snprintf(result->details, sizeof result->details, "memory tier %.1f of %.1f MiB, %s at %.1f%%",
-             (double)facts.stats.memory_bytes / 1048576.0, (double)facts.stats.memory_max_bytes / 1048576.0,
+    if (facts.stats.memory_max_bytes > 0)
+        snprintf(tier, sizeof tier, "memory tier %.1f of %.1f MiB", (double)facts.stats.memory_bytes / 1048576.0,
+                 (double)facts.stats.memory_max_bytes / 1048576.0);
+    snprintf(result->details, sizeof result->details, "%s, %s at %.1f%%", tier,
              facts.host.in_cgroup ? "cgroup" : "machine", host_pressure(&facts.host));
     return AIC_OK;
 }
 
-/* The cache is well when a tier that is configured keeps entries, and degraded when one of them does not. */
+/* The cache is well when every tier that is configured keeps entries, and degraded when one of them does not. */
 static aic_status check_cache(void *context, struct probe_result *result)
 {
     struct parts_facts facts;
@@ -95,13 +98,10 @@ static aic_status check_cache(void *context, struct probe_result *result)
     if (!memory && !(stats->storage_configured && stats->storage_up)) {
         result->status = PROBE_UNHEALTHY;
         snprintf(result->details, sizeof result->details, "No tier keeps entries");
-    } else if (storage_lost || !memory) {
+    } else if (storage_lost) {
         result->status = PROBE_DEGRADED;
         snprintf(result->details, sizeof result->details, "Cache degraded: %s - %s hit rate",
-                 !storage_lost             ? "the memory tier is off"
-                 : stats->storage_reads_up ? "storage: reads work, writes fail"
-                                           : "storage is down",
-                 rate);
+                 stats->storage_reads_up ? "storage: reads work, writes fail" : "storage is down", rate);
     } else {
         result->status = PROBE_HEALTHY;
         snprintf(result->details, sizeof result->details, "Cache operational - %s hit rate", rate);

@@ -191,22 +191,10 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     put_count(out, "bytes", stats->storage_bytes);
     put_count(out, "max_bytes", stats->storage_max_bytes);
     put_count(out, "hits", stats->hits_storage);
+    put_count(out, "evicted", stats->storage_evicted);
     put_count(out, "queue_bytes", stats->queue_bytes);
     json_close(out, '}');
     json_close(out, '}');
-}
-
-/* Bytes an hour over the last minute of the history, and how many milliseconds that is so far; false before there are
- * two samples. */
-static bool growth_of(aic_monitor *monitor, double *out, uint64_t *span_ms)
-{
-    struct history_sample first, last;
-    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, GROWTH_SAMPLES, &first, &last))
-        return false;
-    if (last.time_ms <= first.time_ms) return false;
-    *out = ((double)last.memory_bytes - (double)first.memory_bytes) / (double)(last.time_ms - first.time_ms) * 3600e3;
-    *span_ms = last.time_ms - first.time_ms;
-    return true;
 }
 
 /* The parts of process_bytes as the history keeps them, so that the page draws past and present alike. */
@@ -221,16 +209,31 @@ static void write_resident(const struct view *view, struct json_writer *out)
     put_count(out, "resident_program_bytes", last.resident_program_bytes);
 }
 
-static void write_memory(const struct view *view, struct json_writer *out)
+/* Growth and evictions are those of /monitoring/memory; null where they are not known. */
+static void write_trend(const struct memory_trend *trend, struct json_writer *out)
+{
+    const struct {
+        const char *name;
+        bool known;
+        double value;
+    } figures[] = {{"growth_bytes_per_hour", trend->known, trend->bytes_per_hour},
+                   {"evictions_per_minute", trend->known, trend->evictions_per_minute},
+                   {"growth_span_seconds", trend->known, trend->seconds},
+                   {"projected_seconds_to_limit", trend->projected, trend->seconds_to_limit}};
+    put_flag(out, "at_limit", trend->at_limit);
+    for (unsigned i = 0; i < COUNT_OF(figures); i++) {
+        json_key(out, figures[i].name);
+        if (figures[i].known) json_put_double(out, figures[i].value);
+        else json_put_null(out);
+    }
+}
+
+static aic_status write_memory(const struct view *view, struct json_writer *out)
 {
     const aic_stats *stats = &view->facts.stats;
     struct overview *overview = view->overview;
-    double growth = 0;
-    uint64_t span_ms = 0;
-    bool known = growth_of(overview->options.monitor, &growth, &span_ms);
-    bool at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes);
-    bool filling = known && span_ms >= GROWTH_SPAN_MS && !at_limit && growth > 0 &&
-                   stats->memory_max_bytes > stats->memory_bytes;
+    struct memory_trend trend = {.at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes)};
+    if (overview->options.monitor != NULL) TRY(memory_trend(overview->options.monitor, &trend));
     json_key(out, "memory");
     json_open(out, '{');
     put_count(out, "bytes", stats->memory_bytes);
@@ -239,19 +242,11 @@ static void write_memory(const struct view *view, struct json_writer *out)
     put_count(out, "critical_bytes", atomic_load_explicit(&overview->critical_bytes, memory_order_relaxed));
     put_count(out, "process_bytes", view->facts.host.rss_bytes);
     write_resident(view, out);
-    json_key(out, "growth_bytes_per_hour");
-    if (known && !at_limit) json_put_double(out, growth);
-    else json_put_null(out);
-    json_key(out, "growth_span_seconds");
-    if (known && !at_limit) json_put_double(out, (double)span_ms / 1000);
-    else json_put_null(out);
-    put_flag(out, "at_limit", at_limit);
-    json_key(out, "projected_seconds_to_limit");
-    if (filling) json_put_double(out, (double)(stats->memory_max_bytes - stats->memory_bytes) / growth * 3600);
-    else json_put_null(out);
+    write_trend(&trend, out);
     json_close(out, '}');
     json_key(out, "breakdown");
     watch_write_breakdown(overview->watch, out);
+    return AIC_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------ monitor -- */
@@ -260,10 +255,12 @@ static aic_status write_monitor(const struct view *view, struct json_writer *out
 {
     aic_monitor *monitor = view->overview->options.monitor;
     json_key(out, "curve");
-    if (monitor == NULL) json_put_null(out);
+    if (monitor == NULL || view->facts.stats.memory_max_bytes == 0) json_put_null(out);
     else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
     json_key(out, "warnings");
-    TRY(warnings_all(view->overview, out));
+    struct verdict verdict;
+    TRY(warnings_find(view->overview, &verdict));
+    verdict_write(&verdict, out);
     json_key(out, "slow");
     if (monitor != NULL) TRY(slow_recent_write(monitor, SLOW_MULTIPLIER, SLOW_SHOWN, out));
     else json_put_raw(out, AIC_LITERAL("[]"));
@@ -279,7 +276,7 @@ static void write_health(const struct view *view, struct json_writer *out)
     struct probe_report reports[PART_COUNT];
     unsigned up, counted;
     for (enum part part = 0; part < PART_COUNT; part++) parts_read(view->overview->parts, part, &reports[part]);
-    enum probe_status overall = parts_overall(reports, &up, &counted);
+    enum probe_status overall = overview_health(view->overview, reports, &up, &counted);
     json_key(out, "health");
     json_open(out, '{');
     put_text(out, "status", probe_status_name(overall));
@@ -311,7 +308,7 @@ static aic_status write_all(const struct view *view, struct snapshot_last *last,
     write_latency(view, last, out);
     write_top(view, out);
     write_tiers(view, out);
-    write_memory(view, out);
+    TRY(write_memory(view, out));
     TRY(write_monitor(view, out));
     write_health(view, out);
     json_close(out, '}');

@@ -21,12 +21,6 @@ uint64_t stats_entries(const aic_stats *stats)
     return stats->memory_entries > stats->storage_entries ? stats->memory_entries : stats->storage_entries;
 }
 
-bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes)
-{
-    uint64_t limit = warning_bytes > 0 ? warning_bytes : stats->memory_max_bytes / 5 * 4;
-    return limit > 0 && stats->memory_bytes >= limit;
-}
-
 const char *stats_storage_status(const aic_stats *stats)
 {
     if (!stats->storage_configured) return "disabled";

@@ -13,8 +13,6 @@ double stats_rate(const aic_stats *stats, char out[STATS_RATE_BYTES]);
 /* Entries that the cache holds, in whatever tier: the larger of the two, since a tier's entries are mostly the other's.
  */
 uint64_t stats_entries(const aic_stats *stats);
-/* Is the memory tier at its warning threshold (0: 80 % of its limit)? */
-bool stats_pressure(const aic_stats *stats, uint64_t warning_bytes);
 /* "disabled", "up", "down"; "degraded" while reads work and writes fail. */
 const char *stats_storage_status(const aic_stats *stats);
 

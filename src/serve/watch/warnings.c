@@ -1,9 +1,9 @@
 #include "serve/watch/warnings.h"
 
+#include "base/check.h"
+#include "base/status.h"
 #include "cache/cache.h"
-#include "monitor/fields.h"
 #include "monitor/monitor.h"
-#include "monitor/warning.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +19,9 @@
 #define LEAST_DIVISOR 5
 #define STALL_DIVISOR 20
 #define MB 1048576.0
+/* Ids of alerts that tell of what is found here. */
+#define STORAGE_ALERT "down:storage"
+#define PRESSURE_ALERT "memory_pressure"
 
 /* Of the file system, or of the process's limit on files. */
 static bool is_limited(const char *trouble)
@@ -32,7 +35,7 @@ static bool is_full(const char *trouble)
 }
 
 /* What helps at once, without a restart: it comes first. */
-static void advise_place(struct json_writer *out, const char *directory, const char *trouble)
+static void advise_place(struct finding *found, const char *directory, const char *trouble)
 {
     char reason[256];
     struct statvfs room;
@@ -58,11 +61,7 @@ static void advise_place(struct json_writer *out, const char *directory, const c
         snprintf(reason, sizeof reason, "%s. Storage takes writes again by itself; a restart loses those that wait.",
                  full ? "Free space on the file system that data_dir lies on"
                       : "Mend the device that data_dir lies on, or the rights to it");
-    json_open(out, '{');
-    put_text(out, "setting", "data_dir");
-    put_text(out, "value", directory);
-    put_text(out, "reason", reason);
-    json_close(out, '}');
+    finding_advise_text(found, "data_dir", directory, "%s", reason);
 }
 
 /* A file that may not grow on a full disk evicts and reuses its own room instead. */
@@ -72,80 +71,70 @@ static uint64_t present_size(const aic_stats *stats)
     return (mebibytes > 4 ? mebibytes : 4) << 20;
 }
 
-static void advise_text(struct json_writer *out, const char *setting, const char *value, const char *reason)
+/* The same for reads and for writes that storage does not take. */
+static void advise_queue(struct finding *found, const struct gate_stats *gate)
 {
-    json_open(out, '{');
-    put_text(out, "setting", setting);
-    put_text(out, "value", value);
-    put_text(out, "reason", reason);
-    json_close(out, '}');
+    if ((double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes)
+        finding_advise(found, "storage.queue_bytes", gate->queue_max_bytes * 2, NULL,
+                       "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
+                       "restart, which loses those that wait now.");
 }
 
 /* Reads hang or fail, so nothing in storage is found: what that costs, and which settings bound the cost. */
-static void write_storage_down(struct json_writer *out, const struct overview_options *options,
-                               const struct gate_stats *gate, const aic_stats *stats)
+static void find_storage_down(struct verdict *out, const struct overview_options *options,
+                              const struct gate_stats *gate, const aic_stats *stats)
 {
-    char message[384], value[32];
-    snprintf(message, sizeof message,
-             "Storage does not answer%s%s: what it alone has is a miss. Since the start %llu lookups ran into their "
-             "deadline of %llu ms and %llu reads or writes failed; %llu writes wait in its queue (%llu of %llu bytes), "
-             "%llu were dropped.",
-             gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
-             (unsigned long long)stats->storage_timeouts, (unsigned long long)options->storage_deadline_ms,
-             (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
-             (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
-             (unsigned long long)gate->dropped_writes);
-    warning_open(out, "critical", "storage_down", message, gate->reads_down_ms);
-    advise_text(out, "data_dir", options->data_dir != NULL ? options->data_dir : "",
-                "Mend the device that it lies on. Storage is asked again by itself and applies what waits; a restart "
-                "loses the writes that wait.");
-    if (options->storage_deadline_ms > 1) {
-        snprintf(value, sizeof value, "%llums", (unsigned long long)(options->storage_deadline_ms + 1) / 2);
-        advise_text(out, "storage.deadline", value,
-                    "Lookups that meet a storage that hangs wait half as long before they are misses. Takes effect "
-                    "after a restart.");
-    }
-    if ((double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes)
-        warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
-                       "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
-                       "restart, which loses those that wait now.");
-    warning_close(out);
+    if (gate->reads_down_ms == 0) return;
+    struct finding *found = verdict_add(
+        out, SEVERITY_CRITICAL, "storage_down", gate->reads_down_ms,
+        "Storage does not answer%s%s: what it alone has is a miss. Since the start %llu lookups ran into their "
+        "deadline of %llu ms and %llu reads or writes failed; %llu writes wait in its queue (%llu of %llu bytes), "
+        "%llu were dropped.",
+        gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
+        (unsigned long long)stats->storage_timeouts, (unsigned long long)options->storage_deadline_ms,
+        (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
+        (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
+        (unsigned long long)gate->dropped_writes);
+    found->alert = STORAGE_ALERT;
+    finding_advise_text(found, "data_dir", options->data_dir != NULL ? options->data_dir : "",
+                        "Mend the device that it lies on. Storage is asked again by itself and applies what waits; a "
+                        "restart loses the writes that wait.");
+    if (options->storage_deadline_ms > 1)
+        finding_advise(found, "storage.deadline", (options->storage_deadline_ms + 1) / 2, "ms",
+                       "Lookups that meet a storage that hangs wait half as long before they are misses. Takes effect "
+                       "after a restart.");
+    advise_queue(found, gate);
 }
 
-static void write_storage(struct json_writer *out, const char *directory, const struct gate_stats *gate,
-                          const aic_stats *stats)
+static void find_writes_fail(struct verdict *out, const char *directory, const struct gate_stats *gate,
+                             const aic_stats *stats)
 {
-    char message[256];
-    bool nearly_full = (double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes;
     if (gate->writes_down_ms == 0) return;
-    snprintf(message, sizeof message,
-             "Storage takes no writes%s%s: %llu wait in its queue (%llu of %llu bytes), %llu were dropped.",
-             gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
-             (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
-             (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
-    warning_open(out, "critical", "storage_writes_fail", message, gate->writes_down_ms);
+    struct finding *found = verdict_add(
+        out, SEVERITY_CRITICAL, "storage_writes_fail", gate->writes_down_ms,
+        "Storage takes no writes%s%s: %llu wait in its queue (%llu of %llu bytes), %llu were dropped.",
+        gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
+        (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
+        (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
+    found->alert = STORAGE_ALERT;
     bool full = is_full(gate->trouble) || is_limited(gate->trouble);
-    advise_place(out, directory, gate->trouble);
+    advise_place(found, directory, gate->trouble);
     if (full && present_size(stats) < stats->storage_max_bytes)
-        warning_advise(out, "storage.max_bytes", present_size(stats),
+        finding_advise(found, "storage.max_bytes", present_size(stats), NULL,
                        "Where there is no more: keep the store at the size that it has, so that it evicts instead "
                        "of growing. Takes effect after a restart, which loses the writes that wait.");
-    if (nearly_full)
-        warning_advise(out, "storage.queue_bytes", gate->queue_max_bytes * 2,
-                       "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
-                       "restart, which loses those that wait now.");
-    warning_close(out);
+    advise_queue(found, gate);
 }
 
 /* Thresholds below the usual ones are what somebody set; where the usual ones would be calm, they are the advice. */
-static void advise_pressure(struct json_writer *out, const struct pressure_figures *now)
+static void advise_pressure(struct finding *found, const struct pressure_figures *now)
 {
     static const char usual[] = "The default: pressure would be normal there, and the memory tier not cut.";
     bool calm = now->warning_percent < USUAL_WARNING && now->percent <= USUAL_WARNING - LEAVE_POINTS;
     bool no_error = now->state == PRESSURE_CRITICAL && now->percent <= USUAL_CRITICAL - LEAVE_POINTS;
-    if (calm) warning_advise(out, "pressure.warning", USUAL_WARNING, usual);
+    if (calm) finding_advise(found, "pressure.warning", USUAL_WARNING, NULL, "%s", usual);
     if (now->critical_percent < USUAL_CRITICAL && (no_error || (calm && now->critical_percent <= USUAL_WARNING)))
-        warning_advise(out, "pressure.critical", USUAL_CRITICAL,
+        finding_advise(found, "pressure.critical", USUAL_CRITICAL, NULL, "%s",
                        calm ? usual : "The default: pressure would not be critical there.");
 }
 
@@ -155,24 +144,22 @@ static uint64_t whole_mebibytes(double bytes)
 }
 
 /* The tier is as small as it gets and the rest is still too much: the limit, where it is one that can be set. */
-static void advise_limit(struct json_writer *out, const struct pressure_figures *now, double others, double calm)
+static void advise_limit(struct finding *found, const struct pressure_figures *now, double others, double calm)
 {
-    char reason[320];
     double least = (double)now->cache_max_bytes / LEAST_DIVISOR;
     if (now->cgroup_version == 0) return;
-    snprintf(reason, sizeof reason,
-             "The limit of the cgroup (MemoryMax= of a unit, the memory limit of a container), %.1f MB now: %.1f MB of "
-             "the working set are not the memory tier's, and with a fifth of the tier pressure ends there.",
-             (double)now->limit_bytes / MB, others / MB);
-    warning_advise(out, now->cgroup_version == 1 ? "cgroup memory.limit_in_bytes" : "cgroup memory.max",
-                   whole_mebibytes((others + least) / calm) + (1ULL << 20), reason);
+    finding_advise(found, now->cgroup_version == 1 ? "cgroup memory.limit_in_bytes" : "cgroup memory.max",
+                   whole_mebibytes((others + least) / calm) + (1ULL << 20), NULL,
+                   "The limit of the cgroup (MemoryMax= of a unit, the memory limit of a container), %.1f MB now: %.1f "
+                   "MB of the working set are not the memory tier's, and with a fifth of the tier pressure ends there.",
+                   (double)now->limit_bytes / MB, others / MB);
 }
 
 /*
  * The size of the memory tier with which what is in use stays where a warning is left. What the tier does not hold is
  * taken to stay as it is; where that alone is too much, the tier is told to keep what pressure leaves it.
  */
-static void advise_size(struct json_writer *out, const struct pressure_figures *now, uint64_t tier_bytes)
+static void advise_size(struct finding *found, const struct pressure_figures *now, uint64_t tier_bytes)
 {
     char reason[256];
     double calm = (now->warning_percent - LEAVE_POINTS) / 100, limit = (double)now->limit_bytes;
@@ -197,58 +184,98 @@ static void advise_size(struct json_writer *out, const struct pressure_figures *
                  used / MB, (double)tier_bytes / MB, others / MB);
     }
     uint64_t value = size >= MB ? whole_mebibytes(size) : (uint64_t)size >> 10 << 10;
-    if (value > 0) warning_advise(out, "memory.max_bytes", value, reason);
-    if (!enough) advise_limit(out, now, others, calm);
+    if (value > 0) finding_advise(found, "memory.max_bytes", value, NULL, "%s", reason);
+    if (!enough) advise_limit(found, now, others, calm);
 }
 
-static void write_pressure(struct json_writer *out, const struct pressure_figures *now, uint64_t tier_bytes)
+static void find_pressure(struct verdict *out, const struct pressure_figures *now, uint64_t tier_bytes)
 {
+    static const enum severity severities[] = {
+        [PRESSURE_WARNING] = SEVERITY_WARNING, [PRESSURE_CRITICAL] = SEVERITY_CRITICAL};
     if (now->state == PRESSURE_NORMAL) return;
-    char message[320], cut[112] = "";
+    char cut[112] = "";
     bool stalled = now->percent <= now->warning_percent - LEAVE_POINTS;
     if (now->cache_limit < now->cache_max_bytes)
         snprintf(cut, sizeof cut, " The memory tier is cut to %.1f MB of %.1f MB and grows back when pressure is over.",
-                 (double)now->cache_limit / 1048576.0, (double)now->cache_max_bytes / 1048576.0);
-    snprintf(message, sizeof message,
-             "Memory pressure is %s: %.1f%% of the memory limit is in use%s (pressure.warning %.0f, pressure.critical "
-             "%.0f; a state is left %d points below).%s",
-             pressure_state_name(now->state), now->percent, stalled ? " and programs waited for memory" : "",
-             now->warning_percent, now->critical_percent, LEAVE_POINTS, cut);
-    warning_open(out, pressure_state_name(now->state), "memory_pressure", message, now->since_ms);
-    advise_pressure(out, now);
-    advise_size(out, now, tier_bytes);
-    warning_close(out);
+                 (double)now->cache_limit / MB, (double)now->cache_max_bytes / MB);
+    struct finding *found = verdict_add(
+        out, severities[now->state], "memory_pressure", now->since_ms,
+        "Memory pressure is %s: %.1f%% of the memory limit is in use%s (pressure.warning %.0f, pressure.critical "
+        "%.0f; a state is left %d points below).%s",
+        pressure_state_name(now->state), now->percent, stalled ? " and programs waited for memory" : "",
+        now->warning_percent, now->critical_percent, LEAVE_POINTS, cut);
+    found->alert = PRESSURE_ALERT;
+    advise_pressure(found, now);
+    advise_size(found, now, tier_bytes);
 }
 
-aic_status warnings_all(const struct overview *overview, struct json_writer *out)
+/* Both tiers are off: there is nothing that a lookup could find. */
+static void find_no_tier(struct verdict *out, const struct overview *overview, const aic_stats *stats)
+{
+    if (stats->memory_max_bytes > 0 || stats->storage_configured) return;
+    struct finding *found = verdict_add(out, SEVERITY_CRITICAL, "no_tier", overview->started_ms,
+                                        "No tier keeps entries: memory.max_bytes is 0 and storage.kind is none.");
+    finding_advise(found, "memory.max_bytes", 256 << 20, NULL, "The default: the memory tier keeps entries then.");
+}
+
+/* What would help against misses: more memory where the curve says so, else to look at the requests. */
+static void advise_hit_rate(struct finding *found, const struct overview_options *options, const aic_stats *stats)
+{
+    double now, twice;
+    if (options->monitor != NULL && memory_worth_growing(options->monitor, stats->memory_max_bytes, &now, &twice))
+        finding_advise(found, "memory.max_bytes", stats->memory_max_bytes * 2, NULL,
+                       "By reuse distance memory answers %.1f%% of the lookups now, %.1f%% with twice of it.",
+                       now * 100, twice * 100);
+    finding_advise_text(found, "requests", "aicache explain",
+                        "Since the start %llu entries were stored, %llu expired and %llu were evicted. Of a request "
+                        "that should have hit, explain names the first difference from the nearest entry.",
+                        (unsigned long long)stats->puts,
+                        (unsigned long long)(stats->evicted_expired + stats->storage_expired),
+                        (unsigned long long)(stats->evicted_capacity + stats->storage_evicted));
+}
+
+/* An alert has opened of what is found here already, or is found by it. */
+static void find_alert(struct verdict *out, const struct overview_options *options, const struct pressure_figures *now,
+                       const aic_stats *stats, const struct alert *alert)
+{
+    enum severity severity = alert->severity == ALERT_CRITICAL ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+    bool known = false;
+    for (size_t i = 0; i < out->count; i++) {
+        struct finding *found = &out->findings[i];
+        if (found->alert == NULL || strcmp(found->alert, alert->id) != 0) continue;
+        known = found->alerted = true;
+        if (severity > found->severity) found->severity = severity;
+    }
+    /* A threshold that is not reached any more: the next tick resolves its alert. */
+    if (known || strcmp(alert->id, MEMORY_THRESHOLD_ALERT) == 0 || out->count == VERDICT_FINDINGS) return;
+    struct finding *found = verdict_add(out, severity, alert->id, alert->opened_ms, "%s", alert->message);
+    found->alert = found->code;
+    found->alerted = true;
+    if (strcmp(alert->id, PRESSURE_ALERT) == 0) advise_size(found, now, stats->memory_bytes);
+    else if (strcmp(alert->id, "low_hit_rate") == 0) advise_hit_rate(found, options, stats);
+    else advise_place(found, options->data_dir, NULL);
+}
+
+aic_status warnings_find(const struct overview *overview, struct verdict *out)
 {
     const struct overview_options *options = &overview->options;
-    struct buf own;
-    aic_status status = AIC_OK;
-    buf_init(&own, options->mem, MEM_CONNECTIONS);
-    if (options->monitor != NULL) {
-        struct json_writer inner;
-        json_writer_init(&inner, &own);
-        status = warnings_write(options->monitor, &inner);
+    struct gate *storage = cache_gate(options->cache);
+    struct pressure_figures pressure;
+    struct alert open[VERDICT_FINDINGS];
+    aic_stats stats;
+    out->count = 0;
+    aic_cache_stats(options->cache, &stats);
+    pressure_read(watch_pressure(overview->watch), &pressure);
+    if (options->monitor != NULL) TRY(memory_findings(options->monitor, out));
+    find_no_tier(out, overview, &stats);
+    if (storage != NULL) {
+        struct gate_stats gate;
+        gate_stats(storage, &gate);
+        find_storage_down(out, options, &gate, &stats);
+        find_writes_fail(out, options->data_dir, &gate, &stats);
     }
-    if (status == AIC_OK) status = buf_status(&own);
-    if (status == AIC_OK) {
-        struct gate *storage = cache_gate(options->cache);
-        aic_stats stats;
-        aic_cache_stats(options->cache, &stats);
-        json_open(out, '[');
-        if (own.size > 2) json_put_raw(out, (aic_view){own.data + 1, own.size - 2}); /* without its brackets */
-        if (storage != NULL) {
-            struct gate_stats gate;
-            gate_stats(storage, &gate);
-            if (gate.reads_down_ms != 0) write_storage_down(out, options, &gate, &stats);
-            write_storage(out, options->data_dir, &gate, &stats);
-        }
-        struct pressure_figures pressure;
-        pressure_read(watch_pressure(overview->watch), &pressure);
-        write_pressure(out, &pressure, stats.memory_bytes);
-        json_close(out, ']');
-    }
-    buf_fini(&own);
-    return status;
+    find_pressure(out, &pressure, stats.memory_bytes);
+    size_t count = alerts_read_open(watch_alerts(overview->watch), open, COUNT_OF(open));
+    for (size_t i = 0; i < count; i++) find_alert(out, options, &pressure, &stats, &open[i]);
+    return AIC_OK;
 }

@@ -1,13 +1,15 @@
 /*
- * warnings.h - the list of warnings: the monitor's (if there is one), what storage has to say, and memory pressure
- * while it lasts.
+ * warnings.h - what is wrong with the daemon now: what the monitor finds of memory (if there is one), what storage has
+ * to say, memory pressure while it lasts, and every alert that is open.
  */
 #ifndef SERVE_WARNINGS_H
 #define SERVE_WARNINGS_H
 
+#include "monitor/verdict.h"
 #include "serve/watch/overview.h"
 
-/* An array of warnings, as in GET /monitoring/warnings and in a snapshot. Any thread. AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status warnings_all(const struct overview *overview, struct json_writer *out);
+/* The verdict of this moment, of which GET /monitoring/warnings, snapshots, alerts and health are views. Any thread.
+ * AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status warnings_find(const struct overview *overview, struct verdict *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include "monitor/fields.h"
 #include "monitor/monitor.h"
 #include "serve/watch/breakdown.h"
+#include "serve/watch/stats.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #define FOOTPRINT_SHARE 20       /* walking takes at most one part in so many of the time */
 #define FOOTPRINT_NS 10000000ULL /* figures so old are of this moment */
 #define SAVE_TICKS 60
+#define WARM_NS 600000000000ULL /* so long up, a cache is no cold one any more */
 #define HISTORY_MAX_BYTES (4 << 20)
 
 /* Writes the history to its file. The ticking thread's, but for `text` until `done`. */
@@ -36,6 +38,7 @@ struct watch {
     struct pressure *pressure;
     struct alerts *alerts;
     struct webhook *webhook;
+    uint64_t started_ns; /* monotonic */
     unsigned ticks;
     pthread_mutex_t looking;     /* held while the mappings are walked; guards the two times */
     uint64_t walked_ns, walk_ns; /* when a walk ended, on the monotonic clock, and how long it took */
@@ -115,9 +118,11 @@ static void on_alert(void *context, const struct alert *alert)
     if (watch->webhook != NULL) send_alert(watch, alert);
 }
 
+/* Memory and the cache itself are no services: pressure, thresholds and hit rate have alerts of their own. */
 static void watch_part(void *context, const char *name, const struct probe_report *report)
 {
     struct watch *watch = context;
+    if (strcmp(name, part_name(PART_MEMORY)) == 0 || strcmp(name, part_name(PART_CACHE)) == 0) return;
     const char *state = report->status == PROBE_DEGRADED ? "degraded" : "down";
     if (report->status != PROBE_DISABLED) alerts_watch_part(watch->alerts, name, state, report->down_seconds);
 }
@@ -230,6 +235,7 @@ aic_status watch_create(const struct watch_options *options, struct watch **out,
     if (watch == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the watch");
     watch->options = *options;
     if (watch->options.root == NULL) watch->options.root = "";
+    watch->started_ns = clock_mono_ns(options->clock);
     CHECK(pthread_mutex_init(&watch->looking, NULL) == 0);
     CHECK(pthread_mutex_init(&watch->mutex, NULL) == 0);
     aic_status status = create_parts(watch, error);
@@ -327,7 +333,8 @@ static aic_memory_sample sample_of(const aic_stats *stats, uint64_t process_byte
                                .resident_heap_bytes = footprint->heap,
                                .resident_program_bytes = footprint->program + footprint->stacks,
                                .limit_entries = stats->memory_max_entries,
-                               .limit_bytes = stats->memory_max_bytes};
+                               .limit_bytes = stats->memory_max_bytes,
+                               .evicted = stats->evicted_capacity};
 }
 
 bool watch_measure(struct watch *watch, struct breakdown *what, aic_memory_sample *now)
@@ -353,6 +360,15 @@ void watch_record_memory(struct watch *watch, const aic_stats *stats, uint64_t p
     aic_monitor_memory(watch->options.monitor, &sample, (aic_view){0});
 }
 
+/* Neither filled since the start nor up for ten minutes: misses are how a cache begins. */
+static bool is_cold(const struct watch *watch, const aic_stats *stats)
+{
+    bool filled = stats->evicted_capacity + stats->storage_evicted > 0 ||
+                  memory_at_limit(stats->memory_bytes, stats->memory_max_bytes) ||
+                  memory_at_limit(stats->memory_entries, stats->memory_max_entries);
+    return !filled && clock_mono_ns(watch->options.clock) - watch->started_ns < WARM_NS;
+}
+
 void watch_tick(struct watch *watch, const struct parts_facts *facts, struct parts *parts)
 {
     struct pressure_figures pressure;
@@ -365,7 +381,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
                               pressure.cache_limit < pressure.cache_max_bytes || pressure.state != PRESSURE_NORMAL,
                               memory_order_relaxed);
     alerts_watch_pressure(watch->alerts, pressure.percent);
-    alerts_watch_hit_rate(watch->alerts, facts->stats.hits_memory + facts->stats.hits_storage, facts->stats.misses);
+    alerts_watch_hit_rate(watch->alerts, stats_hits(&facts->stats), facts->stats.misses, is_cold(watch, &facts->stats));
     probes_each(parts_probes(parts), watch_part, watch);
     if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);
     if (watch->ticks % SAVE_TICKS == SAVE_TICKS - 1) save_history(watch);

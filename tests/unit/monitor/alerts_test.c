@@ -20,6 +20,11 @@ static uint64_t wall(void *context)
     return ((struct world *)context)->now_ms;
 }
 
+static uint64_t mono(void *context)
+{
+    return ((struct world *)context)->now_ms * 1000000;
+}
+
 static void notify(void *context, const struct alert *alert)
 {
     struct world *w = context;
@@ -32,7 +37,7 @@ static void world_open(struct world *w)
     memset(w, 0, sizeof *w);
     mem_init(&w->mem, NULL);
     w->now_ms = 1700000000000;
-    w->clock = (aic_clock){wall, wall, w};
+    w->clock = (aic_clock){wall, mono, w};
     assert_int_equal(alerts_create(&w->mem, &w->clock, notify, w, &w->alerts), AIC_OK);
 }
 
@@ -165,27 +170,64 @@ static void watches_the_hit_rate(void **state)
     (void)state;
     struct world w;
     world_open(&w);
-    alerts_watch_hit_rate(w.alerts, 0, 49);
+    alerts_watch_hit_rate(w.alerts, 0, 500, false);
+    alerts_watch_hit_rate(w.alerts, 0, 549, false);
     assert_int_equal(alerts_open_count(w.alerts), 0);
-    alerts_watch_hit_rate(w.alerts, 0, 100);
-    alerts_watch_hit_rate(w.alerts, 0, 200);
+    alerts_watch_hit_rate(w.alerts, 0, 600, false);
     assert_int_equal(w.told, 1);
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
     assert_string_equal(w.last.message, "Only 0.0% of the last 100 lookups were hits.");
-    alerts_watch_hit_rate(w.alerts, 100, 200);
+    alerts_watch_hit_rate(w.alerts, 300, 600, false);
     assert_int_equal(alerts_open_count(w.alerts), 0);
-    assert_string_equal(w.last.message, "100.0% of the last 100 lookups were hits.");
-    alerts_watch_hit_rate(w.alerts, 100, 300); /* again at once: quiet for 300 s */
+    assert_string_equal(w.last.message, "75.0% of the last 400 lookups were hits.");
+    alerts_watch_hit_rate(w.alerts, 300, 1100, false); /* again at once: quiet for 300 s */
     assert_int_equal(alerts_open_count(w.alerts), 0);
     w.now_ms += 300000;
-    alerts_watch_hit_rate(w.alerts, 100, 400);
+    alerts_watch_hit_rate(w.alerts, 300, 1100, false);
     assert_int_equal(alerts_open_count(w.alerts), 1);
-    w.now_ms += 1000;
-    alerts_watch_hit_rate(w.alerts, 150, 450); /* half of them are hits: not yet well */
+    alerts_watch_hit_rate(w.alerts, 600, 1100, false); /* half of them are hits: not yet well */
     assert_int_equal(alerts_open_count(w.alerts), 1);
-    alerts_watch_hit_rate(w.alerts, 10, 0); /* the counters were reset */
-    alerts_watch_hit_rate(w.alerts, 60, 0);
+    alerts_watch_hit_rate(w.alerts, 10, 0, false); /* the counters were reset */
+    alerts_watch_hit_rate(w.alerts, 60, 0, false);
     assert_int_equal(alerts_open_count(w.alerts), 0);
+    world_close(&w);
+}
+
+/* What was missed six minutes ago is over, whatever it was. */
+static void counts_the_last_five_minutes(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    uint64_t hits = 0, misses = 0;
+    for (unsigned second = 0; second < 3600; second++) {
+        bool bad = second >= 1800;
+        hits += bad ? 1 : 10;
+        misses += bad ? 9 : 0;
+        alerts_watch_hit_rate(w.alerts, hits, misses, false);
+        w.now_ms += 1000;
+        if (second == 1800 + 150) assert_int_equal(alerts_open_count(w.alerts), 0); /* half of the minutes are good */
+        if (second == 1800 + 190) assert_int_equal(w.last.severity, ALERT_MEDIUM);
+        if (second == 1800 + 320) assert_int_equal(w.last.severity, ALERT_MEDIUM); /* told at most once in 300 s */
+    }
+    assert_non_null(strstr(w.last.message, "Only 1"));
+    assert_int_equal(w.last.severity, ALERT_HIGH);
+    world_close(&w);
+}
+
+/* A cache that begins has nothing to hit; what it missed then is held against it neither then nor later. */
+static void says_nothing_of_a_cold_start(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    for (uint64_t second = 0; second < 600; second++, w.now_ms += 1000)
+        alerts_watch_hit_rate(w.alerts, second, 100 * second, true);
+    alerts_watch_hit_rate(w.alerts, 600, 60000, false); /* from here on it counts */
+    alerts_watch_hit_rate(w.alerts, 700, 60010, false);
+    assert_int_equal(w.told, 0);
+    alerts_watch_hit_rate(w.alerts, 700, 61000, false);
+    assert_string_equal(w.last.message, "Only 9.1% of the last 1100 lookups were hits.");
     world_close(&w);
 }
 
@@ -199,7 +241,7 @@ static void says_little_of_a_hit_rate_that_swings(void **state)
     for (int i = 0; i < 100; i++) {
         hits += i % 2 == 0 ? 25 : 5;
         misses += i % 2 == 0 ? 35 : 55;
-        alerts_watch_hit_rate(w.alerts, hits, misses);
+        alerts_watch_hit_rate(w.alerts, hits, misses, false);
         w.now_ms += 2000;
     }
     assert_int_equal(w.told, 1);
@@ -260,6 +302,8 @@ int main(void)
         cmocka_unit_test(bounds_its_history),
         cmocka_unit_test(grades_downtime_and_hit_rates),
         cmocka_unit_test(watches_the_hit_rate),
+        cmocka_unit_test(counts_the_last_five_minutes),
+        cmocka_unit_test(says_nothing_of_a_cold_start),
         cmocka_unit_test(watches_pressure_and_parts),
         cmocka_unit_test(keeps_its_highest_severity_while_open),
         cmocka_unit_test(holds_back_notices_that_come_too_soon),

@@ -5,19 +5,25 @@
  */
 #include "routes_world.h"
 
+#include "base/check.h"
 #include "monitor/monitor.h"
+#include "serve/routes/front.h"
 
 #include <sys/stat.h>
 #include <time.h>
 
 #define PUT_BODY "{\"operation\":\"qa\",\"text\":\"one\",\"response\":\"answer\"}"
 
+static void begin_with(struct world *world, aic_monitor_options options, uint64_t memory_max_bytes)
+{
+    assert_int_equal(aic_monitor_open(&options, &world->monitor, NULL), AIC_OK);
+    start_world(world, memory_max_bytes, NULL, 0);
+}
+
 static void begin(struct world *world, int64_t max_measurements)
 {
     memset(world, 0, sizeof *world);
-    aic_monitor_options options = {.max_measurements = max_measurements};
-    assert_int_equal(aic_monitor_open(&options, &world->monitor, NULL), AIC_OK);
-    start_world(world, 0, NULL, 0);
+    begin_with(world, (aic_monitor_options){.max_measurements = max_measurements}, 0);
 }
 
 static void end(struct world *world)
@@ -257,13 +263,109 @@ static void pressure_is_one_everywhere(void **state)
     own_dir_remove(&dir);
 }
 
+/* A directory in which a machine has memory enough, whatever the real one's. */
+static void calm(struct world *world, struct own_dir *dir)
+{
+    own_dir_make(dir);
+    put_file(dir->path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 12582912 kB\n");
+    world->watch.root = dir->path;
+}
+
+/* Checks run when they do. */
+static void wait_for_health(struct world *world, const char *words)
+{
+    for (int i = 0; i < 600; i++) {
+        routes_tick(world->routes);
+        assert_int_equal(ask(world, "GET", "/health", ""), 200);
+        if (says(words)) return;
+        usleep(100000);
+    }
+    fail_msg("%.3000s lacks %s", answer.text, words);
+}
+
+static void a_full_tier_is_no_trouble(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    calm(&world, &dir);
+    begin_with(&world, (aic_monitor_options){.memory_warning_bytes = (1 << 20) + 1, .memory_critical_bytes = 2 << 20},
+               1 << 20);
+    fill_tier(&world, 60);
+    for (int i = 0; i < 3; i++) routes_tick(world.routes);
+    aic_stats stats;
+    aic_cache_stats(world.cache, &stats);
+    assert_true(stats.evicted_capacity > 0);
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    assert_false(says("\"severity\":\"warning\"") || says("\"severity\":\"critical\""));
+    assert_int_equal(ask(&world, "GET", "/monitoring/alerts", ""), 200);
+    assert_true(says("\"active\":[]"));
+    wait_for_health(&world, "{\"status\":\"healthy\"");
+    assert_int_equal(ask(&world, "GET", "/cache/status", ""), 200);
+    assert_true(says("\"memory_pressure\":false"));
+    end(&world);
+    own_dir_remove(&dir);
+}
+
+/* Warnings, alerts and health are three views of one verdict. */
+static void one_verdict_in_three_views(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    calm(&world, &dir);
+    begin_with(&world, (aic_monitor_options){.memory_warning_bytes = 1, .memory_critical_bytes = 2}, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
+    routes_tick(world.routes);
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    assert_true(says("{\"severity\":\"critical\",\"code\":\"memory_critical\""));
+    assert_true(says("\"alert\":\"memory_threshold\""));
+    assert_false(says("\"setting\":\"memory.warning_bytes\"") || says("\"setting\":\"memory.critical_bytes\""));
+    assert_int_equal(ask(&world, "GET", "/monitoring/alerts", ""), 200);
+    assert_true(says("\"active\":[{\"id\":\"memory_threshold\",\"severity\":\"critical\""));
+    wait_for_health(&world, "{\"status\":\"degraded\"");
+    assert_true(says("1 critical warning\""));
+    monitor_set_memory_thresholds(world.monitor, 1 << 20, 2 << 20);
+    wait_for_health(&world, "{\"status\":\"healthy\"");
+    assert_int_equal(ask(&world, "GET", "/monitoring/alerts", ""), 200);
+    assert_true(says("\"active\":[]"));
+    end(&world);
+    own_dir_remove(&dir);
+}
+
+/* An alert that nothing else speaks of is a warning with advice. */
+static void what_is_an_alert_is_a_warning(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    calm(&world, &dir);
+    begin_with(&world, (aic_monitor_options){0}, 0);
+    static const char *const ids[] = {"low_hit_rate", "memory_pressure", "down:storage"};
+    routes_tick(world.routes); /* the host is known then */
+    struct alerts *alerts = watch_alerts(world.routes->overview.watch);
+    for (unsigned i = 0; i < COUNT_OF(ids); i++) assert_true(alerts_trigger(alerts, ids[i], ALERT_HIGH, 0, "so it is"));
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    for (unsigned i = 0; i < COUNT_OF(ids); i++) {
+        char words[128];
+        snprintf(words, sizeof words, "{\"severity\":\"warning\",\"code\":\"%s\",\"message\":\"so it is\"", ids[i]);
+        assert_true(says(words));
+        snprintf(words, sizeof words, "\"alert\":\"%s\"", ids[i]);
+        assert_true(says(words));
+    }
+    assert_false(says("\"recommendations\":[]"));
+    end(&world);
+    own_dir_remove(&dir);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(K25_a_look_leaves_one_snapshot),   cmocka_unit_test(K25_also_when_storage_is_down),
         cmocka_unit_test(N11_ten_thousand_operations),      cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
         cmocka_unit_test(pressure_is_answered_with_a_size), cmocka_unit_test(pressure_is_one_everywhere),
-        cmocka_unit_test(every_owner_is_accounted_for),
+        cmocka_unit_test(every_owner_is_accounted_for),     cmocka_unit_test(a_full_tier_is_no_trouble),
+        cmocka_unit_test(one_verdict_in_three_views),       cmocka_unit_test(what_is_an_alert_is_a_warning),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,9 @@ static void defaults_are_those_of_the_contract(void **state)
     assert_false(options.dictionary_off);
     assert_int_equal(self.settings.listen.count, 1);
     assert_string_equal(self.settings.listen.items[0], "127.0.0.1:8080");
-    assert_int_equal(settings_warning_bytes(&self.settings), UINT64_C(268435456) * 80 / 100);
+    assert_int_equal(settings_warning_bytes(&self.settings),
+                     UINT64_C(268435456) + 1); /* only a broken bound reaches it */
+    assert_true(settings_critical_bytes(&self.settings) > settings_warning_bytes(&self.settings));
     assert_int_equal(self.settings.log_level, AIC_LOG_INFO);
     unload(&self);
 }
@@ -324,8 +326,7 @@ static void options_must_agree(void **state)
         {"tls: {certificate: /c.pem}\n", "a.yaml:1: tls.certificate: it stands alone"},
         {"tls: {key: /c.pem}\n", "tls.key: it stands alone"},
         {"memory: {warning_bytes: 10M, critical_bytes: 5M}\n", "warning below critical"},
-        {"memory: {warning_bytes: 250M}\n", "memory.warning_bytes"},
-        {"memory: {critical_bytes: 1M}\n", "a.yaml:1: memory.critical_bytes"},
+        {"memory: {critical_bytes: 1}\n", "a.yaml:1: memory.critical_bytes"},
         {"pressure: {warning: 90, critical: 80}\n", "a.yaml:1: pressure.warning: warning is at 90 percent"},
         {"alerts: {webhook: ftp://x}\n", "alerts.webhook: ftp://x: not accepted; accepted: http://"},
         {"ttl.operations: {\"a\\nb\": 1}\n", "'a\\x0ab' is no name"},

@@ -1,4 +1,4 @@
-/* What is said of statistics: rates without lookups, the threshold of the memory tier. */
+/* What is said of statistics: rates without lookups. */
 #include "serve/watch/stats.h"
 
 #include <setjmp.h>
@@ -25,24 +25,10 @@ static void test_rates(void **state)
     assert_string_equal(text, "100.0%");
 }
 
-static void test_pressure(void **state)
-{
-    (void)state;
-    aic_stats stats = {.memory_max_bytes = 1000, .memory_bytes = 799, .memory_entries = 3, .storage_entries = 5};
-    assert_false(stats_pressure(&stats, 0));
-    stats.memory_bytes = 800;
-    assert_true(stats_pressure(&stats, 0));
-    assert_false(stats_pressure(&stats, 801));
-    stats = (aic_stats){.memory_entries = 3, .storage_entries = 5};
-    assert_false(stats_pressure(&stats, 0));
-    assert_int_equal(stats_entries(&stats), 5);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_pressure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

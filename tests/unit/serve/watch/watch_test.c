@@ -315,7 +315,6 @@ static void tells_degraded_from_down(void **state)
     atomic_store(&storage->writes_fail, true);
     put_some(&world, "during");
     wait_for_alerts(&world, "\"message\":\"storage has been degraded for ");
-    wait_for_alerts(&world, "\"message\":\"cache has been degraded for ");
     assert_false(has(report_of(write_alerts, &world), " has been down for "));
     struct probe_report report;
     parts_read(world.parts, PART_STORAGE, &report);
