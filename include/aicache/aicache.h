@@ -464,8 +464,8 @@ typedef struct aic_import aic_import;
  * AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_create(aic_cache *cache, const aic_import_options *options,
                                                     aic_import **out, aic_error *error);
-/* Takes any bytes. Waits while the write-behind queue is full. AIC_NO_MEMORY (the import can go on), or AIC_OK. One
- * thread at a time. */
+/* Takes any bytes; a byte order mark in front of the first is skipped. Waits while the write-behind queue is full.
+ * AIC_NO_MEMORY (the import can go on), or AIC_OK. One thread at a time. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_add(aic_import *importer, aic_view bytes);
 /* The last line may lack its newline: this takes it in. AIC_NO_MEMORY. */
 AIC_API AIC_MUST_CHECK aic_status aic_import_finish(aic_import *importer);

@@ -1,5 +1,5 @@
 /*
- * view.h - comparing what an aic_view shows, cutting blanks off, repeating names that somebody sent.
+ * view.h - comparing what an aic_view shows, cutting off what says nothing, repeating names that somebody sent.
  */
 #ifndef BASE_VIEW_H
 #define BASE_VIEW_H
@@ -33,6 +33,13 @@ static inline aic_view view_trim(aic_view text, const char *set)
         text.size--;
     }
     return text;
+}
+
+/* Without the byte order mark that some editors put in front of a file of UTF-8; it says nothing. */
+static inline aic_view view_skip_bom(aic_view text)
+{
+    bool marked = text.size >= 3 && memcmp(text.data, "\xEF\xBB\xBF", 3) == 0;
+    return marked ? (aic_view){text.data + 3, text.size - 3} : text;
 }
 
 /* A name as a refusal may repeat it: its first `max` bytes, or nothing when they are not all visible ASCII. */

@@ -4,6 +4,8 @@
  */
 #include "cache/import.h"
 
+#include "base/view.h"
+
 #include <string.h>
 
 #define DEFAULT_LINE_BYTES ((size_t)64 << 20)
@@ -93,6 +95,7 @@ static bool is_blank(aic_view line)
 static aic_status take_line(struct aic_import *importer, aic_view line)
 {
     importer->line++;
+    if (importer->line == 1) line = view_skip_bom(line);
     if (is_blank(line)) return AIC_OK;
     importer->counts.lines++;
     aic_error error = {0};

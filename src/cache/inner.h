@@ -116,6 +116,7 @@ struct aic_cache {
     unsigned deadline_ms;
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
+    _Atomic uint64_t puts; /* the number of the next one, for record_content(); relaxed */
     struct stripe *stripes;
     /* Changed sequentially consistent; partners: moment_sample() and the guards of promotions in the store (acquire).
      */

@@ -37,7 +37,8 @@ static aic_status encode(struct aic_cache *cache, const struct cache_put *put, s
     uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
     TRY(codec_encode(cache->codec, put->request.ns, put->response, &making->packed, &record->form));
     record->plain_bytes = put->response.size;
-    record->content = record_content(put->response);
+    /* Relaxed: only the number counts. */
+    record->content = record_content(put->response, atomic_fetch_add_explicit(&cache->puts, 1, memory_order_relaxed));
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
     if (cache->monitor != NULL && record->form.compressed)
         aic_monitor_compression(cache->monitor, put->response.size, record->payload.size, seconds_since(cache, started),

@@ -255,9 +255,9 @@ aic_status record_read(aic_view bytes, struct record *record)
     return AIC_OK;
 }
 
-uint64_t record_content(aic_view response)
+uint64_t record_content(aic_view response, uint64_t number)
 {
-    return XXH3_64bits(response.data, response.size) & ((UINT64_C(1) << 8 * CONTENT_BYTES) - 1);
+    return (XXH3_64bits(response.data, response.size) + number) & ((UINT64_C(1) << 8 * CONTENT_BYTES) - 1);
 }
 
 aic_status record_check(aic_view bytes)

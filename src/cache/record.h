@@ -5,7 +5,7 @@
  *   "AIR" + u8 version | u32 head size | u64 XXH3 of all that follows (payload included) | u64 created_ms | u64
  * expires_ms | u64 plain size | u64 text length | u64 prompt tokens | u64 completion tokens | f64 cost | u32 dictionary
  * id | u8 flags (1: compressed) | u8 tag count | u16 shape size | u64 payload size | u8 sizes of namespace, operation,
- * model | u40 of the response's XXH3 | namespace, operation, model | tags, each u8 size + bytes | shape | payload
+ * model | u40 of response and put | namespace, operation, model | tags, each u8 size + bytes | shape | payload
  *
  * Little-endian. Golden files under tests/ hold every version ever written. Pure functions; any thread.
  */
@@ -22,7 +22,7 @@ struct record {
     aic_view ns, operation, model;
     uint64_t created_ms, expires_ms, plain_bytes, text_length, prompt_tokens, completion_tokens;
     double cost_usd;
-    uint64_t content; /* the low 40 bits of the plain response's XXH3: record_content(); 0: not known */
+    uint64_t content; /* 40 bits that tell this put's response from any other's: record_content() */
     struct codec_form form;
     aic_view shape;
     aic_view payload; /* as stored: compressed or plain */
@@ -49,8 +49,9 @@ size_t record_head_size(aic_view bytes);
  * point into `bytes`. AIC_DAMAGED, AIC_NEWER.
  */
 AIC_MUST_CHECK aic_status record_read(aic_view bytes, struct record *record);
-/* What `content` says of a response. */
-uint64_t record_content(aic_view response);
+/* What `content` is for a response and the number of its put: the low 40 bits of the sum of its XXH3 and the number, so
+ * that the same response, put twice in one millisecond, has two. */
+uint64_t record_content(aic_view response, uint64_t number);
 /* Compares the checksum of a whole record, about 10 GB/s: AIC_OK or AIC_DAMAGED. */
 AIC_MUST_CHECK aic_status record_check(aic_view bytes);
 /* A tier_describe_fn. */

@@ -252,6 +252,7 @@ static int send_all(struct replay *replay, uint64_t limit)
         replay->line++;
         replay->bytes_read += (uint64_t)size;
         aic_view text = view_trim_end((aic_view){line, (size_t)size}, "\r\n \t");
+        if (replay->line == 1) text = view_skip_bom(text);
         if (text.size > 0) result = send_line(replay, text);
         show(replay);
     }

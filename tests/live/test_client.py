@@ -311,6 +311,15 @@ class Client(unittest.TestCase):
         self.assertEqual(self.client("lookup", "qa", "warm").out, '"v"\n')
         self.assertEqual(self.client("export").out.count("\n"), 21)
 
+    def test_a_byte_order_mark_costs_no_line(self):
+        line = b'\xef\xbb\xbf{"operation":"qa","text":"%s","response":"w"}\n'
+        for command in ("import", "warm"):
+            done = self.client(command, "-", stdin=line % command.encode())
+            self.assertEqual((done.status, done.out), (0, "1 line accepted, 0 rejected\n"), done.err)
+            self.assertEqual(self.client("lookup", "qa", command).out, '"w"\n')
+        done = self.client("replay", "-", "--json", stdin=line % b"replay")
+        self.assertEqual((done.status, json.loads(done.out)["misses"]), (0, 1), done.err)
+
     def test_what_many_lines_have_in_common_is_told_once(self):
         bad = '{"operation":"qa","response":1}'
         odd = '{"operation":"qa","text":"t","response":1,"tags":[1]}'

@@ -415,7 +415,9 @@ static enum head_outcome read_field(struct head *head, struct framing *framing, 
         framing->lengths++;
         return read_length(head, value, why);
     case 16:
-        if (EQUALS(name, "content-encoding") && !EQUALS(value, "identity")) head->encoded = true;
+        if (!EQUALS(name, "content-encoding")) break;
+        for (aic_view coding; head_list_next(&value, ',', &coding);) /* an empty element says nothing */
+            if (coding.size > 0 && !EQUALS(coding, "identity")) head->encoded = true;
         break;
     case 17:
         if (!EQUALS(name, "transfer-encoding")) break;

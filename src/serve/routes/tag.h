@@ -8,8 +8,9 @@
 
 #define TAG_BYTES 18
 
-/* 16 hex digits in quotes; a view of `out`. It comes from when the response was stored and what it says, not from how
- * it is kept: the same response, compressed or not, in either tier, has the same tag. */
+/* 16 hex digits in quotes; a view of `out`. It comes from the put of the response and what it says, not from how it is
+ * kept: two puts have two tags, even of the same response in one millisecond; and one put has one, compressed or not,
+ * in either tier. */
 aic_view tag_write(const struct record *record, char out[TAG_BYTES]);
 
 #endif

@@ -314,6 +314,31 @@ static void pages_and_imports_are_checked(void **state)
     aic_import_destroy(&importer);
 }
 
+/* Editors put a byte order mark in front of a file; the first line is none the worse for it, the others have no such
+ * excuse. In pieces of one byte, too. */
+static void a_byte_order_mark_is_no_part_of_the_first_line(void **state)
+{
+    static const char lines[] = "\xEF\xBB\xBF{\"operation\":\"qa\",\"text\":\"bom\",\"response\":1}\n"
+                                "\xEF\xBB\xBF{\"operation\":\"qa\",\"text\":\"second\",\"response\":1}\n";
+    struct bench_cache *table = *state;
+    for (size_t piece = 1; piece < sizeof lines; piece += sizeof lines - 2) {
+        aic_import *importer;
+        aic_import_counts counts;
+        uint64_t line = 0;
+        assert_int_equal(aic_import_create(table->cache, NULL, &importer, NULL), AIC_OK);
+        for (size_t at = 0; at < sizeof lines - 1; at += piece)
+            assert_int_equal(aic_import_add(importer, (aic_view){lines + at, piece}), AIC_OK);
+        assert_int_equal(aic_import_finish(importer), AIC_OK);
+        aic_import_count(importer, &counts);
+        assert_int_equal(counts.accepted, 1);
+        assert_int_equal(counts.rejected, 1);
+        assert_int_equal(aic_import_rejection(importer, 0, &line, NULL), AIC_OK);
+        assert_int_equal(line, 2);
+        aic_import_destroy(&importer);
+        assert_int_equal(look(table->cache, "qa", "bom", "1"), 'm');
+    }
+}
+
 /* ---- aic_monitor_options ---- */
 
 #define MONITOR_ROWS(X)                                                                                                \
@@ -371,6 +396,8 @@ int main(void)
                                         table_teardown),
         cmocka_unit_test_setup_teardown(model_wherever_it_is_given, table_setup_storage, table_teardown),
         cmocka_unit_test_setup_teardown(pages_and_imports_are_checked, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(a_byte_order_mark_is_no_part_of_the_first_line, table_setup_memory,
+                                        table_teardown),
         cmocka_unit_test(options_of_a_monitor_are_checked),
     };
     return cmocka_run_group_tests_name("cache input", tests, NULL, NULL);

@@ -15,6 +15,19 @@
 #define PUT_BODY "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":\"answer\"}"
 #define LOOKUP_BODY "{\"operation\":\"qa\",\"text\":\"slow\"}"
 
+/* A clock that stands still. */
+static uint64_t standing_wall_ms(void *context)
+{
+    (void)context;
+    return UINT64_C(1700000000000);
+}
+
+static uint64_t standing_mono_ns(void *context)
+{
+    (void)context;
+    return UINT64_C(1000000000);
+}
+
 /* -------------------------------------------------------------------------------------- where the tests work -- */
 
 static void put_into_storage(struct world *world)
@@ -201,6 +214,32 @@ static void test_keys_change_live(void **state)
     stop_cache(&world);
 }
 
+/* Puts within one millisecond, each with a tag of its own: whoever holds the first one's removes no later answer. */
+static void test_two_puts_in_one_millisecond_have_two_tags(void **state)
+{
+    (void)state;
+    static const aic_clock still = {standing_wall_ms, standing_mono_ns, NULL};
+    struct world world = {.clock = &still};
+    char tags[3][19] = {""}, path[128], key[65];
+    start_world(&world, 0, NULL, 0);
+    for (size_t i = 0; i < 3; i++) {
+        const char *body = i < 2 ? PUT_BODY : "{\"operation\":\"qa\",\"text\":\"slow\",\"response\":\"other!\"}";
+        assert_int_equal(ask(&world, "PUT", "/cache/entries", body), 201);
+        assert_int_equal(sscanf(strstr(answer.text, "\"key\":\"") + 7, "%64[0-9a-f]", key), 1);
+        snprintf(path, sizeof path, "/cache/entries/%s", key);
+        for (int again = 0; again < 2; again++) { /* the same put keeps its tag */
+            char tag[19] = "";
+            assert_int_equal(ask(&world, "GET", path, ""), 200);
+            assert_int_equal(sscanf(strstr(answer.text, "ETag: "), "ETag: %18s", tag), 1);
+            if (again > 0) assert_string_equal(tag, tags[i]);
+            memcpy(tags[i], tag, sizeof tag);
+        }
+        for (size_t before = 0; before < i; before++) assert_string_not_equal(tags[before], tags[i]);
+    }
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 static void test_draining_is_not_ready(struct world *world)
 {
     assert_int_equal(ask(world, "GET", "/health/ready", ""), 200);
@@ -372,6 +411,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_in(test_storage_down, a_world),
         cmocka_unit_test_in(test_health_answers_while_storage_hangs, a_world),
         cmocka_unit_test(test_keys_change_live),
+        cmocka_unit_test(test_two_puts_in_one_millisecond_have_two_tags),
         cmocka_unit_test_in(test_draining_is_not_ready, a_world),
         cmocka_unit_test_in(test_a_head_of_a_stream_is_complete, a_world),
         cmocka_unit_test_in(test_a_head_of_an_export_reads_nothing, a_world_of_storage),

@@ -54,6 +54,7 @@ struct world {
     struct mem mem;
     struct fake_tier *storage; /* the cache's */
     aic_monitor *monitor;      /* NULL: none */
+    const aic_clock *clock;    /* the cache's; NULL: the system's */
     struct watch_options watch;
     aic_cache *cache;
     struct auth *auth;
@@ -62,13 +63,14 @@ struct world {
     uint16_t port;
 };
 
-/* On a world that is zeroed, but for its monitor and its watch. */
+/* On a world that is zeroed, but for its monitor, its clock and its watch. */
 static inline void start_world(struct world *world, uint64_t memory_bytes, const struct auth_key *keys,
                                size_t key_count)
 {
     mem_init(&world->mem, &allocator);
     world->storage = fake_create(NULL);
-    aic_options cache = {.memory_max_bytes = memory_bytes, .monitor = world->monitor, .allocator = &allocator};
+    aic_options cache = {
+        .memory_max_bytes = memory_bytes, .monitor = world->monitor, .allocator = &allocator, .clock = world->clock};
     assert_int_equal(cache_open(&cache, &world->storage->tier, &world->cache, NULL), AIC_OK);
     assert_int_equal(auth_create(&world->mem, keys, key_count, &world->auth, NULL), AIC_OK);
     struct overview_options options = {.mem = &world->mem,
@@ -147,8 +149,8 @@ static inline void request(const struct world *world, const char *method, const 
 {
     char head[1024];
     snprintf(head, sizeof head,
-             "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n%s%s%sContent-Length: %zu\r\n\r\n", method, path,
-             key != NULL ? "X-API-Key: " : "", key != NULL ? key : "", key != NULL ? "\r\n" : "", strlen(body));
+             "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s%s%sContent-Length: %zu\r\n\r\n", method,
+             path, key != NULL ? "X-API-Key: " : "", key != NULL ? key : "", key != NULL ? "\r\n" : "", strlen(body));
     talk(world, head, body, out);
 }
 
