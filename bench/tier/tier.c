@@ -1,14 +1,16 @@
 /*
  * tier.c - how fast the LMDB tier is: filling, replacing, hot reads, commits, and opening a store of many entries.
  *
- *   bench_tier [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]
+ *   bench_tier [--directory DIR] [--megabytes N] [--entries N] [--labelled N] [--labels 0..3] [--real] [--json]
  *
  * The first part works on records of 1..50 KB (--real: log-normal around 3 KB), N megabytes of them in all (default
  * 1000; 0: left out), 64 a batch, one sync a second, as the gate does it. The second part (--entries, default 0: left
  * out) fills a store with that many small records and measures its opening and the first read after it, with the file
- * in memory and with none of it (what of it stayed all the same is told). What is written is removed at the end. Each
- * record has three labels (partition, operation, model), or --labels of them: a label costs a row in a random place of
- * an index.
+ * in memory and with none of it (what of it stayed all the same is told). The third (--labelled, default 0) fills one
+ * with that many records of 525 bytes with four labels each (one partition, operation and model, tags of 20 000
+ * entries), and measures its file, its opening, a walk over all and the removal of one tag. What is written is removed
+ * at the end. Each record has three labels (partition, operation, model), or --labels of them: a label costs a row in a
+ * random place of an index.
  */
 #include "tier/tier.h"
 #include "base/check.h"
@@ -25,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64, READS = 200000, MAX_COMMITS = 400000 };
+enum { BATCH = 64, READS = 200000, MAX_COMMITS = 400000, LABELLED_BYTES = 525, TAKEN = 512 };
 
 struct bench {
     struct mem mem;
@@ -262,9 +264,101 @@ static void part_many(struct bench *bench, uint64_t entries)
     scratch_remove(&bench->scratch);
 }
 
+/* A batch of records of 525 bytes. */
+static void write_labelled(struct bench *bench, uint64_t first, size_t count, uint64_t tags)
+{
+    static struct buf records[BATCH];
+    struct tier_write writes[BATCH];
+    uint64_t now_ms = clock_wall_ms(clock_system());
+    for (size_t i = 0; i < count; i++) {
+        char tag[32];
+        snprintf(tag, sizeof tag, "3tag-%05" PRIu64, (first + i) % tags);
+        struct sample sample = {.created_ms = now_ms,
+                                .expires_ms = now_ms + 86400000,
+                                .labels = {"0default", "1qa", "2gpt-4o", tag},
+                                .payload_seed = first + i};
+        records[i].mem = &bench->mem;
+        records[i].owner = MEM_OTHER;
+        buf_clear(&records[i]);
+        sample_write(&sample, &records[i]);
+        sample.payload_bytes = LABELLED_BYTES - records[i].size;
+        buf_clear(&records[i]);
+        sample_write(&sample, &records[i]);
+        writes[i] = (struct tier_write){.key = sample_key(first + i), .record = buf_view(&records[i])};
+    }
+    uint64_t before = now_ns();
+    CHECK(bench->tier->ops->apply(bench->tier, writes, count) == AIC_OK);
+    if (bench->commit_count < MAX_COMMITS) bench->commits_ms[bench->commit_count++] = (double)(now_ns() - before) / 1e6;
+}
+
+struct taken {
+    aic_key keys[TAKEN];
+    size_t count, stop;
+};
+
+static bool take_key(void *context, const aic_key *key, aic_view record)
+{
+    struct taken *taken = context;
+    (void)record;
+    if (taken->stop > 0) taken->keys[taken->count] = *key;
+    return ++taken->count != taken->stop;
+}
+
+/* As an invalidation does it. */
+static uint64_t remove_tag(struct bench *bench, const struct tier_filter *filter)
+{
+    static struct taken taken;
+    static struct tier_write writes[TAKEN];
+    uint64_t removed = 0;
+    taken.stop = TAKEN;
+    do {
+        aic_key after = taken.count > 0 ? taken.keys[taken.count - 1] : (aic_key){{0}};
+        taken.count = 0;
+        CHECK(bench->tier->ops->select(bench->tier, filter, removed > 0 ? &after : NULL, take_key, &taken) == AIC_OK);
+        for (size_t i = 0; i < taken.count; i++) writes[i] = (struct tier_write){.key = taken.keys[i]};
+        CHECK(bench->tier->ops->apply(bench->tier, writes, taken.count) == AIC_OK);
+        removed += taken.count;
+    } while (taken.count == TAKEN);
+    return removed;
+}
+
+static void part_labelled(struct bench *bench, uint64_t entries)
+{
+    static struct taken all;
+    const struct tier_label labels[] = {sample_label("0default"), sample_label("3tag-00000")};
+    const struct tier_filter filter = {.labels = labels, .label_count = COUNT_OF(labels)};
+    uint64_t tags = entries < 20000 ? 1 : entries / 20000;
+    scratch_make(&bench->scratch);
+    open_tier(bench, (uint64_t)16 << 30);
+    bench->commit_count = 0;
+    uint64_t first_ns = now_ns();
+    for (uint64_t number = 0; number < entries; number += BATCH)
+        write_labelled(bench, number, entries - number < BATCH ? (size_t)(entries - number) : BATCH, tags);
+    report(bench, "labelled entries written", (double)entries / ((double)(now_ns() - first_ns) / 1e9), "a second");
+    report(bench, "labelled, commit p50", percentile(bench->commits_ms, bench->commit_count, 0.5), "ms");
+    report(bench, "labelled, commit p99", percentile(bench->commits_ms, bench->commit_count, 0.99), "ms");
+    measure_size(bench);
+    bench->entries = entries;
+    measure_reads(bench);
+    close_tier(bench);
+    first_ns = now_ns();
+    open_tier(bench, (uint64_t)16 << 30);
+    report(bench, "labelled, open", (double)(now_ns() - first_ns) / 1e6, "ms");
+    first_ns = now_ns();
+    CHECK(bench->tier->ops->select(bench->tier, &(struct tier_filter){0}, NULL, take_key, &all) == AIC_OK);
+    CHECK(all.count == entries);
+    report(bench, "labelled, walk over all", (double)(now_ns() - first_ns) / 1e9, "s");
+    first_ns = now_ns();
+    uint64_t removed = remove_tag(bench, &filter);
+    report(bench, "labelled, one tag removed", (double)(now_ns() - first_ns) / 1e9, "s");
+    report(bench, "labelled, of a tag", (double)removed, "entries");
+    close_tier(bench);
+    scratch_remove(&bench->scratch);
+}
+
 int main(int count, char **arguments)
 {
-    uint64_t megabytes = 1000, entries = 0;
+    uint64_t megabytes = 1000, entries = 0, labelled = 0;
     struct bench *bench = calloc(1, sizeof *bench);
     CHECK(bench != NULL);
     bench->labels = 3;
@@ -274,6 +368,8 @@ int main(int count, char **arguments)
         else if (i + 1 < count && strcmp(arguments[i], "--megabytes") == 0)
             megabytes = strtoull(arguments[++i], NULL, 10);
         else if (i + 1 < count && strcmp(arguments[i], "--entries") == 0) entries = strtoull(arguments[++i], NULL, 10);
+        else if (i + 1 < count && strcmp(arguments[i], "--labelled") == 0)
+            labelled = strtoull(arguments[++i], NULL, 10);
         else if (i + 1 < count && strcmp(arguments[i], "--directory") == 0)
             CHECK(setenv("TMPDIR", arguments[++i], 1) == 0);
         else if (i + 1 < count && strcmp(arguments[i], "--labels") == 0)
@@ -281,7 +377,8 @@ int main(int count, char **arguments)
         else
             return fprintf(
                        stderr,
-                       "usage: %s [--directory DIR] [--megabytes N] [--entries N] [--labels 0..3] [--real] [--json]\n",
+                       "usage: %s [--directory DIR] [--megabytes N] [--entries N] [--labelled N] [--labels 0..3] [--real] "
+                       "[--json]\n",
                        arguments[0]),
                    2;
     }
@@ -293,6 +390,7 @@ int main(int count, char **arguments)
         part_large(bench, megabytes);
     }
     if (entries > 0) part_many(bench, entries);
+    if (labelled > 0) part_labelled(bench, labelled);
     free(bench);
     return 0;
 }

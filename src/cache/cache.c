@@ -80,7 +80,7 @@ static void cache_free(struct aic_cache *cache)
     pthread_mutex_lock(&cache->invalidating);
     owed_settle(cache);
     pthread_mutex_unlock(&cache->invalidating);
-    bool late = cache->gate != NULL && gate_flush(cache->gate, false, DRAIN_WAIT_MS) != AIC_OK;
+    bool late = cache->owed.journal != NULL && gate_flush(cache->gate, false, DRAIN_WAIT_MS) != AIC_OK;
     if (late) owed_replaced(cache);
     aic_status drained = gate_destroy(&cache->gate);
     bool hung = drained == AIC_TIMEOUT;
@@ -125,6 +125,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     cache->log = options->log;
     cache->log_context = options->log_context;
     cache->deadline_ms = options->storage_deadline_ms != 0 ? options->storage_deadline_ms : DEFAULT_DEADLINE_MS;
+    atomic_init(&cache->last_seq, 1);
     filter_list_init(&cache->filters, &cache->mem);
     owed_init(&cache->owed);
     pthread_mutex_init(&cache->invalidating, NULL);
@@ -226,6 +227,9 @@ static aic_status cache_setup(struct aic_cache *cache, const aic_options *option
     TRY(make_memory_tier(cache, options));
     if (*tier != NULL) {
         struct tier *taken = *tier;
+        struct tier_stats stats;
+        taken->ops->stats(taken, &stats);
+        if (stats.last_seq > 1) atomic_store_explicit(&cache->last_seq, stats.last_seq, memory_order_relaxed);
         *tier = NULL;
         TRY(make_gate(cache, options, taken));
         TRY(owed_open(cache, options->data_dir));

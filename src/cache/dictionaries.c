@@ -102,7 +102,8 @@ static bool walk_one(void *context, const aic_key *key, aic_view bytes)
 {
     struct walk *walk = context;
     struct record record;
-    if (record_read(bytes, &record) == AIC_OK && record.form.compressed) strike(walk->sweep, record.form.dictionary_id);
+    if (record_take(key, bytes, &record) == AIC_OK && record.form.compressed)
+        strike(walk->sweep, record.form.dictionary_id);
     walk->sweep->after = *key;
     walk->sweep->begun = true;
     return --walk->left > 0;

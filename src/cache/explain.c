@@ -72,7 +72,7 @@ static bool search_stored(void *context, const aic_key *key, aic_view bytes)
     struct nearest *nearest = context;
     struct record record;
     nearest->looked_storage++;
-    if (record_read(bytes, &record) == AIC_OK && !filter_list_hides(&nearest->cache->filters, &record))
+    if (record_take(key, bytes, &record) == AIC_OK && !filter_list_hides(&nearest->cache->filters, &record))
         consider(nearest, key, &record);
     return nearest->looked_storage < SEARCH_STORAGE && !stop_is_set(nearest->stop);
 }

@@ -139,7 +139,7 @@ static void flatten(struct buf *plain)
 static aic_status add_line(struct aic_export *exporter, const aic_key *key, aic_view bytes)
 {
     struct record record;
-    if (record_check(bytes) != AIC_OK || record_read(bytes, &record) != AIC_OK) return AIC_OK; /* damaged: no entry */
+    if (record_take(key, bytes, &record) != AIC_OK) return AIC_OK; /* damaged: no entry */
     if (!filter_matches(&exporter->filter, &record)) return AIC_OK;
     if (filter_list_hides(&exporter->cache->filters, &record)) return AIC_OK;
     buf_clear(&exporter->plain);
@@ -160,7 +160,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     struct aic_export *exporter = context;
     struct record record;
     if (filter_is_stopped(&exporter->filter)) return false;
-    if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
+    if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
     struct collected *row = &exporter->rows[exporter->count];
     *row = (struct collected){*key, exporter->bytes.size, bytes.size};
     buf_append_view(&exporter->bytes, bytes);

@@ -69,6 +69,7 @@ bool filter_matches(const struct filter *filter, const struct record *record)
 {
     if (!filter->any_namespace && !view_equal(filter->ns, record->ns)) return false;
     if (filter->until_given && record->created_ms > filter->until_ms) return false;
+    if (filter->until_seq != 0 && record->seq > filter->until_seq) return false;
     if (filter->has_operation && !view_equal(filter->operation, record->operation)) return false;
     if (filter->has_model && !view_equal(filter->model, record->model)) return false;
     if (filter->has_tag && !some_tag(filter, record)) return false;
@@ -97,14 +98,14 @@ aic_status filter_list_make(struct filter_list *list, struct filter_node **out)
     return *out != NULL ? AIC_OK : AIC_NO_MEMORY;
 }
 
-void filter_list_add(struct filter_list *list, struct filter_node *node, uint64_t now_ms)
+void filter_list_add(struct filter_list *list, struct filter_node *node, const _Atomic uint64_t *last_seq)
 {
     node->running = true;
-    node->since_ms = now_ms;
     pthread_mutex_lock(&list->lock);
     node->next = list->first;
     list->first = node;
     atomic_fetch_add_explicit(&list->count, 1, memory_order_seq_cst);
+    node->since_seq = atomic_load_explicit(last_seq, memory_order_seq_cst);
     pthread_mutex_unlock(&list->lock);
 }
 
@@ -135,20 +136,20 @@ void filter_list_remove(struct filter_list *list, struct filter_node **node)
 static void join_owed(struct filter_list *list, struct filter_node *keep)
 {
     struct filter *all = &keep->filter;
-    uint64_t until = keep->since_ms;
+    uint64_t until = keep->since_seq;
     for (struct filter_node **at = &list->first; *at != NULL;) {
         struct filter_node *node = *at;
         if (node == keep || node->running) {
             at = &node->next;
             continue;
         }
-        if (node->since_ms > until) until = node->since_ms;
+        if (node->since_seq > until) until = node->since_seq;
         (void)unlink_node(list, node);
         mem_free(list->mem, MEM_CACHE, node, sizeof *node);
     }
     memset(all, 0, sizeof *all);
-    all->any_namespace = all->until_given = true;
-    all->until_ms = until;
+    all->any_namespace = true;
+    all->until_seq = until;
     all->tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
 }
 
@@ -156,9 +157,7 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
 static void bound(struct filter_node *node)
 {
     struct filter *filter = &node->filter;
-    if (filter->until_given && filter->until_ms <= node->since_ms) return;
-    filter->until_given = true;
-    filter->until_ms = node->since_ms;
+    if (filter->until_seq == 0 || filter->until_seq > node->since_seq) filter->until_seq = node->since_seq;
 }
 
 void filter_list_bound(struct filter_list *list, struct filter_node *node)
@@ -195,7 +194,7 @@ unsigned filter_list_owed_count(struct filter_list *list)
     return owed;
 }
 
-static bool list_matches(struct filter_list *list, const struct record *record, bool only_running)
+static bool list_matches(struct filter_list *list, const struct record *record, unsigned needed)
 {
     /* Sequentially consistent with filter_list_add: a put either sees the filter here, or its writes are seen by the
      * invalidation. */
@@ -203,9 +202,7 @@ static bool list_matches(struct filter_list *list, const struct record *record, 
     pthread_mutex_lock(&list->lock);
     bool found = false;
     for (const struct filter_node *node = list->first; node != NULL && !found; node = node->next) {
-        unsigned needed = only_running ? AIC_IN_MEMORY | AIC_IN_STORAGE : AIC_IN_STORAGE;
-        if ((only_running && !node->running) || (node->filter.tiers & needed) != needed) continue;
-        found = filter_matches(&node->filter, record);
+        found = (node->filter.tiers & needed) == needed && filter_matches(&node->filter, record);
     }
     pthread_mutex_unlock(&list->lock);
     return found;
@@ -213,10 +210,10 @@ static bool list_matches(struct filter_list *list, const struct record *record, 
 
 bool filter_list_hides(struct filter_list *list, const struct record *record)
 {
-    return list_matches(list, record, false);
+    return list_matches(list, record, AIC_IN_STORAGE);
 }
 
 bool filter_list_strikes(struct filter_list *list, const struct record *record)
 {
-    return list_matches(list, record, true);
+    return list_matches(list, record, AIC_IN_MEMORY | AIC_IN_STORAGE);
 }

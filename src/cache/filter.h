@@ -4,7 +4,7 @@
  * The list holds the invalidations that run now and those that storage still owes because it was down. While a filter
  * stands in it, no record that it matches is taken from storage. It is bounded: when more than FILTERS_MAX are owed,
  * they are joined into one that matches everything stored until then (a cache may forget, it may not remember what was
- * removed).
+ * removed). What was stored until then is told by the numbers of puts, never by the wall clock, which goes back.
  *
  * A look at an empty list is one atomic load. Any thread; filter_list.lock is a leaf.
  */
@@ -25,7 +25,8 @@ struct filter {
     stop_flag *stop; /* of whoever works through entries with it; NULL: nobody stops him */
     bool any_namespace, has_operation, has_model, has_tag, has_pattern;
     bool until_given;
-    uint64_t until_ms;                           /* stored at or before */
+    uint64_t until_ms;                           /* created at or before: the age that was asked for */
+    uint64_t until_seq;                          /* the put's number at most; 0: any */
     unsigned tiers;                              /* AIC_IN_MEMORY | AIC_IN_STORAGE */
     aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
     char texts[4][AIC_MAX_NAME_BYTES];
@@ -46,7 +47,7 @@ bool filter_matches(const struct filter *filter, const struct record *record);
 struct filter_node {
     struct filter_node *next;
     bool running; /* false: owed by storage */
-    uint64_t since_ms;
+    uint64_t since_seq;
     struct filter filter;
 };
 
@@ -62,8 +63,9 @@ void filter_list_init(struct filter_list *list, struct mem *mem);
 void filter_list_fini(struct filter_list *list);
 /* A node to be filled; AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status filter_list_make(struct filter_list *list, struct filter_node **out);
-/* From here on matching records are hidden. */
-void filter_list_add(struct filter_list *list, struct filter_node *node, uint64_t now_ms);
+/* From here on matching records are hidden. `last_seq` is read once the node is in the list: whoever puts with a
+ * greater one sees it there. */
+void filter_list_add(struct filter_list *list, struct filter_node *node, const _Atomic uint64_t *last_seq);
 /* Takes out and frees; nulls. A node that was never added is freed. */
 void filter_list_remove(struct filter_list *list, struct filter_node **node);
 /* The end of a filter that may be owed: what is stored after the node was added is another matter. The node is in the
@@ -76,7 +78,7 @@ struct filter_node *filter_list_owed(struct filter_list *list);
 unsigned filter_list_owed_count(struct filter_list *list);
 /* May a record that storage holds not be served? */
 bool filter_list_hides(struct filter_list *list, const struct record *record);
-/* Does an invalidation of both tiers that runs now match this record? */
+/* Does an invalidation of both tiers match this record, which is being put? */
 bool filter_list_strikes(struct filter_list *list, const struct record *record);
 
 #endif

@@ -218,7 +218,7 @@ static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct mo
 {
     struct buf head;
     buf_init(&head, &cache->mem, MEM_CACHE);
-    aic_status status = record_write_head(record, &head);
+    aic_status status = record_write_head(record, key, &head);
     struct iovec parts[] = {{head.data, head.size}, {(void *)(uintptr_t)record->payload.data, record->payload.size}};
     if (status == AIC_OK) status = cache_move_in(cache, key, moment, record->expires_ms, parts, COUNT_OF(parts), false);
     buf_fini(&head);

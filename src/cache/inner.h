@@ -116,12 +116,14 @@ struct aic_cache {
     unsigned deadline_ms;
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
-    _Atomic uint64_t puts; /* the number of the next one, for record_content(); relaxed */
     struct stripe *stripes;
     /* Changed sequentially consistent; partners: moment_sample() and the guards of promotions in the store (acquire).
      */
     _Atomic uint64_t epoch;
-    _Atomic uint64_t settled;     /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
+    _Atomic uint64_t settled; /* how often an owed invalidation was carried out; partner: cache_accept (acquire) */
+    /* The number of the newest put, at least 1. What is newer than an invalidation is decided by it, sequentially
+     * consistent with the list of filters: clocks go back. */
+    _Atomic uint64_t last_seq;
     pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
     struct filter_list filters;
     struct owed owed;
@@ -216,12 +218,12 @@ void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct mome
 AIC_MUST_CHECK aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsigned deadline_ms,
                                              struct buf *out, struct record *record);
 /*
- * A record from storage, read after `moment` was sampled: AIC_OK, AIC_MISS (expired, hidden), AIC_DAMAGED, AIC_NEWER.
- * An owed invalidation that was carried out meanwhile hides no more what had been read before; `settled` tells, and the
- * record is not used.
+ * A record of this key from storage, read after `moment` was sampled: AIC_OK, AIC_MISS (expired, hidden), AIC_DAMAGED,
+ * AIC_NEWER. An owed invalidation that was carried out meanwhile hides no more what had been read before; `settled`
+ * tells, and the record is not used.
  */
-AIC_MUST_CHECK aic_status cache_accept(struct aic_cache *cache, struct moment moment, aic_view bytes,
-                                       struct record *record);
+AIC_MUST_CHECK aic_status cache_accept(struct aic_cache *cache, const aic_key *key, struct moment moment,
+                                       aic_view bytes, struct record *record);
 /* Fills metadata from a record; views as the record's. */
 void metadata_fill(aic_metadata *out, const aic_key *key, const struct record *record, uint64_t stored_bytes,
                    unsigned tiers);

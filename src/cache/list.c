@@ -154,7 +154,7 @@ static bool take_stored(void *context, const aic_key *key, aic_view bytes)
         run->status = AIC_CLOSED;
         return false;
     }
-    if (record_read(bytes, &record) != AIC_OK || !filter_matches(run->filter, &record)) return true;
+    if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(run->filter, &record)) return true;
     if (filter_list_hides(&run->cache->filters, &record)) return true;
     aic_view head = {bytes.data, bytes.size - record.payload.size};
     run->status = row_make(run->cache, key, head, record.payload.size, AIC_IN_STORAGE, &run->rows[run->count]);

@@ -134,11 +134,10 @@ bool cache_has_storage(const struct aic_cache *cache)
 
 /* ---- storage ---- */
 
-aic_status cache_accept(struct aic_cache *cache, struct moment moment, aic_view bytes, struct record *record)
+aic_status cache_accept(struct aic_cache *cache, const aic_key *key, struct moment moment, aic_view bytes,
+                        struct record *record)
 {
-    TRY(record_check(bytes));
-    TRY(record_read(bytes, record));
-    if (record->payload.data == NULL) return AIC_DAMAGED;
+    TRY(record_take(key, bytes, record));
     if (record->expires_ms != 0 && record->expires_ms <= clock_wall_ms(&cache->clock)) return AIC_MISS;
     if (filter_list_hides(&cache->filters, record)) return AIC_MISS;
     if (atomic_load_explicit(&cache->settled, memory_order_acquire) != moment.settled) return AIC_MISS;
@@ -176,7 +175,7 @@ static aic_status hit_from_storage(struct cache_hit *hit, struct aic_cache *cach
 {
     hit_init(hit, cache, key, moment, AIC_IN_STORAGE);
     struct record record;
-    aic_status status = cache_accept(cache, moment, bytes, &record);
+    aic_status status = cache_accept(cache, key, moment, bytes, &record);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
         cache_drop_damaged(cache, key, moment);
         status = AIC_MISS;
@@ -246,7 +245,7 @@ aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsig
     if (cache->gate == NULL) return AIC_MISS;
     struct moment moment = moment_sample(cache, key);
     TRY(gate_get(cache->gate, key, deadline_ms, out));
-    return cache_accept(cache, moment, buf_view(out), record);
+    return cache_accept(cache, key, moment, buf_view(out), record);
 }
 
 /* ---- looking without counting ---- */

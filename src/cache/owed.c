@@ -13,12 +13,13 @@ enum { RECORD_DELETE = 'd', RECORD_FILTER = 'f', RECORD_EVERYTHING = 'e' }; /* f
 /* A filter on disk: this, then the five texts. Never changed: another layout gets another first byte. */
 struct filter_image {
     uint8_t kind;
-    uint8_t any_namespace, has_operation, has_model, has_tag, has_pattern, tiers, spare;
+    uint8_t any_namespace, has_operation, has_model, has_tag, has_pattern, until_given, tiers;
     uint64_t until_ms;
+    uint64_t until_seq;
     uint16_t sizes[5]; /* namespace, operation, model, tag, pattern */
     uint16_t spare_sizes[3];
 };
-_Static_assert(sizeof(struct filter_image) == 32, "the layout is the file's");
+_Static_assert(sizeof(struct filter_image) == 40, "the layout is the file's");
 
 void owed_init(struct owed *owed)
 {
@@ -36,7 +37,7 @@ void owed_fini(struct owed *owed)
 
 static aic_status owe(struct aic_cache *cache, struct filter_node **node)
 {
-    filter_list_add(&cache->filters, *node, clock_wall_ms(&cache->clock));
+    filter_list_add(&cache->filters, *node, &cache->last_seq);
     filter_list_owe(&cache->filters, node);
     return AIC_OK;
 }
@@ -84,8 +85,12 @@ static aic_status take_filter(struct aic_cache *cache, aic_view record)
     filter->has_pattern = image.has_pattern != 0;
     CHECK(glob_compile(&filter->glob, filter->pattern) == AIC_OK);
     filter->tiers = image.tiers;
-    filter->until_given = true;
+    filter->until_given = image.until_given != 0;
     filter->until_ms = image.until_ms;
+    filter->until_seq = image.until_seq;
+    /* Puts that storage lost with their process had the numbers up to there: no new one may take them for older. */
+    if (image.until_seq > atomic_load_explicit(&cache->last_seq, memory_order_relaxed))
+        atomic_store_explicit(&cache->last_seq, image.until_seq, memory_order_relaxed);
     return owe(cache, &node);
 }
 
@@ -196,7 +201,9 @@ static size_t write_image(const struct filter *filter, char *out)
                                  .has_tag = filter->has_tag,
                                  .has_pattern = filter->has_pattern,
                                  .tiers = (uint8_t)filter->tiers,
-                                 .until_ms = filter->until_ms};
+                                 .until_given = filter->until_given,
+                                 .until_ms = filter->until_ms,
+                                 .until_seq = filter->until_seq};
     size_t size = sizeof image;
     for (size_t i = 0; i < COUNT_OF(views); i++) {
         image.sizes[i] = (uint16_t)views[i].size;
@@ -212,7 +219,7 @@ aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
     struct owed *owed = &cache->owed;
     char record[sizeof(struct filter_image) + sizeof filter->texts + sizeof filter->pattern_text];
     if (owed->journal == NULL) return AIC_UNAVAILABLE;
-    CHECK(filter->until_given);
+    CHECK(filter->until_seq != 0);
     size_t size = write_image(filter, record);
     if (!take_turn(owed)) return AIC_UNAVAILABLE;
     aic_status status = owed->everything ? AIC_OK : make_durable(owed, add(owed, (aic_view){record, size}));

@@ -37,8 +37,7 @@ static aic_status encode(struct aic_cache *cache, const struct cache_put *put, s
     uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
     TRY(codec_encode(cache->codec, put->request.ns, put->response, &making->packed, &record->form));
     record->plain_bytes = put->response.size;
-    /* Relaxed: only the number counts. */
-    record->content = record_content(put->response, atomic_fetch_add_explicit(&cache->puts, 1, memory_order_relaxed));
+    record->content = record_content(put->response, record->seq);
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
     if (cache->monitor != NULL && record->form.compressed)
         aic_monitor_compression(cache->monitor, put->response.size, record->payload.size, seconds_since(cache, started),
@@ -58,7 +57,7 @@ static void set_dates(struct aic_cache *cache, const struct cache_put *put, stru
     record->expires_ms = ttl == 0 ? 0 : record->created_ms + ttl * 1000;
 }
 
-static aic_status make(struct aic_cache *cache, const struct cache_put *put, struct making *making)
+static aic_status make(struct aic_cache *cache, const struct cache_put *put, const aic_key *key, struct making *making)
 {
     struct record *record = &making->record;
     record->ns = put->request.ns;
@@ -71,13 +70,14 @@ static aic_status make(struct aic_cache *cache, const struct cache_put *put, str
     record->completion_tokens = put->completion_tokens;
     record->cost_usd = put->cost_usd;
     set_dates(cache, put, record);
+    record->seq = atomic_fetch_add_explicit(&cache->last_seq, 1, memory_order_seq_cst) + 1;
     record->shape = put->shape;
     if (put->key == NULL) {
         TRY(key_shape(cache->digest, &cache->mem, &put->request, &making->shape));
         record->shape = buf_view(&making->shape);
     }
     TRY(encode(cache, put, making));
-    return record_write_head(record, &making->head);
+    return record_write_head(record, key, &making->head);
 }
 
 static void undo(struct aic_cache *cache, const aic_key *key)
@@ -139,7 +139,7 @@ static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put
 {
     struct making making;
     making_init(&making, &cache->mem);
-    aic_status status = make(cache, put, &making);
+    aic_status status = make(cache, put, key, &making);
     if (status == AIC_OK) {
         struct stripe *stripe = writer_begin(cache, key);
         status = write_tiers(cache, key, &making, placement);

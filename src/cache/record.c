@@ -14,7 +14,8 @@
  * 48 u64 prompt tokens  56 u64 completion     64 f64 cost                72 u32 dictionary id
  * 76 u8 flags           77 u8 tag count       78 u16 shape size          80 u64 payload size
  * 88 u8 namespace size  89 u8 operation size  90 u8 model size           91 u40 of the response's XXH3
- * 96 namespace | operation | model | tags, each u8 size + bytes | shape | payload
+ * 96 u64 seq
+ * 104 namespace | operation | model | tags, each u8 size + bytes | shape | payload
  */
 enum {
     AT_MAGIC = 0,
@@ -36,9 +37,10 @@ enum {
     AT_OPERATION_SIZE = 89,
     AT_MODEL_SIZE = 90,
     AT_CONTENT = 91,
-    CONTENT_BYTES = RECORD_FIXED_BYTES - AT_CONTENT,
+    AT_SEQ = 96,
+    CONTENT_BYTES = AT_SEQ - AT_CONTENT,
     CHECKED_FROM = AT_CREATED,
-    VERSION = 1,
+    VERSION = 2,
     FLAG_COMPRESSED = 1,
 };
 static const char magic[3] = {'A', 'I', 'R'};
@@ -120,6 +122,7 @@ static void put_fixed(char *head, const struct record *record, size_t head_size)
     memcpy(head + AT_MAGIC, magic, sizeof magic);
     head[AT_MAGIC + sizeof magic] = VERSION;
     put_u32(head + AT_HEAD_SIZE, (uint32_t)head_size);
+    put_u64(head + AT_SEQ, record->seq);
     put_u64(head + AT_CREATED, record->created_ms);
     put_u64(head + AT_EXPIRES, record->expires_ms);
     put_u64(head + AT_PLAIN_SIZE, record->plain_bytes);
@@ -141,17 +144,24 @@ static void put_fixed(char *head, const struct record *record, size_t head_size)
     for (size_t i = 0; i < CONTENT_BYTES; i++) head[AT_CONTENT + i] = (char)(uint8_t)(record->content >> 8 * i);
 }
 
-static uint64_t checksum_of(aic_view head, aic_view payload)
+static uint64_t seed_of(const aic_key *key)
 {
-    if (payload.size == 0) return XXH3_64bits(head.data + CHECKED_FROM, head.size - CHECKED_FROM);
+    return XXH3_64bits(key->bytes, sizeof key->bytes);
+}
+
+static uint64_t checksum_of(const aic_key *key, aic_view head, aic_view payload)
+{
+    uint64_t seed = seed_of(key);
+    if (payload.size == 0) return XXH3_64bits_withSeed(head.data + CHECKED_FROM, head.size - CHECKED_FROM, seed);
     XXH3_state_t state;
-    (void)XXH3_64bits_reset(&state);
+    XXH3_INITSTATE(&state);
+    (void)XXH3_64bits_reset_withSeed(&state, seed);
     (void)XXH3_64bits_update(&state, head.data + CHECKED_FROM, head.size - CHECKED_FROM);
     (void)XXH3_64bits_update(&state, payload.data, payload.size);
     return XXH3_64bits_digest(&state);
 }
 
-aic_status record_write_head(const struct record *record, struct buf *out)
+aic_status record_write_head(const struct record *record, const aic_key *key, struct buf *out)
 {
     if (!is_writable(record)) return AIC_INVALID;
     size_t size = head_size_of(record);
@@ -168,7 +178,7 @@ aic_status record_write_head(const struct record *record, struct buf *out)
     }
     at = put_view(at, record->shape);
     CHECK((size_t)(at - head) == size);
-    put_u64(head + AT_CHECKSUM, checksum_of((aic_view){head, size}, record->payload));
+    put_u64(head + AT_CHECKSUM, checksum_of(key, (aic_view){head, size}, record->payload));
     buf_commit(out, size);
     return AIC_OK;
 }
@@ -220,6 +230,7 @@ static aic_status take_fixed(const char *head, struct record *record)
 {
     uint8_t flags = get_u8(head + AT_FLAGS);
     if ((flags & ~FLAG_COMPRESSED) != 0) return AIC_DAMAGED;
+    record->seq = get_u64(head + AT_SEQ);
     record->created_ms = get_u64(head + AT_CREATED);
     record->expires_ms = get_u64(head + AT_EXPIRES);
     record->plain_bytes = get_u64(head + AT_PLAIN_SIZE);
@@ -260,13 +271,20 @@ uint64_t record_content(aic_view response, uint64_t number)
     return (XXH3_64bits(response.data, response.size) + number) & ((UINT64_C(1) << 8 * CONTENT_BYTES) - 1);
 }
 
-aic_status record_check(aic_view bytes)
+aic_status record_check(const aic_key *key, aic_view bytes)
 {
     size_t head_size = record_head_size(bytes);
     if (head_size == 0 || bytes.size < head_size) return AIC_DAMAGED;
     if (bytes.size - head_size != get_u64(bytes.data + AT_PAYLOAD_SIZE)) return AIC_DAMAGED;
-    uint64_t checksum = XXH3_64bits(bytes.data + CHECKED_FROM, bytes.size - CHECKED_FROM);
+    uint64_t checksum = XXH3_64bits_withSeed(bytes.data + CHECKED_FROM, bytes.size - CHECKED_FROM, seed_of(key));
     return checksum == get_u64(bytes.data + AT_CHECKSUM) ? AIC_OK : AIC_DAMAGED;
+}
+
+aic_status record_take(const aic_key *key, aic_view bytes, struct record *record)
+{
+    TRY(check_front(bytes));
+    TRY(record_check(key, bytes));
+    return record_read(bytes, record);
 }
 
 static void describe_label(struct tier_description *description, enum label_kind kind, aic_view value)
@@ -279,6 +297,7 @@ aic_status record_describe(void *context, aic_view bytes, struct tier_descriptio
     (void)context;
     struct record record;
     TRY(record_read(bytes, &record));
+    out->seq = record.seq;
     out->created_ms = record.created_ms;
     out->expires_ms = record.expires_ms;
     out->label_count = 0;

@@ -85,7 +85,7 @@ static bool is_owed(struct aic_cache *cache, aic_view ns, const aic_key *key)
     if (cache->gate == NULL || filter_list_owed_count(&cache->filters) == 0) return false;
     buf_init(&bytes, &cache->mem, MEM_CACHE);
     bool owed = gate_get(cache->gate, key, cache->deadline_ms, &bytes) == AIC_OK &&
-                record_read(buf_view(&bytes), &record) == AIC_OK && filter_list_hides(&cache->filters, &record) &&
+                record_take(key, buf_view(&bytes), &record) == AIC_OK && filter_list_hides(&cache->filters, &record) &&
                 (ns.size == 0 || (ns.size == record.ns.size && memcmp(ns.data, record.ns.data, ns.size) == 0));
     buf_fini(&bytes);
     return owed;
@@ -181,10 +181,10 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     if (filter_is_stopped(pass->filter)) return false;
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
-    if (record_read(bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
+    if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
     pass->writes[pass->count].record = (aic_view){NULL, 0};
     /* A put in the meantime is another matter; one that the filter matches has left a delete of its own. */
-    pass->writes[pass->count].created_ms = record.created_ms;
+    pass->writes[pass->count].seq = record.seq;
     pass->bytes[pass->count++] = bytes.size;
     return pass->count < BATCH;
 }
@@ -215,7 +215,8 @@ static aic_status clean_storage(struct pass *pass, bool dry_run)
 {
     struct tier *tier = gate_tier(pass->cache->gate);
     struct tier_label labels[4];
-    struct tier_filter filter = {.labels = labels, .label_count = filter_labels(pass->filter, labels)};
+    struct tier_filter filter = {
+        .labels = labels, .label_count = filter_labels(pass->filter, labels), .until_seq = pass->filter->until_seq};
     if (pass->filter->until_given) filter.created_until_ms = pass->filter->until_ms > 0 ? pass->filter->until_ms : 1;
     aic_key after;
     for (const aic_key *from = NULL;; from = &after) {
@@ -321,7 +322,7 @@ static aic_status run(struct pass *pass, struct filter_node **node)
     struct aic_cache *cache = pass->cache;
     bool cleans_storage = cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0;
     aic_status status = AIC_OK;
-    filter_list_add(&cache->filters, *node, clock_wall_ms(&cache->clock));
+    filter_list_add(&cache->filters, *node, &cache->last_seq);
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
     if (cleans_storage) status = storage_part(pass, false);
     atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);

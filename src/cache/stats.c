@@ -134,7 +134,7 @@ static aic_status verify_bytes(struct aic_cache *cache, const struct pin *pin, a
         pin_copy(pin, 0, room, size);
         buf_commit(&bytes, size);
         struct record record;
-        if (record_check(buf_view(&bytes)) != AIC_OK)
+        if (record_check(pin_key(pin), buf_view(&bytes)) != AIC_OK)
             status = differs(error, "memory", pin_key(pin), "its checksum does not match");
         else if (record_read(buf_view(&bytes), &record) != AIC_OK || record.payload.data == NULL)
             status = differs(error, "memory", pin_key(pin), "its head cannot be read");
@@ -156,7 +156,7 @@ static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
 {
     struct check *check = context;
     if (stop_is_set(check->stop)) check->status = AIC_CLOSED;
-    else if (record_check(bytes) != AIC_OK)
+    else if (record_check(key, bytes) != AIC_OK)
         check->status = differs(check->error, "storage", key, "its checksum does not match");
     return check->status == AIC_OK;
 }

@@ -190,6 +190,7 @@ static void lmdb_stats(struct tier *tier, struct tier_stats *out)
         .evicted = RELAXED(counts.evicted),
         .errors = RELAXED(counts.errors),
         .last_sync_ms = RELAXED(last_sync_ms),
+        .last_seq = RELAXED(last_seq),
     };
 #undef RELAXED
 }
@@ -345,7 +346,8 @@ static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
     aic_status status = lmdb_env_start(lmdb, error);
     bool readable = status != AIC_IO || is_readable(lmdb);
     if (status != AIC_DAMAGED && readable) return status;
-    if (!lmdb_damaged(&lmdb->tier)) /* else it was told */
+    if (lmdb->older) tell(lmdb, AIC_LOG_WARNING, "were dropped", "they are of an earlier version of this program");
+    else if (!lmdb_damaged(&lmdb->tier)) /* else it was told */
         tell(lmdb, AIC_LOG_ERROR, "were dropped", readable ? "the file is damaged" : "the file cannot be read");
     return start_fresh(lmdb, error);
 }

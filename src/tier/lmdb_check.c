@@ -8,10 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The format of LMDB 0.9 (data version 1), all numbers in the machine's order:
+/* The format of LMDB 0.9 (data version 1), all numbers in the machine's order. The values of one key may be a sorted
+ * list of values of one size: in a small page within its node, or, where they are many, in a tree of their own:
  *
  *   page   0 number u64 | 8 pad u16 | 10 flags u16 | 12 lower u16 | 14 upper u16 | 16 offsets of nodes, u16 each
  *          an overflow run has the count of its pages, u32, at 12
+ *          a page of a list has the size of its values at 8; they follow from 16, one after the other
  *   node   0 low u16 | 2 high u16 | 4 flags u16 | 6 key bytes u16 | 8 key | data
  *          leaf: low and high are the data's size; branch: low, high and flags are the child's number
  *   tree   0 pad u32 | 4 flags u16 | 6 depth u16 | 8 branch, leaf, overflow pages, entries, root: u64 each
@@ -27,9 +29,13 @@ enum {
     KIND_LEAF = 2,
     KIND_OVERFLOW = 4,
     KIND_META = 8,
+    KIND_LIST = 0x20,  /* of values of one size; a leaf as well */
+    KIND_INNER = 0x40, /* within a node */
     KINDS = 0x6f,
     NODE_BIG = 1,
     NODE_TREE = 2,
+    NODE_LIST = 4,
+    TREE_LISTS = 4, /* the values of a key are a sorted list */
     MAX_DEPTH = 32,
     MAX_KEY = 511,
     MAX_TREES = 16,
@@ -56,7 +62,7 @@ struct key {
     bool set;
 };
 
-enum content { OF_ROWS, OF_TREES, OF_FREE_PAGES };
+enum content { OF_ROWS, OF_LISTS, OF_VALUES, OF_TREES, OF_FREE_PAGES };
 
 struct check {
     struct mem *mem;
@@ -66,7 +72,7 @@ struct check {
     uint64_t until_ns; /* by its clock */
     uint64_t read;     /* pages */
     uint8_t *used;     /* a bit a page */
-    uint8_t *pages;    /* one a level of the tree, one for values */
+    uint8_t *pages;    /* one a level of a tree, the same again for a list's tree, one for values */
     bool values;       /* are read too */
     struct lmdb_finding *finding;
     struct named_tree trees[MAX_TREES]; /* that the main tree lists */
@@ -75,9 +81,9 @@ struct check {
     /* Of the tree that is walked. */
     enum content content;
     struct tree counted;
-    unsigned depth;
-    struct key last;  /* the key before; the next one is greater */
-    struct key floor; /* of the branch above; the next one is not less */
+    unsigned depth, first_level; /* its pages stand from there on */
+    struct key last;             /* the key before; the next one is greater */
+    struct key floor;            /* of the branch above; the next one is not less */
 };
 
 static uint16_t take_u16(const uint8_t *at)
@@ -162,7 +168,7 @@ static aic_status read_run(struct check *check, uint64_t page, uint64_t bytes)
     if ((page + count) * check->page_bytes > check->file_bytes)
         return found(check, page, "a large value ends beyond the file");
     for (uint64_t i = 1; check->values && i < count; i++)
-        TRY(read_at(check, (page + i) * check->page_bytes, check->pages + MAX_DEPTH * check->page_bytes,
+        TRY(read_at(check, (page + i) * check->page_bytes, check->pages + 2 * MAX_DEPTH * check->page_bytes,
                     check->page_bytes));
     return AIC_OK;
 }
@@ -180,12 +186,11 @@ static int compare(const struct check *check, const struct key *a, const struct 
     return a->size < b->size ? -1 : a->size > b->size;
 }
 
-static aic_status take_key(struct check *check, uint64_t page, const uint8_t *node, struct key *out)
+static aic_status take_key(struct check *check, uint64_t page, const uint8_t *bytes, size_t size, struct key *out)
 {
-    size_t size = take_u16(node + 6);
     bool fits = check->content == OF_FREE_PAGES ? size == sizeof(uint64_t) : size > 0 && size <= MAX_KEY;
     if (!fits) return found(check, page, "a key has a wrong size");
-    memcpy(out->bytes, node + NODE, size);
+    memcpy(out->bytes, bytes, size);
     out->size = size;
     out->set = true;
     return check->last.set && compare(check, out, &check->last) <= 0 ? found(check, page, "keys are out of order")
@@ -233,12 +238,15 @@ static aic_status free_run(struct check *check, uint64_t page, uint64_t run, siz
     return status;
 }
 
+static aic_status check_list(struct check *check, uint64_t page, uint16_t flags, const uint8_t *data, size_t size);
+
 /* A node of a leaf; its key was looked at. */
 static aic_status check_value(struct check *check, uint64_t page, const uint8_t *node)
 {
     size_t size = take_u16(node) | (size_t)take_u16(node + 2) << 16;
     const uint8_t *data = node + NODE + take_u16(node + 6);
     uint16_t flags = take_u16(node + 4);
+    if (check->content == OF_LISTS) return check_list(check, page, flags, data, size);
     if (flags != (check->content == OF_TREES ? NODE_TREE : flags & NODE_BIG))
         return found(check, page, "a value is of a wrong kind");
     if (check->content == OF_TREES) return add_tree(check, page, data, size);
@@ -247,15 +255,22 @@ static aic_status check_value(struct check *check, uint64_t page, const uint8_t 
     return (flags & NODE_BIG) != 0 ? free_run(check, page, take_u64(data), size) : free_pages(check, page, data, size);
 }
 
-static aic_status check_leaf_node(struct check *check, uint64_t page, const uint8_t *node)
+/* The next key of a leaf is greater than the last one, and not less than its branch says. */
+static aic_status advance(struct check *check, uint64_t page, const uint8_t *bytes, size_t size)
 {
     struct key key;
-    TRY(take_key(check, page, node, &key));
+    TRY(take_key(check, page, bytes, size, &key));
     if (check->floor.set && compare(check, &key, &check->floor) < 0)
         return found(check, page, "a key is less than its branch says");
     check->floor.set = false;
     check->last = key;
-    check->counted.entries++;
+    return AIC_OK;
+}
+
+static aic_status check_leaf_node(struct check *check, uint64_t page, const uint8_t *node)
+{
+    TRY(advance(check, page, node + NODE, take_u16(node + 6)));
+    if (check->content != OF_LISTS) check->counted.entries++; /* the values of lists are counted */
     return check_value(check, page, node);
 }
 
@@ -296,15 +311,29 @@ static uint64_t child_of(const uint8_t *node)
     return take_u16(node) | (uint64_t)take_u16(node + 2) << 16 | (uint64_t)take_u16(node + 4) << 32;
 }
 
+/* A page of a list's values: `room` bytes of it. */
+static aic_status check_values(struct check *check, uint64_t page, const uint8_t *bytes, size_t room)
+{
+    size_t size = take_u16(bytes + 8), lower = take_u16(bytes + 12);
+    size_t count = lower >= HEADER ? (lower - HEADER) / 2 : 0;
+    if (lower % 2 != 0 || count == 0 || size == 0 || size > MAX_KEY || HEADER + count * size > room)
+        return found(check, page, "the bounds of a list are wrong");
+    for (size_t i = 0; i < count; i++) TRY(advance(check, page, bytes + HEADER + i * size, size));
+    check->counted.entries += count;
+    return AIC_OK;
+}
+
 /* Recursion no deeper than MAX_DEPTH, each level with a page of its own. */
 static aic_status walk(struct check *check, uint64_t page, unsigned level)
 {
     bool is_leaf = level + 1 == check->depth;
-    uint8_t *bytes = check->pages + level * check->page_bytes;
+    uint8_t *bytes = check->pages + (check->first_level + level) * check->page_bytes;
+    uint16_t leaf_kind = check->content == OF_VALUES ? KIND_LEAF | KIND_LIST : KIND_LEAF;
     unsigned count;
-    TRY(read_page(check, page, is_leaf ? KIND_LEAF : KIND_BRANCH, bytes, check->page_bytes));
-    TRY(check_bounds(check, page, bytes, is_leaf, &count));
+    TRY(read_page(check, page, is_leaf ? leaf_kind : KIND_BRANCH, bytes, check->page_bytes));
     ++*(is_leaf ? &check->counted.leaf_pages : &check->counted.branch_pages);
+    if (is_leaf && check->content == OF_VALUES) return check_values(check, page, bytes, check->page_bytes);
+    TRY(check_bounds(check, page, bytes, is_leaf, &count));
     for (unsigned i = 0; i < count; i++) {
         const uint8_t *node = bytes + take_u16(bytes + HEADER + 2 * i);
         if (is_leaf) {
@@ -312,7 +341,7 @@ static aic_status walk(struct check *check, uint64_t page, unsigned level)
             continue;
         }
         /* The first child has no key of its own: that of the branch above holds. */
-        if (i > 0) TRY(take_key(check, page, node, &check->floor));
+        if (i > 0) TRY(take_key(check, page, node + NODE, take_u16(node + 6), &check->floor));
         TRY(walk(check, child_of(node), level + 1));
     }
     return AIC_OK;
@@ -331,6 +360,39 @@ static aic_status check_tree(struct check *check, const struct tree *tree, enum 
     bool agrees = counted->branch_pages == tree->branch_pages && counted->leaf_pages == tree->leaf_pages &&
                   counted->overflow_pages == tree->overflow_pages && counted->entries == tree->entries;
     return agrees ? AIC_OK : found(check, tree->root, "a tree does not hold what is counted");
+}
+
+/* The values of one key: one, a page within the node, or a tree, whose pages are counted by itself. */
+static aic_status check_list(struct check *check, uint64_t page, uint16_t flags, const uint8_t *data, size_t size)
+{
+    if (flags == 0) {
+        check->counted.entries++;
+        return size > 0 && size <= MAX_KEY ? AIC_OK : found(check, page, "a value has a wrong size");
+    }
+    if (flags == NODE_LIST) {
+        struct key last = check->last;
+        bool fits = size >= HEADER && (take_u16(data + 10) & KINDS) == (KIND_LEAF | KIND_LIST | KIND_INNER);
+        check->last.set = false;
+        TRY(fits ? check_values(check, page, data, size) : found(check, page, "a list is of a wrong kind"));
+        check->last = last;
+        return AIC_OK;
+    }
+    if (flags != (NODE_LIST | NODE_TREE) || size != TREE) return found(check, page, "a value is of a wrong kind");
+    struct tree tree;
+    take_tree(data, &tree);
+    struct key last = check->last;
+    struct tree counted = check->counted;
+    unsigned depth = check->depth;
+    check->first_level = MAX_DEPTH;
+    TRY(check_tree(check, &tree, OF_VALUES));
+    check->first_level = 0;
+    check->content = OF_LISTS;
+    check->last = last;
+    check->floor.set = false;
+    check->counted = counted;
+    check->counted.entries += tree.entries;
+    check->depth = depth;
+    return AIC_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- meta -- */
@@ -362,12 +424,17 @@ static aic_status choose_meta(struct check *check, uint8_t *out)
     return possible ? AIC_OK : found(check, 0, "the number of the last page is wrong");
 }
 
+static aic_status check_named(struct check *check, const struct tree *tree)
+{
+    return check_tree(check, tree, (tree->flags & TREE_LISTS) != 0 ? OF_LISTS : OF_ROWS);
+}
+
 /* All but the named one. */
 static aic_status check_others(struct check *check, const char *named)
 {
     for (size_t i = 0; i < check->tree_count; i++) {
         if (named != NULL && strcmp(check->trees[i].name, named) == 0) continue;
-        TRY(check_tree(check, &check->trees[i].tree, OF_ROWS));
+        TRY(check_named(check, &check->trees[i].tree));
     }
     return AIC_OK;
 }
@@ -379,7 +446,7 @@ static aic_status check_all(struct check *check, const uint8_t *meta, const char
     TRY(check_tree(check, &tree, OF_TREES));
     for (size_t i = 0; named != NULL && i < check->tree_count; i++) {
         if (strcmp(check->trees[i].name, named) != 0) continue;
-        TRY(check_tree(check, &check->trees[i].tree, OF_ROWS));
+        TRY(check_named(check, &check->trees[i].tree));
         check->finding->named_whole = true;
     }
     TRY(check_others(check, named));
@@ -399,7 +466,7 @@ aic_status lmdb_check(struct mem *mem, int fd, const char *named, const struct l
     check.file_bytes = (uint64_t)file.st_size;
     TRY(choose_meta(&check, meta));
     size_t bits = (size_t)(check.last_page >> 3) + 1;
-    size_t levels = (MAX_DEPTH + 1) * check.page_bytes;
+    size_t levels = (2 * MAX_DEPTH + 1) * check.page_bytes;
     check.used = mem_zalloc(mem, MEM_STORAGE, bits);
     check.pages = mem_alloc(mem, MEM_STORAGE, levels);
     aic_status status = AIC_NO_MEMORY;

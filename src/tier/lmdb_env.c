@@ -25,10 +25,13 @@
 enum { FIRST_MAP_BYTES = 64 << 20 };
 #define LOOK_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
-static const char *const database_names[] = {
-#define DATABASE_NAME(name, text) text,
-    LMDB_DATABASE_MAP(DATABASE_NAME)
-#undef DATABASE_NAME
+static const struct {
+    const char *name;
+    unsigned flags;
+} databases[] = {
+#define DATABASE(name, text, flags) {text, flags},
+    LMDB_DATABASE_MAP(DATABASE)
+#undef DATABASE
 };
 
 aic_status lmdb_status(int code)
@@ -246,17 +249,35 @@ static int check_new(MDB_txn *txn, bool *is_new)
     int code = mdb_stat(txn, 1, &main_stat);
     if (code != 0) return code;
     MDB_dbi meta;
-    code = mdb_dbi_open(txn, database_names[LMDB_META], 0, &meta);
+    code = mdb_dbi_open(txn, databases[LMDB_META].name, 0, &meta);
     *is_new = code == MDB_NOTFOUND && main_stat.ms_entries == 0;
     if (code == MDB_NOTFOUND && !*is_new) return MDB_INVALID;
     return code == MDB_NOTFOUND ? 0 : code;
 }
 
+void lmdb_counters_write(uint64_t entries, uint64_t bytes, uint64_t next_row, uint64_t last_seq, uint8_t *out)
+{
+    lmdb_put_u64(out + 8, entries);
+    lmdb_put_u64(out + 16, bytes);
+    lmdb_put_u64(out + 24, next_row);
+    lmdb_put_u64(out + 32, last_seq);
+    lmdb_put_u64(out, lmdb_named_check(AIC_LITERAL("counters"), out + 8, LMDB_COUNTERS_BYTES - 8));
+}
+
+bool lmdb_counters_read(MDB_val value, uint64_t out[4])
+{
+    if (value.mv_size != LMDB_COUNTERS_BYTES) return false;
+    const uint8_t *bytes = value.mv_data;
+    for (size_t i = 0; i < 4; i++) out[i] = lmdb_take_u64(bytes + 8 + 8 * i);
+    return lmdb_take_u64(bytes) == lmdb_named_check(AIC_LITERAL("counters"), bytes + 8, LMDB_COUNTERS_BYTES - 8);
+}
+
 static int write_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
 {
     uint8_t format[4];
-    uint8_t counters[16] = {0};
+    uint8_t counters[LMDB_COUNTERS_BYTES];
     lmdb_put_u32(format, LMDB_FORMAT);
+    lmdb_counters_write(0, 0, 1, 0, counters);
     MDB_val key = lmdb_val("format", 6);
     MDB_val value = lmdb_val(format, sizeof format);
     int code = mdb_put(txn, lmdb->databases[LMDB_META], &key, &value, 0);
@@ -266,26 +287,40 @@ static int write_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
     return mdb_put(txn, lmdb->databases[LMDB_META], &key, &value, 0);
 }
 
-static int read_meta(struct lmdb_tier *lmdb, MDB_txn *txn)
+/* Before anything else is looked at: other formats have other databases. */
+static int check_format(struct lmdb_tier *lmdb, MDB_txn *txn)
 {
     MDB_val key = lmdb_val("format", 6);
     MDB_val value;
     int code = mdb_get(txn, lmdb->databases[LMDB_META], &key, &value);
     if (code != 0) return code == MDB_NOTFOUND ? MDB_INVALID : code;
     if (value.mv_size != 4) return MDB_INVALID;
-    if (lmdb_take_u32(value.mv_data) > LMDB_FORMAT) return MDB_VERSION_MISMATCH;
-    key = lmdb_val("counters", 8);
-    code = mdb_get(txn, lmdb->databases[LMDB_META], &key, &value);
+    uint32_t format = lmdb_take_u32(value.mv_data);
+    lmdb->older = format > 0 && format < LMDB_FORMAT;
+    if (format > LMDB_FORMAT) return MDB_VERSION_MISMATCH;
+    return format < LMDB_FORMAT ? MDB_INVALID : 0;
+}
+
+static int read_counters(struct lmdb_tier *lmdb, MDB_txn *txn)
+{
+    uint64_t counters[4];
+    MDB_val key = lmdb_val("counters", 8);
+    MDB_val value;
+    int code = mdb_get(txn, lmdb->databases[LMDB_META], &key, &value);
     if (code != 0) return code == MDB_NOTFOUND ? MDB_INVALID : code;
-    if (value.mv_size != 16) return MDB_INVALID;
-    uint64_t entries = lmdb_take_u64(value.mv_data);
-    atomic_store_explicit(&lmdb->entries, entries, memory_order_relaxed);
-    atomic_store_explicit(&lmdb->bytes, lmdb_take_u64((const uint8_t *)value.mv_data + 8), memory_order_relaxed);
-    MDB_stat rows, ranks;
-    if ((code = mdb_stat(txn, lmdb->databases[LMDB_ENTRIES], &rows)) != 0) return code;
-    if ((code = mdb_stat(txn, lmdb->databases[LMDB_EXPIRY], &ranks)) != 0) return code;
-    lmdb->page_bytes = rows.ms_psize;
-    return rows.ms_entries == entries && ranks.ms_entries == entries ? 0 : MDB_CORRUPTED;
+    if (!lmdb_counters_read(value, counters)) return MDB_CORRUPTED;
+    atomic_store_explicit(&lmdb->entries, counters[0], memory_order_relaxed);
+    atomic_store_explicit(&lmdb->bytes, counters[1], memory_order_relaxed);
+    atomic_store_explicit(&lmdb->next_row, counters[2], memory_order_relaxed);
+    atomic_store_explicit(&lmdb->last_seq, counters[3], memory_order_relaxed);
+    static const enum lmdb_database counted[] = {LMDB_ENTRIES, LMDB_EXPIRY, LMDB_KEYS};
+    for (size_t i = 0; i < COUNT_OF(counted); i++) {
+        MDB_stat rows;
+        if ((code = mdb_stat(txn, lmdb->databases[counted[i]], &rows)) != 0) return code;
+        if (rows.ms_entries != counters[0]) return MDB_CORRUPTED;
+        lmdb->page_bytes = rows.ms_psize;
+    }
+    return 0;
 }
 
 struct opening {
@@ -298,13 +333,12 @@ static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
     bool is_new;
     int code = check_new(txn, &is_new);
     for (int i = 0; code == 0 && i < LMDB_DATABASES; i++) {
-        code = mdb_dbi_open(txn, database_names[i], is_new ? MDB_CREATE : 0, &lmdb->databases[i]);
-        /* A newer version may have other databases; its format number decides. */
-        if (code == MDB_NOTFOUND)
-            code = i > LMDB_META && read_meta(lmdb, txn) == MDB_VERSION_MISMATCH ? MDB_VERSION_MISMATCH : MDB_INVALID;
+        unsigned flags = databases[i].flags | (is_new ? MDB_CREATE : 0u);
+        code = mdb_dbi_open(txn, databases[i].name, flags, &lmdb->databases[i]);
+        if (code == MDB_NOTFOUND) code = MDB_INVALID;
+        if (code == 0 && i == LMDB_META) code = is_new ? write_meta(lmdb, txn) : check_format(lmdb, txn);
     }
-    if (code == 0 && is_new) code = write_meta(lmdb, txn);
-    return code != 0 ? code : read_meta(lmdb, txn);
+    return code != 0 ? code : read_counters(lmdb, txn);
 }
 
 static int open_in_transaction(void *context)
@@ -337,6 +371,7 @@ static void publish_map(struct lmdb_tier *lmdb)
 
 aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error)
 {
+    lmdb->older = false;
     int code = open_environment(lmdb);
     if (code != 0) {
         lmdb_env_stop(lmdb);
@@ -446,6 +481,8 @@ int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
         int code = mdb_stat(txn, i < 0 ? (MDB_dbi)(i + 2) : lmdb->databases[i], &stat);
         if (code != 0) return code;
         pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+        /* The pages of long lists are not counted by LMDB; they are filled to two thirds or more. */
+        if (i == LMDB_LABELS) pages += stat.ms_entries * LMDB_FRONT_BYTES * 3 / 2 / stat.ms_psize;
     }
     *out = pages;
     return 0;

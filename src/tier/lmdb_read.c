@@ -10,17 +10,16 @@
 
 #include <string.h>
 
-aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, MDB_val value,
-                       const struct lmdb_envelope *envelope, size_t envelope_size, struct buf *out)
+aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const struct lmdb_entry *entry, struct buf *out)
 {
+    const struct lmdb_envelope *envelope = &entry->envelope;
     size_t inside = lmdb_inline_bytes(envelope);
     char *room = buf_reserve(out, (size_t)envelope->record_bytes);
     if (room == NULL && envelope->record_bytes > 0) return AIC_NO_MEMORY;
-    if (inside > 0) memcpy(room, (const uint8_t *)value.mv_data + envelope_size, inside);
+    if (inside > 0) memcpy(room, (const uint8_t *)entry->value.mv_data + entry->envelope_size, inside);
     size_t at = inside;
     for (uint32_t i = 0; i < lmdb_chunk_count(envelope); i++) {
-        struct lmdb_chunk_row row;
-        lmdb_chunk_row_make(key, i, &row);
+        struct lmdb_chunk_row row = lmdb_chunk_row(entry->row, i);
         MDB_val chunk_key = lmdb_val(row.bytes, sizeof row.bytes);
         MDB_val chunk;
         int code = mdb_get(txn, lmdb->databases[LMDB_CHUNKS], &chunk_key, &chunk);
@@ -46,15 +45,13 @@ struct reading {
 
 static aic_status get_in(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, struct buf *out)
 {
-    MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
-    MDB_val value;
-    int code = mdb_get(txn, lmdb->databases[LMDB_ENTRIES], &entry, &value);
+    struct lmdb_entry entry;
+    int code = lmdb_find(lmdb, txn, key, &entry);
     if (code != 0) return lmdb_status(code);
-    struct lmdb_envelope envelope;
-    size_t size;
-    TRY(lmdb_envelope_read(value, &envelope, &size));
-    if (envelope.expires_ms != 0 && envelope.expires_ms <= clock_wall_ms(lmdb->clock)) return AIC_MISS;
-    return lmdb_record(lmdb, txn, key, value, &envelope, size, out);
+    if (!entry.sound) return AIC_DAMAGED;
+    uint64_t expires_ms = entry.envelope.expires_ms;
+    if (expires_ms != 0 && expires_ms <= clock_wall_ms(lmdb->clock)) return AIC_MISS;
+    return lmdb_record(lmdb, txn, &entry, out);
 }
 
 static int get_guarded(void *context)
@@ -79,9 +76,21 @@ aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out)
 
 /* --------------------------------------------------------------------------------------------------------- blobs -- */
 
+enum { BLOB_HEAD_BYTES = 8 }; /* the check */
+
 static bool is_name(aic_view name)
 {
     return name.size > 0 && name.size <= LMDB_MAX_NAME_BYTES;
+}
+
+/* The bytes of a blob, which prove that they are its. */
+static aic_status open_blob(aic_view name, MDB_val value, aic_view *out)
+{
+    const char *bytes = value.mv_data;
+    if (value.mv_size < BLOB_HEAD_BYTES) return AIC_DAMAGED;
+    *out = (aic_view){bytes + BLOB_HEAD_BYTES, value.mv_size - BLOB_HEAD_BYTES};
+    uint64_t check = lmdb_take_u64(value.mv_data);
+    return check == lmdb_named_check(name, out->data, out->size) ? AIC_OK : AIC_DAMAGED;
 }
 
 static int get_blob(void *context)
@@ -89,9 +98,12 @@ static int get_blob(void *context)
     struct reading *reading = context;
     MDB_val key = lmdb_val(reading->name.data, reading->name.size);
     MDB_val value;
+    aic_view bytes;
     int code = mdb_get(reading->txn, reading->lmdb->databases[LMDB_BLOBS], &key, &value);
-    if (code == 0) buf_append(reading->out, value.mv_data, value.mv_size);
-    return code;
+    if (code != 0) return code;
+    reading->status = open_blob(reading->name, value, &bytes);
+    if (reading->status == AIC_OK) buf_append_view(reading->out, bytes);
+    return 0;
 }
 
 aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out)
@@ -102,7 +114,8 @@ aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out)
     TRY(lmdb_read_begin(lmdb, &reading.txn));
     int code = lmdb_guarded(lmdb, get_blob, &reading);
     lmdb_read_end(lmdb, &reading.txn);
-    return code != 0 ? lmdb_status(code) : buf_status(out);
+    if (code != 0) return lmdb_status(code);
+    return reading.status != AIC_OK ? reading.status : buf_status(out);
 }
 
 struct blob {
@@ -118,8 +131,12 @@ static int put_blob(struct lmdb_write *write, void *context)
         int code = mdb_del(write->txn, database, &key, NULL);
         return code == MDB_NOTFOUND ? 0 : code;
     }
-    MDB_val value = lmdb_val(blob->value.data, blob->value.size);
-    return mdb_put(write->txn, database, &key, &value, 0);
+    MDB_val value = lmdb_val(NULL, BLOB_HEAD_BYTES + blob->value.size);
+    int code = mdb_put(write->txn, database, &key, &value, MDB_RESERVE);
+    if (code != 0) return code;
+    lmdb_put_u64(value.mv_data, lmdb_named_check(blob->name, blob->value.data, blob->value.size));
+    if (blob->value.size > 0) memcpy((char *)value.mv_data + BLOB_HEAD_BYTES, blob->value.data, blob->value.size);
+    return 0;
 }
 
 aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value)
@@ -142,21 +159,23 @@ static bool is_after(MDB_val name, aic_view last)
 }
 
 /* Copies the first blob of the prefix whose name is greater than *last (empty: the first at all) into the two buffers.
- */
-static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, struct buf *last, struct buf *value)
+ * *status is AIC_DAMAGED when its bytes are not its own. */
+static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, struct buf *last, struct buf *value,
+                     aic_status *status)
 {
     MDB_cursor *cursor;
     int code = mdb_cursor_open(txn, lmdb->databases[LMDB_BLOBS], &cursor);
     if (code != 0) return code;
     aic_view from = last->size > 0 ? buf_view(last) : prefix;
     MDB_val key = lmdb_val(from.data, from.size);
-    MDB_val bytes;
+    MDB_val bytes = lmdb_val(NULL, 0);
     code = mdb_cursor_get(cursor, &key, &bytes, from.size > 0 ? MDB_SET_RANGE : MDB_FIRST);
     if (code == 0 && last->size > 0 && key.mv_size == last->size && memcmp(key.mv_data, last->data, last->size) == 0) {
         code = mdb_cursor_get(cursor, &key, &bytes, MDB_NEXT);
     }
     if (code == 0 && !has_prefix(key, prefix)) code = MDB_NOTFOUND;
-    if (code == 0 && last->size > 0 && !is_after(key, buf_view(last))) {
+    /* A page of another kind has neither names nor values. */
+    if (code == 0 && (key.mv_size == 0 || (last->size > 0 && !is_after(key, buf_view(last))))) {
         lmdb_found_damage(lmdb, "keys are out of order");
         code = MDB_CORRUPTED;
     }
@@ -164,7 +183,9 @@ static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, stru
         buf_clear(last);
         buf_clear(value);
         buf_append(last, key.mv_data, key.mv_size);
-        buf_append(value, bytes.mv_data, bytes.mv_size);
+        aic_view own;
+        *status = open_blob((aic_view){key.mv_data, key.mv_size}, bytes, &own);
+        if (*status == AIC_OK) buf_append_view(value, own);
     }
     mdb_cursor_close(cursor);
     return code;
@@ -173,7 +194,7 @@ static int next_blob(struct lmdb_tier *lmdb, MDB_txn *txn, aic_view prefix, stru
 static int next_guarded(void *context)
 {
     struct reading *reading = context;
-    return next_blob(reading->lmdb, reading->txn, reading->name, reading->last, reading->out);
+    return next_blob(reading->lmdb, reading->txn, reading->name, reading->last, reading->out, &reading->status);
 }
 
 aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
@@ -194,6 +215,10 @@ aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
         lmdb_read_end(lmdb, &reading.txn);
         if (status == AIC_OK) status = buf_status(&name);
         if (status == AIC_OK) status = buf_status(&value);
+        if (status == AIC_OK && reading.status == AIC_DAMAGED) {
+            lmdb_count(&lmdb->counts.errors, 1); /* whoever asks for it by name is told */
+            continue;
+        }
         if (status == AIC_OK) more = visit(context, buf_view(&name), buf_view(&value));
     }
     buf_fini(&name);

@@ -16,53 +16,72 @@ static int remove_row(MDB_txn *txn, MDB_dbi database, const void *row, size_t si
     return code == MDB_NOTFOUND ? 0 : code;
 }
 
-static bool has_label(const struct lmdb_envelope *envelope, uint64_t label)
+/* The same of one value of a sorted list. */
+static int remove_pair(MDB_txn *txn, MDB_dbi database, MDB_val key, MDB_val value)
 {
-    for (size_t i = 0; i < envelope->label_count; i++) {
-        if (envelope->labels[i] == label) return true;
-    }
-    return false;
+    int code = mdb_del(txn, database, &key, &value);
+    return code == MDB_NOTFOUND ? 0 : code;
 }
 
-static int remove_rows(struct lmdb_write *write, const aic_key *key, const struct lmdb_envelope *old,
-                       const struct lmdb_envelope *next)
+static int remove_label(struct lmdb_write *write, const struct lmdb_entry *entry, uint64_t label)
+{
+    struct lmdb_front front = lmdb_front_of(&entry->envelope.key);
+    bool shared;
+    int code = lmdb_front_has(write->lmdb, write->txn, front, label, entry->row, &shared);
+    if (code != 0 || shared) return code;
+    struct lmdb_number_row id = lmdb_number_row(label);
+    return remove_pair(write->txn, write->lmdb->databases[LMDB_LABELS], lmdb_val(id.bytes, sizeof id.bytes),
+                       lmdb_val(front.bytes, sizeof front.bytes));
+}
+
+static int remove_rows(struct lmdb_write *write, const struct lmdb_entry *entry, const struct lmdb_envelope *next)
 {
     const MDB_dbi *databases = write->lmdb->databases;
-    struct lmdb_pair_row row;
+    const struct lmdb_envelope *old = &entry->envelope;
     int code = 0;
     for (size_t i = 0; code == 0 && i < old->label_count; i++) {
-        if (next != NULL && has_label(next, old->labels[i])) continue;
-        lmdb_pair_row_make(old->labels[i], key, &row);
-        code = remove_row(write->txn, databases[LMDB_LABELS], row.bytes, sizeof row.bytes);
+        if (next == NULL || !lmdb_has_label(next, old->labels[i])) code = remove_label(write, entry, old->labels[i]);
     }
     if (code == 0 && (next == NULL || lmdb_rank(next) != lmdb_rank(old))) {
-        lmdb_pair_row_make(lmdb_rank(old), key, &row);
+        struct lmdb_expiry_row row = lmdb_expiry_row(lmdb_rank(old), entry->row);
         code = remove_row(write->txn, databases[LMDB_EXPIRY], row.bytes, sizeof row.bytes);
     }
     for (uint32_t i = 0; code == 0 && i < lmdb_chunk_count(old); i++) {
-        struct lmdb_chunk_row chunk;
-        lmdb_chunk_row_make(key, i, &chunk);
+        struct lmdb_chunk_row chunk = lmdb_chunk_row(entry->row, i);
         code = remove_row(write->txn, databases[LMDB_CHUNKS], chunk.bytes, sizeof chunk.bytes);
     }
     return code;
 }
 
-int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value, const struct lmdb_envelope *next,
-                bool keep_entry)
+/* An entry that its key leads to. */
+static int remove_key(struct lmdb_write *write, const aic_key *key, const struct lmdb_entry *entry)
 {
-    struct lmdb_envelope old;
-    size_t size;
-    int code = 0;
-    if (lmdb_envelope_read(value, &old, &size) == AIC_OK) {
-        write->bytes -= old.record_bytes;
-        code = remove_rows(write, key, &old, next);
-    } else {
-        /* Nothing tells which rows were its own; they lead nowhere from now on, and verify() names them. */
-        lmdb_count(&write->lmdb->counts.errors, 1);
-    }
+    struct lmdb_front front = lmdb_front_of(key);
+    struct lmdb_place place = lmdb_place(entry->row, entry->check);
+    return remove_pair(write->txn, write->lmdb->databases[LMDB_KEYS], lmdb_val(front.bytes, sizeof front.bytes),
+                       lmdb_val(place.bytes, sizeof place.bytes));
+}
+
+static int remove_entry(struct lmdb_write *write, uint64_t row)
+{
+    struct lmdb_number_row number = lmdb_number_row(row);
     write->entries--;
-    if (code != 0 || keep_entry) return code;
-    return remove_row(write->txn, write->lmdb->databases[LMDB_ENTRIES], key->bytes, AIC_KEY_BYTES);
+    return remove_row(write->txn, write->lmdb->databases[LMDB_ENTRIES], number.bytes, sizeof number.bytes);
+}
+
+int lmdb_remove(struct lmdb_write *write, const struct lmdb_entry *entry, const struct lmdb_envelope *next)
+{
+    write->bytes -= entry->envelope.record_bytes;
+    int code = remove_rows(write, entry, next);
+    if (code == 0) code = remove_key(write, &entry->envelope.key, entry);
+    return code != 0 || next != NULL ? code : remove_entry(write, entry->row);
+}
+
+int lmdb_remove_lost(struct lmdb_write *write, const aic_key *key, const struct lmdb_entry *entry)
+{
+    lmdb_count(&write->lmdb->counts.errors, 1);
+    int code = remove_key(write, key, entry);
+    return code == 0 && entry->there && !entry->readable ? remove_entry(write, entry->row) : code;
 }
 
 static int first_row(struct lmdb_write *write, MDB_val *row)
@@ -83,20 +102,18 @@ int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed)
     int code = first_row(write, &row);
     if (code == MDB_NOTFOUND) return 0;
     if (code != 0) return code;
-    if (row.mv_size != sizeof(struct lmdb_pair_row)) return MDB_CORRUPTED;
-    uint64_t rank = lmdb_pair_row_number(row);
+    if (row.mv_size != sizeof(struct lmdb_expiry_row)) return MDB_CORRUPTED;
+    uint64_t rank = lmdb_row_number(row.mv_data);
     if (rank > until) return 0;
 
-    aic_key key;
-    lmdb_pair_row_key(row, &key);
-    MDB_val entry = lmdb_val(key.bytes, AIC_KEY_BYTES);
-    MDB_val value;
-    code = mdb_get(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &value);
-    if (code == 0) code = lmdb_remove(write, &key, value, NULL, false);
-    if (code != 0 && code != MDB_NOTFOUND) return code;
+    struct lmdb_entry entry;
+    struct lmdb_expiry_row copy = lmdb_expiry_row(rank, lmdb_row_number((const uint8_t *)row.mv_data + 8));
+    code = lmdb_entry_of_row(write->lmdb, write->txn, lmdb_row_number(copy.bytes + 8), &entry);
+    if (code != 0) return code;
+    if (entry.readable && lmdb_rank(&entry.envelope) == rank) code = lmdb_remove(write, &entry, NULL);
+    else if (entry.there && !entry.readable) code = remove_entry(write, entry.row);
+    if (code != 0) return code;
     /* The entry's removal took the row along, unless the row led to a damaged entry or to none. */
-    struct lmdb_pair_row copy;
-    lmdb_pair_row_make(rank, &key, &copy);
     *removed = true;
     code = remove_row(write->txn, write->lmdb->databases[LMDB_EXPIRY], copy.bytes, sizeof copy.bytes);
     if (code == 0) code = first_row(write, &row);

@@ -62,7 +62,7 @@ static void add_label(struct lmdb_envelope *envelope, uint64_t id)
     envelope->label_count++;
 }
 
-aic_status lmdb_envelope_make(const struct tier_description *description, uint64_t record_bytes,
+aic_status lmdb_envelope_make(const aic_key *key, const struct tier_description *description, uint64_t record_bytes,
                               struct lmdb_envelope *out)
 {
     if (description->label_count > TIER_MAX_LABELS) return AIC_INVALID;
@@ -71,6 +71,8 @@ aic_status lmdb_envelope_make(const struct tier_description *description, uint64
     }
     aic_view partition = {NULL, 0};
     if (description->label_count > 0 && description->labels[0].kind == 0) partition = description->labels[0].value;
+    out->key = *key;
+    out->seq = description->seq;
     out->created_ms = description->created_ms;
     out->expires_ms = description->expires_ms;
     out->record_bytes = record_bytes;
@@ -86,25 +88,41 @@ size_t lmdb_envelope_size(const struct lmdb_envelope *envelope)
     return LMDB_ENVELOPE_BYTES + 8 * envelope->label_count;
 }
 
-static uint32_t envelope_check(const uint8_t *bytes, size_t size)
+bool lmdb_has_label(const struct lmdb_envelope *envelope, uint64_t label)
 {
-    return (uint32_t)XXH3_64bits_withSeed(bytes + 8, size - 8, bytes[1]);
+    for (size_t i = 0; i < envelope->label_count; i++) {
+        if (envelope->labels[i] == label) return true;
+    }
+    return false;
 }
 
-void lmdb_envelope_write(const struct lmdb_envelope *envelope, uint8_t *out)
+enum { AT_CHECK = 4, AT_KEY = 8, AT_SEQ = 40, AT_CREATED = 48, AT_EXPIRES = 56, AT_RECORD_BYTES = 64 };
+
+/* The count of labels is the size's, the version is compared: what is not covered can be nothing else. */
+static uint32_t envelope_check(const uint8_t *bytes, size_t size, uint64_t row)
+{
+    return (uint32_t)XXH3_64bits_withSeed(bytes + AT_KEY, size - AT_KEY, row);
+}
+
+uint32_t lmdb_envelope_write(const struct lmdb_envelope *envelope, uint64_t row, uint8_t *out)
 {
     size_t size = lmdb_envelope_size(envelope);
-    memset(out, 0, 8);
+    memset(out, 0, AT_KEY);
     out[0] = LMDB_ENVELOPE_VERSION;
     out[1] = (uint8_t)envelope->label_count;
-    lmdb_put_u64(out + 8, envelope->created_ms);
-    lmdb_put_u64(out + 16, envelope->expires_ms);
-    lmdb_put_u64(out + 24, envelope->record_bytes);
-    for (size_t i = 0; i < envelope->label_count; i++) lmdb_put_u64(out + 32 + 8 * i, envelope->labels[i]);
-    lmdb_put_u32(out + 4, envelope_check(out, size));
+    memcpy(out + AT_KEY, envelope->key.bytes, AIC_KEY_BYTES);
+    lmdb_put_u64(out + AT_SEQ, envelope->seq);
+    lmdb_put_u64(out + AT_CREATED, envelope->created_ms);
+    lmdb_put_u64(out + AT_EXPIRES, envelope->expires_ms);
+    lmdb_put_u64(out + AT_RECORD_BYTES, envelope->record_bytes);
+    for (size_t i = 0; i < envelope->label_count; i++)
+        lmdb_put_u64(out + LMDB_ENVELOPE_BYTES + 8 * i, envelope->labels[i]);
+    uint32_t check = envelope_check(out, size, row);
+    lmdb_put_u32(out + AT_CHECK, check);
+    return check;
 }
 
-aic_status lmdb_envelope_read(MDB_val value, struct lmdb_envelope *out, size_t *size)
+aic_status lmdb_envelope_read(MDB_val value, uint64_t row, struct lmdb_envelope *out, size_t *size, uint32_t *check)
 {
     const uint8_t *bytes = value.mv_data;
     if (value.mv_size < LMDB_ENVELOPE_BYTES || bytes[0] != LMDB_ENVELOPE_VERSION || bytes[1] > TIER_MAX_LABELS ||
@@ -112,49 +130,75 @@ aic_status lmdb_envelope_read(MDB_val value, struct lmdb_envelope *out, size_t *
         return AIC_DAMAGED;
     }
     size_t whole = LMDB_ENVELOPE_BYTES + 8 * (size_t)bytes[1];
-    if (value.mv_size < whole || envelope_check(bytes, whole) != lmdb_take_u32(bytes + 4)) return AIC_DAMAGED;
-    struct lmdb_envelope envelope = {.created_ms = lmdb_take_u64(bytes + 8),
-                                     .expires_ms = lmdb_take_u64(bytes + 16),
-                                     .record_bytes = lmdb_take_u64(bytes + 24),
-                                     .label_count = bytes[1]};
-    for (size_t i = 0; i < envelope.label_count; i++) envelope.labels[i] = lmdb_take_u64(bytes + 32 + 8 * i);
-    if (value.mv_size - whole != lmdb_inline_bytes(&envelope)) return AIC_DAMAGED;
-    *out = envelope;
+    *check = lmdb_take_u32(bytes + AT_CHECK);
+    if (value.mv_size < whole || envelope_check(bytes, whole, row) != *check) return AIC_DAMAGED;
+    memcpy(out->key.bytes, bytes + AT_KEY, AIC_KEY_BYTES);
+    out->seq = lmdb_take_u64(bytes + AT_SEQ);
+    out->created_ms = lmdb_take_u64(bytes + AT_CREATED);
+    out->expires_ms = lmdb_take_u64(bytes + AT_EXPIRES);
+    out->record_bytes = lmdb_take_u64(bytes + AT_RECORD_BYTES);
+    out->label_count = bytes[1];
+    for (size_t i = 0; i < out->label_count; i++) out->labels[i] = lmdb_take_u64(bytes + LMDB_ENVELOPE_BYTES + 8 * i);
     *size = whole;
-    return AIC_OK;
+    return value.mv_size - whole == lmdb_inline_bytes(out) ? AIC_OK : AIC_DAMAGED;
 }
 
 uint64_t lmdb_rank(const struct lmdb_envelope *envelope)
 {
     const uint64_t never = (uint64_t)1 << 63;
-    if (envelope->expires_ms == 0) return never | envelope->created_ms;
+    if (envelope->expires_ms == 0) return never | envelope->seq;
     return envelope->expires_ms < never ? envelope->expires_ms : never - 1;
 }
 
-void lmdb_pair_row_make(uint64_t number, const aic_key *key, struct lmdb_pair_row *out)
+struct lmdb_front lmdb_front_of(const aic_key *key)
 {
-    number = htobe64(number);
-    memcpy(out->bytes, &number, sizeof number);
-    memcpy(out->bytes + 8, key->bytes, AIC_KEY_BYTES);
+    struct lmdb_front front;
+    memcpy(front.bytes, key->bytes, sizeof front.bytes);
+    return front;
 }
 
-uint64_t lmdb_pair_row_number(MDB_val row)
+struct lmdb_number_row lmdb_number_row(uint64_t number)
+{
+    struct lmdb_number_row out;
+    number = htobe64(number);
+    memcpy(out.bytes, &number, sizeof number);
+    return out;
+}
+
+struct lmdb_expiry_row lmdb_expiry_row(uint64_t rank, uint64_t row)
+{
+    struct lmdb_expiry_row out;
+    rank = htobe64(rank);
+    row = htobe64(row);
+    memcpy(out.bytes, &rank, sizeof rank);
+    memcpy(out.bytes + 8, &row, sizeof row);
+    return out;
+}
+
+struct lmdb_chunk_row lmdb_chunk_row(uint64_t row, uint32_t index)
+{
+    struct lmdb_chunk_row out;
+    row = htobe64(row);
+    index = htobe32(index);
+    memcpy(out.bytes, &row, sizeof row);
+    memcpy(out.bytes + 8, &index, sizeof index);
+    return out;
+}
+
+struct lmdb_place lmdb_place(uint64_t row, uint32_t check)
+{
+    struct lmdb_place out;
+    row = htobe64(row);
+    memcpy(out.bytes, &row, sizeof row);
+    lmdb_put_u32(out.bytes + 8, check);
+    return out;
+}
+
+uint64_t lmdb_row_number(const void *row)
 {
     uint64_t number;
-    memcpy(&number, row.mv_data, sizeof number);
+    memcpy(&number, row, sizeof number);
     return be64toh(number);
-}
-
-void lmdb_pair_row_key(MDB_val row, aic_key *out)
-{
-    memcpy(out->bytes, (const uint8_t *)row.mv_data + 8, AIC_KEY_BYTES);
-}
-
-void lmdb_chunk_row_make(const aic_key *key, uint32_t index, struct lmdb_chunk_row *out)
-{
-    memcpy(out->bytes, key->bytes, AIC_KEY_BYTES);
-    index = htobe32(index);
-    memcpy(out->bytes + AIC_KEY_BYTES, &index, sizeof index);
 }
 
 size_t lmdb_inline_bytes(const struct lmdb_envelope *envelope)
@@ -169,10 +213,27 @@ uint32_t lmdb_chunk_count(const struct lmdb_envelope *envelope)
     return (uint32_t)((rest + LMDB_PIECE_BYTES - 1) / LMDB_PIECE_BYTES);
 }
 
-bool lmdb_key_next(aic_key *key)
+/* Adds one to the number that the first `size` bytes are. */
+static bool increase(uint8_t *bytes, size_t size)
 {
-    for (size_t i = AIC_KEY_BYTES; i > 0; i--) {
-        if (++key->bytes[i - 1] != 0) return true;
+    for (size_t i = size; i > 0; i--) {
+        if (++bytes[i - 1] != 0) return true;
     }
     return false;
+}
+
+bool lmdb_key_next(aic_key *key)
+{
+    return increase(key->bytes, AIC_KEY_BYTES);
+}
+
+bool lmdb_front_next(aic_key *key)
+{
+    memset(key->bytes + LMDB_FRONT_BYTES, 0, AIC_KEY_BYTES - LMDB_FRONT_BYTES);
+    return increase(key->bytes, LMDB_FRONT_BYTES);
+}
+
+uint64_t lmdb_named_check(aic_view name, const void *bytes, size_t size)
+{
+    return XXH3_64bits_withSeed(bytes, size, XXH3_64bits(name.data, name.size));
 }

@@ -1,10 +1,10 @@
 /*
  * lmdb_select.c - which records carry all of these labels?
  *
- * The idea: the rows of one label are a list of keys in key order, so several labels are a merge of sorted lists: each
- * list is asked for its first key at or after the candidate; whoever has a greater one makes the next candidate. The
- * rarest label decides how many steps that takes, without anybody knowing which it is. Without a partition label (every
- * namespace) the entries themselves are walked.
+ * The idea: the rows of one label are a list of fronts of keys in their order, so several labels are a merge of sorted
+ * lists: each list is asked for its first front at or after the candidate; whoever has a greater one makes the next
+ * candidate. The rarest label decides how many steps that takes, without anybody knowing which it is. Without a
+ * partition label (every namespace) all keys are walked.
  *
  * Matches are copied out in batches and visited with no transaction open. A transaction takes a bounded number of
  * steps. The records of one walk may come from several snapshots; a record that is there during the whole walk is
@@ -25,7 +25,7 @@ struct selection {
     const struct tier_filter *filter;
     uint64_t now_ms;
     uint64_t lists[MAX_LISTS]; /* label ids that are merged; the other labels are compared record by record */
-    size_t list_count;         /* 0: walk the entries */
+    size_t list_count;         /* 0: walk the keys */
 
     aic_key from; /* the next candidate: nothing before it is looked at again */
     bool ended;
@@ -81,25 +81,23 @@ static bool matches(const struct selection *selection, aic_view record)
 static bool dates_match(const struct selection *selection, const struct lmdb_envelope *envelope)
 {
     if (envelope->expires_ms != 0 && envelope->expires_ms <= selection->now_ms) return false;
-    uint64_t until = selection->filter->created_until_ms;
-    return until == 0 || envelope->created_ms <= until;
+    const struct tier_filter *filter = selection->filter;
+    if (filter->until_seq != 0 && envelope->seq > filter->until_seq) return false;
+    return filter->created_until_ms == 0 || envelope->created_ms <= filter->created_until_ms;
 }
 
 /* Appends the record to the batch if it matches. Damaged ones are left out. AIC_NO_MEMORY, AIC_IO. */
-static aic_status consider(struct selection *selection, MDB_txn *txn, const aic_key *key, MDB_val value)
+static aic_status consider(struct selection *selection, MDB_txn *txn, const struct lmdb_entry *entry)
 {
-    struct lmdb_envelope envelope;
-    size_t envelope_size;
-    if (lmdb_envelope_read(value, &envelope, &envelope_size) != AIC_OK || !dates_match(selection, &envelope))
-        return AIC_OK;
+    if (!dates_match(selection, &entry->envelope)) return AIC_OK;
     struct buf *batch = &selection->batch;
     size_t before = batch->size;
     uint8_t size[8];
-    lmdb_put_u64(size, envelope.record_bytes);
-    buf_append(batch, key->bytes, AIC_KEY_BYTES);
+    lmdb_put_u64(size, entry->envelope.record_bytes);
+    buf_append(batch, entry->envelope.key.bytes, AIC_KEY_BYTES);
     buf_append(batch, size, sizeof size);
     aic_status status = buf_status(batch);
-    if (status == AIC_OK) status = lmdb_record(selection->lmdb, txn, key, value, &envelope, envelope_size, batch);
+    if (status == AIC_OK) status = lmdb_record(selection->lmdb, txn, entry, batch);
     if (status != AIC_OK && status != AIC_DAMAGED) return status;
     size_t head = before + AIC_KEY_BYTES + 8;
     if (status == AIC_OK && matches(selection, (aic_view){batch->data + head, batch->size - head})) {
@@ -115,103 +113,121 @@ static bool batch_is_full(const struct selection *selection)
     return selection->batch_records >= BATCH_RECORDS || selection->batch.size >= BATCH_BYTES;
 }
 
-/* ------------------------------------------------------------------------------------------- walking the entries -- */
+/* ------------------------------------------------------------------------------------------------- one candidate -- */
 
-/* Keys that go back would have a walk go on for ever. */
-static bool is_behind(const struct selection *selection, MDB_val key)
+static int compare_keys(const aic_key *a, const aic_key *b)
 {
-    return key.mv_size != AIC_KEY_BYTES || memcmp(key.mv_data, selection->from.bytes, AIC_KEY_BYTES) < 0;
+    return memcmp(a->bytes, b->bytes, AIC_KEY_BYTES);
 }
 
-static aic_status out_of_order(struct selection *selection, MDB_cursor *cursor)
+/* Finds the least key at or after the candidate among those that share its front; *count says how many do. What is not
+ * sound is no entry. LMDB's error number; 0 with out->sound false: there is none. */
+static int least_of_front(const struct selection *selection, MDB_txn *txn, MDB_cursor *keys, struct lmdb_entry *out,
+                          size_t *count)
 {
-    if (cursor != NULL) mdb_cursor_close(cursor);
-    lmdb_found_damage(selection->lmdb, "keys are out of order");
-    return AIC_DAMAGED;
-}
-
-static aic_status walk_entries(struct selection *selection, MDB_txn *txn)
-{
-    MDB_cursor *cursor;
-    int code = mdb_cursor_open(txn, selection->lmdb->databases[LMDB_ENTRIES], &cursor);
-    if (code != 0) return lmdb_status(code);
-    aic_key key = selection->from;
-    MDB_val entry = lmdb_val(key.bytes, AIC_KEY_BYTES);
-    MDB_val value;
-    aic_status status = AIC_OK;
-    code = mdb_cursor_get(cursor, &entry, &value, MDB_SET_RANGE);
-    for (int step = 0; code == 0 && status == AIC_OK && step < BATCH_STEPS && !batch_is_full(selection); step++) {
-        if (is_behind(selection, entry)) return out_of_order(selection, cursor);
-        memcpy(key.bytes, entry.mv_data, AIC_KEY_BYTES);
-        status = consider(selection, txn, &key, value);
-        selection->ended = !lmdb_key_next(&key);
-        selection->from = key;
-        code = selection->ended ? MDB_NOTFOUND : mdb_cursor_get(cursor, &entry, &value, MDB_NEXT);
+    struct lmdb_front front = lmdb_front_of(&selection->from);
+    MDB_val key = lmdb_val(front.bytes, sizeof front.bytes), place;
+    struct lmdb_entry one;
+    out->sound = false;
+    *count = 0;
+    int code = mdb_cursor_get(keys, &key, &place, MDB_SET);
+    while (code == 0 && (code = lmdb_entry_at(selection->lmdb, txn, place, &one)) == 0) {
+        bool later = one.sound && compare_keys(&one.envelope.key, &selection->from) >= 0;
+        if (later && (!out->sound || compare_keys(&one.envelope.key, &out->envelope.key) < 0)) *out = one;
+        ++*count;
+        code = mdb_cursor_get(keys, &key, &place, MDB_NEXT_DUP);
     }
-    mdb_cursor_close(cursor);
-    if (code == MDB_NOTFOUND) selection->ended = true;
-    return status != AIC_OK || code == MDB_NOTFOUND ? status : lmdb_status(code);
+    return code == MDB_NOTFOUND ? 0 : code;
 }
 
-/* --------------------------------------------------------------------------------------------- merging the lists -- */
-
-/* Moves *key to the list's first key at or after it. MDB_NOTFOUND at the list's end. */
-static int seek_list(MDB_cursor *cursor, uint64_t list, aic_key *key)
+/* Every key with the candidate's front, from the candidate on; the next candidate has the next front, unless the batch
+ * is full before. */
+static aic_status consider_front(struct selection *selection, MDB_txn *txn, MDB_cursor *keys)
 {
-    struct lmdb_pair_row from;
-    lmdb_pair_row_make(list, key, &from);
-    MDB_val row = lmdb_val(from.bytes, sizeof from.bytes);
-    MDB_val nothing;
-    int code = mdb_cursor_get(cursor, &row, &nothing, MDB_SET_RANGE);
-    if (code != 0) return code;
-    if (row.mv_size != sizeof from.bytes || lmdb_pair_row_number(row) != list) return MDB_NOTFOUND;
-    lmdb_pair_row_key(row, key);
-    return 0;
+    struct lmdb_entry entry;
+    size_t count;
+    for (;;) {
+        int code = least_of_front(selection, txn, keys, &entry, &count);
+        if (code != 0) return lmdb_status(code);
+        if (!entry.sound) break;
+        TRY(consider(selection, txn, &entry));
+        selection->from = entry.envelope.key;
+        selection->ended = !lmdb_key_next(&selection->from);
+        if (memcmp(selection->from.bytes, entry.envelope.key.bytes, LMDB_FRONT_BYTES) != 0) return AIC_OK;
+        if (count == 1) break;
+        if (batch_is_full(selection)) return AIC_OK;
+    }
+    selection->ended = !lmdb_front_next(&selection->from);
+    return AIC_OK;
 }
 
-static aic_status consider_key(struct selection *selection, MDB_txn *txn, const aic_key *key)
+/* Makes `front` the candidate's. Fronts that go back would have a walk go on for ever. */
+static aic_status go_to(struct selection *selection, MDB_val front)
 {
-    MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
-    MDB_val value;
-    int code = mdb_get(txn, selection->lmdb->databases[LMDB_ENTRIES], &entry, &value);
-    if (code == MDB_NOTFOUND) return AIC_OK; /* left over by a damaged entry */
-    return code != 0 ? lmdb_status(code) : consider(selection, txn, key, value);
+    int order = front.mv_size == LMDB_FRONT_BYTES ? memcmp(front.mv_data, selection->from.bytes, LMDB_FRONT_BYTES) : -1;
+    if (order < 0) {
+        lmdb_found_damage(selection->lmdb, "keys are out of order");
+        return AIC_DAMAGED;
+    }
+    if (order == 0) return AIC_OK;
+    memset(&selection->from, 0, sizeof selection->from);
+    memcpy(selection->from.bytes, front.mv_data, LMDB_FRONT_BYTES);
+    return AIC_OK;
 }
 
-/* One transaction's worth of the merge. `agreed` lists in a row have the candidate; all of them: a match. */
-static aic_status merge_lists(struct selection *selection, MDB_txn *txn, MDB_cursor **cursors)
+/* ---------------------------------------------------------------------------------------------- walking the keys -- */
+
+static aic_status walk_keys(struct selection *selection, MDB_txn *txn, MDB_cursor *keys)
 {
-    size_t agreed = 0;
-    size_t list = 0;
-    for (int step = 0; step < BATCH_STEPS && !batch_is_full(selection); step++) {
-        aic_key key = selection->from;
-        int code = seek_list(cursors[list], selection->lists[list], &key);
+    for (int step = 0; step < BATCH_STEPS && !selection->ended && !batch_is_full(selection); step++) {
+        struct lmdb_front from = lmdb_front_of(&selection->from);
+        MDB_val front = lmdb_val(from.bytes, sizeof from.bytes), place;
+        int code = mdb_cursor_get(keys, &front, &place, MDB_SET_RANGE);
         if (code == MDB_NOTFOUND) selection->ended = true;
         if (code != 0) return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);
-        if (is_behind(selection, lmdb_val(key.bytes, AIC_KEY_BYTES))) return out_of_order(selection, NULL);
-        agreed = memcmp(key.bytes, selection->from.bytes, AIC_KEY_BYTES) == 0 ? agreed + 1 : 1;
-        selection->from = key;
-        list = (list + 1) % selection->list_count;
-        if (agreed < selection->list_count) continue;
-        TRY(consider_key(selection, txn, &key));
-        agreed = 0;
-        selection->ended = !lmdb_key_next(&selection->from);
-        if (selection->ended) return AIC_OK;
+        TRY(go_to(selection, front));
+        TRY(consider_front(selection, txn, keys));
     }
     return AIC_OK;
 }
 
-static aic_status walk_lists(struct selection *selection, MDB_txn *txn)
+/* --------------------------------------------------------------------------------------------- merging the lists -- */
+
+/* One transaction's worth of the merge. `agreed` lists in a row have the candidate; all of them: a match. */
+static aic_status merge_lists(struct selection *selection, MDB_txn *txn, MDB_cursor *keys, MDB_cursor **cursors)
 {
-    MDB_cursor *cursors[MAX_LISTS];
+    size_t agreed = 0;
+    size_t list = 0;
+    for (int step = 0; step < BATCH_STEPS && !selection->ended && !batch_is_full(selection); step++) {
+        struct lmdb_number_row id = lmdb_number_row(selection->lists[list]);
+        struct lmdb_front before = lmdb_front_of(&selection->from);
+        MDB_val key = lmdb_val(id.bytes, sizeof id.bytes), front = lmdb_val(before.bytes, sizeof before.bytes);
+        int code = mdb_cursor_get(cursors[list], &key, &front, MDB_GET_BOTH_RANGE);
+        if (code == MDB_NOTFOUND) selection->ended = true;
+        if (code != 0) return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);
+        TRY(go_to(selection, front));
+        agreed = memcmp(before.bytes, selection->from.bytes, LMDB_FRONT_BYTES) == 0 ? agreed + 1 : 1;
+        list = (list + 1) % selection->list_count;
+        if (agreed < selection->list_count) continue;
+        TRY(consider_front(selection, txn, keys));
+        agreed = 0;
+    }
+    return AIC_OK;
+}
+
+static aic_status walk(struct selection *selection, MDB_txn *txn)
+{
+    const MDB_dbi *databases = selection->lmdb->databases;
+    MDB_cursor *cursors[1 + MAX_LISTS];
     size_t opened = 0;
     int code = 0;
-    while (opened < selection->list_count) {
-        code = mdb_cursor_open(txn, selection->lmdb->databases[LMDB_LABELS], &cursors[opened]);
-        if (code != 0) break;
-        opened++;
+    while (code == 0 && opened < 1 + selection->list_count) {
+        code = mdb_cursor_open(txn, databases[opened == 0 ? LMDB_KEYS : LMDB_LABELS], &cursors[opened]);
+        if (code == 0) opened++;
     }
-    aic_status status = code != 0 ? lmdb_status(code) : merge_lists(selection, txn, cursors);
+    aic_status status = code != 0                   ? lmdb_status(code)
+                        : selection->list_count > 0 ? merge_lists(selection, txn, cursors[0], cursors + 1)
+                                                    : walk_keys(selection, txn, cursors[0]);
     while (opened > 0) mdb_cursor_close(cursors[--opened]);
     return status;
 }
@@ -227,9 +243,7 @@ struct filling {
 static int fill_guarded(void *context)
 {
     struct filling *filling = context;
-    struct selection *selection = filling->selection;
-    filling->status = selection->list_count > 0 ? walk_lists(selection, filling->txn)
-                                                : walk_entries(selection, filling->txn);
+    filling->status = walk(filling->selection, filling->txn);
     return 0;
 }
 

@@ -1,17 +1,26 @@
 /*
  * lmdb_tier.h - what the files of the LMDB tier share: the databases, their rows, and transactions.
  *
- * One environment in DIR/cache.mdb, six databases:
+ * One environment in DIR/cache.mdb, seven databases:
  *
- *   entries   key[32]                      -> envelope | record (its first 65520 bytes less the envelope)
- *   chunks    key[32] | index u32 BE       -> the next 65520 bytes of a larger record
- *   expiry    rank u64 BE | key[32]        -> nothing     in the order in which entries leave
- *   labels    label id u64 BE | key[32]    -> nothing     one row per label of an entry
- *   blobs     name                         -> bytes
- *   meta      "format" -> u32 LE, "counters" -> entries u64 LE, record bytes u64 LE
+ *   keys      front[8]                     -> row u64 BE | check u32     sorted list: where the keys with this front
+ * are entries   row u64 BE                   -> envelope | record (its first 65520 bytes less the envelope) chunks row
+ * u64 BE | index u32 BE    -> the next 65520 bytes of a larger record expiry    rank u64 BE | row u64 BE     -> nothing
+ * in the order in which entries leave labels    label id u64 BE              -> front[8]                   sorted list:
+ * the entries that have it blobs     name                         -> check u64 | bytes meta      "format" -> u32,
+ * "counters" -> check u64 | entries u64 | record bytes u64 | next row u64 | last seq u64
  *
- *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 created_ms u64 | 16 expires_ms u64 | 24 record
- * bytes u64 | 32 label ids, u64 each                                                              (all little-endian)
+ *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 key[32] | 40 seq u64 | 48 created_ms u64 |
+ *             56 expires_ms u64 | 64 record bytes u64 | 72 label ids, u64 each                   (all little-endian)
+ *
+ * An entry keeps the row that its key was given first, in ascending order: so new entries fill the last page to its
+ * end, and its index rows are short. The front of a key is its first 8 bytes; keys are hashes, so that two that share
+ * it are rare, and are told apart by the whole key in the envelope.
+ *
+ * Whatever is read proves that it is what was asked for, and not what a wrong page number led to: an envelope's check
+ * covers its row and its key, the key's row repeats it (so that no older state of the entry passes either), index rows
+ * lead to envelopes, which have to agree, and the checks of blobs and counters cover their names. Of the bytes of the
+ * record, chunks too, the record's own checksum tells.
  *
  * The envelope repeats what the describe function told, so that the rows of an old record can be removed without
  * understanding it: rows and records cannot disagree. A label id is a 64-bit hash of partition, kind and value; a
@@ -34,19 +43,20 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define LMDB_FORMAT 1
+#define LMDB_FORMAT 2
 
-/* Every database: enum name, its name in the file. */
+/* Every database: enum name, its name in the file, LMDB's flags. */
 #define LMDB_DATABASE_MAP(X)                                                                                           \
-    X(META, "meta")                                                                                                    \
-    X(ENTRIES, "entries")                                                                                              \
-    X(CHUNKS, "chunks")                                                                                                \
-    X(EXPIRY, "expiry")                                                                                                \
-    X(LABELS, "labels")                                                                                                \
-    X(BLOBS, "blobs")
+    X(META, "meta", 0)                                                                                                 \
+    X(KEYS, "keys", MDB_DUPSORT | MDB_DUPFIXED)                                                                        \
+    X(ENTRIES, "entries", 0)                                                                                           \
+    X(CHUNKS, "chunks", 0)                                                                                             \
+    X(EXPIRY, "expiry", 0)                                                                                             \
+    X(LABELS, "labels", MDB_DUPSORT | MDB_DUPFIXED)                                                                    \
+    X(BLOBS, "blobs", 0)
 
 enum lmdb_database {
-#define LMDB_DATABASE_ENUM(name, text) LMDB_##name,
+#define LMDB_DATABASE_ENUM(name, text, flags) LMDB_##name,
     LMDB_DATABASE_MAP(LMDB_DATABASE_ENUM)
 #undef LMDB_DATABASE_ENUM
         LMDB_DATABASES
@@ -57,14 +67,18 @@ enum {
     LMDB_IDLE_READERS = 16,
     LMDB_MAX_READERS = 254,
     LMDB_MAX_NAME_BYTES = 511, /* of a blob: the largest key of the packaged library */
-    LMDB_ENVELOPE_BYTES = 32,  /* without the label ids */
-    LMDB_ENVELOPE_VERSION = 1,
+    LMDB_ENVELOPE_BYTES = 72,  /* without the label ids */
+    LMDB_ENVELOPE_VERSION = 2,
+    LMDB_FRONT_BYTES = 8,
+    LMDB_COUNTERS_BYTES = 40,
     LMDB_ROUGH_PAGE_BYTES = 4096, /* for estimates; the true size is known under a lock only */
 };
 
 /* ------------------------------------------------------------------------------------------- rows (lmdb_row.c) -- */
 
 struct lmdb_envelope {
+    aic_key key;
+    uint64_t seq;
     uint64_t created_ms;
     uint64_t expires_ms;
     uint64_t record_bytes;
@@ -72,36 +86,57 @@ struct lmdb_envelope {
     uint64_t labels[TIER_MAX_LABELS];
 };
 
-struct lmdb_pair_row {
-    uint8_t bytes[8 + AIC_KEY_BYTES];
+/* The front of a key: where it stands among all of them. */
+struct lmdb_front {
+    uint8_t bytes[LMDB_FRONT_BYTES];
+};
+struct lmdb_number_row {
+    uint8_t bytes[8];
+};
+struct lmdb_expiry_row {
+    uint8_t bytes[16];
 };
 struct lmdb_chunk_row {
-    uint8_t bytes[AIC_KEY_BYTES + 4];
+    uint8_t bytes[12];
+};
+/* What keys say of an entry. */
+struct lmdb_place {
+    uint8_t bytes[12];
 };
 
 /* The id of a label within a partition. */
 uint64_t lmdb_label_id(aic_view partition, const struct tier_label *label);
-/* What the description says, as an envelope. AIC_INVALID when there are too many labels or one is too long. */
-AIC_MUST_CHECK aic_status lmdb_envelope_make(const struct tier_description *description, uint64_t record_bytes,
-                                             struct lmdb_envelope *out);
+/* What the description says of the record of a key, as an envelope. AIC_INVALID when there are too many labels or one
+ * is too long. */
+AIC_MUST_CHECK aic_status lmdb_envelope_make(const aic_key *key, const struct tier_description *description,
+                                             uint64_t record_bytes, struct lmdb_envelope *out);
 size_t lmdb_envelope_size(const struct lmdb_envelope *envelope);
-/* Writes lmdb_envelope_size() bytes. */
-void lmdb_envelope_write(const struct lmdb_envelope *envelope, uint8_t *out);
-/* AIC_DAMAGED when the bytes are no envelope. *size gets how many of them it takes. */
-AIC_MUST_CHECK aic_status lmdb_envelope_read(MDB_val value, struct lmdb_envelope *out, size_t *size);
+/* Writes lmdb_envelope_size() bytes for this row; returns their check. */
+uint32_t lmdb_envelope_write(const struct lmdb_envelope *envelope, uint64_t row, uint8_t *out);
+/* AIC_DAMAGED when the bytes are no envelope of this row. *size gets how many of them it takes, *check its check. */
+AIC_MUST_CHECK aic_status lmdb_envelope_read(MDB_val value, uint64_t row, struct lmdb_envelope *out, size_t *size,
+                                             uint32_t *check);
+bool lmdb_has_label(const struct lmdb_envelope *envelope, uint64_t label);
 
 /* Where in the order of leaving: by expiry; what never expires after all that does, the oldest first. */
 uint64_t lmdb_rank(const struct lmdb_envelope *envelope);
-void lmdb_pair_row_make(uint64_t number, const aic_key *key, struct lmdb_pair_row *out);
-uint64_t lmdb_pair_row_number(MDB_val row);
-void lmdb_pair_row_key(MDB_val row, aic_key *out);
-void lmdb_chunk_row_make(const aic_key *key, uint32_t index, struct lmdb_chunk_row *out);
+struct lmdb_front lmdb_front_of(const aic_key *key);
+struct lmdb_number_row lmdb_number_row(uint64_t number);
+struct lmdb_expiry_row lmdb_expiry_row(uint64_t rank, uint64_t row);
+struct lmdb_chunk_row lmdb_chunk_row(uint64_t row, uint32_t index);
+struct lmdb_place lmdb_place(uint64_t row, uint32_t check);
+/* The first 8 bytes of a row as a number. */
+uint64_t lmdb_row_number(const void *row);
 /* How many chunks follow the entry of such a record. */
 uint32_t lmdb_chunk_count(const struct lmdb_envelope *envelope);
 /* How many record bytes lie in the entry itself. */
 size_t lmdb_inline_bytes(const struct lmdb_envelope *envelope);
 /* The key that follows; false after the last one. */
 bool lmdb_key_next(aic_key *key);
+/* The first key with the next front; false after the last one. */
+bool lmdb_front_next(aic_key *key);
+/* Proves that bytes are those of this name. */
+uint64_t lmdb_named_check(aic_view name, const void *bytes, size_t size);
 
 void lmdb_put_u32(uint8_t *out, uint32_t number); /* little-endian */
 void lmdb_put_u64(uint8_t *out, uint64_t number);
@@ -150,7 +185,7 @@ struct lmdb_tier {
     size_t idle_count;
 
     /* Published under write_lock after each commit; relaxed reads by lmdb_stats, nothing is inferred from them. */
-    _Atomic uint64_t entries, bytes, file_bytes;
+    _Atomic uint64_t entries, bytes, next_row, last_seq, file_bytes;
     /* Number of the last commit (release by the writer, acquire by sync_data) and of the last one known to be on disk
      * (relaxed, written by sync; a stale value costs one more sync). */
     _Atomic uint64_t committed, synced;
@@ -161,6 +196,7 @@ struct lmdb_tier {
     /* Is the structure of the file broken? Set by whoever meets it, told once; a new file takes it back, under
      * map_lock. Relaxed: nothing is inferred from it but that nobody goes on. */
     _Atomic int damage; /* enum lmdb_damage */
+    bool older;         /* the file that was opened last has an earlier format. The opening thread's */
     bool wrecked;       /* a jump has left a write of env. Set under write_lock, read with map_lock exclusively */
     uint64_t looked_ns; /* when the file was last looked at after a write that failed. Under write_lock */
     struct lmdb_counts counts;
@@ -197,6 +233,9 @@ AIC_MUST_CHECK aic_status lmdb_env_grow(struct lmdb_tier *lmdb, uint64_t bytes);
 /* Writes what is live into a new file and takes that, so that the disk gets the rest back. AIC_IO, AIC_NO_MEMORY: the
  * old file stays. The caller is alone with the store. */
 AIC_MUST_CHECK aic_status lmdb_env_compact(struct lmdb_tier *lmdb);
+/* The row "counters": entries, record bytes, next row, last seq. false: it is not. */
+void lmdb_counters_write(uint64_t entries, uint64_t bytes, uint64_t next_row, uint64_t last_seq, uint8_t *out);
+bool lmdb_counters_read(MDB_val value, uint64_t out[4]);
 /* Pages that hold something, all databases together. */
 AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out);
 
@@ -222,13 +261,36 @@ void lmdb_suspect(struct lmdb_tier *lmdb, int code);
 AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
 
+/* ---------------------------------------------------------------------------------------- finding (lmdb_find.c) -- */
+
+/* What a row of keys leads to. Valid until the transaction ends or writes. */
+struct lmdb_entry {
+    uint64_t row;
+    uint32_t check; /* as keys have it */
+    bool there;     /* something is in that row */
+    bool readable;  /* and it is an envelope of that row */
+    bool sound;     /* and the one that keys mean */
+    MDB_val value;
+    struct lmdb_envelope envelope; /* when readable */
+    size_t envelope_size;
+};
+/* The entry of a row; *out says whether it can be read. LMDB's error number; a row that is not there is none. */
+AIC_MUST_CHECK int lmdb_entry_of_row(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t row, struct lmdb_entry *out);
+/* The entry that a row of keys leads to. LMDB's error number. */
+AIC_MUST_CHECK int lmdb_entry_at(struct lmdb_tier *lmdb, MDB_txn *txn, MDB_val place, struct lmdb_entry *out);
+/* The entry of a key. MDB_NOTFOUND: none; 0 with an entry that is not sound: what the key leads to is damaged. */
+AIC_MUST_CHECK int lmdb_find(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, struct lmdb_entry *out);
+/* *shared: does a sound entry other than that of `row` stand at this front and have the label? */
+AIC_MUST_CHECK int lmdb_front_has(struct lmdb_tier *lmdb, MDB_txn *txn, struct lmdb_front front, uint64_t label,
+                                  uint64_t row, bool *shared);
+
 /* ---------------------------------------------------------------------------------------- writing (lmdb_write.c) -- */
 
 /* One write transaction under way. Lives on the writer's stack. */
 struct lmdb_write {
     struct lmdb_tier *lmdb;
     MDB_txn *txn;
-    uint64_t entries, bytes; /* the counters as this transaction will leave them */
+    uint64_t entries, bytes, next_row, last_seq; /* the counters as this transaction will leave them */
     uint64_t writes, deletes, expired, evicted;
 };
 /* Does the work of one write transaction; may run more than once. LMDB's error number, 0 to commit. */
@@ -245,10 +307,13 @@ aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
 /* ------------------------------------------------------------------------------ removing (lmdb_remove.c), shared with
  * writing -- */
 
-/* Removes the rows and chunks of the record that `value` begins; the entry itself too unless `keep_entry`. Label rows
- * that `next` (NULL: nothing) has too stay. */
-AIC_MUST_CHECK int lmdb_remove(struct lmdb_write *write, const aic_key *key, MDB_val value,
-                               const struct lmdb_envelope *next, bool keep_entry);
+/* Takes out what leads to an entry that was found, and its chunks; the entry itself too unless `next` (NULL: nothing)
+ * takes its place, for which the label rows and the expiry row stay that it has too. */
+AIC_MUST_CHECK int lmdb_remove(struct lmdb_write *write, const struct lmdb_entry *entry,
+                               const struct lmdb_envelope *next);
+/* Takes out what a key leads to and what is not its entry any more. Nothing tells which other rows led there; they lead
+ * nowhere from now on, and verify() names them. */
+AIC_MUST_CHECK int lmdb_remove_lost(struct lmdb_write *write, const aic_key *key, const struct lmdb_entry *entry);
 /* Removes the entry that leaves first, if its rank is at most `until`; *removed tells whether there was one. */
 AIC_MUST_CHECK int lmdb_remove_first(struct lmdb_write *write, uint64_t until, bool *removed);
 /* Evicts what leaves first until at most the budget of pages is in use. */
@@ -262,9 +327,9 @@ uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb);
 aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out);
 aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
                        void *context);
-/* Appends the whole record of an entry's value, from the entry and its chunks. AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
-AIC_MUST_CHECK aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key *key, MDB_val value,
-                                      const struct lmdb_envelope *envelope, size_t envelope_size, struct buf *out);
+/* Appends the whole record of a sound entry, from the entry and its chunks. AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const struct lmdb_entry *entry,
+                                      struct buf *out);
 
 aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out);
 aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);

@@ -21,8 +21,10 @@ struct walk {
     struct lmdb_tier *lmdb;
     aic_error *error;
     enum lmdb_database database;
-    uint8_t from[MAX_ROW_BYTES]; /* the last row that was checked */
-    size_t from_size;            /* 0: none yet */
+    /* The last row that was checked; in a sorted list its value too. */
+    uint8_t from[MAX_ROW_BYTES], from_value[MAX_ROW_BYTES];
+    size_t from_size; /* 0: none yet */
+    size_t from_value_size;
     uint64_t rows;
     uint64_t record_bytes;
     struct buf record;
@@ -30,122 +32,160 @@ struct walk {
 
 typedef aic_status check_fn(struct walk *walk, MDB_txn *txn, MDB_val key, MDB_val value);
 
-static aic_status damaged(struct walk *walk, const uint8_t *key, const char *what)
+static aic_status damaged(struct walk *walk, const aic_key *key, const char *what)
 {
     char hex[AIC_KEY_HEX_SIZE];
-    aic_key whole;
-    memcpy(whole.bytes, key, AIC_KEY_BYTES);
-    aic_key_format(&whole, hex);
+    aic_key_format(key, hex);
     return error_set(walk->error, AIC_DAMAGED, NULL, "storage entry %.12s: %s", hex, what);
 }
 
-static bool has_row(struct walk *walk, MDB_txn *txn, enum lmdb_database database, uint64_t number, const aic_key *key)
+static aic_status damaged_row(struct walk *walk, uint64_t row, const char *what)
 {
-    struct lmdb_pair_row row;
-    lmdb_pair_row_make(number, key, &row);
-    MDB_val row_key = lmdb_val(row.bytes, sizeof row.bytes);
-    MDB_val nothing;
-    return mdb_get(txn, walk->lmdb->databases[database], &row_key, &nothing) == 0;
+    return error_set(walk->error, AIC_DAMAGED, NULL, "storage row %" PRIu64 ": %s", row, what);
+}
+
+static bool has_row(struct walk *walk, MDB_txn *txn, enum lmdb_database database, MDB_val key, MDB_val value)
+{
+    MDB_cursor *cursor;
+    if (mdb_cursor_open(txn, walk->lmdb->databases[database], &cursor) != 0) return false;
+    int code = mdb_cursor_get(cursor, &key, &value, value.mv_size > 0 ? MDB_GET_BOTH : MDB_SET);
+    mdb_cursor_close(cursor);
+    return code == 0;
 }
 
 /* The envelope must say what the record says. */
-static aic_status check_description(struct walk *walk, const aic_key *key, const struct lmdb_envelope *envelope)
+static aic_status check_description(struct walk *walk, const struct lmdb_envelope *envelope)
 {
     struct tier_description description = {0};
     struct lmdb_envelope fresh;
     aic_view record = buf_view(&walk->record);
     if (walk->lmdb->describe(walk->lmdb->describe_context, record, &description) != AIC_OK ||
-        lmdb_envelope_make(&description, record.size, &fresh) != AIC_OK) {
-        return damaged(walk, key->bytes, "its record cannot be read");
+        lmdb_envelope_make(&envelope->key, &description, record.size, &fresh) != AIC_OK) {
+        return damaged(walk, &envelope->key, "its record cannot be read");
     }
     if (fresh.created_ms != envelope->created_ms || fresh.expires_ms != envelope->expires_ms ||
-        fresh.label_count != envelope->label_count ||
+        fresh.seq != envelope->seq || fresh.label_count != envelope->label_count ||
         memcmp(fresh.labels, envelope->labels, fresh.label_count * sizeof fresh.labels[0]) != 0) {
-        return damaged(walk, key->bytes, "its envelope and its record disagree");
+        return damaged(walk, &envelope->key, "its envelope and its record disagree");
     }
     return AIC_OK;
 }
 
-static aic_status check_entry(struct walk *walk, MDB_txn *txn, MDB_val key_bytes, MDB_val value)
+/* Everything that leads to it is there. */
+static aic_status check_rows(struct walk *walk, MDB_txn *txn, const struct lmdb_entry *entry)
 {
-    struct lmdb_envelope envelope;
-    size_t size;
-    aic_key key;
-    if (key_bytes.mv_size != AIC_KEY_BYTES)
+    const struct lmdb_envelope *envelope = &entry->envelope;
+    struct lmdb_front front = lmdb_front_of(&envelope->key);
+    MDB_val front_val = lmdb_val(front.bytes, sizeof front.bytes);
+    struct lmdb_place place = lmdb_place(entry->row, entry->check);
+    struct lmdb_expiry_row expiry = lmdb_expiry_row(lmdb_rank(envelope), entry->row);
+    if (!has_row(walk, txn, LMDB_KEYS, front_val, lmdb_val(place.bytes, sizeof place.bytes)))
+        return damaged(walk, &envelope->key, "its key does not lead to it");
+    if (!has_row(walk, txn, LMDB_EXPIRY, lmdb_val(expiry.bytes, sizeof expiry.bytes), lmdb_val("", 0)))
+        return damaged(walk, &envelope->key, "it has no expiry row");
+    for (size_t i = 0; i < envelope->label_count; i++) {
+        struct lmdb_number_row id = lmdb_number_row(envelope->labels[i]);
+        if (!has_row(walk, txn, LMDB_LABELS, lmdb_val(id.bytes, sizeof id.bytes), front_val))
+            return damaged(walk, &envelope->key, "a label row is missing");
+    }
+    return AIC_OK;
+}
+
+static aic_status check_entry(struct walk *walk, MDB_txn *txn, MDB_val key, MDB_val value)
+{
+    struct lmdb_entry entry = {.value = value};
+    if (key.mv_size != sizeof(struct lmdb_number_row))
         return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
-    memcpy(key.bytes, key_bytes.mv_data, AIC_KEY_BYTES);
-    if (lmdb_envelope_read(value, &envelope, &size) != AIC_OK)
-        return damaged(walk, key.bytes, "its envelope is damaged");
-    if (!has_row(walk, txn, LMDB_EXPIRY, lmdb_rank(&envelope), &key))
-        return damaged(walk, key.bytes, "it has no expiry row");
-    for (size_t i = 0; i < envelope.label_count; i++) {
-        if (!has_row(walk, txn, LMDB_LABELS, envelope.labels[i], &key))
-            return damaged(walk, key.bytes, "a label row is missing");
-    }
+    entry.row = lmdb_row_number(key.mv_data);
+    if (lmdb_envelope_read(value, entry.row, &entry.envelope, &entry.envelope_size, &entry.check) != AIC_OK)
+        return damaged_row(walk, entry.row, "its envelope is damaged");
+    TRY(check_rows(walk, txn, &entry));
     buf_clear(&walk->record);
-    aic_status status = lmdb_record(walk->lmdb, txn, &key, value, &envelope, size, &walk->record);
-    if (status == AIC_DAMAGED) return damaged(walk, key.bytes, "a part of its record is missing");
+    aic_status status = lmdb_record(walk->lmdb, txn, &entry, &walk->record);
+    if (status == AIC_DAMAGED) return damaged(walk, &entry.envelope.key, "a part of its record is missing");
     TRY(status);
-    walk->record_bytes += envelope.record_bytes;
-    return check_description(walk, &key, &envelope);
+    walk->record_bytes += entry.envelope.record_bytes;
+    return check_description(walk, &entry.envelope);
 }
 
-static bool read_entry(struct walk *walk, MDB_txn *txn, const uint8_t *key, struct lmdb_envelope *out)
+static aic_status check_key(struct walk *walk, MDB_txn *txn, MDB_val front, MDB_val place)
 {
-    MDB_val entry = lmdb_val(key, AIC_KEY_BYTES);
-    MDB_val value;
-    size_t size;
-    return mdb_get(txn, walk->lmdb->databases[LMDB_ENTRIES], &entry, &value) == 0 &&
-           lmdb_envelope_read(value, out, &size) == AIC_OK;
+    struct lmdb_entry entry;
+    if (front.mv_size != LMDB_FRONT_BYTES || lmdb_entry_at(walk->lmdb, txn, place, &entry) == MDB_CORRUPTED)
+        return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
+    if (!entry.sound) return damaged_row(walk, entry.row, "a key leads to no entry");
+    bool agrees = memcmp(front.mv_data, entry.envelope.key.bytes, LMDB_FRONT_BYTES) == 0;
+    return agrees ? AIC_OK : damaged(walk, &entry.envelope.key, "another key leads to it");
 }
 
-static aic_status check_pair_row(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_val value)
+static aic_status check_expiry(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_val value)
 {
-    struct lmdb_envelope envelope;
-    if (row.mv_size != sizeof(struct lmdb_pair_row) || value.mv_size != 0) {
+    struct lmdb_entry entry;
+    if (row.mv_size != sizeof(struct lmdb_expiry_row) || value.mv_size != 0)
         return error_set(walk->error, AIC_DAMAGED, NULL, "an index row has a wrong size");
-    }
-    const uint8_t *key = (const uint8_t *)row.mv_data + 8;
-    uint64_t number = lmdb_pair_row_number(row);
-    if (!read_entry(walk, txn, key, &envelope)) return damaged(walk, key, "an index row leads to no entry");
-    bool agrees = walk->database == LMDB_EXPIRY && lmdb_rank(&envelope) == number;
-    for (size_t i = 0; walk->database == LMDB_LABELS && i < envelope.label_count; i++) {
-        if (envelope.labels[i] == number) agrees = true;
-    }
-    return agrees ? AIC_OK : damaged(walk, key, "an index row of an older record is left over");
+    TRY(lmdb_status(lmdb_entry_of_row(walk->lmdb, txn, lmdb_row_number((const uint8_t *)row.mv_data + 8), &entry)));
+    if (!entry.readable) return damaged_row(walk, entry.row, "an index row leads to no entry");
+    bool agrees = lmdb_rank(&entry.envelope) == lmdb_row_number(row.mv_data);
+    return agrees ? AIC_OK : damaged(walk, &entry.envelope.key, "an index row of an older record is left over");
+}
+
+static aic_status check_label(struct walk *walk, MDB_txn *txn, MDB_val id, MDB_val value)
+{
+    struct lmdb_front front;
+    bool has = false;
+    if (id.mv_size != sizeof(struct lmdb_number_row) || value.mv_size != sizeof front.bytes)
+        return error_set(walk->error, AIC_DAMAGED, NULL, "an index row has a wrong size");
+    memcpy(front.bytes, value.mv_data, sizeof front.bytes);
+    TRY(lmdb_status(lmdb_front_has(walk->lmdb, txn, front, lmdb_row_number(id.mv_data), 0, &has)));
+    return has ? AIC_OK : error_set(walk->error, AIC_DAMAGED, NULL, "a label's row leads to no entry that has it");
 }
 
 static aic_status check_chunk(struct walk *walk, MDB_txn *txn, MDB_val row, MDB_val value)
 {
-    struct lmdb_envelope envelope;
+    struct lmdb_entry entry;
     (void)value; /* its size was checked with the entry */
     if (row.mv_size != sizeof(struct lmdb_chunk_row))
         return error_set(walk->error, AIC_DAMAGED, NULL, "a chunk's key has a wrong size");
-    const uint8_t *key = row.mv_data;
-    if (!read_entry(walk, txn, key, &envelope)) return damaged(walk, key, "a chunk belongs to no entry");
-    struct lmdb_chunk_row last;
-    aic_key entry_key;
-    memcpy(entry_key.bytes, key, AIC_KEY_BYTES);
-    lmdb_chunk_row_make(&entry_key, lmdb_chunk_count(&envelope), &last);
-    return memcmp(row.mv_data, last.bytes, sizeof last.bytes) < 0 ? AIC_OK : damaged(walk, key, "a chunk is left over");
+    TRY(lmdb_status(lmdb_entry_of_row(walk->lmdb, txn, lmdb_row_number(row.mv_data), &entry)));
+    if (!entry.readable) return damaged_row(walk, entry.row, "a chunk belongs to no entry");
+    struct lmdb_chunk_row last = lmdb_chunk_row(entry.row, lmdb_chunk_count(&entry.envelope));
+    return memcmp(row.mv_data, last.bytes, sizeof last.bytes) < 0
+               ? AIC_OK
+               : damaged(walk, &entry.envelope.key, "a chunk is left over");
 }
 
 /* ------------------------------------------------------------------------------------------------------- walking -- */
 
+static bool is_same(MDB_val a, const uint8_t *bytes, size_t size)
+{
+    return a.mv_size == size && memcmp(a.mv_data, bytes, size) == 0;
+}
+
+/* Behind the last row that was checked, whether it is there still or not. */
 static int seek(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
 {
     if (walk->from_size == 0) return mdb_cursor_get(cursor, key, value, MDB_FIRST);
     *key = lmdb_val(walk->from, walk->from_size);
+    if (walk->from_value_size > 0) {
+        *value = lmdb_val(walk->from_value, walk->from_value_size);
+        int code = mdb_cursor_get(cursor, key, value, MDB_GET_BOTH_RANGE);
+        if (code == 0 && !is_same(*value, walk->from_value, walk->from_value_size))
+            return mdb_cursor_get(cursor, key, value, MDB_GET_CURRENT);
+        if (code == 0) return mdb_cursor_get(cursor, key, value, MDB_NEXT);
+        if (code != MDB_NOTFOUND) return code;
+        *key = lmdb_val(walk->from, walk->from_size);
+    }
     int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-    bool same = code == 0 && key->mv_size == walk->from_size && memcmp(key->mv_data, walk->from, walk->from_size) == 0;
-    return same ? mdb_cursor_get(cursor, key, value, MDB_NEXT) : code;
+    bool same = code == 0 && is_same(*key, walk->from, walk->from_size);
+    return same ? mdb_cursor_get(cursor, key, value, MDB_NEXT_NODUP) : code;
 }
 
 /* AIC_OK after a bounded number of rows, AIC_MISS at the end. */
 static aic_status step(struct walk *walk, MDB_txn *txn, MDB_cursor *cursor, check_fn *check)
 {
-    MDB_val key, value;
+    MDB_val key, value = lmdb_val(NULL, 0); /* a page of another kind has no value */
     size_t bytes = 0;
+    bool is_list = walk->database == LMDB_KEYS || walk->database == LMDB_LABELS;
     int code = seek(walk, cursor, &key, &value);
     for (int row = 0; code == 0; row++) {
         if (row == STEP_ROWS || bytes > STEP_BYTES) return AIC_OK;
@@ -156,6 +196,8 @@ static aic_status step(struct walk *walk, MDB_txn *txn, MDB_cursor *cursor, chec
         bytes += value.mv_size + walk->record.size;
         walk->from_size = key.mv_size;
         memcpy(walk->from, key.mv_data, key.mv_size);
+        walk->from_value_size = is_list && value.mv_size <= MAX_ROW_BYTES ? value.mv_size : 0;
+        if (walk->from_value_size > 0) memcpy(walk->from_value, value.mv_data, walk->from_value_size);
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     return lmdb_status(code);
@@ -207,17 +249,20 @@ static aic_status check_counters(struct walk *walk, MDB_txn *txn, uint64_t *byte
 {
     MDB_val key = lmdb_val("counters", 8);
     MDB_val value;
-    MDB_stat entries, ranks;
+    MDB_stat entries, ranks, keys;
+    uint64_t counters[4];
     TRY(lmdb_status(mdb_get(txn, walk->lmdb->databases[LMDB_META], &key, &value)));
     TRY(lmdb_status(mdb_stat(txn, walk->lmdb->databases[LMDB_ENTRIES], &entries)));
     TRY(lmdb_status(mdb_stat(txn, walk->lmdb->databases[LMDB_EXPIRY], &ranks)));
-    uint64_t counted = value.mv_size == 16 ? lmdb_take_u64(value.mv_data) : UINT64_MAX;
-    if (counted != entries.ms_entries || counted != ranks.ms_entries) {
+    TRY(lmdb_status(mdb_stat(txn, walk->lmdb->databases[LMDB_KEYS], &keys)));
+    if (!lmdb_counters_read(value, counters))
+        return error_set(walk->error, AIC_DAMAGED, NULL, "the storage counters are damaged");
+    if (counters[0] != entries.ms_entries || counters[0] != ranks.ms_entries || counters[0] != keys.ms_entries) {
         return error_set(walk->error, AIC_DAMAGED, NULL,
-                         "%" PRIu64 " storage entries counted, %zu there, %zu in the expiry index", counted,
-                         entries.ms_entries, ranks.ms_entries);
+                         "%" PRIu64 " storage entries counted, %zu there, %zu in the expiry index, %zu keys",
+                         counters[0], entries.ms_entries, ranks.ms_entries, keys.ms_entries);
     }
-    *bytes = lmdb_take_u64((const uint8_t *)value.mv_data + 8);
+    *bytes = counters[1];
     return AIC_OK;
 }
 
@@ -240,8 +285,9 @@ static aic_status verify_all(struct walk *walk)
     static const struct {
         enum lmdb_database database;
         check_fn *check;
-    } checks[] = {{LMDB_EXPIRY, check_pair_row},
-                  {LMDB_LABELS, check_pair_row},
+    } checks[] = {{LMDB_KEYS, check_key},
+                  {LMDB_EXPIRY, check_expiry},
+                  {LMDB_LABELS, check_label},
                   {LMDB_CHUNKS, check_chunk},
                   {LMDB_ENTRIES, check_entry}};
     uint64_t bytes = 0;
@@ -287,7 +333,7 @@ static void dump_hex(struct buf *out, MDB_val bytes)
 static int dump_database(struct lmdb_tier *lmdb, MDB_txn *txn, enum lmdb_database database, struct buf *out)
 {
     static const char *const names[] = {
-#define DATABASE_NAME(name, text) text,
+#define DATABASE_NAME(name, text, flags) text,
         LMDB_DATABASE_MAP(DATABASE_NAME)
 #undef DATABASE_NAME
     };

@@ -26,9 +26,8 @@ void lmdb_count(_Atomic uint64_t *counter, uint64_t amount)
 
 static int store_counters(struct lmdb_write *write)
 {
-    uint8_t counters[16];
-    lmdb_put_u64(counters, write->entries);
-    lmdb_put_u64(counters + 8, write->bytes);
+    uint8_t counters[LMDB_COUNTERS_BYTES];
+    lmdb_counters_write(write->entries, write->bytes, write->next_row, write->last_seq, counters);
     MDB_val key = lmdb_val("counters", 8);
     MDB_val value = lmdb_val(counters, sizeof counters);
     return mdb_put(write->txn, write->lmdb->databases[LMDB_META], &key, &value, 0);
@@ -43,6 +42,8 @@ static void publish(const struct lmdb_write *write)
     }
     atomic_store_explicit(&lmdb->entries, write->entries, memory_order_relaxed);
     atomic_store_explicit(&lmdb->bytes, write->bytes, memory_order_relaxed);
+    atomic_store_explicit(&lmdb->next_row, write->next_row, memory_order_relaxed);
+    atomic_store_explicit(&lmdb->last_seq, write->last_seq, memory_order_relaxed);
     atomic_fetch_add_explicit(&lmdb->committed, 1, memory_order_release); /* partner: sync_data's load */
     lmdb_count(&lmdb->counts.writes, write->writes);
     lmdb_count(&lmdb->counts.deletes, write->deletes);
@@ -82,7 +83,9 @@ static int try_once(struct lmdb_tier *lmdb, lmdb_work_fn *work, void *context)
 {
     struct try try = {.write = {.lmdb = lmdb,
                                 .entries = atomic_load_explicit(&lmdb->entries, memory_order_relaxed),
-                                .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed)},
+                                .bytes = atomic_load_explicit(&lmdb->bytes, memory_order_relaxed),
+                                .next_row = atomic_load_explicit(&lmdb->next_row, memory_order_relaxed),
+                                .last_seq = atomic_load_explicit(&lmdb->last_seq, memory_order_relaxed)},
                       .work = work,
                       .context = context};
     pthread_rwlock_rdlock(&lmdb->map_lock);
@@ -228,72 +231,95 @@ struct batch {
     size_t count;
 };
 
-static int put_entry(struct lmdb_write *write, const aic_key *key, aic_view record,
-                     const struct lmdb_envelope *envelope)
+/* A new row comes behind all others, whose pages stay full then. *check: that of the envelope. */
+static int put_entry(struct lmdb_write *write, uint64_t row, bool is_new, aic_view record,
+                     const struct lmdb_envelope *envelope, uint32_t *check)
 {
     size_t head = lmdb_envelope_size(envelope);
     size_t inside = lmdb_inline_bytes(envelope);
-    MDB_val entry = lmdb_val(key->bytes, AIC_KEY_BYTES);
+    struct lmdb_number_row number = lmdb_number_row(row);
+    MDB_val entry = lmdb_val(number.bytes, sizeof number.bytes);
     MDB_val value = lmdb_val(NULL, head + inside);
-    int code = mdb_put(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &value, MDB_RESERVE);
-    if (code != 0) return code;
-    lmdb_envelope_write(envelope, value.mv_data);
+    int code = mdb_put(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &value,
+                       is_new ? MDB_RESERVE | MDB_APPEND : MDB_RESERVE);
+    if (code != 0) return code == MDB_KEYEXIST ? MDB_CORRUPTED : code;
+    *check = lmdb_envelope_write(envelope, row, value.mv_data);
     if (inside > 0) memcpy((uint8_t *)value.mv_data + head, record.data, inside);
     for (uint32_t i = 0; code == 0 && i < lmdb_chunk_count(envelope); i++) {
-        struct lmdb_chunk_row row;
-        lmdb_chunk_row_make(key, i, &row);
+        struct lmdb_chunk_row chunk_row = lmdb_chunk_row(row, i);
         size_t offset = inside + (size_t)i * LMDB_PIECE_BYTES;
         size_t size = record.size - offset < LMDB_PIECE_BYTES ? record.size - offset : LMDB_PIECE_BYTES;
-        MDB_val chunk_key = lmdb_val(row.bytes, sizeof row.bytes);
+        MDB_val chunk_key = lmdb_val(chunk_row.bytes, sizeof chunk_row.bytes);
         MDB_val chunk = lmdb_val(record.data + offset, size);
         code = mdb_put(write->txn, write->lmdb->databases[LMDB_CHUNKS], &chunk_key, &chunk, 0);
     }
     return code;
 }
 
-static int put_row(struct lmdb_write *write, enum lmdb_database database, uint64_t number, const aic_key *key)
+/* Entries leave mostly in the order in which they came: a row that comes last fills its page. */
+static int put_expiry(struct lmdb_write *write, uint64_t rank, uint64_t row)
 {
-    struct lmdb_pair_row row;
-    lmdb_pair_row_make(number, key, &row);
-    MDB_val row_key = lmdb_val(row.bytes, sizeof row.bytes);
+    struct lmdb_expiry_row expiry = lmdb_expiry_row(rank, row);
+    MDB_val key = lmdb_val(expiry.bytes, sizeof expiry.bytes);
     MDB_val nothing = lmdb_val("", 0);
-    /* A row that is there already (the same label as before) costs no copied page. */
-    int code = mdb_put(write->txn, write->lmdb->databases[database], &row_key, &nothing, MDB_NOOVERWRITE);
+    int code = mdb_put(write->txn, write->lmdb->databases[LMDB_EXPIRY], &key, &nothing, MDB_APPEND);
+    if (code == MDB_KEYEXIST) code = mdb_put(write->txn, write->lmdb->databases[LMDB_EXPIRY], &key, &nothing, 0);
+    return code;
+}
+
+static int put_pair(struct lmdb_write *write, enum lmdb_database database, MDB_val key, MDB_val value)
+{
+    int code = mdb_put(write->txn, write->lmdb->databases[database], &key, &value, MDB_NODUPDATA);
     return code == MDB_KEYEXIST ? 0 : code;
 }
 
-/* Is what stands there another record than the one that a delete is meant for? */
-static bool spares(const struct tier_write *one, MDB_val there)
+/* What leads to the entry. A row that was there already (the same label as `before`) costs no copied page. */
+static int put_rows(struct lmdb_write *write, uint64_t row, uint32_t check, const struct lmdb_envelope *envelope,
+                    const struct lmdb_envelope *before)
 {
-    struct lmdb_envelope envelope;
-    size_t size;
-    if (one->record.data != NULL || one->created_ms == 0) return false;
-    return lmdb_envelope_read(there, &envelope, &size) == AIC_OK && envelope.created_ms != one->created_ms;
+    struct lmdb_front front = lmdb_front_of(&envelope->key);
+    struct lmdb_place place = lmdb_place(row, check);
+    MDB_val front_val = lmdb_val(front.bytes, sizeof front.bytes);
+    int code = put_pair(write, LMDB_KEYS, front_val, lmdb_val(place.bytes, sizeof place.bytes));
+    if (code == 0 && (before == NULL || lmdb_rank(before) != lmdb_rank(envelope)))
+        code = put_expiry(write, lmdb_rank(envelope), row);
+    for (size_t i = 0; code == 0 && i < envelope->label_count; i++) {
+        struct lmdb_number_row id = lmdb_number_row(envelope->labels[i]);
+        if (before != NULL && lmdb_has_label(before, envelope->labels[i])) continue;
+        code = put_pair(write, LMDB_LABELS, lmdb_val(id.bytes, sizeof id.bytes), front_val);
+    }
+    return code;
+}
+
+/* `old`: what is there and leaves, NULL: nothing. */
+static int put_one(struct lmdb_write *write, aic_view record, const struct lmdb_envelope *envelope,
+                   const struct lmdb_entry *old)
+{
+    uint64_t row = old != NULL ? old->row : write->next_row++;
+    uint32_t check;
+    write->writes++;
+    if (old == NULL) write->entries++;
+    write->bytes += envelope->record_bytes;
+    if (envelope->seq > write->last_seq) write->last_seq = envelope->seq;
+    int code = put_entry(write, row, old == NULL, record, envelope, &check);
+    return code != 0 ? code : put_rows(write, row, check, envelope, old != NULL ? &old->envelope : NULL);
 }
 
 static int apply_one(struct lmdb_write *write, const struct tier_write *one, const struct lmdb_envelope *envelope)
 {
     bool is_delete = one->record.data == NULL;
-    MDB_val entry = lmdb_val(one->key.bytes, AIC_KEY_BYTES);
-    MDB_val old;
-    int code = mdb_get(write->txn, write->lmdb->databases[LMDB_ENTRIES], &entry, &old);
-    if (code == 0 && spares(one, old)) return 0;
-    if (code == 0) code = lmdb_remove(write, &one->key, old, is_delete ? NULL : envelope, !is_delete);
-    else if (code == MDB_NOTFOUND) code = 0;
+    struct lmdb_entry old;
+    int code = lmdb_find(write->lmdb, write->txn, &one->key, &old);
+    if (code != 0 && code != MDB_NOTFOUND) return code;
+    bool there = code == 0 && old.sound;
+    /* Another record than the one that a delete is meant for stays. */
+    if (is_delete && there && one->seq != 0 && old.envelope.seq != one->seq) return 0;
+    if (there) code = lmdb_remove(write, &old, is_delete ? NULL : envelope);
+    else code = code == 0 ? lmdb_remove_lost(write, &one->key, &old) : 0;
     if (code != 0) return code;
-    if (is_delete) {
-        write->deletes++;
-        return 0;
-    }
-    write->writes++;
-    write->entries++;
-    write->bytes += envelope->record_bytes;
-    if ((code = put_entry(write, &one->key, one->record, envelope)) != 0) return code;
-    if ((code = put_row(write, LMDB_EXPIRY, lmdb_rank(envelope), &one->key)) != 0) return code;
-    for (size_t i = 0; code == 0 && i < envelope->label_count; i++) {
-        code = put_row(write, LMDB_LABELS, envelope->labels[i], &one->key);
-    }
-    return code;
+    if (!is_delete) return put_one(write, one->record, envelope, there ? &old : NULL);
+    write->deletes++;
+    return 0;
 }
 
 static int apply_batch(struct lmdb_write *write, void *context)
@@ -317,7 +343,7 @@ static aic_status describe_batch(struct lmdb_tier *lmdb, const struct batch *bat
         need += 4 * LMDB_ROUGH_PAGE_BYTES;
         if (record.data == NULL) continue;
         TRY(lmdb->describe(lmdb->describe_context, record, &description));
-        TRY(lmdb_envelope_make(&description, record.size, &batch->envelopes[i]));
+        TRY(lmdb_envelope_make(&batch->writes[i].key, &description, record.size, &batch->envelopes[i]));
         if (record.size > lmdb->tier.max_record_bytes) return AIC_FULL;
         need += record.size + LMDB_ROUGH_PAGE_BYTES;
     }
@@ -376,7 +402,8 @@ static int read_first_expiry(void *context)
     int code = mdb_cursor_open(first->txn, first->lmdb->databases[LMDB_EXPIRY], &cursor);
     if (code != 0) return code;
     code = mdb_cursor_get(cursor, &row, &nothing, MDB_FIRST);
-    if (code == 0) first->rank = lmdb_pair_row_number(row);
+    if (code == 0 && row.mv_size != sizeof(struct lmdb_expiry_row)) code = MDB_CORRUPTED;
+    if (code == 0) first->rank = lmdb_row_number(row.mv_data);
     mdb_cursor_close(cursor);
     return code;
 }

@@ -1,9 +1,9 @@
 /*
  * tier.h - the storage tier behind one vtable: records by key, kept outside the process's memory.
  *
- * A record is opaque bytes; what the tier must know of it (labels for its indexes, dates) it asks from a function given
- * at creation. Functions of a tier block; they are called by worker threads (tier/gate.h), never by a front thread. Any
- * thread may call any function.
+ * A record is opaque bytes; what the tier must know of it (labels for its indexes, dates, its place in the order of
+ * puts) it asks from a function given at creation. Functions of a tier block; they are called by worker threads
+ * (tier/gate.h), never by a front thread. Any thread may call any function.
  *
  * Knows nothing of JSON or AI.
  */
@@ -23,6 +23,7 @@ struct tier_label {
 };
 
 struct tier_description {
+    uint64_t seq; /* which of two records is the newer: ascending over all of a store, whatever the clock does */
     uint64_t created_ms;
     uint64_t expires_ms;                       /* 0: never */
     struct tier_label labels[TIER_MAX_LABELS]; /* views into the record; the partition first */
@@ -34,15 +35,16 @@ typedef aic_status tier_describe_fn(void *context, aic_view record, struct tier_
 
 struct tier_write {
     aic_key key;
-    aic_view record;     /* data == NULL: delete */
-    uint64_t created_ms; /* of a delete: spare a record that was created at another time; 0: whatever is there */
+    aic_view record; /* data == NULL: delete */
+    uint64_t seq;    /* of a delete: spare a record of another one; 0: whatever is there */
 };
 
-/* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any). */
+/* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any), of a `seq` of at
+ * most `until_seq` (0: any). */
 struct tier_filter {
     const struct tier_label *labels;
     size_t label_count;
-    uint64_t created_until_ms;
+    uint64_t created_until_ms, until_seq;
 };
 
 /* Visits one record (borrowed for the call). false ends the walk. */
@@ -52,6 +54,7 @@ struct tier_stats {
     uint64_t entries, bytes /* of records */, file_bytes, max_bytes;
     uint64_t reads, hits, writes, deletes, expired, evicted, errors;
     uint64_t last_sync_ms;
+    uint64_t last_seq; /* the greatest of any record that was ever in this store */
 };
 
 struct tier;

@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { AT_CHECKSUM = 8, CHECKED_FROM = 16 };
 
+static const aic_key own = {{1, 2, 3}};
 static volatile char sink;
 
 static void touch(aic_view view)
@@ -28,7 +29,7 @@ static void check_whole(aic_view bytes, const struct record *record)
     struct buf head;
     mem_init(&mem, NULL);
     buf_init(&head, &mem, MEM_OTHER);
-    CHECK(record_write_head(record, &head) == AIC_OK);
+    CHECK(record_write_head(record, &own, &head) == AIC_OK);
     CHECK(head.size + record->payload.size == bytes.size && memcmp(head.data, bytes.data, head.size) == 0);
     struct tier_description description;
     CHECK(record_describe(NULL, bytes, &description) == AIC_OK);
@@ -45,9 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     aic_view bytes = {copy, size};
     struct record record;
-    (void)!record_check(bytes);
+    (void)!record_check(&own, bytes);
     if (size >= RECORD_FIXED_BYTES) {
-        XXH64_hash_t checksum = XXH3_64bits(copy + CHECKED_FROM, size - CHECKED_FROM);
+        uint64_t seed = XXH3_64bits(own.bytes, sizeof own.bytes);
+        XXH64_hash_t checksum = XXH3_64bits_withSeed(copy + CHECKED_FROM, size - CHECKED_FROM, seed);
         for (int i = 0; i < 8; i++) copy[AT_CHECKSUM + i] = (char)(uint8_t)(checksum >> 8 * i);
     }
     size_t head_size = record_head_size(bytes);
@@ -61,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         touch(record.shape);
         for (size_t i = 0; i < record.tag_count; i++) touch(record.tags[i]);
         CHECK((record.payload.data != NULL) == (head_size + record.payload.size == size));
-        CHECK((record_check(bytes) == AIC_OK) == (record.payload.data != NULL));
+        CHECK((record_check(&own, bytes) == AIC_OK) == (record.payload.data != NULL));
         if (record.payload.data != NULL) check_whole(bytes, &record);
     }
     free(copy);

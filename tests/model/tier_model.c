@@ -30,7 +30,7 @@ struct model {
     struct tier *tier;
     struct reference entries[KEYS];
     aic_key keys[KEYS];
-    uint64_t seed, step;
+    uint64_t seed, step, last_seq;
     uint64_t evicted; /* as the tier counted since it was opened, when the reference was last made to agree */
     uint64_t departed;
 };
@@ -59,7 +59,7 @@ static size_t number_of(struct model *model, const aic_key *key)
 
 static uint64_t rank_of(const struct sample *sample)
 {
-    return sample->expires_ms != 0 ? sample->expires_ms : (uint64_t)1 << 63 | sample->created_ms;
+    return sample->expires_ms != 0 ? sample->expires_ms : (uint64_t)1 << 63 | sample->seq;
 }
 
 static void open_tier(struct model *model)
@@ -71,17 +71,28 @@ static void open_tier(struct model *model)
     abort();
 }
 
+/* No two expire at the same moment: which of them leaves first is the tier's own affair. */
+static uint64_t free_moment(const struct model *model, uint64_t from)
+{
+    for (size_t i = 0; i < KEYS; i++) {
+        if (!model->entries[i].there || model->entries[i].sample.expires_ms != from) continue;
+        from++;
+        i = (size_t)-1;
+    }
+    return from;
+}
+
 static void make_sample(struct model *model, struct sample *sample)
 {
     uint64_t *seed = &model->seed;
     uint64_t now = atomic_load(&model->clock.wall_ms);
-    *sample = (struct sample){.created_ms = now, .payload_seed = random_next(seed)};
+    *sample = (struct sample){.created_ms = now, .payload_seed = random_next(seed), .seq = ++model->last_seq};
     size_t labels = 0;
     sample->labels[labels++] = partitions[random_below(seed, COUNT_OF(partitions))];
     sample->labels[labels++] = operations[random_below(seed, COUNT_OF(operations))];
     for (uint64_t i = random_below(seed, 4); i > 0; i--)
         sample->labels[labels++] = tags[random_below(seed, COUNT_OF(tags))];
-    if (random_below(seed, 3) > 0) sample->expires_ms = now + 1 + random_below(seed, 5000);
+    if (random_below(seed, 3) > 0) sample->expires_ms = free_moment(model, now + 1 + random_below(seed, 5000));
     switch (random_below(seed, 20)) {
     case 0: sample->payload_bytes = random_below(seed, 600000); break;
     case 1: sample->payload_bytes = 0; break;
@@ -117,8 +128,7 @@ static bool on_visit(void *context, const aic_key *key, aic_view record)
 static int order_of_leaving(const struct model *model, size_t a, size_t b)
 {
     uint64_t left = rank_of(&model->entries[a].sample), right = rank_of(&model->entries[b].sample);
-    if (left != right) return left < right ? -1 : 1;
-    return memcmp(model->keys[a].bytes, model->keys[b].bytes, AIC_KEY_BYTES);
+    return left < right ? -1 : left > right;
 }
 
 static size_t count_dead(const struct model *model)
@@ -185,24 +195,21 @@ static void follow_evictions(struct model *model, const bool fresh[KEYS])
 static void step_apply(struct model *model)
 {
     struct tier_write writes[BATCH];
-    struct sample samples[BATCH];
-    size_t numbers[BATCH];
     struct buf records[BATCH];
+    bool fresh[KEYS] = {false};
     size_t count = 1 + random_below(&model->seed, BATCH);
     for (size_t i = 0; i < count; i++) {
-        numbers[i] = random_below(&model->seed, KEYS);
-        writes[i] = (struct tier_write){.key = model->keys[numbers[i]]};
+        size_t number = random_below(&model->seed, KEYS);
+        writes[i] = (struct tier_write){.key = model->keys[number]};
+        fresh[number] = true;
+        model->entries[number].there = false;
         buf_init(&records[i], &model->mem, MEM_OTHER);
         if (random_below(&model->seed, 4) == 0) continue;
-        make_sample(model, &samples[i]);
-        sample_write(&samples[i], &records[i]);
+        struct reference *entry = &model->entries[number];
+        make_sample(model, &entry->sample);
+        entry->there = true;
+        sample_write(&entry->sample, &records[i]);
         writes[i].record = buf_view(&records[i]);
-    }
-    bool fresh[KEYS] = {false};
-    for (size_t i = 0; i < count; i++) {
-        fresh[numbers[i]] = true;
-        model->entries[numbers[i]].there = writes[i].record.data != NULL;
-        if (writes[i].record.data != NULL) model->entries[numbers[i]].sample = samples[i];
     }
     MUST(model, model->tier->ops->apply(model->tier, writes, count) == AIC_OK);
     follow_evictions(model, fresh);
@@ -245,6 +252,7 @@ static void step_select(struct model *model)
     for (size_t i = 0; i < count; i++) labels[i] = sample_label(texts[i]);
     struct tier_filter filter = {.labels = labels, .label_count = count};
     if (random_below(seed, 4) == 0) filter.created_until_ms = model->clock.wall_ms - random_below(seed, 2000);
+    if (random_below(seed, 4) == 0) filter.until_seq = 1 + random_below(seed, model->last_seq + 1);
 
     struct walk walk = {.model = model};
     size_t page = 1 + random_below(seed, 60);
@@ -260,6 +268,7 @@ static void step_select(struct model *model)
         bool wanted = is_alive(model, entry);
         for (size_t j = 0; wanted && j < count; j++) wanted = has_label(&entry->sample, texts[j]);
         if (wanted && filter.created_until_ms != 0) wanted = entry->sample.created_ms <= filter.created_until_ms;
+        if (wanted && filter.until_seq != 0) wanted = entry->sample.seq <= filter.until_seq;
         MUST(model, walk.seen[i] == wanted);
     }
 }
@@ -295,6 +304,7 @@ static void check_all(struct model *model)
     }
     model->tier->ops->stats(model->tier, &stats);
     MUST(model, stats.entries == entries && stats.bytes == bytes);
+    MUST(model, stats.last_seq <= model->last_seq);
     MUST(model, stats.file_bytes <= stats.max_bytes);
 }
 
@@ -335,7 +345,7 @@ static void run(uint64_t max_bytes, uint64_t steps, uint64_t seed)
     model->seed = seed;
     for (size_t i = 0; i < KEYS; i++) {
         model->keys[i] = sample_key(i);
-        /* Neighbours that share all but the last byte. */
+        /* Neighbours that share all but the last byte: one front, one list of places. */
         if (i % 3 != 0) {
             model->keys[i] = model->keys[i - i % 3];
             model->keys[i].bytes[AIC_KEY_BYTES - 1] ^= (uint8_t)(i % 3);

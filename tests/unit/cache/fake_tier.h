@@ -29,6 +29,7 @@ struct fake_tier {
         size_t size;
     } blobs[64];
     size_t blob_count;
+    uint64_t last_seq;                /* of what was ever put */
     _Atomic bool down;                /* every call fails */
     _Atomic bool writes_fail;         /* a full disk: what is stored can be read */
     _Atomic bool spoil;               /* reads give damaged bytes */
@@ -98,6 +99,8 @@ static inline void fake_put(struct fake_tier *fake, const aic_key *key, aic_view
         memmove(&fake->records[at + 1], &fake->records[at], (fake->count - at) * sizeof fake->records[0]);
         fake->count++;
     }
+    struct record head;
+    if (record_read(bytes, &head) == AIC_OK && head.seq > fake->last_seq) fake->last_seq = head.seq;
     struct fake_record *record = &fake->records[at];
     record->key = *key;
     record->size = bytes.size;
@@ -106,12 +109,25 @@ static inline void fake_put(struct fake_tier *fake, const aic_key *key, aic_view
     memcpy(record->bytes, bytes.data, bytes.size);
 }
 
+/* A delete that is meant for another record than the one that is there. */
+static inline bool fake_spares(struct fake_tier *fake, const struct tier_write *write)
+{
+    bool found;
+    struct record head;
+    size_t at = fake_find(fake, &write->key, &found);
+    if (write->record.data != NULL || write->seq == 0 || !found) return false;
+    aic_view bytes = {fake->records[at].bytes, fake->records[at].size};
+    return record_read(bytes, &head) == AIC_OK && head.seq != write->seq;
+}
+
 static inline aic_status fake_apply(struct tier *tier, const struct tier_write *writes, size_t count)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
     if (atomic_load(&fake->down) || atomic_load(&fake->writes_fail)) return AIC_IO;
     pthread_mutex_lock(&fake->lock);
-    for (size_t i = 0; i < count; i++) fake_put(fake, &writes[i].key, writes[i].record);
+    for (size_t i = 0; i < count; i++) {
+        if (!fake_spares(fake, &writes[i])) fake_put(fake, &writes[i].key, writes[i].record);
+    }
     atomic_fetch_add(&fake->applied, count);
     pthread_mutex_unlock(&fake->lock);
     return AIC_OK;
@@ -148,6 +164,7 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
         struct record record;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
         bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms;
+        matches = matches && (filter->until_seq == 0 || record.seq <= filter->until_seq);
         for (size_t i = 0; i < filter->label_count; i++)
             matches = matches && fake_has_label(&record, &filter->labels[i]);
         if (matches) more = visit(context, &fake->records[at].key, bytes);
@@ -223,7 +240,7 @@ static inline void fake_stats(struct tier *tier, struct tier_stats *out)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
     pthread_mutex_lock(&fake->lock);
-    *out = (struct tier_stats){.entries = fake->count};
+    *out = (struct tier_stats){.entries = fake->count, .last_seq = fake->last_seq};
     pthread_mutex_unlock(&fake->lock);
 }
 

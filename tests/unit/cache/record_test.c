@@ -1,6 +1,6 @@
 /*
  * record_test.c - records come back as they were written; anything else is damaged or newer. The golden file is what
- * version 1 wrote.
+ * version 2 wrote.
  *
  * usage: record_test GOLDEN_FILE [--write]
  */
@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+static const aic_key own = {{1, 2, 3, 4, 5, 6, 7, 8, [31] = 32}};
 static const char *golden_path;
 static struct test_mem test;
 static struct buf bytes;
@@ -45,6 +46,7 @@ static struct record sample(void)
         .model = AIC_LITERAL("model-1"),
         .tags = {AIC_LITERAL("prompt:7"), AIC_LITERAL("gr\xc3\xbc\xc3\x9f")},
         .tag_count = 2,
+        .seq = 0x1122334455667788,
         .created_ms = 1700000000123,
         .expires_ms = 1700007200123,
         .plain_bytes = 5000,
@@ -61,7 +63,7 @@ static struct record sample(void)
 static aic_view write_whole(const struct record *record)
 {
     buf_clear(&bytes);
-    assert_int_equal(record_write_head(record, &bytes), AIC_OK);
+    assert_int_equal(record_write_head(record, &own, &bytes), AIC_OK);
     buf_append_view(&bytes, record->payload);
     return buf_view(&bytes);
 }
@@ -79,6 +81,7 @@ static void expect_record(const struct record *is, const struct record *expected
     expect_view(is->model, expected->model);
     assert_int_equal(is->tag_count, expected->tag_count);
     for (size_t i = 0; i < is->tag_count; i++) expect_view(is->tags[i], expected->tags[i]);
+    assert_int_equal(is->seq, expected->seq);
     assert_int_equal(is->created_ms, expected->created_ms);
     assert_int_equal(is->expires_ms, expected->expires_ms);
     assert_int_equal(is->plain_bytes, expected->plain_bytes);
@@ -98,7 +101,7 @@ static void test_round_trip(void **state)
     struct record record = sample();
     struct record read;
     aic_view whole = write_whole(&record);
-    assert_int_equal(record_check(whole), AIC_OK);
+    assert_int_equal(record_check(&own, whole), AIC_OK);
     assert_int_equal(record_read(whole, &read), AIC_OK);
     expect_record(&read, &record);
     size_t head_size = record_head_size(whole);
@@ -118,7 +121,7 @@ static void test_smallest_and_largest(void **state)
     struct record read;
     aic_view whole = write_whole(&small);
     assert_int_equal(whole.size, RECORD_FIXED_BYTES + 1);
-    assert_int_equal(record_check(whole), AIC_OK);
+    assert_int_equal(record_check(&own, whole), AIC_OK);
     assert_int_equal(record_read(whole, &read), AIC_OK);
     expect_record(&read, &small);
 
@@ -138,7 +141,7 @@ static void test_smallest_and_largest(void **state)
 
 static void expect_unwritable(const struct record *record)
 {
-    assert_int_equal(record_write_head(record, &bytes), AIC_INVALID);
+    assert_int_equal(record_write_head(record, &own, &bytes), AIC_INVALID);
     assert_int_equal(bytes.size, 0);
 }
 
@@ -185,12 +188,30 @@ static void test_every_bit(void **state)
     for (size_t bit = 0; bit < whole.size * 8; bit++) {
         struct record read;
         bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ (1 << bit % 8));
-        assert_int_equal(record_check(whole), AIC_DAMAGED);
+        assert_int_equal(record_check(&own, whole), AIC_DAMAGED);
         aic_status status = record_read(whole, &read);
         assert_true(status == AIC_OK || status == AIC_DAMAGED || status == AIC_NEWER);
         bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ (1 << bit % 8));
     }
-    assert_int_equal(record_check(whole), AIC_OK);
+    assert_int_equal(record_check(&own, whole), AIC_OK);
+}
+
+/* Whatever single bit of the key is another, the record is not its. */
+static void test_every_other_key(void **state)
+{
+    (void)state;
+    struct record record = sample();
+    struct record read;
+    aic_view whole = write_whole(&record);
+    for (size_t bit = 0; bit < AIC_KEY_BYTES * 8; bit++) {
+        aic_key other = own;
+        other.bytes[bit / 8] = (uint8_t)(other.bytes[bit / 8] ^ 1u << bit % 8);
+        assert_int_equal(record_check(&other, whole), AIC_DAMAGED);
+        assert_int_equal(record_take(&other, whole, &read), AIC_DAMAGED);
+    }
+    assert_int_equal(record_take(&own, whole, &read), AIC_OK);
+    expect_record(&read, &record);
+    assert_int_equal(record_take(&own, (aic_view){whole.data, whole.size - 1}, &read), AIC_DAMAGED);
 }
 
 static void test_every_cut(void **state)
@@ -205,13 +226,13 @@ static void test_every_cut(void **state)
         assert_non_null(copy);
         memcpy(copy + 1, whole.data, size);
         aic_view cut = {copy + 1, size};
-        assert_int_equal(record_check(cut), AIC_DAMAGED);
+        assert_int_equal(record_check(&own, cut), AIC_DAMAGED);
         assert_int_equal(record_read(cut, &read), size < head_size ? AIC_DAMAGED : AIC_OK);
         free(copy);
     }
     buf_append_byte(&bytes, 0);
     struct record read;
-    assert_int_equal(record_check(buf_view(&bytes)), AIC_DAMAGED);
+    assert_int_equal(record_check(&own, buf_view(&bytes)), AIC_DAMAGED);
     assert_int_equal(record_read(buf_view(&bytes), &read), AIC_DAMAGED);
 }
 
@@ -223,7 +244,7 @@ static void test_newer(void **state)
     struct record read = {.created_ms = 42};
     for (int version = 0; version < 256; version++) {
         bytes.data[3] = (char)version;
-        aic_status expected = version == 0 ? AIC_DAMAGED : version == 1 ? AIC_OK : AIC_NEWER;
+        aic_status expected = version < 2 ? AIC_DAMAGED : version == 2 ? AIC_OK : AIC_NEWER;
         assert_int_equal(record_read(whole, &read), expected);
         assert_true(expected == AIC_OK || record_head_size(whole) == 0);
         read.created_ms = 42;
@@ -237,6 +258,7 @@ static void test_describe(void **state)
     struct record record = sample();
     struct tier_description description;
     assert_int_equal(record_describe(NULL, write_whole(&record), &description), AIC_OK);
+    assert_int_equal(description.seq, record.seq);
     assert_int_equal(description.created_ms, record.created_ms);
     assert_int_equal(description.expires_ms, record.expires_ms);
     assert_int_equal(description.label_count, 5);
@@ -252,7 +274,7 @@ static void test_describe(void **state)
     assert_int_equal(record_describe(NULL, AIC_LITERAL("no record"), &description), AIC_DAMAGED);
 }
 
-/* What version 1 wrote is read, and is what version 1 still writes. */
+/* What version 2 wrote is read, and is what version 2 still writes. */
 static void test_golden(void **state)
 {
     (void)state;
@@ -263,7 +285,7 @@ static void test_golden(void **state)
     fclose(file);
     struct record record = sample();
     struct record read;
-    assert_int_equal(record_check((aic_view){golden, size}), AIC_OK);
+    assert_int_equal(record_check(&own, (aic_view){golden, size}), AIC_OK);
     assert_int_equal(record_read((aic_view){golden, size}, &read), AIC_OK);
     expect_record(&read, &record);
     expect_view(write_whole(&record), (aic_view){golden, size});
@@ -290,7 +312,7 @@ static void test_no_memory(void **state)
         struct buf out;
         struct record record = sample();
         buf_init(&out, &sweep.mem, MEM_CACHE);
-        aic_status status = record_write_head(&record, &out);
+        aic_status status = record_write_head(&record, &own, &out);
         assert_int_equal(status, test_mem_refused(&sweep) ? AIC_NO_MEMORY : AIC_OK);
         buf_fini(&out);
     });
@@ -306,6 +328,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_smallest_and_largest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unwritable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_bit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_other_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_describe, setup, teardown),

@@ -1,9 +1,9 @@
 /*
- * golden_test.c - what version 1 of the store's format is, byte by byte.
+ * golden_test.c - what version 2 of the store's format is, byte by byte.
  *
- * golden/store-1.txt is the dump of a small store; a store that is made now must give the same. golden/store-1.mdb is
- * such a store as a file, written by the first version; it must open, verify, and answer for ever. `golden_test DIR
- * --write` makes both, for a new version of the format.
+ * golden/store-2.txt is the dump of a small store; a store that is made now must give the same. golden/store-2.mdb is
+ * such a store as a file; it must open, verify, and answer for as long as the format is read. `golden_test DIR --write`
+ * makes both, for a new version of the format. golden/store-1.mdb is of version 1, which is read no more.
  */
 #include "world.h"
 
@@ -20,14 +20,16 @@ static const struct sample samples[] = {
      .expires_ms = START_MS + 60000,
      .labels = {"0default", "1qa", "2gpt-4", "3blue", "3red"},
      .payload_bytes = 40,
-     .payload_seed = 1},
-    {.created_ms = START_MS + 1, .labels = {"0default", "1summarize"}, .payload_bytes = 0},
+     .payload_seed = 1,
+     .seq = 7},
+    {.created_ms = START_MS + 1, .labels = {"0default", "1summarize"}, .payload_bytes = 0, .seq = 8},
     {.created_ms = START_MS + 2,
      .expires_ms = START_MS + 90000,
      .labels = {"0tenant", "1qa"},
      .payload_bytes = 66000,
-     .payload_seed = 3},
-    {.created_ms = START_MS + 3, .labels = {NULL}, .payload_bytes = 5, .payload_seed = 4},
+     .payload_seed = 3,
+     .seq = 9},
+    {.created_ms = START_MS + 3, .labels = {NULL}, .payload_bytes = 5, .payload_seed = 4, .seq = 10},
 };
 
 static void fill(struct world *world)
@@ -75,7 +77,7 @@ static void assert_golden_text(struct world *world)
     buf_init(&dump, &world->mem, MEM_OTHER);
     buf_init(&golden, &world->mem, MEM_OTHER);
     assert_int_equal(lmdb_dump(world->tier, &dump), AIC_OK);
-    golden_path("store-1.txt", path, sizeof path);
+    golden_path("store-2.txt", path, sizeof path);
     read_file(path, &golden);
     assert_int_equal(dump.size, golden.size);
     assert_memory_equal(dump.data, golden.data, golden.size);
@@ -90,19 +92,36 @@ static void test_a_new_store_has_the_golden_bytes(void **state)
     assert_golden_text(world);
 }
 
-static void test_the_golden_store_opens(void **state)
+static void open_golden(struct world *world, const char *name)
 {
-    struct world *world = *state;
     struct buf bytes;
     char path[1024];
     close_tier(world);
     buf_init(&bytes, &world->mem, MEM_OTHER);
-    golden_path("store-1.mdb", path, sizeof path);
+    golden_path(name, path, sizeof path);
     read_file(path, &bytes);
     scratch_name(&world->scratch, "cache.mdb", path, sizeof path);
     write_file(path, &bytes);
     buf_fini(&bytes);
     open_tier(world);
+}
+
+static void test_an_earlier_store_is_begun_anew(void **state)
+{
+    struct world *world = *state;
+    open_golden(world, "store-1.mdb");
+    assert_int_equal(world->log_lines, 1);
+    assert_int_equal(stats_of(world).entries, 0);
+    assert_missing(world, 0);
+    assert_int_equal(put(world, 0, &samples[2]), AIC_OK);
+    assert_verified(world);
+}
+
+static void test_the_golden_store_opens(void **state)
+{
+    struct world *world = *state;
+    open_golden(world, "store-2.mdb");
+    assert_int_equal(stats_of(world).last_seq, 10);
     assert_int_equal(world->log_lines, 0);
     assert_golden_text(world);
     assert_verified(world);
@@ -120,9 +139,9 @@ static void test_write_the_golden_files(void **state)
     fill(world);
     buf_init(&bytes, &world->mem, MEM_OTHER);
     assert_int_equal(lmdb_dump(world->tier, &bytes), AIC_OK);
-    golden_path("store-1.txt", path, sizeof path);
+    golden_path("store-2.txt", path, sizeof path);
     write_file(path, &bytes);
-    golden_path("store-1.mdb", path, sizeof path);
+    golden_path("store-2.mdb", path, sizeof path);
     unlink(path);
     assert_int_equal(mdb_env_copy2(((struct lmdb_tier *)world->tier)->env, path, MDB_CP_COMPACT), 0);
     buf_fini(&bytes);
@@ -131,7 +150,8 @@ static void test_write_the_golden_files(void **state)
 int main(int count, char **arguments)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, world_setup, world_teardown)
-    const struct CMUnitTest tests[] = {TEST(a_new_store_has_the_golden_bytes), TEST(the_golden_store_opens)};
+    const struct CMUnitTest tests[] = {TEST(a_new_store_has_the_golden_bytes), TEST(the_golden_store_opens),
+                                       TEST(an_earlier_store_is_begun_anew)};
     const struct CMUnitTest write[] = {TEST(write_the_golden_files)};
     CHECK(count > 1);
     golden_directory = arguments[1];

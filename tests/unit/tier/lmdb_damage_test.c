@@ -165,7 +165,7 @@ static void test_damage_is_found(void **state)
 static void test_each_kind_of_page_is_looked_at(void **state)
 {
     struct world *world = *state;
-    static const uint16_t kinds[] = {1, 2, 4};
+    static const uint16_t kinds[] = {1, 2, 4, 0x22};
     fill(world);
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct lmdb_finding finding;

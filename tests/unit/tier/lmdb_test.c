@@ -75,12 +75,12 @@ static void test_a_delete_spares_another_record(void **state)
 {
     struct world *world = *state;
     struct sample sample = plain;
-    struct tier_write delete = {.key = sample_key(1), .created_ms = plain.created_ms};
-    sample.created_ms = plain.created_ms + 1;
+    struct tier_write delete = {.key = sample_key(1), .seq = 1};
+    sample.seq = 2;
     assert_int_equal(put(world, 1, &sample), AIC_OK);
     assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);
     assert_there(world, 1, &sample);
-    delete.created_ms = sample.created_ms;
+    delete.seq = sample.seq;
     assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);
     assert_missing(world, 1);
     assert_int_equal(world->tier->ops->apply(world->tier, &delete, 1), AIC_OK);

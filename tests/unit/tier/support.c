@@ -91,7 +91,7 @@ aic_key sample_key(uint64_t number)
     return key;
 }
 
-enum { HEAD_BYTES = 25 };
+enum { HEAD_BYTES = 33 };
 
 void sample_write(const struct sample *sample, struct buf *out)
 {
@@ -103,6 +103,7 @@ void sample_write(const struct sample *sample, struct buf *out)
     buf_append(out, &sample->created_ms, 8);
     buf_append(out, &sample->expires_ms, 8);
     buf_append(out, &check, 8);
+    buf_append(out, &sample->seq, 8);
     buf_append_byte(out, (char)count);
     for (uint8_t i = 0; i < count; i++) {
         size_t size = strlen(sample->labels[i] + 1);
@@ -130,7 +131,8 @@ aic_status sample_describe(void *context, aic_view record, struct tier_descripti
     if (check != XXH3_64bits(record.data + 24, record.size - 24)) return AIC_DAMAGED;
     memcpy(&out->created_ms, record.data, 8);
     memcpy(&out->expires_ms, record.data + 8, 8);
-    out->label_count = (uint8_t)record.data[24];
+    memcpy(&out->seq, record.data + 24, 8);
+    out->label_count = (uint8_t)record.data[HEAD_BYTES - 1];
     if (out->label_count > TIER_MAX_LABELS) return AIC_DAMAGED;
     size_t at = HEAD_BYTES;
     for (size_t i = 0; i < out->label_count; i++) {

@@ -2,8 +2,8 @@
  * support.h - what the tests of the tier share: directories of their own, a clock that is set by hand, keys, and
  * records of a simple format.
  *
- * A sample record: created_ms u64 | expires_ms u64 | check u64 | labels u8 | {kind u8, size u8, bytes} ... | payload.
- * The check is the hash of all that follows.
+ * A sample record: created_ms u64 | expires_ms u64 | check u64 | seq u64 | labels u8 | {kind u8, size u8, bytes} ... |
+ * payload. The check is the hash of all that follows.
  */
 #ifndef TESTS_TIER_SUPPORT_H
 #define TESTS_TIER_SUPPORT_H
@@ -41,6 +41,7 @@ struct sample {
         *labels[TIER_MAX_LABELS]; /* "0default", "1summarize", ...: the kind as a digit, then the value; NULL ends */
     size_t payload_bytes;
     uint64_t payload_seed;
+    uint64_t seq;
 };
 void sample_write(const struct sample *sample, struct buf *out);
 aic_status sample_describe(void *context, aic_view record, struct tier_description *out);
