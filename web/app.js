@@ -56,8 +56,15 @@ function item(parts) {
 
 /* -------------------------------------------------------------------------------------------------------- panels */
 
-/* The big figures are of the last minute, those since the start stand beside them. */
+/* "since the start", or since when the figures were reset. */
+function sinceWords(s) {
+  const since = Date.parse(s.traffic.since), started = s.time_ms - s.uptime_seconds * 1000;
+  return since - started < 2000 ? "since the start" : `since ${format.day(since)}, ${format.clock(since)}`;
+}
+
+/* The big figures are of the last minute, those since the start or the last reset stand beside them. */
 function showTraffic(s) {
+  for (const node of document.querySelectorAll(".since")) node.textContent = sinceWords(s);
   const t = s.traffic, minute = lastMinute(state.levels.seconds), latency = lastMinuteLatency(state.latencies, s.time_ms);
   text("hit-now", minute.lookups ? format.percent(minute.hits / minute.lookups * 100) : "–");
   text("minute-lookups", minute.lookups ? `of ${format.count(minute.lookups)} in the last minute` : "no lookups in the last minute");

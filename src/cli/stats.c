@@ -48,14 +48,17 @@ static void print_memory_tier(json_object *root)
     row("entries", "%llu", whole(root, "memory.memory_cache_entries"));
     row_bytes(root, "bytes", "memory.bytes", "memory.max_bytes");
     json_object *rate = json_at(root, "performance.memory_usage.trends.evictions_per_minute");
-    if (rate == NULL) row("evicted", "%llu", whole(root, "memory.evicted"));
-    else row("evicted", "%llu, %.0f a minute", whole(root, "memory.evicted"), json_object_get_double(rate));
+    if (rate == NULL) row("evicted since start", "%llu", whole(root, "memory.evicted"));
+    else
+        row("evicted since start", "%llu, %.0f a minute now", whole(root, "memory.evicted"),
+            json_object_get_double(rate));
     row("memory pressure", "%s", json_bool_at(root, "memory_pressure") ? "yes, see aicache warnings" : "no");
 }
 
 static void print_stats(json_object *root)
 {
-    printf("requests\n");
+    char since[PRINT_BYTES];
+    printf("requests since %s\n", print_moment(since, json_text_at(root, "since", NULL)));
     row("hits", "%llu", whole(root, "total_hits"));
     row("misses", "%llu", whole(root, "total_misses"));
     row("hit rate", "%s", json_text_at(root, "hit_rate", "-"));

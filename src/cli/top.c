@@ -115,11 +115,12 @@ static void add_state(struct top *top, json_object *root)
 static void add_traffic(struct top *top, json_object *root)
 {
     json_object *recent = json_at(root, "traffic.recent.hit_rate");
-    char rate[16] = "  -";
+    char rate[16] = "  -", since[PRINT_BYTES];
     if (recent != NULL) snprintf(rate, sizeof rate, "%.1f %%", json_object_get_double(recent));
     add(top, STYLE_PLAIN, "now       %8.0f lookups/s   hit rate %s",
         json_double_at(root, "traffic.recent.lookups_per_second"), rate);
-    add(top, STYLE_PLAIN, "since     %8llu hits  %llu misses  %llu puts   hit rate %.1f %%",
+    add(top, STYLE_PLAIN, "since %s  %llu hits  %llu misses  %llu puts   hit rate %.1f %%",
+        print_moment(since, json_text_at(root, "traffic.since", NULL)),
         (unsigned long long)json_u64_at(root, "traffic.hits"), (unsigned long long)json_u64_at(root, "traffic.misses"),
         (unsigned long long)json_u64_at(root, "traffic.puts"), json_double_at(root, "traffic.hit_rate"));
     if (json_u64_at(root, "traffic.saved.tokens") > 0) {

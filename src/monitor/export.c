@@ -113,6 +113,7 @@ aic_status export_write(struct aic_monitor *monitor, struct json_writer *out)
     json_open(out, '{');
     for (unsigned kind = 0; kind < STREAM_COUNT; kind++) TRY(write_stream(monitor, kind, out));
     struct monitor_totals totals = monitor_totals(monitor);
+    put_time(out, "since", totals.since_ms);
     put_count(out, "cache_hits", totals.hits);
     put_count(out, "cache_misses", totals.misses);
     put_count(out, "total_operations", totals.operations);

@@ -186,6 +186,7 @@ static aic_status write_analysis(struct aic_monitor *monitor, const struct windo
                                  const struct monitor_totals *totals, struct json_writer *out)
 {
     json_open(out, '{');
+    put_time(out, "since", totals->since_ms);
     put_count(out, "total_invalidations", totals->invalidations);
     put_count(out, "total_keys_invalidated", totals->keys_invalidated);
     write_rates(monitor, window, out);

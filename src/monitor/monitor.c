@@ -89,6 +89,7 @@ aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **ou
     monitor->own_clock = filled.clock != NULL ? *filled.clock : *clock_system();
     monitor->clock = &monitor->own_clock;
     monitor->opened_ms = clock_wall_ms(monitor->clock);
+    atomic_init(&monitor->since_ms, monitor->opened_ms);
     monitor->options = filled;
     monitor->options.clock = NULL;
     monitor->options.allocator = NULL;
@@ -127,6 +128,7 @@ void aic_monitor_reset(aic_monitor *monitor)
     for (unsigned i = 0; i < STREAM_COUNT; i++) stream_clear(&monitor->streams[i]);
     rate_clear(&monitor->invalidation_rate);
     reuse_clear(monitor->reuse);
+    atomic_store_explicit(&monitor->since_ms, clock_wall_ms(monitor->clock), memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------------------------------------------ record -- */
@@ -387,5 +389,6 @@ struct monitor_totals monitor_totals(const struct aic_monitor *monitor)
                                    .misses = stream_counter(operations, OPERATION_MISSES),
                                    .operations = stream_total(operations),
                                    .invalidations = stream_total(invalidations),
-                                   .keys_invalidated = stream_counter(invalidations, INVALIDATION_KEYS_REMOVED)};
+                                   .keys_invalidated = stream_counter(invalidations, INVALIDATION_KEYS_REMOVED),
+                                   .since_ms = atomic_load_explicit(&monitor->since_ms, memory_order_relaxed)};
 }

@@ -64,6 +64,7 @@ struct aic_monitor {
     aic_clock own_clock;         /* the caller's, copied */
     const aic_clock *clock;      /* own_clock */
     uint64_t opened_ms;          /* wall time */
+    _Atomic uint64_t since_ms;   /* wall time of the open or the last reset; relaxed: stands for itself */
     aic_monitor_options options; /* defaults filled in; allocator and clock pointers are not kept in it */
     struct stream streams[STREAM_COUNT];
     struct rate invalidation_rate;
@@ -127,6 +128,7 @@ const char *monitor_stream_name(enum stream_kind kind);
 /* Since the start or the last reset; each is exact, together they are no snapshot. */
 struct monitor_totals {
     uint64_t hits, misses, operations, invalidations, keys_invalidated;
+    uint64_t since_ms; /* wall time */
 };
 struct monitor_totals monitor_totals(const struct aic_monitor *monitor);
 

@@ -11,6 +11,20 @@
 
 #define MAX_KINDS 64 /* kinds of operation told apart; further ones are counted as "other" */
 
+/* The operations that a section is of, which are those of the window, and how many were recorded since the reset. */
+static void put_operations(const struct aic_monitor *monitor, enum stream_kind kind, const struct window *window,
+                           struct json_writer *out)
+{
+    put_count(out, "total_operations", window->count);
+    put_count(out, "recorded_operations", stream_total(&monitor->streams[kind]));
+    json_key(out, "window");
+    json_open(out, '{');
+    put_count(out, "operations", window->count);
+    put_count(out, "max_operations", (uint64_t)monitor->options.max_measurements);
+    put_time(out, "since", window_at(window, 0)->wall_ms);
+    json_close(out, '}');
+}
+
 /* avg, median, max, min; sorts. */
 static void put_durations(struct json_writer *out, struct numbers *durations)
 {
@@ -48,7 +62,7 @@ static aic_status write_key_generation(struct aic_monitor *monitor, const struct
         if (length > max) max = length;
     }
     json_open(out, '{');
-    put_count(out, "total_operations", window->count);
+    put_operations(monitor, STREAM_KEY_GENERATION, window, out);
     put_durations(out, &durations);
     put_number(out, "avg_text_length", sum / (double)window->count);
     put_count(out, "max_text_length", max);
@@ -114,7 +128,7 @@ static aic_status write_operations(struct aic_monitor *monitor, const struct win
     struct numbers durations;
     TRY(durations_of(window, &monitor->mem, &durations));
     json_open(out, '{');
-    put_count(out, "total_operations", window->count);
+    put_operations(monitor, STREAM_OPERATION, window, out);
     put_durations(out, &durations);
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_operation_seconds));
     stream_write_percentiles(&monitor->streams[STREAM_OPERATION], out);
@@ -144,7 +158,7 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
         saved += (double)event->number[COMPRESSION_ORIGINAL] - (double)event->number[COMPRESSION_SIZE];
     }
     json_open(out, '{');
-    put_count(out, "total_operations", window->count);
+    put_operations(monitor, STREAM_COMPRESSION, window, out);
     put_number(out, "avg_compression_ratio", numbers_mean(&ratios));
     numbers_sort(&ratios);
     put_number(out, "median_compression_ratio", numbers_median(&ratios));
@@ -196,6 +210,7 @@ aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out
     struct monitor_totals totals = monitor_totals(monitor);
     json_open(out, '{');
     put_time(out, "timestamp", clock_wall_ms(monitor->clock));
+    put_time(out, "since", totals.since_ms);
     put_number(out, "retention_hours", monitor->options.retention_hours);
     put_number(out, "cache_hit_rate", percent(totals.hits, totals.operations));
     put_number(out, "lookup_hit_rate", percent(totals.hits, totals.hits + totals.misses));
@@ -232,6 +247,7 @@ aic_status summary_write(struct aic_monitor *monitor, struct json_writer *out)
     TRY(recent_mean(monitor, STREAM_KEY_GENERATION, &key_generation));
     TRY(recent_mean(monitor, STREAM_OPERATION, &operation));
     json_open(out, '{');
+    put_time(out, "since", totals.since_ms);
     put_number(out, "hit_ratio", percent(totals.hits, totals.operations));
     put_count(out, "total_operations", totals.operations);
     put_count(out, "cache_hits", totals.hits);

@@ -1,4 +1,5 @@
 """Status, metrics and health: numbers that follow what was done. Conformance groups N, R, K25, T10."""
+import json
 import re
 import shutil
 import subprocess
@@ -56,7 +57,7 @@ class Status(LiveTest):
         self.daemon.put(text="1")
         self.daemon.put(text="2")
         status = self.status()
-        self.assertEqual(set(status), {"redis", "storage", "memory", "performance", "total_hits", "total_misses", "hit_rate", "hit_rate_numeric", "cache_size",
+        self.assertEqual(set(status), {"redis", "storage", "memory", "performance", "since", "total_hits", "total_misses", "hit_rate", "hit_rate_numeric", "cache_size",
                                        "memory_usage_mb", "memory_pressure"})
         self.assertEqual(status["redis"], {"status": "disabled"})
         self.assertEqual((status["storage"]["kind"], status["storage"]["status"]), ("lmdb", "up"))
@@ -133,6 +134,34 @@ class Status(LiveTest):
         for section in ("key_generation", "cache_operations", "compression", "invalidation"):
             self.assertIsNone(report[section], section)
         self.assertIn("memory_usage", report)  # null until the next second
+
+    def test_what_is_reset_says_since_when(self):
+        self.daemon.put(text="priced", tokens={"prompt": 100, "completion": 100}, cost_usd=0.5)
+        self.daemon.lookup(text="priced")
+        started = self.status()["since"]
+
+        def told():
+            connection = self.daemon.connect()
+            connection.request("GET", "/monitoring/stream")
+            answer = connection.getresponse()
+            line = b""
+            while not line.startswith(b"data: "):
+                line = answer.readline()
+            connection.close()
+            return json.loads(line[len(b"data: "):])
+        self.assertTrue(until(lambda: told()["traffic"]["saved"]["tokens"] >= 200))
+        self.daemon.post("/monitoring/reset")
+        since = self.status()["since"]
+        self.assertGreater(since, started)
+        self.assertTrue(until(lambda: told()["traffic"]["since"] == since))
+        traffic = told()["traffic"]
+        self.assertEqual((traffic["hits"], traffic["misses"], traffic["puts"], traffic["saved"]), (0, 0, 0, {"tokens": 0, "cost_usd": 0}))
+        self.assertIsNone(told()["latency"])
+        self.daemon.lookup(text="priced")
+        self.assertTrue(until(lambda: told()["traffic"]["hits"] == 1))
+        self.assertEqual(told()["traffic"]["saved"], {"tokens": 200, "cost_usd": 0.5})
+        self.assertEqual(self.daemon.get("/health").json["cache"]["since"], since)
+        self.assertGreaterEqual(self.daemon.get("/monitoring/cache-metrics").json["since"], since)
 
     def test_ping_counts_no_lookup(self):
         before = self.status()

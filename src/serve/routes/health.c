@@ -104,7 +104,10 @@ static void write_part(struct json_writer *writer, const struct view *view, enum
         if (report->down_seconds > 0) put_number(writer, "down_seconds", report->down_seconds);
     }
     if (part == PART_MEMORY) write_memory(writer, view);
-    if (part == PART_CACHE) write_stats(writer, view);
+    if (part == PART_CACHE) {
+        put_time(writer, "since", overview_since_ms(&view->routes->overview));
+        write_stats(writer, view);
+    }
     json_close(writer, '}');
 }
 

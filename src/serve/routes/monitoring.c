@@ -95,15 +95,15 @@ void handle_slow(struct http_exchange *exchange)
 
 void handle_reset(struct http_exchange *exchange)
 {
-    aic_monitor *monitor = front_of(exchange)->routes->overview.options.monitor;
+    struct overview *overview = &front_of(exchange)->routes->overview;
     aic_error error = {0};
     aic_status status = call_check_no_body(exchange, &error);
+    if (status == AIC_OK) status = overview_reset(overview);
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
         return;
     }
-    if (monitor != NULL) aic_monitor_reset(monitor);
-    cache_forget_lookups(front_of(exchange)->routes->overview.options.cache);
+    if (overview->options.monitor != NULL) aic_monitor_reset(overview->options.monitor);
     http_reply_empty(exchange, 204);
 }
 

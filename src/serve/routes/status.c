@@ -68,17 +68,18 @@ static void write_memory(struct json_writer *writer, const aic_stats *stats)
     json_close(writer, '}');
 }
 
-static void write_totals(struct json_writer *writer, const aic_stats *stats, bool pressure)
+static void write_totals(struct json_writer *writer, const aic_stats *stats, struct overview *overview)
 {
     char rate[STATS_RATE_BYTES];
     double number = stats_rate(stats, rate);
+    put_time(writer, "since", overview_since_ms(overview));
     put_count(writer, "total_hits", stats_hits(stats));
     put_count(writer, "total_misses", stats->misses);
     put_text(writer, "hit_rate", rate);
     put_number(writer, "hit_rate_numeric", number);
     put_count(writer, "cache_size", stats_entries(stats));
     put_mb(writer, "memory_usage_mb", stats->memory_bytes);
-    put_flag(writer, "memory_pressure", pressure);
+    put_flag(writer, "memory_pressure", overview_memory_short(overview, stats));
 }
 
 /* One memory snapshot, as every look at the status leaves one. */
@@ -114,7 +115,7 @@ static void run_status(struct work *work)
     write_storage(&writer, &stats, routes->overview.options.storage_kind);
     write_memory(&writer, &stats);
     write_performance(&writer, &routes->overview.options, work->call->admin);
-    write_totals(&writer, &stats, overview_memory_short(&routes->overview, &stats));
+    write_totals(&writer, &stats, &routes->overview);
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }

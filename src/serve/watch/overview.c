@@ -1,6 +1,7 @@
 #include "serve/watch/overview.h"
 
 #include "base/check.h"
+#include "cache/cache.h"
 #include "monitor/monitor.h"
 #include "serve/watch/warnings.h"
 
@@ -56,6 +57,7 @@ aic_status overview_init(struct overview *overview, const struct overview_option
     atomic_init(&overview->criticals, 0);
     overview->started_ns = clock_mono_ns(overview->options.clock);
     overview->started_ms = clock_wall_ms(overview->options.clock);
+    overview->marks = (struct overview_marks){.since_ms = overview->started_ms};
     aic_status status = create_parts(overview);
     if (status != AIC_OK) overview_fini(overview);
     return status;
@@ -152,6 +154,55 @@ void overview_sum(struct overview *overview, struct tally_sum *out)
     /* Under the mutex, so that no older sum is settled after a newer one. */
     labels_settle(&overview->labels, out->lookups, clock_mono_ns(overview->options.clock));
     pthread_mutex_unlock(&overview->mutex);
+}
+
+void overview_lookups(const struct tally_sum *sum, struct hist_total *out)
+{
+    memset(out, 0, sizeof *out);
+    for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
+        const struct hist_total *one = &sum->lookup_ns[outcome];
+        for (unsigned i = 0; i < HIST_BUCKETS; i++) out->counts[i] += one->counts[i];
+        out->count += one->count;
+        if (one->max > out->max) out->max = one->max;
+    }
+}
+
+aic_status overview_reset(struct overview *overview)
+{
+    struct mem *mem = overview->options.mem;
+    struct tally_sum *sum = mem_alloc(mem, MEM_OTHER, sizeof *sum);
+    if (sum == NULL) return AIC_NO_MEMORY;
+    aic_stats stats;
+    overview_sum(overview, sum);
+    aic_cache_stats(overview->options.cache, &stats);
+    cache_forget_lookups(overview->options.cache);
+    pthread_mutex_lock(&overview->mutex);
+    struct overview_marks *marks = &overview->marks;
+    marks->since_ms = clock_wall_ms(overview->options.clock);
+    marks->puts = stats.puts;
+    marks->memory_evicted = stats.evicted_capacity;
+    marks->storage_evicted = stats.storage_evicted;
+    marks->tokens_saved = sum->prompt_tokens_saved + sum->completion_tokens_saved;
+    marks->cost_saved_usd = sum->cost_saved_usd;
+    overview_lookups(sum, &marks->lookup_ns);
+    pthread_mutex_unlock(&overview->mutex);
+    mem_free(mem, MEM_OTHER, sum, sizeof *sum);
+    return AIC_OK;
+}
+
+void overview_marks(struct overview *overview, struct overview_marks *out)
+{
+    pthread_mutex_lock(&overview->mutex);
+    *out = overview->marks;
+    pthread_mutex_unlock(&overview->mutex);
+}
+
+uint64_t overview_since_ms(struct overview *overview)
+{
+    pthread_mutex_lock(&overview->mutex);
+    uint64_t since_ms = overview->marks.since_ms;
+    pthread_mutex_unlock(&overview->mutex);
+    return since_ms;
 }
 
 void overview_attach(struct overview *overview, const struct http_server *server)

@@ -32,6 +32,15 @@ struct overview_options {
     uint64_t memory_critical_bytes; /* 0: none */
 };
 
+/* What was counted when the figures of traffic were reset, to be taken off what is counted now. Zeroed at the start:
+ * counters themselves never fall, since /metrics tells them. */
+struct overview_marks {
+    uint64_t since_ms; /* wall time of the start, or of the last reset */
+    uint64_t puts, memory_evicted, storage_evicted, tokens_saved;
+    double cost_saved_usd;
+    struct hist_total lookup_ns;
+};
+
 struct overview {
     struct overview_options options; /* with the defaults filled in */
     struct labels labels;            /* of what is counted by namespace and operation */
@@ -48,6 +57,7 @@ struct overview {
     pthread_mutex_t mutex;
     struct tally *tallies;  /* of the front threads that run now */
     struct tally_sum *past; /* of those that ended */
+    struct overview_marks marks;
     const struct http_server *server;
 };
 
@@ -72,6 +82,15 @@ void overview_join(struct overview *overview, struct tally *tally);
 void overview_leave(struct overview *overview, struct tally *tally);
 /* What all front threads counted since the start; settles the labels. */
 void overview_sum(struct overview *overview, struct tally_sum *out);
+
+/* Lookups of every outcome. */
+void overview_lookups(const struct tally_sum *sum, struct hist_total *out);
+/* Begins the figures of traffic anew: lookups, puts, evictions, savings, latency. Any thread. AIC_NO_MEMORY: nothing is
+ * reset then. */
+AIC_MUST_CHECK aic_status overview_reset(struct overview *overview);
+/* What to take off, and since when the rest was counted. Any thread. */
+void overview_marks(struct overview *overview, struct overview_marks *out);
+uint64_t overview_since_ms(struct overview *overview);
 
 /* The server whose counters are shown, from before its start until after its stop; NULL: none. */
 void overview_attach(struct overview *overview, const struct http_server *server);

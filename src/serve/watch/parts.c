@@ -85,7 +85,7 @@ static aic_status check_memory(void *context, struct probe_result *result)
     return AIC_OK;
 }
 
-/* The cache is well when every tier that is configured keeps entries, and degraded when one of them does not. */
+/* The cache is well when memory and the storage that is configured keep entries, and degraded when one does not. */
 static aic_status check_cache(void *context, struct probe_result *result)
 {
     struct parts_facts facts;
@@ -98,10 +98,13 @@ static aic_status check_cache(void *context, struct probe_result *result)
     if (!memory && !(stats->storage_configured && stats->storage_up)) {
         result->status = PROBE_UNHEALTHY;
         snprintf(result->details, sizeof result->details, "No tier keeps entries");
-    } else if (storage_lost) {
+    } else if (storage_lost || !memory) {
         result->status = PROBE_DEGRADED;
         snprintf(result->details, sizeof result->details, "Cache degraded: %s - %s hit rate",
-                 stats->storage_reads_up ? "storage: reads work, writes fail" : "storage is down", rate);
+                 !storage_lost             ? "the memory tier is off"
+                 : stats->storage_reads_up ? "storage: reads work, writes fail"
+                                           : "storage is down",
+                 rate);
     } else {
         result->status = PROBE_HEALTHY;
         snprintf(result->details, sizeof result->details, "Cache operational - %s hit rate", rate);

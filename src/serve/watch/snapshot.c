@@ -45,12 +45,28 @@ struct view {
     struct overview *overview;
     struct parts_facts facts;
     struct tally_sum *sum;
+    struct overview_marks marks; /* to be taken off what is told as of the last reset */
     uint64_t now_ms, now_ns;
 };
 
 static double percent(uint64_t part, uint64_t whole)
 {
     return whole > 0 ? (double)part / (double)whole * 100 : 0;
+}
+
+/* Of a counter, what came since it was marked; a reset may have come between the two. */
+static uint64_t since(uint64_t now, uint64_t marked)
+{
+    return now > marked ? now - marked : 0;
+}
+
+/* What came between two looks at the same durations. */
+static void take_off(const struct hist_total *all, const struct hist_total *before, struct hist_total *out)
+{
+    memset(out, 0, sizeof *out);
+    for (unsigned i = 0; i < HIST_BUCKETS; i++) out->counts[i] = since(all->counts[i], before->counts[i]);
+    out->count = since(all->count, before->count);
+    out->max = all->max;
 }
 
 /* ------------------------------------------------------------------------------------------------------ traffic -- */
@@ -81,15 +97,18 @@ static void write_traffic(const struct view *view, struct snapshot_last *last, s
     uint64_t hits = stats_hits(stats);
     json_key(out, "traffic");
     json_open(out, '{');
+    put_time(out, "since", view->marks.since_ms);
     put_count(out, "hits", hits);
     put_count(out, "misses", stats->misses);
-    put_count(out, "puts", stats->puts);
+    put_count(out, "puts", since(stats->puts, view->marks.puts));
     put_number(out, "hit_rate", percent(hits, hits + stats->misses));
     write_recent(view, last, out);
     json_key(out, "saved");
     json_open(out, '{');
-    put_count(out, "tokens", view->sum->prompt_tokens_saved + view->sum->completion_tokens_saved);
-    put_number(out, "cost_usd", view->sum->cost_saved_usd);
+    put_count(out, "tokens",
+              since(view->sum->prompt_tokens_saved + view->sum->completion_tokens_saved, view->marks.tokens_saved));
+    double cost = view->sum->cost_saved_usd - view->marks.cost_saved_usd;
+    put_number(out, "cost_usd", cost > 0 ? cost : 0);
     json_close(out, '}');
     json_close(out, '}');
 }
@@ -111,22 +130,16 @@ static void write_percentiles(const char *name, const struct hist_total *duratio
     json_close(out, '}');
 }
 
-/* Percentiles of all lookups since the start, and of those since the last snapshot. */
+/* Percentiles of the lookups since the last reset, and of those since the last snapshot. */
 static void write_latency(const struct view *view, struct snapshot_last *last, struct json_writer *out)
 {
-    struct hist_total all = {0}, recent = {0};
-    for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
-        const struct hist_total *one = &view->sum->lookup_ns[outcome];
-        for (unsigned i = 0; i < HIST_BUCKETS; i++) all.counts[i] += one->counts[i];
-        all.count += one->count;
-        if (one->max > all.max) all.max = one->max;
-    }
-    for (unsigned i = 0; i < HIST_BUCKETS; i++) recent.counts[i] = all.counts[i] - last->lookup_ns.counts[i];
-    recent.count = all.count - last->lookup_ns.count;
-    recent.max = all.max;
+    struct hist_total all, some;
+    overview_lookups(view->sum, &all);
+    take_off(&all, &view->marks.lookup_ns, &some);
+    write_percentiles("latency", &some, out);
+    take_off(&all, &last->lookup_ns, &some);
+    write_percentiles("latency_recent", &some, out);
     last->lookup_ns = all;
-    write_percentiles("latency", &all, out);
-    write_percentiles("latency_recent", &recent, out);
 }
 
 static int by_lookups(const void *a, const void *b)
@@ -181,7 +194,7 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     put_count(out, "bytes", stats->memory_bytes);
     put_count(out, "max_bytes", stats->memory_max_bytes);
     put_count(out, "hits", stats->hits_memory);
-    put_count(out, "evicted", stats->evicted_capacity);
+    put_count(out, "evicted", since(stats->evicted_capacity, view->marks.memory_evicted));
     json_close(out, '}');
     json_key(out, "storage");
     json_open(out, '{');
@@ -191,7 +204,7 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     put_count(out, "bytes", stats->storage_bytes);
     put_count(out, "max_bytes", stats->storage_max_bytes);
     put_count(out, "hits", stats->hits_storage);
-    put_count(out, "evicted", stats->storage_evicted);
+    put_count(out, "evicted", since(stats->storage_evicted, view->marks.storage_evicted));
     put_count(out, "queue_bytes", stats->queue_bytes);
     json_close(out, '}');
     json_close(out, '}');
@@ -329,6 +342,7 @@ aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, 
         atomic_init(&made->holders, 1);
         buf_init(&made->text, mem, MEM_MONITOR);
         parts_facts(overview->parts, &view.facts);
+        overview_marks(overview, &view.marks);
         overview_sum(overview, view.sum);
         struct json_writer writer;
         buf_append_text(&made->text, "data: ");

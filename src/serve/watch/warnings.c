@@ -209,12 +209,16 @@ static void find_pressure(struct verdict *out, const struct pressure_figures *no
     advise_size(found, now, tier_bytes);
 }
 
-/* Both tiers are off: there is nothing that a lookup could find. */
-static void find_no_tier(struct verdict *out, const struct overview *overview, const aic_stats *stats)
+/* The memory tier is off: that costs time, and without storage there is nothing that a lookup could find. */
+static void find_tier_off(struct verdict *out, const struct overview *overview, const aic_stats *stats)
 {
-    if (stats->memory_max_bytes > 0 || stats->storage_configured) return;
-    struct finding *found = verdict_add(out, SEVERITY_CRITICAL, "no_tier", overview->started_ms,
-                                        "No tier keeps entries: memory.max_bytes is 0 and storage.kind is none.");
+    if (stats->memory_max_bytes > 0) return;
+    struct finding *found = stats->storage_configured
+                                ? verdict_add(out, SEVERITY_INFO, "memory_tier_off", overview->started_ms,
+                                              "The memory tier is off (memory.max_bytes 0): every hit is read from "
+                                              "storage, and /health calls the cache degraded.")
+                                : verdict_add(out, SEVERITY_CRITICAL, "no_tier", overview->started_ms,
+                                              "No tier keeps entries: memory.max_bytes is 0 and storage.kind is none.");
     finding_advise(found, "memory.max_bytes", 256 << 20, NULL, "The default: the memory tier keeps entries then.");
 }
 
@@ -267,7 +271,7 @@ aic_status warnings_find(const struct overview *overview, struct verdict *out)
     aic_cache_stats(options->cache, &stats);
     pressure_read(watch_pressure(overview->watch), &pressure);
     if (options->monitor != NULL) TRY(memory_findings(options->monitor, out));
-    find_no_tier(out, overview, &stats);
+    find_tier_off(out, overview, &stats);
     if (storage != NULL) {
         struct gate_stats gate;
         gate_stats(storage, &gate);

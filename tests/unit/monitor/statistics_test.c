@@ -51,6 +51,31 @@ static void summarizes_key_generation(struct fixture *f)
     assert_true(p999 >= .29 && p999 <= .3);
 }
 
+/* A window's count stops at its limit; what it is of stands beside it, and since when all is counted. */
+static void says_what_its_counts_are_of(struct fixture *f)
+{
+    char moment[CLOCK_TEXT_SIZE];
+    fixture_reopen(f, (aic_monitor_options){.max_measurements = 10});
+    clock_format(f->now_ms, moment);
+    for (unsigned i = 0; i < 25; i++) {
+        fixture_advance(f, 1);
+        feed_operation(f, "get", .01, true);
+    }
+    const struct reading *r = fixture_read(f, aic_monitor_statistics);
+    reading_expect_text(r, "since", moment);
+    reading_expect(r, "total_cache_operations", 25);
+    reading_expect(r, "cache_operations.total_operations", 10);
+    reading_expect(r, "cache_operations.recorded_operations", 25);
+    reading_expect(r, "cache_operations.window.max_operations", 10);
+    clock_format(f->now_ms - 9000, moment);
+    reading_expect_text(r, "cache_operations.window.since", moment);
+    fixture_advance(f, 60);
+    clock_format(f->now_ms, moment);
+    aic_monitor_reset(f->monitor);
+    static report_fn *const reports[] = {aic_monitor_statistics, aic_monitor_summary, aic_monitor_export};
+    for (unsigned i = 0; i < 3; i++) reading_expect_text(fixture_read(f, reports[i]), "since", moment);
+}
+
 static void summarizes_operations_by_kind(struct fixture *f)
 {
     static const double gets[] = {.005, .008, .003, .012, .002};
@@ -533,6 +558,7 @@ int main(void)
         cmocka_unit_test_in(says_nothing_of_nothing, a_monitor),
         cmocka_unit_test_in(tells_both_hit_rates, a_monitor),
         cmocka_unit_test_in(summarizes_key_generation, a_monitor),
+        cmocka_unit_test_in(says_what_its_counts_are_of, a_monitor),
         cmocka_unit_test_in(summarizes_operations_by_kind, a_monitor),
         cmocka_unit_test_in(bounds_the_kinds_it_tells_apart, a_monitor),
         cmocka_unit_test_in(summarizes_compression, a_monitor),
