@@ -150,6 +150,16 @@ typedef struct aic_clock {
 
 typedef enum aic_log_level { AIC_LOG_DEBUG = 0, AIC_LOG_INFO, AIC_LOG_WARNING, AIC_LOG_ERROR } aic_log_level;
 
+/* When a put returns. Puts that wait at the same time share commits and syncs. */
+typedef enum aic_durability {
+    AIC_DURABILITY_DEFAULT, /* of a put: what the options say; of the options: AIC_DURABILITY_MEMORY */
+    AIC_DURABILITY_MEMORY,  /* when memory and storage's queue have it: an end of the process by a kill loses what the
+                               queue still holds, some tens of milliseconds at most while storage keeps up */
+    AIC_DURABILITY_STORAGE, /* when storage has applied it: it survives any end of the process */
+    AIC_DURABILITY_DISK     /* when it is synced: it survives a power failure. The first one makes the store sync each
+                               commit from then on, for good: about a sixth of the throughput */
+} aic_durability;
+
 /* Options of aic_cache_open(). All pointers are borrowed for the call; zero everywhere means the defaults. */
 typedef struct aic_options {
     const char *data_dir; /* where storage and secret live; NULL: memory only, a random secret */
@@ -164,10 +174,12 @@ typedef struct aic_options {
     uint64_t memory_max_item_bytes; /* default 8 MiB */
     aic_policy memory_policy;
 
-    uint64_t storage_max_bytes;   /* default 10 GiB, at least 4 MiB; an entry takes a quarter of it at most */
-    uint64_t storage_queue_bytes; /* write-behind queue; default 64 MiB */
-    unsigned storage_deadline_ms; /* a lookup waits this long for storage, then it is a miss; default 20 */
-    unsigned storage_sync_ms;     /* between syncs to disk; default 1000 */
+    uint64_t storage_max_bytes;        /* default 10 GiB, at least 4 MiB; an entry takes a quarter of it at most */
+    uint64_t storage_queue_bytes;      /* write-behind queue; default 64 MiB */
+    unsigned storage_deadline_ms;      /* a lookup waits this long for storage, then it is a miss; default 20 */
+    unsigned storage_sync_ms;          /* between syncs to disk; default 1000 */
+    aic_durability storage_durability; /* of puts that do not say; default AIC_DURABILITY_MEMORY, and without storage
+                                          always */
 
     uint64_t ttl_default_seconds;            /* default 3600; AIC_ZERO: never expires */
     const aic_operation_ttl *ttl_operations; /* added to the built-in ones, which they override */
@@ -256,6 +268,7 @@ typedef struct aic_put {
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     double cost_usd;
+    aic_durability durability;
 } aic_put;
 
 enum { AIC_IN_MEMORY = 1, AIC_IN_STORAGE = 2 };
@@ -271,7 +284,7 @@ typedef struct aic_put_result {
     uint64_t stored_bytes; /* of the response as kept */
     bool compressed;
     /* AIC_IN_MEMORY | AIC_IN_STORAGE: where it was accepted. Storage's queue counts while storage takes writes, and
-     * when nobody else has it. */
+     * when nobody else has it: only `durability` says that it is applied. */
     unsigned tiers;
 } aic_put_result;
 
@@ -283,7 +296,9 @@ AIC_API AIC_MUST_CHECK aic_status aic_cache_key(aic_cache *cache, const aic_requ
 /*
  * Stores a response under its request, replacing what was there. Both tiers are reached before it returns (storage
  * through its write-behind queue). AIC_OK, or AIC_NOT_STORED when no tier keeps it (result->tiers is 0 then);
- * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY. `result` may be NULL.
+ * AIC_INVALID, AIC_TOO_LARGE, AIC_NO_MEMORY. AIC_UNAVAILABLE: the `durability` that was asked for was not reached
+ * within 5 s, or storage does not take it; it is kept as AIC_DURABILITY_MEMORY keeps it, and `result` says where.
+ * `result` may be NULL. Waits for storage where `durability` asks for it.
  */
 AIC_API AIC_MUST_CHECK aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result,
                                                 aic_error *error);

@@ -17,6 +17,7 @@ _aicache() {
     --prompt-tokens) value=1 ;;
     --completion-tokens) value=1 ;;
     --cost-usd) value=1 ;;
+    --durability) value=1 words='memory storage disk' ;;
     --operation) value=1 ;;
     --limit) value=1 ;;
     --cursor) value=1 ;;
@@ -43,7 +44,7 @@ _aicache() {
     elif [ -z "$value" ]; then
         case $command in
         get) words='' options=' --namespace --metadata' ;;
-        put) words='' options=' --namespace --options --model --question --string --ttl --tag --prompt-tokens --completion-tokens --cost-usd' ;;
+        put) words='' options=' --namespace --options --model --question --string --ttl --tag --prompt-tokens --completion-tokens --cost-usd --durability' ;;
         lookup) words='' options=' --namespace --options --model --question' ;;
         explain) words='' options=' --namespace --options --model --question' ;;
         delete) words='' options=' --namespace' ;;

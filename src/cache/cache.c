@@ -124,6 +124,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     cache->monitor = options->monitor;
     cache->log = options->log;
     cache->log_context = options->log_context;
+    cache->durability = options->storage_durability;
     cache->deadline_ms = options->storage_deadline_ms != 0 ? options->storage_deadline_ms : DEFAULT_DEADLINE_MS;
     atomic_init(&cache->last_seq, 1);
     filter_list_init(&cache->filters, &cache->mem);

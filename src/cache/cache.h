@@ -86,7 +86,15 @@ struct cache_put {
     bool dates_given; /* created_ms and expires_ms as they are, instead of now and a ttl */
     uint64_t created_ms, expires_ms;
 };
-/* Outcomes of aic_cache_put(). Compresses on the calling thread; never waits for storage. */
+/* What a put that says `asked` has to wait for: AIC_DURABILITY_MEMORY (nothing), ..._STORAGE or ..._DISK. AIC_INVALID:
+ * there is no storage to wait for. Never blocks. */
+AIC_MUST_CHECK aic_status cache_durability(const struct aic_cache *cache, aic_durability asked, aic_durability *out,
+                                           aic_error *error);
+/* Waits after a cache_put() until it is as durable as that: AIC_OK, or AIC_UNAVAILABLE as of aic_cache_put(), with
+ * `error`. May wait for seconds. */
+AIC_MUST_CHECK aic_status cache_make_durable(struct aic_cache *cache, aic_durability durability,
+                                             const aic_put_result *result, aic_error *error);
+/* Outcomes of aic_cache_put() but AIC_UNAVAILABLE. Compresses on the calling thread; never waits for storage. */
 AIC_MUST_CHECK aic_status cache_put(struct aic_cache *cache, const struct cache_put *put, aic_put_result *result,
                                     aic_error *error);
 

@@ -114,6 +114,7 @@ struct aic_cache {
 
     uint64_t max_item_bytes;
     unsigned deadline_ms;
+    aic_durability durability;      /* of puts that do not say; never changed after the open */
     struct ttl_table *_Atomic ttls; /* owned; release in cache_set_ttls(), partner: acquire in cache_default_ttl() */
 
     struct stripe *stripes;

@@ -9,6 +9,10 @@ static aic_status check_enums(const aic_options *options, aic_error *error)
     if ((unsigned)options->storage > AIC_STORAGE_LMDB)
         return error_set(error, AIC_INVALID, "storage.kind", "%d is no storage: none and lmdb are accepted",
                          (int)options->storage);
+    if ((unsigned)options->storage_durability > AIC_DURABILITY_DISK)
+        return error_set(error, AIC_INVALID, "storage.durability",
+                         "%d is no durability: memory (1), storage (2) and disk (3) are accepted",
+                         (int)options->storage_durability);
     if ((unsigned)options->memory_policy > AIC_POLICY_SIEVE)
         return error_set(error, AIC_INVALID, "memory.policy",
                          "%d is no policy: s3fifo (0), lru (1), fifo (2) and sieve (3) are accepted",

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DURABLE_WAIT_MS 5000
+
 /* A record being made, and the bytes that it refers to. */
 struct making {
     struct record record;
@@ -204,6 +206,53 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     return status;
 }
 
+aic_status cache_durability(const struct aic_cache *cache, aic_durability asked, aic_durability *out, aic_error *error)
+{
+    *out = asked != AIC_DURABILITY_DEFAULT ? asked : cache->durability;
+    if ((unsigned)asked > AIC_DURABILITY_DISK)
+        return error_set(error, AIC_INVALID, "durability", "memory, storage and disk are accepted");
+    if (asked > AIC_DURABILITY_MEMORY && cache->gate == NULL)
+        return error_set(error, AIC_INVALID, "durability", "there is no storage tier; only memory is accepted");
+    if (*out == AIC_DURABILITY_DEFAULT || cache->gate == NULL) *out = AIC_DURABILITY_MEMORY;
+    return AIC_OK;
+}
+
+/* Everything before is applied: is this, too? Storage may have refused the record by itself. */
+static bool is_in_storage(struct aic_cache *cache, const aic_key *key)
+{
+    struct buf bytes;
+    struct cache_hit hit;
+    buf_init(&bytes, &cache->mem, MEM_CACHE);
+    bool there = gate_get(cache->gate, key, DURABLE_WAIT_MS, &bytes) == AIC_OK;
+    buf_fini(&bytes);
+    if (there) return true;
+    /* Where memory has it no more either, it was removed meanwhile, or is over. */
+    bool removed = hit_peek(cache, key, &hit) == AIC_MISS;
+    cache_hit_release(&hit);
+    return removed;
+}
+
+static aic_status await_durable(struct aic_cache *cache, aic_durability durability, const aic_put_result *result)
+{
+    struct tier *tier = gate_tier(cache->gate);
+    bool to_disk = durability == AIC_DURABILITY_DISK;
+    if ((result->tiers & AIC_IN_STORAGE) == 0) return AIC_UNAVAILABLE;
+    TRY(gate_flush(cache->gate, to_disk && tier->ops->harden == NULL, DURABLE_WAIT_MS));
+    if (!is_in_storage(cache, &result->key)) return AIC_UNAVAILABLE;
+    return to_disk && tier->ops->harden != NULL ? tier->ops->harden(tier) : AIC_OK;
+}
+
+aic_status cache_make_durable(struct aic_cache *cache, aic_durability durability, const aic_put_result *result,
+                              aic_error *error)
+{
+    if (durability <= AIC_DURABILITY_MEMORY || await_durable(cache, durability, result) == AIC_OK) return AIC_OK;
+    return error_set(
+        error, AIC_UNAVAILABLE, NULL,
+        "the entry is stored, but not as durably as asked: storage has not %s it; it is served, and an end "
+        "of this process may lose it",
+        durability == AIC_DURABILITY_DISK ? "synced" : "applied");
+}
+
 static aic_status check_response(struct aic_cache *cache, aic_view response, aic_error *error)
 {
     if (response.size == 0) return error_set(error, AIC_INVALID, "response", "is required: any JSON value");
@@ -228,10 +277,17 @@ static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json 
                               .prompt_tokens = put->prompt_tokens,
                               .completion_tokens = put->completion_tokens,
                               .cost_usd = put->cost_usd};
+    aic_durability durability;
+    aic_put_result own;
+    if (result == NULL) result = &own;
     TRY(request_take(cache, &put->request, json, &inner.request, error));
     TRY(cache_check_put(&inner, error));
     TRY(check_response(cache, put->response, error));
-    return cache_put(cache, &inner, result, error);
+    TRY(cache_durability(cache, put->durability, &durability, error));
+    aic_status status = cache_put(cache, &inner, result, error);
+    if (status < 0) return status;
+    TRY(cache_make_durable(cache, durability, result, error));
+    return status;
 }
 
 aic_status aic_cache_put(aic_cache *cache, const aic_put *put, aic_put_result *result, aic_error *error)

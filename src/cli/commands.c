@@ -56,6 +56,7 @@ static const struct cli_option put_options[] = {
     {"prompt-tokens", "NUMBER", "tokens of the prompt"},
     {"completion-tokens", "NUMBER", "tokens of the answer"},
     {"cost-usd", "NUMBER", "what the answer cost"},
+    {"durability", "LEVEL", "wait until it is applied (storage) or synced (disk)", "memory|storage|disk"},
     {0},
 };
 static const struct cli_option list_options[] = {

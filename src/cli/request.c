@@ -89,6 +89,10 @@ static int write_put(struct cli *cli, struct json_writer *out)
     if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
     if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK)
         return CLI_ERROR;
+    if (cli_has(cli, "durability")) {
+        json_key(out, "durability");
+        if (cli_write_text(cli, "--durability", cli_value(cli, "durability"), out) != CLI_OK) return CLI_ERROR;
+    }
     json_key(out, "response");
     return cli_write_json(cli, "RESPONSE", cli->arguments[2], cli_has(cli, "string"), out);
 }

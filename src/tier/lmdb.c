@@ -79,6 +79,42 @@ static aic_status settle(struct lmdb_tier *lmdb)
     return status;
 }
 
+static bool has_synced_commits(const struct lmdb_tier *lmdb)
+{
+    return atomic_load_explicit(&lmdb->synced_commits, memory_order_relaxed);
+}
+
+/* What a failed sync has left is whole in this boot only, and a store that once failed is not marked clean again. */
+aic_status lmdb_before_commit(struct lmdb_tier *lmdb)
+{
+    bool failed = atomic_load_explicit(&lmdb->sync_failed, memory_order_relaxed);
+    if (!has_synced_commits(lmdb) || failed) return lmdb_home_mark_open(&lmdb->home);
+    if (lmdb->home.clean) return AIC_OK;
+    if (!is_synced(lmdb)) TRY(sync_data(lmdb));
+    return lmdb_home_write(&lmdb->home, true);
+}
+
+/* A commit that is not synced makes all of the file doubtful after a power failure, so a promise for one entry is one
+ * for each commit from then on. */
+static aic_status lmdb_harden(struct tier *tier)
+{
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    pthread_mutex_lock(&lmdb->write_lock);
+    aic_status status = AIC_OK;
+    if (lmdb->env == NULL || lmdb_damaged(tier) || atomic_load_explicit(&lmdb->sync_failed, memory_order_relaxed))
+        status = AIC_IO;
+    if (status == AIC_OK && !has_synced_commits(lmdb)) {
+        status = lmdb_home_keep_synced(&lmdb->home);
+        pthread_rwlock_wrlock(&lmdb->map_lock);
+        if (status == AIC_OK && mdb_env_set_flags(lmdb->env, MDB_NOSYNC, 0) != 0) status = AIC_IO;
+        if (status == AIC_OK) atomic_store_explicit(&lmdb->synced_commits, true, memory_order_relaxed);
+        pthread_rwlock_unlock(&lmdb->map_lock);
+    }
+    if (status == AIC_OK) status = lmdb_before_commit(lmdb);
+    pthread_mutex_unlock(&lmdb->write_lock);
+    return status;
+}
+
 static aic_status lmdb_sync(struct tier *tier)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
@@ -228,6 +264,7 @@ static const struct tier_ops lmdb_ops = {
     .get = lmdb_get,
     .apply = lmdb_apply,
     .sync = lmdb_sync,
+    .harden = lmdb_harden,
     .select = lmdb_select,
     .expire = lmdb_expire,
     .blob_get = lmdb_blob_get,
@@ -321,6 +358,7 @@ static bool is_readable(const struct lmdb_tier *lmdb)
 
 static aic_status start(struct lmdb_tier *lmdb, aic_error *error)
 {
+    atomic_store_explicit(&lmdb->synced_commits, lmdb_home_is_synced(&lmdb->home), memory_order_relaxed);
     enum lmdb_mark mark;
     TRY(lmdb_home_read(&lmdb->home, &mark, error));
     if (mark == LMDB_MARK_NEWER) {

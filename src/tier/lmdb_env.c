@@ -231,7 +231,8 @@ static int open_environment(struct lmdb_tier *lmdb)
     if ((code = mdb_env_set_maxdbs(lmdb->env, LMDB_DATABASES)) != 0) return code;
     if ((code = mdb_env_set_maxreaders(lmdb->env, LMDB_MAX_READERS)) != 0) return code;
     if ((code = mdb_env_set_mapsize(lmdb->env, map_bytes)) != 0) return code;
-    code = mdb_env_open(lmdb->env, lmdb->path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NORDAHEAD | MDB_NOTLS, 0600);
+    unsigned sync = atomic_load_explicit(&lmdb->synced_commits, memory_order_relaxed) ? 0 : MDB_NOSYNC;
+    code = mdb_env_open(lmdb->env, lmdb->path, MDB_NOSUBDIR | sync | MDB_NORDAHEAD | MDB_NOTLS, 0600);
     if (code != 0) return code;
     int dead;
     if ((code = mdb_reader_check(lmdb->env, &dead)) != 0) return code;

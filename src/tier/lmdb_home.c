@@ -20,6 +20,7 @@
 #define LOCK_NAME "cache.lock"
 #define ENDS "unclean ends before: "
 #define STATE_NAME "cache.state"
+#define SYNCED_NAME "cache.synced"
 #define STATE_NEW_NAME "cache.state.new"
 #define STATE_MAGIC "aicache-store "
 #define STATE_VERSION 1
@@ -234,6 +235,19 @@ aic_status lmdb_home_write(struct lmdb_home *home, bool clean)
 aic_status lmdb_home_mark_open(struct lmdb_home *home)
 {
     return home->open ? AIC_OK : lmdb_home_write(home, false);
+}
+
+bool lmdb_home_is_synced(const struct lmdb_home *home)
+{
+    return faccessat(home->directory_fd, SYNCED_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+aic_status lmdb_home_keep_synced(struct lmdb_home *home)
+{
+    int fd = openat(home->directory_fd, SYNCED_NAME, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return AIC_IO;
+    close(fd);
+    return fsync(home->directory_fd) == 0 ? AIC_OK : AIC_IO;
 }
 
 bool lmdb_home_has_data(const struct lmdb_home *home, uint64_t *bytes)

@@ -4,6 +4,7 @@
  *   cache.mdb, cache.mdb-lock   LMDB's own
  *   cache.lock                  flock()ed while a process has the store open; says which one, and how many before it
  *                               ended without closing it; empty after one that closed it
+ *   cache.synced                there, and empty: each commit is synced (lmdb_harden)
  *   cache.state                 "aicache-store 1 clean" or "aicache-store 1 open BOOT-ID"
  *
  * Commits are not synced one by one, so after a power failure the file may be torn; after a crash of the process alone
@@ -57,6 +58,10 @@ AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
 /* To be called before whatever changes the data: nothing may change while the mark says "clean", or may say so. AIC_IO.
  */
 AIC_MUST_CHECK aic_status lmdb_home_mark_open(struct lmdb_home *home);
+/* Is each commit to be synced, also by the processes after this one? */
+bool lmdb_home_is_synced(const struct lmdb_home *home);
+/* Says so from now on, durably. AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_home_keep_synced(struct lmdb_home *home);
 /* Is there a data file? *bytes gets its size, 1 where that is not known. */
 bool lmdb_home_has_data(const struct lmdb_home *home, uint64_t *bytes);
 /* Removes the data file and LMDB's lock file. AIC_IO. */

@@ -189,6 +189,8 @@ struct lmdb_tier {
     /* Number of the last commit (release by the writer, acquire by sync_data) and of the last one known to be on disk
      * (relaxed, written by sync; a stale value costs one more sync). */
     _Atomic uint64_t committed, synced;
+    /* Each commit is synced, so that the mark stays clean. Written under write_lock and map_lock; relaxed reads. */
+    _Atomic bool synced_commits;
     _Atomic bool sync_failed; /* sticky: the kernel may have dropped what it could not write; such a store is never
                                  marked clean */
     _Atomic uint64_t last_sync_ms;
@@ -299,6 +301,9 @@ typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
 /* Runs `work` in a write transaction, grows the map, makes room, retries, commits. `need_bytes` is an estimate. */
 AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
 
+/* Before whatever changes the data: puts the mark to "open", or keeps it clean where commits are synced. The caller
+ * holds write_lock. AIC_IO. */
+AIC_MUST_CHECK aic_status lmdb_before_commit(struct lmdb_tier *lmdb);
 /* Evicts until the store is within its limit. */
 AIC_MUST_CHECK aic_status lmdb_shrink(struct lmdb_tier *lmdb);
 aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count);

@@ -163,7 +163,7 @@ static aic_status prepare(struct lmdb_tier *lmdb)
 {
     if (lmdb_damaged(&lmdb->tier)) return AIC_DAMAGED;
     if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
-    return lmdb_home_mark_open(&lmdb->home);
+    return lmdb_before_commit(lmdb);
 }
 
 /* LMDB tells a write that was cut short as EIO, and the kernel cuts the last one that a disk has room for: what the
@@ -188,6 +188,8 @@ aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn 
         if (lmdb_damaged(&lmdb->tier)) status = AIC_DAMAGED;
         /* When its meta page could not be written, LMDB refuses reads and writes until it is opened again, and does not
          * say that it will. */
+        if (status == AIC_IO && atomic_load_explicit(&lmdb->synced_commits, memory_order_relaxed))
+            atomic_store_explicit(&lmdb->sync_failed, true, memory_order_relaxed); /* nobody knows what the disk has */
         if (status == AIC_IO && lmdb_env_restart(lmdb) != AIC_OK) lmdb_count(&lmdb->counts.errors, 1);
     }
     pthread_mutex_unlock(&lmdb->write_lock);

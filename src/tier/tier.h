@@ -81,6 +81,9 @@ struct tier_ops {
                             bool (*visit)(void *context, aic_view name, aic_view value), void *context);
     void (*stats)(struct tier *tier, struct tier_stats *out);
     aic_status (*verify)(struct tier *tier, aic_error *error);
+    /* From here on all that was applied, and each apply() that returns from now on, outlives a power failure, for ever:
+     * also in the processes after this one. AIC_IO: it cannot be promised. May be absent. */
+    aic_status (*harden)(struct tier *tier);
     /* Why the last write or sync that failed did so, as a text that lives for ever; NULL: nothing is known. May be
      * absent. Does not block. */
     const char *(*trouble)(struct tier *tier);

@@ -374,6 +374,14 @@ class Entries(LiveTest):
         metadata = self.daemon.lookup(text="usage").json["metadata"]
         self.assertEqual((metadata["prompt_tokens"], metadata["completion_tokens"], metadata["tokens"]), (3, 6, 9))
 
+    def test_durability(self):
+        for level in ("memory", "storage", "disk"):
+            self.assertEqual(self.daemon.put(text="durable", durability=level).status, 201)
+            self.assertEqual(self.daemon.put(text="durable and large", response="x" * 300000, durability=level).status, 201)
+        for bad in ("synced", "", "DISK"):
+            self.assertIn("memory, storage or disk", self.refused(self.daemon.put(text="durable", durability=bad), 400, "durability"))
+        self.refused(self.daemon.put(text="durable", durability=1), 400, "durability")
+
     def test_usage_as_providers_send_it(self):
         details = {"cached_tokens": 2, "audio_tokens": 0}
         for usage, counts in (({"completion_tokens": 9, "prompt_tokens": 19, "total_tokens": 28, "completion_tokens_details": details, "prompt_tokens_details": details}, (19, 9)),

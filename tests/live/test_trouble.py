@@ -590,18 +590,32 @@ class FullDisk(unittest.TestCase):
         daemon.stop()
 
     def lose(self, directory):
-        """A stop while the disk is full says how many writes it loses."""
-        with open(os.path.join(directory, "ballast"), "wb") as file:
+        """A stop while the disk is full says how many writes it loses; what they replaced is not back, and who asked for storage was told."""
+        ballast = os.path.join(directory, "ballast")
+        with open(ballast, "wb") as file:
             file.write(bytes(512 << 10))
         daemon = Running(directory=directory)
+        for number in range(20):
+            self.assertEqual(daemon.client("put", "qa", "old %d" % number, "1", "--durability", "storage").status, 0)
         for number in range(40):
             self.assertEqual(daemon.client("put", "chat", "filler %d" % number, os.urandom(15000).hex()).status, 0)
         daemon.wait_for("storage: writes fail.*: No space left on device")
+        for number in range(10):
+            self.assertEqual(daemon.client("put", "qa", "old %d" % number, "2").status, 0)
+        asked = daemon.client("put", "qa", "asked", "1", "--durability", "disk")
+        self.assertNotEqual(asked.status, 0)
+        self.assertIn("not as durably as asked", asked.err)
+        self.assertEqual(daemon.client("lookup", "qa", "asked").out, "1\n")
         waiting = json.loads(daemon.client("stats", "--json").out)["storage"]["queue_entries"]
         self.assertGreater(waiting, 0)
         daemon.stop()
         lost = int(daemon.wait_for(r"storage: takes no writes at the end: (\d+) that were waiting for it are lost").group(1))
         self.assertTrue(0 < lost <= waiting, (lost, waiting))
+        os.unlink(ballast)
+        daemon = Running(directory=directory)
+        for number in range(20):
+            self.assertEqual(daemon.client("lookup", "qa", "old %d" % number).out, "" if number < 10 else "1\n", number)
+        self.assertEqual(daemon.stop(), 0)
 
 
 if __name__ == "__main__":

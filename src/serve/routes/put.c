@@ -2,7 +2,8 @@
  * put.c - PUT /cache/entries.
  *
  * A put of moderate size is scanned, keyed, compressed and stored on the front thread, which costs tens of
- * microseconds; a larger one on a worker. Storage is reached through its write-behind queue, so neither waits.
+ * microseconds; a larger one on a worker. Storage is reached through its write-behind queue, so neither waits, unless
+ * `durability` asks for it: that is a worker's, too.
  */
 #include "base/check.h"
 #include "base/status.h"
@@ -16,7 +17,11 @@
 #include "serve/routes/request.h"
 #include "serve/routes/work.h"
 
+#include <string.h>
+
 _Static_assert(AIC_MAX_TTL_SECONDS == 3155760000, "the words are true");
+
+#define DURABILITY_ACCEPTED "memory, storage or disk"
 
 static const struct field_rule put_rules[] = {
     REQUEST_RULES,
@@ -24,9 +29,10 @@ static const struct field_rule put_rules[] = {
     {"ttl", FIELD_NUMBER, false, true, "a whole number of seconds from 0 (never expires) to 3155760000"},
     {"tags", FIELD_ARRAY, false, false, "an array of strings"},
     {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false, TOKEN_USAGE_ACCEPTED},
+    {"durability", FIELD_STRING, false, false, DURABILITY_ACCEPTED},
     {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars from 0 to 1e9"},
 };
-enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_TOKENS, PUT_COST, PUT_FIELDS };
+enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_TOKENS, PUT_DURABILITY, PUT_COST, PUT_FIELDS };
 _Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
 
 static aic_status read_cost(const struct json *json, uint32_t token, double *out, aic_error *error)
@@ -39,6 +45,19 @@ static aic_status read_cost(const struct json *json, uint32_t token, double *out
     return AIC_OK;
 }
 
+static aic_status read_durability(const struct json *json, uint32_t token, aic_durability *out, aic_error *error)
+{
+    static const char *const words[] = {"memory", "storage", "disk"};
+    if (token == FIELDS_ABSENT) return AIC_OK;
+    for (unsigned i = 0; i < COUNT_OF(words); i++) {
+        aic_view word = aic_view_of(words[i]), given = json_source(json, token);
+        if (given.size != word.size || memcmp(given.data, word.data, word.size) != 0) continue;
+        *out = (aic_durability)(AIC_DURABILITY_MEMORY + i);
+        return AIC_OK;
+    }
+    return error_set(error, AIC_INVALID, "durability", DURABILITY_ACCEPTED " is accepted");
+}
+
 /* Everything that a put of either kind of thread uses. */
 struct put_call {
     const struct overview_options *options;
@@ -46,6 +65,8 @@ struct put_call {
     struct json *json;
     struct buf *scratch;
     aic_view body;
+    bool may_wait;  /* on a worker */
+    bool must_wait; /* for storage: nothing is done yet, it goes to a worker */
     bool forbidden; /* If-Match or If-None-Match do not allow it */
     struct request request;
     aic_put_result result;
@@ -69,8 +90,16 @@ static aic_status store_body(struct put_call *self, aic_error *error)
     if (tokens[PUT_TOKENS] != FIELDS_ABSENT)
         TRY(token_usage_read(json, tokens[PUT_TOKENS], &put.prompt_tokens, &put.completion_tokens, error));
     TRY(read_cost(json, tokens[PUT_COST], &put.cost_usd, error));
+    aic_durability durability = AIC_DURABILITY_DEFAULT;
+    TRY(read_durability(json, tokens[PUT_DURABILITY], &durability, error));
+    TRY(cache_durability(self->options->cache, durability, &durability, error));
     if (self->forbidden) return AIC_STALE;
-    return cache_put(self->options->cache, &put, &self->result, error);
+    self->must_wait = durability > AIC_DURABILITY_MEMORY && !self->may_wait;
+    if (self->must_wait) return AIC_OK;
+    aic_status status = cache_put(self->options->cache, &put, &self->result, error);
+    if (status < 0) return status;
+    TRY(cache_make_durable(self->options->cache, durability, &self->result, error));
+    return status;
 }
 
 static void write_result(const struct put_call *self, struct buf *out)
@@ -148,6 +177,7 @@ static void put_by_worker(struct http_exchange *exchange, const struct put_call 
     job->put = *put;
     job->put.json = &job->work.json;
     job->put.scratch = &job->work.scratch;
+    job->put.may_wait = true;
     work_start(&job->work);
 }
 
@@ -167,5 +197,6 @@ void handle_put(struct http_exchange *exchange)
     aic_error error = {0};
     buf_clear(&front->scratch);
     aic_status status = store_body(&put, &error);
-    answer_put(exchange, &put, status, &error);
+    if (put.must_wait) put_by_worker(exchange, &put);
+    else answer_put(exchange, &put, status, &error);
 }

@@ -396,6 +396,7 @@ void settings_cache_options(const struct settings *settings, aic_options *out)
         .storage_max_bytes = settings->storage_max_bytes,
         .storage_queue_bytes = settings->storage_queue_bytes,
         .storage_deadline_ms = (unsigned)settings->storage_deadline,
+        .storage_durability = (aic_durability)(AIC_DURABILITY_MEMORY + settings->storage_durability),
         .storage_sync_ms = (unsigned)settings->storage_sync,
         .ttl_default_seconds = or_zero(settings->ttl_default),
         .ttl_operations = settings->ttl_operations.items,

@@ -202,6 +202,31 @@ static void test_a_power_failure_drops_a_store_that_was_being_written(void **sta
     assert_verified(world);
 }
 
+/* Each commit is synced then, in this process and in those after it. */
+static void test_a_power_failure_keeps_what_was_hardened(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
+    assert_int_equal(world->tier->ops->harden(world->tier), AIC_OK);
+    for (uint64_t process = 2; process < 5; process++) {
+        close_tier(world);
+        pid_t child = fork();
+        if (child == 0) { /* ends in the middle of its work */
+            open_tier(world);
+            _exit(put(world, process, &plain) == AIC_OK ? 0 : 1);
+        }
+        int result;
+        assert_int_equal(waitpid(child, &result, 0), child);
+        assert_int_equal(result, 0);
+        scratch_write(&world->scratch, "boot", process % 2 == 0 ? "second-boot\n" : "third-boot\n");
+        open_tier(world);
+        for (uint64_t i = 1; i <= process; i++) assert_there(world, i, &plain);
+        assert_int_equal(put(world, 99, &plain), AIC_OK);
+    }
+    assert_int_equal(world->log_lines, 0);
+    assert_verified(world);
+}
+
 static void test_a_power_failure_keeps_a_settled_store(void **state)
 {
     struct world *world = *state;
@@ -373,6 +398,7 @@ int main(void)
         TEST(a_crash_of_the_process_loses_nothing),
         TEST(a_power_failure_drops_a_store_that_was_being_written),
         TEST(a_power_failure_keeps_a_settled_store),
+        TEST(a_power_failure_keeps_what_was_hardened),
         TEST(an_unknown_boot_trusts_only_clean_stores),
         TEST(flipped_bits_are_found),
         TEST(a_missing_row_is_found),
