@@ -2,6 +2,7 @@
  * cache.c - opening and closing a cache, and the protocol of its writers.
  */
 #include "cache/inner.h"
+#include "cache/patience.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -77,9 +78,8 @@ aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct mom
 static void cache_free(struct aic_cache *cache)
 {
     tick_stop(cache);
-    pthread_mutex_lock(&cache->invalidating);
+    patience_end(cache);
     owed_settle(cache);
-    pthread_mutex_unlock(&cache->invalidating);
     bool late = cache->owed.journal != NULL && gate_flush(cache->gate, false, DRAIN_WAIT_MS) != AIC_OK;
     if (late) owed_replaced(cache);
     aic_status drained = gate_destroy(&cache->gate);
@@ -100,6 +100,7 @@ static void cache_free(struct aic_cache *cache)
     mem_free(&cache->mem, MEM_CACHE, cache->stripes, STRIPES * sizeof *cache->stripes);
     mem_free(&cache->mem, MEM_CACHE, cache->counts, LANES * sizeof *cache->counts);
     ttl_fini(cache);
+    pthread_cond_destroy(&cache->came_back);
     pthread_mutex_destroy(&cache->invalidating);
     pthread_mutex_destroy(&cache->ticking);
     pthread_mutex_destroy(&cache->thread_lock);
@@ -130,6 +131,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     filter_list_init(&cache->filters, &cache->mem);
     owed_init(&cache->owed);
     pthread_mutex_init(&cache->invalidating, NULL);
+    pthread_cond_init(&cache->came_back, NULL);
     pthread_mutex_init(&cache->ticking, NULL);
     pthread_mutex_init(&cache->thread_lock, NULL);
     pthread_condattr_t attributes;

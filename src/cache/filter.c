@@ -139,7 +139,7 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
     uint64_t until = keep->since_seq;
     for (struct filter_node **at = &list->first; *at != NULL;) {
         struct filter_node *node = *at;
-        if (node == keep || node->running) {
+        if (node == keep || node->running || node->in_hands) {
             at = &node->next;
             continue;
         }
@@ -172,6 +172,7 @@ void filter_list_owe(struct filter_list *list, struct filter_node **node)
     pthread_mutex_lock(&list->lock);
     bound(*node);
     (*node)->running = false;
+    (*node)->filter.stop = NULL; /* its owner does not wait for it any more */
     if (++list->owed > FILTERS_MAX) join_owed(list, *node);
     pthread_mutex_unlock(&list->lock);
     *node = NULL;
@@ -180,10 +181,14 @@ void filter_list_owe(struct filter_list *list, struct filter_node **node)
 struct filter_node *filter_list_owed(struct filter_list *list)
 {
     pthread_mutex_lock(&list->lock);
-    struct filter_node *node = list->first;
-    while (node != NULL && node->running) node = node->next;
+    struct filter_node *found = NULL;
+    for (struct filter_node *node = list->first; node != NULL; node = node->next) {
+        node->in_hands = false;
+        if (found == NULL && !node->running) found = node;
+    }
+    if (found != NULL) found->in_hands = true;
     pthread_mutex_unlock(&list->lock);
-    return node;
+    return found;
 }
 
 unsigned filter_list_owed_count(struct filter_list *list)

@@ -46,7 +46,8 @@ bool filter_matches(const struct filter *filter, const struct record *record);
 
 struct filter_node {
     struct filter_node *next;
-    bool running; /* false: owed by storage */
+    bool running;  /* false: owed by storage */
+    bool in_hands; /* of who carries it out: not joined with others */
     uint64_t since_seq;
     struct filter filter;
 };
@@ -73,7 +74,12 @@ void filter_list_remove(struct filter_list *list, struct filter_node **node);
 void filter_list_bound(struct filter_list *list, struct filter_node *node);
 /* Running no more, owed from now on, and bounded; the list owns the node. */
 void filter_list_owe(struct filter_list *list, struct filter_node **node);
-/* The first owed node, or NULL. It stays valid until it is removed by the caller, who holds cache.invalidating. */
+/* Neither running nor owed. */
+static inline bool filter_list_is_empty(const struct filter_list *list)
+{
+    return atomic_load_explicit(&list->count, memory_order_seq_cst) == 0;
+}
+/* The first owed node, or NULL. It stays valid until the caller removes it, or asks again; one at a time. */
 struct filter_node *filter_list_owed(struct filter_list *list);
 unsigned filter_list_owed_count(struct filter_list *list);
 /* May a record that storage holds not be served? */

@@ -21,9 +21,11 @@
  * having come before. Before an invalidation takes its filter from the list it passes once through every stripe's lock,
  * so that no writer that began while one tier was cleaned already ends unstruck.
  *
- * Lock order: cache.invalidating, then a stripe, then cache.filters.lock or cache.owed.lock. No lock is held while the
- * store's or the gate's functions wait for anything but their own short locks; invalidating alone is held over calls
- * that may wait for storage, and owed.lock over writes to its file.
+ * Invalidations run side by side, each for itself: the epoch is odd while any of them cleans storage.
+ *
+ * Lock order: a stripe, then cache.filters.lock, cache.invalidating or cache.owed.lock, each a leaf. No lock is held
+ * while the store's or the gate's functions wait for anything but their own short locks, but for owed.lock, which is
+ * held over writes to its file.
  */
 #ifndef CACHE_INNER_H
 #define CACHE_INNER_H
@@ -125,7 +127,10 @@ struct aic_cache {
     /* The number of the newest put, at least 1. What is newer than an invalidation is decided by it, sequentially
      * consistent with the list of filters: clocks go back. */
     _Atomic uint64_t last_seq;
-    pthread_mutex_t invalidating; /* one invalidation at a time; protects the epoch's parity */
+    pthread_mutex_t invalidating; /* protects the epoch's parity and the two counts; never held for long */
+    pthread_cond_t came_back;     /* left_behind has changed */
+    unsigned cleaning;            /* invalidations that clean storage now */
+    unsigned left_behind;         /* threads that are in storage that hangs; see patience.h */
     struct filter_list filters;
     struct owed owed;
     struct hot *hot;           /* NULL: no memory tier */
@@ -244,7 +249,7 @@ AIC_MUST_CHECK aic_status cache_check_put(const struct cache_put *put, aic_error
 
 /* Walks the labels that a filter selects storage by. Returns how many were filled (at most 4). */
 size_t filter_labels(const struct filter *filter, struct tier_label *out);
-/* Carries out in storage what it owes: called with `invalidating` held. */
+/* Carries out in storage what it owes. By the ticking thread. */
 aic_status cache_settle(struct aic_cache *cache);
 
 /* Do the options make sense, as far as they themselves can tell? AIC_INVALID. */

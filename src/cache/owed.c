@@ -281,8 +281,8 @@ void owed_paid(struct aic_cache *cache)
 }
 
 /*
- * Whoever adds a record has queued the delete before, or adds the filter to the list under `invalidating`, which is
- * held here: so a record that was there before the flush began is paid when the flush is done and the list is empty.
+ * Whoever adds a record has queued the delete before, or has had the filter in the list since before: so a record
+ * that was there before the list was found empty is paid when the flush is done.
  */
 void owed_settle(struct aic_cache *cache)
 {
@@ -291,7 +291,7 @@ void owed_settle(struct aic_cache *cache)
     if (!take_turn(owed)) return;
     uint64_t size = journal_size(owed->journal);
     pthread_mutex_unlock(&owed->lock);
-    if (size == 0 || filter_list_owed_count(&cache->filters) > 0 || !cache_storage_up(cache)) return;
+    if (size == 0 || !filter_list_is_empty(&cache->filters) || !cache_storage_up(cache)) return;
     if (gate_flush(cache->gate, true, SETTLE_WAIT_MS) != AIC_OK) return;
     if (!take_turn(owed)) return;
     if (journal_size(owed->journal) == size && journal_clear(owed->journal) == AIC_OK) owed->everything = false;

@@ -44,7 +44,8 @@ AIC_MUST_CHECK aic_status owed_filter(struct aic_cache *cache, const struct filt
 void owed_replaced(struct aic_cache *cache);
 /* Empties the file after a close that has brought everything into storage. */
 void owed_paid(struct aic_cache *cache);
-/* Empties the file if nothing is owed any more. With cache.invalidating held; may wait for storage. */
+/* Empties the file if nothing is owed any more. By the ticking thread, or when nobody else is there; may
+ * wait for storage. */
 void owed_settle(struct aic_cache *cache);
 
 #endif

@@ -15,6 +15,7 @@
 #include "cache/inner.h"
 
 #include "base/plural.h"
+#include "cache/patience.h"
 
 #include <aicache/monitor.h>
 #include <stdio.h>
@@ -167,6 +168,11 @@ size_t filter_labels(const struct filter *filter, struct tier_label *out)
 struct pass {
     struct aic_cache *cache;
     const struct filter *filter;
+    struct filter own;      /* where it runs apart from who asked for it */
+    _Atomic bool give_up;   /* relaxed; ends `own` */
+    _Atomic unsigned steps; /* records seen; relaxed: only its change is looked at */
+    bool dry_run;
+    aic_status status;
     struct tier_write writes[BATCH];
     uint64_t bytes[BATCH];
     size_t count;
@@ -178,6 +184,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
 {
     struct pass *pass = context;
     struct record record;
+    atomic_fetch_add_explicit(&pass->steps, 1, memory_order_relaxed);
     if (filter_is_stopped(pass->filter)) return false;
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
@@ -236,6 +243,46 @@ static aic_status storage_part(struct pass *pass, bool dry_run)
     if (!cache_storage_up(pass->cache)) return AIC_UNAVAILABLE;
     TRY(gate_flush(pass->cache->gate, false, FLUSH_DEADLINE_MS));
     return clean_storage(pass, dry_run);
+}
+
+static void clean_apart(void *context)
+{
+    struct pass *pass = context;
+    pass->status = clean_storage(pass, pass->dry_run);
+}
+
+static void free_pass(void *context)
+{
+    struct pass *pass = context;
+    mem_free(&pass->cache->mem, MEM_CACHE, pass, sizeof *pass);
+}
+
+/* The same for whoever must not wait for storage that hangs: what it has removed by then is not counted. */
+static aic_status storage_part_apart(struct pass *pass, const aic_filter *from, bool dry_run)
+{
+    struct aic_cache *cache = pass->cache;
+    if (!cache_storage_up(cache)) return AIC_UNAVAILABLE;
+    TRY(gate_flush(cache->gate, false, FLUSH_DEADLINE_MS));
+    struct pass *apart = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *apart);
+    if (apart == NULL) return AIC_NO_MEMORY;
+    aic_status status = filter_take(&apart->own, from, clock_wall_ms(&cache->clock), NULL);
+    CHECK(status == AIC_OK); /* it was taken before */
+    apart->own.until_ms = pass->filter->until_ms;
+    apart->own.stop = &apart->give_up;
+    apart->cache = cache;
+    apart->filter = &apart->own;
+    apart->dry_run = dry_run;
+    status = patience_run(cache, &(struct patience){.work = clean_apart,
+                                                    .discard = free_pass,
+                                                    .context = apart,
+                                                    .steps = &apart->steps,
+                                                    .give_up = &apart->give_up,
+                                                    .stop = pass->filter->stop});
+    if (status == AIC_TIMEOUT) return status;
+    if (status == AIC_OK) status = apart->status;
+    pass->sums = apart->sums;
+    free_pass(apart);
+    return status;
 }
 
 aic_status cache_settle(struct aic_cache *cache)
@@ -308,24 +355,35 @@ static bool names_something(const aic_filter *filter)
            filter->tag.size > 0 || filter->pattern.size > 0 || filter->age_given;
 }
 
-static aic_status run_dry(struct pass *pass)
+static aic_status run_dry(struct pass *pass, const aic_filter *from)
 {
     aic_status status = AIC_OK;
-    if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, true);
+    if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0)
+        status = storage_part_apart(pass, from, true);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(pass->cache, count_entry, pass);
     return status == AIC_OK && filter_is_stopped(pass->filter) ? AIC_CLOSED : status;
 }
 
-/* With cache.invalidating held. */
-static aic_status run(struct pass *pass, struct filter_node **node)
+/* The epoch is odd while anybody cleans storage, and another one after each begin and end. */
+static void count_cleaning(struct aic_cache *cache, int change)
+{
+    pthread_mutex_lock(&cache->invalidating);
+    unsigned before = cache->cleaning;
+    cache->cleaning += (unsigned)change;
+    bool others = before > 0 && cache->cleaning > 0;
+    atomic_fetch_add_explicit(&cache->epoch, others ? 2 : 1, memory_order_seq_cst);
+    pthread_mutex_unlock(&cache->invalidating);
+}
+
+static aic_status run(struct pass *pass, const aic_filter *from, struct filter_node **node)
 {
     struct aic_cache *cache = pass->cache;
     bool cleans_storage = cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0;
     aic_status status = AIC_OK;
     filter_list_add(&cache->filters, *node, &cache->last_seq);
-    atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
-    if (cleans_storage) status = storage_part(pass, false);
-    atomic_fetch_add_explicit(&cache->epoch, 1, memory_order_seq_cst);
+    count_cleaning(cache, 1);
+    if (cleans_storage) status = storage_part_apart(pass, from, false);
+    count_cleaning(cache, -1);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(cache, clean_entry, pass);
     pass_writers(cache);
     /* A put that met the filter has left a delete in the queue. */
@@ -400,14 +458,12 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
     node->filter.stop = stop;
     pass->cache = cache;
     pass->filter = &node->filter;
-    pthread_mutex_lock(&cache->invalidating);
     if (!dry_run) {
-        status = run(pass, &node);
+        status = run(pass, from, &node);
     } else {
-        status = run_dry(pass);
+        status = run_dry(pass, from);
         filter_list_remove(&cache->filters, &node);
     }
-    pthread_mutex_unlock(&cache->invalidating);
     /* Whatever is the matter with storage, it will be back. */
     return status == AIC_OK || status == AIC_NO_MEMORY || status == AIC_CLOSED ? status : AIC_UNAVAILABLE;
 }

@@ -32,15 +32,6 @@ static void remember_replaced(struct aic_cache *cache)
     if (stats.writes_down_ms != 0) owed_replaced(cache);
 }
 
-/* An invalidation that runs now may hang in storage: the next tick looks again. */
-static void pay_what_is_owed(struct aic_cache *cache)
-{
-    if (pthread_mutex_trylock(&cache->invalidating) != 0) return;
-    if (filter_list_owed_count(&cache->filters) > 0) (void)cache_settle(cache);
-    owed_settle(cache);
-    pthread_mutex_unlock(&cache->invalidating);
-}
-
 void cache_tick(struct aic_cache *cache)
 {
     pthread_mutex_lock(&cache->ticking);
@@ -48,7 +39,8 @@ void cache_tick(struct aic_cache *cache)
     hot_tick(cache);
     if (cache->gate != NULL) {
         remember_replaced(cache);
-        pay_what_is_owed(cache);
+        if (filter_list_owed_count(&cache->filters) > 0) (void)cache_settle(cache);
+        owed_settle(cache);
         expire_storage(cache);
     }
     dictionaries_train(cache);

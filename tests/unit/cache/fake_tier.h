@@ -34,6 +34,8 @@ struct fake_tier {
     _Atomic bool writes_fail;         /* a full disk: what is stored can be read */
     _Atomic bool spoil;               /* reads give damaged bytes */
     _Atomic bool hang;                /* reads do not come back until it is taken away */
+    _Atomic bool hang_select;         /* selections of the operation "hangs" neither */
+    _Atomic unsigned hanging;         /* selections that do so now */
     _Atomic bool hang_upkeep;         /* expire() neither */
     _Atomic unsigned upkeep;          /* calls of expire() that were begun */
     _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
@@ -151,11 +153,22 @@ static inline bool fake_has_label(const struct record *record, const struct tier
     return false;
 }
 
+static inline void fake_hang(struct fake_tier *fake, const struct tier_filter *filter)
+{
+    bool hangs = false;
+    for (size_t i = 0; i < filter->label_count; i++)
+        hangs |= filter->labels[i].value.size == 5 && memcmp(filter->labels[i].value.data, "hangs", 5) == 0;
+    atomic_fetch_add(&fake->hanging, hangs);
+    while (hangs && atomic_load(&fake->hang_select)) usleep(1000);
+    atomic_fetch_sub(&fake->hanging, hangs);
+}
+
 static inline aic_status fake_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after,
                                      tier_visit_fn *visit, void *context)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
     if (atomic_load(&fake->down)) return AIC_IO;
+    fake_hang(fake, filter);
     pthread_mutex_lock(&fake->lock);
     bool found = false, more = true;
     size_t at = after != NULL ? fake_find(fake, after, &found) : 0;

@@ -417,6 +417,44 @@ static void a_disk_that_hangs_holds_one_caller(void **state)
     end(table, fake);
 }
 
+static void *invalidate_what_hangs(void *context)
+{
+    struct bench_cache *table = context;
+    aic_filter filter = {.operation = AIC_LITERAL("hangs")};
+    return (void *)(intptr_t)aic_cache_invalidate(table->cache, &filter, false, NULL, NULL);
+}
+
+/* One that is in storage that hangs keeps no other, ends by itself, and is remembered. */
+static void an_invalidation_that_hangs_is_left(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    pthread_t thread;
+    void *status;
+    assert_int_equal(put_text(table->cache, "hangs", "x", "1"), AIC_OK);
+    assert_int_equal(put_text(table->cache, "qa", "y", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->hang_select, true);
+    CHECK(pthread_create(&thread, NULL, invalidate_what_hangs, table) == 0);
+    while (atomic_load(&fake->hanging) == 0) usleep(1000);
+    aic_filter other = {.operation = AIC_LITERAL("qa")};
+    aic_invalidated sums;
+    assert_int_equal(aic_cache_invalidate(table->cache, &other, false, &sums, NULL), AIC_OK);
+    assert_int_equal(sums.removed, 1);
+    CHECK(pthread_join(thread, &status) == 0);
+    assert_int_equal((intptr_t)status, AIC_UNAVAILABLE);
+    assert_int_equal(atomic_load(&fake->hanging), 1);
+    assert_int_equal(look(table->cache, "hangs", "x", NULL), '-');
+    assert_int_equal(stats_of(table->cache).invalidations_pending, 1);
+    assert_int_equal(written_down(table), 1);
+    atomic_store(&fake->hang_select, false);
+    while (stats_of(table->cache).invalidations_pending > 0) cache_tick(table->cache);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    assert_int_equal(look(table->cache, "hangs", "x", NULL), '-');
+    assert_int_equal(fake->count, 0);
+    end(table, fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +470,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_tick_writes_down_what_was_replaced, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_delete_of_what_an_invalidation_hides, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_hangs_holds_one_caller, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(an_invalidation_that_hangs_is_left, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
