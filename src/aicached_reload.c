@@ -36,7 +36,9 @@ aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, s
         const struct settings_key *key = &settings->api_keys.items[i];
         keys[i] = (struct auth_key){.id = key->id, .sha256 = key->sha256, .ns = key->namespace_, .admin = key->admin};
     }
-    aic_status status = auth_create(&daemon->mem, keys, settings->api_keys.count, out, error);
+    aic_status status = auth_create(
+        &daemon->mem, keys, settings->api_keys.count,
+        (struct auth_hosts){(const char *const *)settings->hosts.items, settings->hosts.count}, out, error);
     mem_free(&daemon->mem, MEM_CONFIG, keys, bytes);
     return status;
 }

@@ -1,9 +1,11 @@
 """API keys: who gets in, and what each may see and touch."""
 import json
+import os
+import signal
 import socket
 import unittest
 
-from daemon import LiveTest
+from daemon import Daemon, LiveTest, until
 
 ADMIN, RED, BLUE, GREEN = "k-admin-0123456789abcdef", "k-red-0123456789abcdef", "k-blue-0123456789abcdef", "k-green-0123456789abcdef"
 
@@ -41,7 +43,7 @@ class Access(LiveTest):
     def test_headers_that_come_twice(self):
         def status(*lines):
             with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as peer:
-                peer.sendall(("GET /cache/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + "".join(line + "\r\n" for line in lines) + "\r\n").encode())
+                peer.sendall(("GET /cache/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + "".join(line + "\r\n" for line in lines) + "\r\n").encode())
                 answer = b""
                 while piece := peer.recv(65536):
                     answer += piece
@@ -165,7 +167,8 @@ class Access(LiveTest):
 
 
 class WebPages(LiveTest):
-    """A page that a browser shows may not change a cache that asks for no key, whatever content type it gives."""
+    """A page that a browser shows may not change a cache that asks for no key, whatever content type it gives, nor read one under a name that was made to point at it."""
+    flags = ("--hosts", "cache.example")
 
     def test_pages_of_other_origins_change_nothing(self):
         own = "127.0.0.1:%d" % self.daemon.port
@@ -187,6 +190,60 @@ class WebPages(LiveTest):
                         {"Origin": "http://in.front.of.a.proxy", "Sec-Fetch-Site": "same-origin"}):
             answer = self.daemon.request("PUT", "/cache/entries", b'{"operation":"qa","text":"own","response":1}', headers)
             self.assertEqual(answer.status, 201, headers)
+
+    def test_a_name_that_points_here_is_not_ours(self):
+        """DNS rebinding: to the browser such a page is of our own origin, and may read every answer."""
+        every = (("GET", "/cache/export", None), ("HEAD", "/cache/export", None), ("POST", "/cache/flushall", b""), ("GET", "/", None), ("GET", "/metrics", None),
+                 ("GET", "/health", None), ("GET", "/monitoring/stream", None), ("POST", "/cache/import", b"{}"))
+        for host in ("evil.example", "EVIL.example:%d" % self.daemon.port, "localhost.evil.example", "evillocalhost", "127.0.0.1.evil.example", "cache.example.evil.example", "xcache.example",
+                     "127.1", "1.2.3.4.5", "-"):
+            for method, path, body in every:
+                answer = self.daemon.request(method, path, body, {"Host": host, "Origin": "http://" + host, "Sec-Fetch-Site": "same-origin"})
+                self.assertEqual(answer.status, 403, (host, method, path))
+                if method != "HEAD":
+                    self.assertEqual((answer.error["code"], answer.error["param"]), ("host_not_allowed", "Host"))
+                    self.assertIn("`hosts`", answer.error["message"])
+                    self.assertNotIn("evil", answer.error["message"].lower())
+        # The host of an absolute target stands for that of Host.
+        for target, host, status in (("http://evil.example/cache/status", "localhost", 403), ("http://localhost/cache/status", "evil.example", 200), ("HTTP://Cache.Example:80", "evil.example", 200)):
+            for _ in range(3):  # the first is read whole, the others are known
+                self.assertEqual(self.raw(target, host), status, (target, host))
+        for host, status in (("localhost", 200), ("evil.example", 403)) * 2:
+            self.assertEqual(self.raw("/cache/status", host), status, host)
+
+    def test_addresses_and_names_that_are_ours(self):
+        for host in ("127.0.0.1", "127.0.0.1:%d" % self.daemon.port, "127.0.0.1.", "[::1]", "[::1]:80", "192.168.1.2:8080", "LocalHost:1", "localhost.", "app.localhost", "Cache.Example", "cache.example.:80"):
+            for path in ("/cache/status", "/", "/metrics"):
+                self.assertEqual(self.daemon.get(path, headers={"Host": host}).status, 200, (host, path))
+
+    def test_no_name_is_refused_where_no_page_gets(self):
+        keyed = Daemon(keys=(("root", ADMIN, "default", True),))
+        self.addCleanup(keyed.close)
+        self.assertEqual(keyed.get("/cache/status", key=ADMIN, headers={"Host": "any.example"}).status, 200)
+        self.assertEqual(keyed.get("/health", headers={"Host": "any.example"}).status, 200)
+        path = os.path.join(keyed.directory, "socket")
+        local = Daemon(flags=("--listen", "unix:" + path))
+        self.addCleanup(local.close)
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(60)
+            peer.connect(path)
+            peer.sendall(b"GET /cache/status HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n")
+            self.assertEqual(peer.recv(65536).split()[1], b"200")
+
+    def test_the_names_change_live(self):
+        daemon = Daemon(config="hosts: [one.example]\n")
+        self.addCleanup(daemon.close)
+        ask = lambda host: daemon.get("/cache/status", headers={"Host": host}).status
+        self.assertEqual((ask("one.example"), ask("two.example")), (200, 403))
+        with open(os.path.join(daemon.directory, "config.yaml"), "w") as file:
+            file.write("hosts: [two.example]\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        self.assertTrue(until(lambda: (ask("one.example"), ask("two.example")) == (403, 200)))
+
+    def raw(self, target, host):
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as peer:
+            peer.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (target, host)).encode())
+            return int(peer.makefile("rb").readline().split()[1])
 
     def test_reading_and_asking_what_is_allowed_stay_open(self):
         foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}

@@ -129,7 +129,7 @@ class Entries(LiveTest):
         self.assertEqual(self.daemon.request("HEAD", path).headers["content-length"], str(len(large) + 2))
         # Pipelined, between small ones: the answers come in their order.
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-            one, two = (b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (where.encode(), more) for where, more in
+            one, two = (b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (where.encode(), more) for where, more in
                         ((path, b""), ("/cache/entries/" + small["key"], b"Connection: close\r\n")))
             connection.sendall(one + one + two)
             answers = b"".join(iter(lambda: connection.recv(1 << 20), b""))
@@ -211,7 +211,7 @@ class Entries(LiveTest):
         key = self.daemon.put(text="two lines", response=[1]).json["key"]
         tag = self.daemon.get("/cache/entries/" + key).headers["etag"]
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-            connection.sendall(("GET /cache/entries/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: \"a\"\r\n"
+            connection.sendall(("GET /cache/entries/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIf-None-Match: \"a\"\r\n"
                                 "If-None-Match: W/%s\r\n\r\n" % (key, tag)).encode())
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         self.assertTrue(answer.startswith(b"HTTP/1.1 304 "), answer)

@@ -87,7 +87,7 @@ class Breakdown(unittest.TestCase):
         self.addCleanup(lambda: [client.close() for client in clients])
         for _ in range(2000):
             client = socket.create_connection(("127.0.0.1", daemon.port))
-            client.sendall(b"GET /cache/status HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 3000)
+            client.sendall(b"GET /cache/status HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 3000)
             clients.append(client)
         # A connection with 3 KB of a head takes a pooled object and a block of 4 to 8 KB.
         after = self.settled(daemon, [(("pools",), before["pools"] + 2000 * 2000), (("connections",), before["connections"] + 2000 * 3000)])
@@ -105,7 +105,7 @@ class Breakdown(unittest.TestCase):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", daemon.port))
             body = b'{"operation":"qa","text":"flight %d"}' % index
-            client.sendall(b"POST /cache/lookup HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            client.sendall(b"POST /cache/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
             clients.append(client)
         self.settled(daemon, [(("cache",), before["cache"] + 60 * MB)])
 
@@ -201,7 +201,7 @@ class Pools(LiveTest):
     def test_connections_come_from_the_pool_and_leave_it(self):
         clients = [socket.create_connection(("127.0.0.1", self.daemon.port)) for _ in range(100)]
         for client in clients:  # an answer says that the connection is a front thread's
-            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertIn(b"200", client.recv(4096))
         busy = self.pools()["pools"]["connections"]
         self.assertGreaterEqual(busy["active"], 100)

@@ -154,7 +154,7 @@ class Transfer(LiveTest):
     def test_import_in_crumbs(self):
         body = b"".join(json.dumps({"operation": "qa", "text": "crumb %d" % index, "response": index}).encode() + b"\n" for index in range(20))
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
             for start in range(0, len(body), 97):
                 connection.sendall(body[start:start + 97])
             answer = b""
@@ -164,14 +164,14 @@ class Transfer(LiveTest):
 
     def test_import_cut_short(self):
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b'{"operation":"qa","text":"cut","response":1}\n')
+            connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b'{"operation":"qa","text":"cut","response":1}\n')
         self.assertEqual(self.daemon.get("/livez").status, 200)
 
     def test_slow_reader_holds_little(self):
         for index in range(300):
             self.daemon.put(text="slow %d" % index, response="%d" % index * 20000)
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-            connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             time.sleep(0.3)
             page = self.daemon.get("/metrics").body.decode()
             held = [line for line in page.splitlines() if line.startswith('aicache_accounted_bytes{owner="connections"}')]
@@ -187,7 +187,7 @@ class Transfer(LiveTest):
             self.daemon.put(text="leave %d" % index, response="%d" % index * 20000)
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=60) as connection:
-                connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(b"GET /cache/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 connection.recv(1000)
         self.assertEqual(self.daemon.get("/livez").status, 200)
 

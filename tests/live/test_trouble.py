@@ -29,7 +29,7 @@ def obey_permissions():
 
 def put_request(text, response, more=""):
     body = json.dumps({"operation": "qa", "text": text, "response": response}).encode()
-    return b"PUT /cache/entries HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (more.encode(), len(body)), body
+    return b"PUT /cache/entries HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n" % (more.encode(), len(body)), body
 
 
 def read_all(connection):
@@ -186,7 +186,7 @@ class Stops(unittest.TestCase):
             head, body = put_request("in flight", {"landed": True})
             busy, idle = (socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=30) for _ in range(2))
             with busy, idle:
-                idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 self.assertIn(b" 200 ", read_head(idle))
                 # 100 says that the daemon is in the middle of this request.
                 head = head[:-2] + b"Expect: 100-continue\r\n\r\n"
@@ -278,7 +278,7 @@ class Senders(unittest.TestCase):
     def test_a_repeated_member_is_named_by_its_path(self):
         body = b'{"operation":"qa","text":"t","options":{"limits":[{},{"a":1,"b":2,"a":3}]},"response":1}'
         with self.connect() as connection:
-            connection.sendall(b"PUT /cache/entries HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            connection.sendall(b"PUT /cache/entries HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                                b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
             answer = read_all(connection)
         self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
@@ -291,7 +291,7 @@ class Senders(unittest.TestCase):
         for fields in (b"".join(b"x-%d: y\r\n" % number for number in range(100000)), b"x: " + b"y" * 1000000 + b"\r\n"):
             with self.connect() as connection:
                 try:
-                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + fields)
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + fields)
                 except OSError:
                     pass  # it was refused before all of it was sent
                 answer = connection.recv(100)
@@ -334,7 +334,7 @@ class ManyBodies(unittest.TestCase):
             for connection in connections + [second, fourth]:
                 connection.close()
             with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
-                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 self.assertRegex(read_all(connection), rb"\naicache_http_bodies_refused_total [1-9]")
         finally:
             self.assertEqual(daemon.stop(), 0)
@@ -362,7 +362,7 @@ class ManyBodies(unittest.TestCase):
                 self.assertEqual(set(statuses) - {b"503"}, {b"201"}, statuses)  # some may have to come again
             lines = [socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) for _ in range(6)]
             for connection in lines:
-                connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n{\r\n")
+                connection.sendall(b"POST /cache/import HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n{\r\n")
             refused = 0
             for connection in lines:  # each of them 20 MB of a line
                 try:
@@ -405,7 +405,7 @@ def peak(daemon):
 def ask(daemon, verb, path, body=b""):
     """The status of an answer, read from a connection that says nothing else: the next line can be the kill."""
     with socket.create_connection(("127.0.0.1", int(daemon.port)), timeout=60) as connection:
-        connection.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (verb.encode(), path.encode(), len(body), body))
+        connection.sendall(b"%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (verb.encode(), path.encode(), len(body), body))
         return int(read_head(connection).split()[1])
 
 

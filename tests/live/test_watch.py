@@ -25,7 +25,7 @@ class Stream:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", daemon.port))
-        self.socket.sendall(b"GET /monitoring/stream HTTP/1.0\r\nHost: a\r\n\r\n")
+        self.socket.sendall(b"GET /monitoring/stream HTTP/1.0\r\nHost: localhost\r\n\r\n")
         self.bytes = b""
         self.ended = False
 

@@ -60,7 +60,8 @@ PROFILES = {
             "body_bytes": ["--limits-body-bytes", str(value)],
             "connections": ["--limits-connections", str(value)],
         }.get(name),
-        "arguments": lambda directory: ["--data-dir", os.path.join(directory, "data"), "--threads", "2"],
+        "arguments": lambda directory: ["--data-dir", os.path.join(directory, "data"), "--threads", "2",
+                                        "--hosts", "x", "--hosts", "a", "--hosts", "example.com"],
         "tls": lambda certificate, key: ["--tls-certificate", certificate, "--tls-key", key],
     },
 }

@@ -85,6 +85,7 @@ aic_status conn_open(struct http_thread *thread, int fd, bool local, bool reject
     struct conn *conn = conn_take(thread);
     if (conn == NULL) return AIC_NO_MEMORY;
     conn_reset(conn, fd);
+    conn->local = local;
     aic_status status = AIC_NO_MEMORY;
     bool with_tls = thread->server->tls != NULL && !local;
     conn->tls = with_tls ? tls_accept(thread->server->tls, fd) : NULL;

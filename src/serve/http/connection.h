@@ -98,6 +98,7 @@ struct conn {
     enum conn_phase phase;
     struct tls_session *tls; /* NULL: plain */
 
+    bool local;        /* over a unix socket */
     bool eof;          /* the client will send no more */
     bool close_after;  /* no request after this one */
     bool running;      /* conn_run() is on the stack */

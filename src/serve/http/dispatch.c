@@ -265,6 +265,24 @@ aic_view http_path(const struct http_exchange *exchange)
     return head_view(exchange->base, exchange->head.path);
 }
 
+aic_view http_host(const struct http_exchange *exchange)
+{
+    const struct head *head = &exchange->head;
+    if (!head->absolute) return http_header(exchange, "Host");
+    aic_view target = head_view(exchange->base, head->target);
+    const char *host = (const char *)memchr(target.data, ':', target.size) + strlen("://");
+    size_t size = (size_t)(target.data + target.size - host), end = 0;
+    while (end < size && host[end] != '/' && host[end] != '?') end++;
+    return (aic_view){host, end};
+}
+
+bool http_host_is_named(const struct http_exchange *exchange)
+{
+    const struct head *head = &exchange->head;
+    if (!(head->absolute ? head->target_named : head->host_named)) return false;
+    return exchange->conn->tls == NULL && !exchange->conn->local;
+}
+
 static aic_view query_raw(const struct http_exchange *exchange)
 {
     if (!exchange->head.has_query) return (aic_view){NULL, 0};

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -216,6 +217,35 @@ static bool is_authority(aic_view text, bool port_required)
     return port <= 65535;
 }
 
+aic_view head_host(aic_view authority)
+{
+    const char *end = memrchr(authority.data, ':', authority.size);
+    if (authority.size > 0 && authority.data[0] == '[') {
+        end = memchr(authority.data, ']', authority.size);
+        authority.data++;
+        authority.size--;
+    }
+    if (end != NULL) authority.size = (size_t)(end - authority.data);
+    if (authority.size > 0 && authority.data[authority.size - 1] == '.') authority.size--;
+    return authority;
+}
+
+/* Is the host of `host:port` a name, which whoever owns it may point anywhere? Addresses are what they are, and
+ * localhost and the names below it belong to nobody (RFC 6761, 6.3). */
+static bool is_named(aic_view authority)
+{
+    static const char local[] = "localhost";
+    const size_t size = sizeof local - 1;
+    char text[INET_ADDRSTRLEN] = "";
+    struct in_addr address;
+    aic_view host = head_host(authority);
+    if (authority.data[0] == '[') return false;
+    if (host.size >= size && strncasecmp(host.data + host.size - size, local, size) == 0)
+        return host.size > size && host.data[host.size - size - 1] != '.';
+    if (host.size < sizeof text) memcpy(text, host.data, host.size);
+    return inet_pton(AF_INET, text, &address) != 1;
+}
+
 static bool escapes_are_whole(aic_view text)
 {
     const char *at = text.data;
@@ -252,8 +282,10 @@ static enum head_outcome parse_absolute(struct head *head, const char *base, siz
     size_t host = from + scheme;
     size_t host_end = host;
     while (host_end < to && base[host_end] != '/' && base[host_end] != '?') host_end++;
-    if (!is_authority((aic_view){base + host, host_end - host}, false))
-        return malformed(why, "The host of the request target is not valid.");
+    aic_view authority = {base + host, host_end - host};
+    if (!is_authority(authority, false)) return malformed(why, "The host of the request target is not valid.");
+    head->absolute = true;
+    head->target_named = is_named(authority);
     split_path(head, base, host_end, to);
     return HEAD_COMPLETE;
 }
@@ -401,6 +433,7 @@ static enum head_outcome read_field(struct head *head, struct framing *framing, 
         if (!EQUALS(name, "host")) break;
         framing->hosts++;
         if (!is_authority(value, false)) return malformed(why, "Host is not a host name with an optional port.");
+        head->host_named = is_named(value);
         break;
     case 6:
         if (!EQUALS(name, "expect")) break;

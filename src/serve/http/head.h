@@ -37,6 +37,9 @@ struct head {
     bool asterisk;        /* the target is `*` */
     bool authority;       /* the target is `host:port` (CONNECT) */
     bool has_query;
+    bool absolute;           /* the target names a host, which stands for that of Host */
+    bool target_named;       /* that host is a name: no address, and not localhost */
+    bool host_named;         /* that of Host is */
     uint64_t content_length; /* 0 when chunked, or when there is no body */
     struct head_span target;
     struct head_span path; /* empty for `*`, for an authority, and for an absolute target without a path */
@@ -91,6 +94,9 @@ static inline aic_view head_view(const char *base, struct head_span span)
 {
     return (aic_view){base + span.at, span.size};
 }
+
+/* The host of `host:port`: no port, no brackets, no dot at its end. */
+aic_view head_host(aic_view authority);
 
 /* Takes the next element of a list, without surrounding blanks, from the front of *rest; false at its end. */
 bool head_list_next(aic_view *rest, char separator, aic_view *element);

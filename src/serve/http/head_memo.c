@@ -77,6 +77,7 @@ enum head_outcome head_memo_parse(const struct head_match *match, struct head *h
     head->chunked = lines->chunked;
     head->expect_continue = lines->expect_continue;
     head->encoded = lines->encoded;
+    head->host_named = lines->host_named;
     head->content_length = match->length;
     head->field_count = lines->field_count;
     for (unsigned i = 0; i < lines->field_count; i++) {
@@ -116,6 +117,7 @@ void head_memo_add(struct head_memo *memo, const struct head *head, const char *
     lines->chunked = head->chunked;
     lines->expect_continue = head->expect_continue;
     lines->encoded = head->encoded;
+    lines->host_named = head->host_named;
     lines->field_count = head->field_count;
     lines->length_field = length != NULL ? (uint16_t)(length - head->fields) : 0;
     for (unsigned i = 0; i < head->field_count; i++) {

@@ -27,7 +27,7 @@ struct head_lines {
     uint16_t size; /* 0: a free place */
     uint16_t cut;  /* where the digits belong; == size: there is no Content-Length */
     bool used;     /* since its last turn */
-    bool keep_alive, chunked, expect_continue, encoded;
+    bool keep_alive, chunked, expect_continue, encoded, host_named;
     uint16_t field_count;
     uint16_t length_field; /* which is Content-Length */
     struct head_field fields[HEAD_MEMO_FIELDS];

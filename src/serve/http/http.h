@@ -91,6 +91,15 @@ void http_query_at(struct http_exchange *exchange, size_t index, aic_view *name,
 /* The first parameter of this name: AIC_OK, AIC_MISS, or AIC_INVALID. */
 AIC_MUST_CHECK aic_status http_query(struct http_exchange *exchange, const char *name, aic_view *out);
 
+/* The `host:port` that was asked: of an absolute request target, else of Host; absent when HTTP/1.0 names none. */
+aic_view http_host(const struct http_exchange *exchange);
+/*
+ * May this be a web page's request under a name of the page's own, which was made to point here? True for a host that
+ * is neither an address nor localhost nor a name below it, in plain TCP: over TLS the certificate would not fit the
+ * name, and no page reaches a unix socket. Two flags that were set when the head was read.
+ */
+bool http_host_is_named(const struct http_exchange *exchange);
+
 /* The first field of this name (any case), without surrounding blanks; the absent view when there is none. */
 aic_view http_header(const struct http_exchange *exchange, const char *name);
 /* The next field of this name from *at on (0 to begin), which is moved behind it; false when there is no more. */

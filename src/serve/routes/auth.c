@@ -21,6 +21,8 @@ struct auth {
     struct mem *mem;
     struct row *rows; /* owned */
     size_t count;
+    char **hosts; /* owned, with the names */
+    size_t host_count;
     _Atomic unsigned references; /* release on giving back, acquire by the last one, which frees */
 };
 
@@ -54,17 +56,29 @@ static aic_status add_row(struct auth *auth, const struct auth_key *key, aic_err
     return row->id != NULL && row->ns != NULL ? AIC_OK : AIC_NO_MEMORY;
 }
 
-static void destroy(struct auth *auth, size_t capacity)
+static void destroy(struct auth *auth, size_t capacity, size_t host_capacity)
 {
     for (size_t i = 0; i < auth->count; i++) {
         mem_free_string(auth->mem, MEM_CONFIG, auth->rows[i].id);
         mem_free_string(auth->mem, MEM_CONFIG, auth->rows[i].ns);
     }
+    for (size_t i = 0; i < auth->host_count; i++) mem_free_string(auth->mem, MEM_CONFIG, auth->hosts[i]);
     mem_free(auth->mem, MEM_CONFIG, auth->rows, capacity * sizeof *auth->rows);
+    mem_free(auth->mem, MEM_CONFIG, auth->hosts, host_capacity * sizeof *auth->hosts);
     mem_free(auth->mem, MEM_CONFIG, auth, sizeof *auth);
 }
 
-aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t count, struct auth **out, aic_error *error)
+/* A dot at the end says nothing, here as in a request. */
+static aic_status add_host(struct auth *auth, const char *name)
+{
+    char *copy = mem_copy_string(auth->mem, MEM_CONFIG, view_trim_end(aic_view_of(name), "."));
+    if (copy == NULL) return AIC_NO_MEMORY;
+    auth->hosts[auth->host_count++] = copy;
+    return AIC_OK;
+}
+
+aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t count, struct auth_hosts hosts,
+                       struct auth **out, aic_error *error)
 {
     if (count > AUTH_MAX_KEYS)
         return error_set(error, AIC_INVALID, "api_keys", "at most %d keys are accepted", AUTH_MAX_KEYS);
@@ -72,14 +86,14 @@ aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t coun
     if (auth == NULL) return AIC_NO_MEMORY;
     auth->mem = mem;
     atomic_init(&auth->references, 1);
-    aic_status status = AIC_OK;
-    if (count > 0) {
-        auth->rows = mem_zalloc(mem, MEM_CONFIG, count * sizeof *auth->rows);
-        if (auth->rows == NULL) status = AIC_NO_MEMORY;
-    }
+    if (count > 0) auth->rows = mem_zalloc(mem, MEM_CONFIG, count * sizeof *auth->rows);
+    if (hosts.count > 0) auth->hosts = mem_zalloc(mem, MEM_CONFIG, hosts.count * sizeof *auth->hosts);
+    bool missing = (count > 0 && auth->rows == NULL) || (hosts.count > 0 && auth->hosts == NULL);
+    aic_status status = missing ? AIC_NO_MEMORY : AIC_OK;
     for (size_t i = 0; i < count && status == AIC_OK; i++) status = add_row(auth, &keys[i], error);
+    for (size_t i = 0; i < hosts.count && status == AIC_OK; i++) status = add_host(auth, hosts.names[i]);
     if (status != AIC_OK) {
-        destroy(auth, count);
+        destroy(auth, auth->rows != NULL ? count : 0, auth->hosts != NULL ? hosts.count : 0);
         return status;
     }
     *out = auth;
@@ -97,13 +111,22 @@ void auth_release(struct auth **auth)
 {
     if (*auth == NULL) return;
     /* Release orders this holder's reads before the count; acquire orders the last holder's free after everybody's. */
-    if (atomic_fetch_sub_explicit(&(*auth)->references, 1, memory_order_acq_rel) == 1) destroy(*auth, (*auth)->count);
+    if (atomic_fetch_sub_explicit(&(*auth)->references, 1, memory_order_acq_rel) == 1)
+        destroy(*auth, (*auth)->count, (*auth)->host_count);
     *auth = NULL;
 }
 
 bool auth_is_open(const struct auth *auth)
 {
     return auth->count == 0;
+}
+
+bool auth_knows_host(const struct auth *auth, aic_view host)
+{
+    for (size_t i = 0; i < auth->host_count; i++) {
+        if (strlen(auth->hosts[i]) == host.size && strncasecmp(auth->hosts[i], host.data, host.size) == 0) return true;
+    }
+    return false;
 }
 
 static aic_status unauthorized(aic_error *error, const char *why)

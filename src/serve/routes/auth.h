@@ -26,18 +26,26 @@ struct auth_key {
 
 struct auth;
 
+/* The names of `hosts` in the configuration. Borrowed for the call. */
+struct auth_hosts {
+    const char *const *names;
+    size_t count;
+};
+
 /*
  * A set of keys; with none, every caller may do everything (the daemon then listens on loopback only). AIC_INVALID with
  * the field named ("api_keys[2].sha256"): the same id or digest twice, an id or a namespace that is empty or too long.
  * AIC_NO_MEMORY.
  */
-AIC_MUST_CHECK aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t count, struct auth **out,
-                                      aic_error *error);
+AIC_MUST_CHECK aic_status auth_create(struct mem *mem, const struct auth_key *keys, size_t count,
+                                      struct auth_hosts hosts, struct auth **out, aic_error *error);
 struct auth *auth_pin(struct auth *auth);
 /* Gives one reference back and nulls. Accepts a pointer to NULL. */
 void auth_release(struct auth **auth);
 
 bool auth_is_open(const struct auth *auth); /* no keys are configured */
+/* Is it one of the hosts, in any case of letters? */
+bool auth_knows_host(const struct auth *auth, aic_view host);
 
 /* Who calls. Views are valid as long as the set. */
 struct auth_caller {

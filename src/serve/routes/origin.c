@@ -33,7 +33,7 @@ bool origin_is_foreign(const struct http_exchange *exchange)
     if (known) return false;
     at = 0;
     while (http_header_next(exchange, "Origin", &at, &said)) {
-        if (!is_at(said, http_header(exchange, "Host"))) return true;
+        if (!is_at(said, http_host(exchange))) return true;
     }
     return false;
 }

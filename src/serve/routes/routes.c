@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/status.h"
+#include "serve/http/head.h"
 #include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/lookup.h"
@@ -222,8 +223,24 @@ static aic_status check_caller(const struct http_exchange *exchange, const struc
     return AIC_OK;
 }
 
+/* Where no key is asked for, the name under which a page came is all that tells a foreign one from ours. */
+static bool is_rebound(struct http_exchange *exchange)
+{
+    struct front *front = front_of(exchange);
+    if (!http_host_is_named(exchange)) return false;
+    refresh_auth(front);
+    return auth_is_open(front->auth) && !auth_knows_host(front->auth, head_host(http_host(exchange)));
+}
+
 static bool guard(struct http_exchange *exchange, const struct http_route *route)
 {
+    if (is_rebound(exchange)) {
+        http_reply_problem(exchange, 403, "host_not_allowed", "Host",
+                           "Host names a host that is not listed in `hosts`; where no api_keys are configured, only "
+                           "addresses, localhost and the names in `hosts` are answered, because a web page could have "
+                           "made any other name point here");
+        return false;
+    }
     if (route->access == ROUTES_PUBLIC) return true;
     if (origin_is_foreign(exchange)) {
         http_reply_problem(exchange, 403, "cross_origin", NULL,

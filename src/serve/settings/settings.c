@@ -160,6 +160,18 @@ static void check_listen(const struct rules *rules)
     }
 }
 
+static void check_hosts(const struct rules *rules)
+{
+    const struct option_texts *hosts = &rules->settings->hosts;
+    for (size_t i = 0; i < hosts->count; i++) {
+        char quoted[OPTION_QUOTE_SIZE];
+        option_quote(quoted, hosts->items[i]);
+        if (!is_host(hosts->items[i]))
+            option_refuse(rules->report, origin_of(rules, "hosts"), "hosts",
+                          "%s; accepted: names without scheme, port or wildcard", quoted);
+    }
+}
+
 static void check_memory(const struct rules *rules)
 {
     const struct settings *settings = rules->settings;
@@ -277,6 +289,7 @@ static aic_status check_all(struct mem *mem, const struct option_input *input, s
                       "none is given, and there is no home directory to put one; accepted: a directory");
     }
     check_listen(&rules);
+    check_hosts(&rules);
     check_memory(&rules);
     check_bodies(&rules);
     check_pressure(&rules);

@@ -152,6 +152,9 @@ static void assert_same_head(const struct head *a, const struct head *b)
     assert_int_equal(a->expect_continue, b->expect_continue);
     assert_int_equal(a->encoded, b->encoded);
     assert_int_equal(a->has_query, b->has_query);
+    assert_int_equal(a->absolute, b->absolute);
+    assert_int_equal(a->target_named, b->target_named);
+    assert_int_equal(a->host_named, b->host_named);
     assert_int_equal(a->content_length, b->content_length);
     assert_memory_equal(&a->target, &b->target, sizeof a->target);
     assert_memory_equal(&a->path, &b->path, sizeof a->path);

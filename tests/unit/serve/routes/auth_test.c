@@ -19,7 +19,7 @@ static struct auth *make(struct mem *mem)
     struct auth *auth = NULL;
     assert_int_equal(digest_sha256("red-key", 7, red_digest), AIC_OK);
     assert_int_equal(digest_sha256("root-key", 8, root_digest), AIC_OK);
-    assert_int_equal(auth_create(mem, keys, 2, &auth, NULL), AIC_OK);
+    assert_int_equal(auth_create(mem, keys, 2, (struct auth_hosts){0}, &auth, NULL), AIC_OK);
     return auth;
 }
 
@@ -96,7 +96,7 @@ static void test_open_without_keys(void **state)
     struct auth *auth = NULL;
     struct auth_caller caller;
     mem_init(&mem, NULL);
-    assert_int_equal(auth_create(&mem, NULL, 0, &auth, NULL), AIC_OK);
+    assert_int_equal(auth_create(&mem, NULL, 0, (struct auth_hosts){0}, &auth, NULL), AIC_OK);
     assert_true(auth_is_open(auth));
     assert_int_equal(auth_check(auth, view(NULL), view(NULL), &caller, NULL), AIC_OK);
     assert_true(caller.admin);
@@ -127,7 +127,7 @@ static void test_bad_sets(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         aic_error error = {0};
-        assert_int_equal(auth_create(&mem, cases[i].keys, 2, &auth, &error), AIC_INVALID);
+        assert_int_equal(auth_create(&mem, cases[i].keys, 2, (struct auth_hosts){0}, &auth, &error), AIC_INVALID);
         assert_string_equal(error.field, cases[i].field);
         assert_null(auth);
     }
@@ -184,7 +184,7 @@ static void test_no_allocation_is_missed(void **state)
         uint8_t one[32] = {1}, two[32] = {2};
         struct auth_key keys[] = {{"a", one, "x", false}, {"b", two, NULL, true}};
         mem_init(&mem, &allocator);
-        aic_status status = auth_create(&mem, keys, 2, &auth, NULL);
+        aic_status status = auth_create(&mem, keys, 2, (struct auth_hosts){0}, &auth, NULL);
         if (status == AIC_OK) done = true;
         else assert_int_equal(status, AIC_NO_MEMORY);
         auth_release(&auth);

@@ -200,7 +200,8 @@ static void test_keys_change_live(void **state)
     request(&world, "GET", "/cache/status", "new", "", &answer);
     assert_int_equal(answer.status, 401);
     struct auth *changed;
-    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1, &changed, NULL),
+    assert_int_equal(auth_create(&world.mem, &(struct auth_key){"two", new_digest, "b", false}, 1,
+                                 (struct auth_hosts){0}, &changed, NULL),
                      AIC_OK);
     routes_reload_auth(world.routes, changed);
     auth_release(&changed);
@@ -261,9 +262,10 @@ static void test_a_head_of_a_stream_is_complete(struct world *world)
     put_into_storage(world);
     for (size_t i = 0; i < COUNT_OF(paths); i++) {
         char head[512];
-        snprintf(head, sizeof head,
-                 "HEAD %s HTTP/1.1\r\nHost: test\r\n\r\nGET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
-                 paths[i]);
+        snprintf(
+            head, sizeof head,
+            "HEAD %s HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            paths[i]);
         talk(world, head, "", &answer);
         assert_int_equal(answer.status, 200);
         assert_true(says("\r\n\r\nHTTP/1.1 200"));
@@ -385,7 +387,7 @@ static void test_starting_without_memory(void **state)
         struct auth *auth;
         struct routes *routes = NULL;
         mem_init(&mem, &allocator);
-        assert_int_equal(auth_create(&mem, NULL, 0, &auth, NULL), AIC_OK);
+        assert_int_equal(auth_create(&mem, NULL, 0, (struct auth_hosts){0}, &auth, NULL), AIC_OK);
         struct overview_options options = {.mem = &mem, .clock = clock_system(), .cache = cache, .version = "test"};
         atomic_store(&allocations_left, n);
         aic_status status = routes_create(&options, auth, &routes);

@@ -72,7 +72,7 @@ static inline void start_world(struct world *world, uint64_t memory_bytes, const
     aic_options cache = {
         .memory_max_bytes = memory_bytes, .monitor = world->monitor, .allocator = &allocator, .clock = world->clock};
     assert_int_equal(cache_open(&cache, &world->storage->tier, &world->cache, NULL), AIC_OK);
-    assert_int_equal(auth_create(&world->mem, keys, key_count, &world->auth, NULL), AIC_OK);
+    assert_int_equal(auth_create(&world->mem, keys, key_count, (struct auth_hosts){0}, &world->auth, NULL), AIC_OK);
     struct overview_options options = {.mem = &world->mem,
                                        .clock = clock_system(),
                                        .cache = world->cache,
