@@ -108,6 +108,13 @@ bool http_header_next(const struct http_exchange *exchange, const char *name, si
 /* The whole body of a HTTP_BODY_BUFFERED route; an empty, not absent, view when there is none. */
 aic_view http_body(const struct http_exchange *exchange);
 
+/*
+ * Judges anew what is under way on the calling front thread: `stays` is asked of every request that the guard let pass
+ * and that is not yet completed. One that may not stay is answered 401 and its connection ends; where its answer has
+ * begun, it is cut, so that the client sees that some is missing. The handler learns it as if the client had gone.
+ */
+void http_judge_again(struct http_thread *thread, bool (*stays)(struct http_exchange *exchange));
+
 /* ----------------------------------------------------------------------------------------------- surroundings -- */
 
 /* The options' mem: for what a handler allocates (owner MEM_CONNECTIONS or its own). */

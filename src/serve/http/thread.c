@@ -505,6 +505,21 @@ struct uv_loop_s *http_thread_loop(struct http_thread *thread)
     return &thread->loop;
 }
 
+/* Backwards: where a connection is closed, the last one takes its place. */
+void http_judge_again(struct http_thread *thread, bool (*stays)(struct http_exchange *exchange))
+{
+    struct head_refusal why;
+    head_refuse(&why, 401, "unauthorized", "What this request may do was taken back while it was under way.");
+    for (uint32_t i = thread->conn_count; i > 0; i--) {
+        if (i > thread->conn_count) continue;
+        struct conn *conn = thread->conns[i - 1];
+        struct http_exchange *exchange = &conn->exchange;
+        if (!exchange->handed || exchange->expired || exchange->route == NULL || stays(exchange)) continue;
+        exchange_refuse(conn, &why);
+        conn_run(conn);
+    }
+}
+
 void http_post(struct http_thread *thread, struct http_post *post)
 {
     mailbox_post(&thread->mailbox, post);

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/view.h"
 #include "serve/http/head.h"
 #include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
@@ -95,6 +96,10 @@ void routes_reload_auth(struct routes *routes, struct auth *auth)
     routes->auth = auth_pin(auth);
     /* Release, under the mutex: a front that sees the number takes the mutex and finds the new set. */
     atomic_fetch_add_explicit(&routes->auth_generation, 1, memory_order_release);
+    for (struct front *front = routes->fronts; front != NULL; front = front->next) {
+        if (!front->changed_posted) http_post(front->thread, &front->changed);
+        front->changed_posted = true;
+    }
     pthread_mutex_unlock(&routes->mutex);
 }
 
@@ -134,6 +139,8 @@ static void refresh_auth(struct front *front)
     pthread_mutex_unlock(&routes->mutex);
 }
 
+static void judge_again(struct http_post *post);
+
 static aic_status thread_start(void *context, struct http_thread *thread, void **data)
 {
     struct routes *routes = context;
@@ -142,6 +149,7 @@ static aic_status thread_start(void *context, struct http_thread *thread, void *
     if (front == NULL) return AIC_NO_MEMORY;
     front->routes = routes;
     front->thread = thread;
+    front->changed.run = judge_again;
     memo_init(&front->memo, mem, routes->seed);
     tails_init(&front->tails, mem);
     json_init(&front->json, mem, MEM_CACHE);
@@ -265,6 +273,32 @@ static bool guard(struct http_exchange *exchange, const struct http_route *route
         http_reply_error(exchange, status, &error);
     }
     return false;
+}
+
+/* Would the guard let it pass again, as the same caller? */
+static bool stays(struct http_exchange *exchange)
+{
+    const struct http_route *route = http_route(exchange);
+    const struct call *call = call_of(exchange);
+    const struct auth *auth = front_of(exchange)->auth;
+    struct auth_caller caller;
+    aic_error error;
+    bool sent;
+    if (is_rebound(exchange)) return false;
+    if (route->access == ROUTES_PUBLIC || auth_is_open(auth)) return true;
+    if (check_caller(exchange, auth, &caller, &sent, &error) != AIC_OK) return false;
+    return caller.admin >= call->admin && view_equal(caller.ns, call_ns(call));
+}
+
+/* On a front thread, after a change of keys: who streams, exports or waits was let in by keys that may be gone. */
+static void judge_again(struct http_post *post)
+{
+    struct front *front = (struct front *)(void *)((char *)post - offsetof(struct front, changed));
+    pthread_mutex_lock(&front->routes->mutex);
+    front->changed_posted = false;
+    pthread_mutex_unlock(&front->routes->mutex);
+    refresh_auth(front);
+    http_judge_again(front->thread, stays);
 }
 
 /* Every answer, of ours or of the server's own, is counted by route; what met no route is not. */

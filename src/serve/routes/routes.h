@@ -40,7 +40,9 @@ void routes_tick(struct routes *routes);
 void routes_stalled(struct routes *routes);
 /* From now on /health/ready says no. Any thread. */
 void routes_drain(struct routes *routes);
-/* Another set of keys for requests that begin from now on; a reference is taken. Any thread. */
+/* Another set of keys and hosts; a reference is taken. It holds for requests that begin from now on, and what is under
+ * way is ended where its key is gone, is of another namespace now, or is no administrator's any more. By the thread
+ * that ticks and stops the server. */
 void routes_reload_auth(struct routes *routes, struct auth *auth);
 void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uint64_t critical_bytes);
 void routes_reload_memory(struct routes *routes, uint64_t max_bytes);

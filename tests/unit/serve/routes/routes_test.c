@@ -215,6 +215,126 @@ static void test_keys_change_live(void **state)
     stop_cache(&world);
 }
 
+#define CALLERS 4
+
+/* Sends a request and reads the beginning of what comes. */
+static int begin_request(const struct world *world, const char *key, const char *rest, const char *until)
+{
+    char head[512], text[4096] = "";
+    struct timeval patience = {.tv_sec = 60};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(world->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), room = 4096;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    int size = snprintf(head, sizeof head, "%s", rest);
+    char *mark = strstr(head, "KEY");
+    memcpy(mark, key, 3);
+    assert_int_equal(send(fd, head, (size_t)size, MSG_NOSIGNAL), size);
+    for (size_t got = 0; strstr(text, until) == NULL;) {
+        ssize_t more = recv(fd, text + got, 1, 0);
+        assert_int_equal(more, 1);
+        got++;
+        assert_true(got + 1 < sizeof text);
+    }
+    return fd;
+}
+
+/* What still comes, up to the end; its last bytes are in `answer`. */
+static size_t read_to_the_end(int fd)
+{
+    size_t sum = 0, kept = 0;
+    ssize_t more;
+    char piece[4096];
+    while ((more = recv(fd, piece, sizeof piece, 0)) > 0) {
+        sum += (size_t)more;
+        if (kept + (size_t)more >= sizeof answer.text) kept = 0;
+        memcpy(answer.text + kept, piece, (size_t)more);
+        kept += (size_t)more;
+    }
+    assert_true(more == 0 || errno == ECONNRESET);
+    answer.text[kept] = '\0';
+    close(fd);
+    return sum;
+}
+
+#define STREAM "GET /monitoring/stream HTTP/1.1\r\nHost: localhost\r\nX-API-Key: KEY\r\n\r\n"
+#define EXPORT "GET /cache/export?all_namespaces=1 HTTP/1.1\r\nHost: localhost\r\nX-API-Key: KEY\r\n\r\n"
+#define HALF_A_BODY                                                                                                    \
+    "PUT /cache/entries HTTP/1.1\r\nHost: localhost\r\nX-API-Key: KEY\r\nExpect: 100-continue\r\n"                     \
+    "Content-Length: 1000\r\n\r\n"
+#define HALF_AN_IMPORT                                                                                                 \
+    "POST /cache/import HTTP/1.1\r\nHost: localhost\r\nX-API-Key: KEY\r\nExpect: 100-continue\r\n"                     \
+    "Content-Length: 1000\r\n\r\n"
+#define PROBE "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-API-Key: KEY\r\n\r\n"
+
+/* Three administrators: one's key goes, one's namespace changes, one is none any more; the fourth's stays as it is. */
+static void test_what_is_under_way_ends_with_its_key(void **state)
+{
+    (void)state;
+    struct world world;
+    const char *const names[CALLERS] = {"one", "two", "six", "ten"};
+    uint8_t digests[CALLERS][32];
+    struct auth_key keys[CALLERS];
+    char *response = make_response(1 << 20, 1);
+    for (size_t i = 0; i < CALLERS; i++) {
+        assert_int_equal(digest_sha256(names[i], 3, digests[i]), AIC_OK);
+        keys[i] = (struct auth_key){names[i], digests[i], "a", true};
+    }
+    start(&world, 0, keys, CALLERS);
+    for (unsigned i = 0; i < 24; i++) { /* more than the sockets between take in */
+        char text[16];
+        snprintf(text, sizeof text, "%u", i);
+        aic_put put = {.request = request_of("qa", text), .response = aic_view_of(response)};
+        aic_put_result result;
+        assert_int_equal(aic_cache_put(world.cache, &put, &result, NULL), AIC_OK);
+    }
+    free(response);
+    int streams[CALLERS], exports[CALLERS], bodies[CALLERS], imports[CALLERS], probes[CALLERS];
+    for (size_t i = 0; i < CALLERS; i++) {
+        streams[i] = begin_request(&world, names[i], STREAM, "retry: 2000");
+        exports[i] = begin_request(&world, names[i], EXPORT, "\"response\"");
+        bodies[i] = begin_request(&world, names[i], HALF_A_BODY, "100 Continue\r\n\r\n");
+        imports[i] = begin_request(&world, names[i], HALF_AN_IMPORT, "100 Continue\r\n\r\n");
+        probes[i] = begin_request(&world, names[i], PROBE, "alive");
+    }
+    keys[0] = keys[3];
+    keys[1].ns = "b";
+    keys[2].admin = false;
+    struct auth *changed;
+    assert_int_equal(auth_create(&world.mem, keys, CALLERS - 1, (struct auth_hosts){0}, &changed, NULL), AIC_OK);
+    routes_reload_auth(world.routes, changed);
+    routes_reload_auth(world.routes, changed); /* once more before the first is noticed */
+    auth_release(&changed);
+    for (size_t i = 0; i < CALLERS - 1; i++) {
+        read_to_the_end(streams[i]);
+        read_to_the_end(exports[i]);
+        assert_null(strstr(answer.text, "\r\n0\r\n\r\n")); /* cut: the client sees that some is missing */
+        read_to_the_end(bodies[i]);
+        assert_true(says("HTTP/1.1 401 ") && says("taken back"));
+        read_to_the_end(imports[i]);
+        assert_true(says("HTTP/1.1 401 ") && says("taken back"));
+    }
+    routes_tick(world.routes);
+    char text[4096];
+    assert_true(recv(streams[3], text, sizeof text, 0) > 0);
+    close(streams[3]);
+    assert_int_equal(shutdown(exports[3], SHUT_WR), 0);
+    assert_true(read_to_the_end(exports[3]) > 8 << 20);
+    assert_non_null(strstr(answer.text, "\r\n0\r\n\r\n"));
+    for (size_t i = 0; i < CALLERS; i++) { /* without a request under way nothing ends, and the next one is judged */
+        const char *next = "GET /cache/ping HTTP/1.1\r\nHost: localhost\r\nX-API-Key: one\r\nConnection: close\r\n\r\n";
+        assert_int_equal(send(probes[i], next, strlen(next), MSG_NOSIGNAL), (ssize_t)strlen(next));
+        read_to_the_end(probes[i]);
+        assert_true(says("HTTP/1.1 401 ") && !says("taken back"));
+    }
+    close(bodies[3]);
+    close(imports[3]);
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 /* Puts within one millisecond, each with a tag of its own: whoever holds the first one's removes no later answer. */
 static void test_two_puts_in_one_millisecond_have_two_tags(void **state)
 {
@@ -413,6 +533,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_in(test_storage_down, a_world),
         cmocka_unit_test_in(test_health_answers_while_storage_hangs, a_world),
         cmocka_unit_test(test_keys_change_live),
+        cmocka_unit_test(test_what_is_under_way_ends_with_its_key),
         cmocka_unit_test(test_two_puts_in_one_millisecond_have_two_tags),
         cmocka_unit_test_in(test_draining_is_not_ready, a_world),
         cmocka_unit_test_in(test_a_head_of_a_stream_is_complete, a_world),
