@@ -55,9 +55,31 @@ static void print_memory_tier(json_object *root)
     row("memory pressure", "%s", json_bool_at(root, "memory_pressure") ? "yes, see aicache warnings" : "no");
 }
 
+/* What a key without the admin flag is told. */
+static void print_own_stats(json_object *root)
+{
+    char text[PRINT_BYTES];
+    printf("namespace ");
+    print_text(stdout, json_text_at(root, "namespace", "-"), 0, INT_MAX);
+    printf(", since %s\n", print_moment(text, json_text_at(root, "since", NULL)));
+    if (json_at(root, "total_hits") == NULL) row("lookups", "%s", "none yet, or counted with other idle namespaces");
+    else {
+        row("hits", "%llu", whole(root, "total_hits"));
+        row("misses", "%llu", whole(root, "total_misses"));
+        row("hit rate", "%s", json_text_at(root, "hit_rate", "-"));
+    }
+    row("entries", "%llu", whole(root, "cache_size"));
+    row("bytes", "%s", print_size(text, json_u64_at(root, "bytes")));
+    row("storage", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
+}
+
 static void print_stats(json_object *root)
 {
     char since[PRINT_BYTES];
+    if (json_at(root, "namespace") != NULL) {
+        print_own_stats(root);
+        return;
+    }
     printf("requests since %s\n", print_moment(since, json_text_at(root, "since", NULL)));
     row("hits", "%llu", whole(root, "total_hits"));
     row("misses", "%llu", whole(root, "total_misses"));

@@ -114,6 +114,8 @@ class Access(LiveTest):
     def test_what_needs_an_administrator(self):
         for method, path, body in (("POST", "/cache/flushall", b""), ("POST", "/cache/delete", b'{"keys":[]}'), ("POST", "/cache/verify", b""), ("POST", "/monitoring/reset", b""),
                                    ("GET", "/monitoring/cache-metrics", None), ("GET", "/monitoring/export", None), ("GET", "/monitoring/slow", None),
+                                   ("GET", "/monitoring/memory", None), ("GET", "/monitoring/history", None), ("GET", "/monitoring/pressure", None), ("GET", "/monitoring/pools", None),
+                                   ("GET", "/monitoring/alerts", None), ("GET", "/monitoring/warnings", None), ("HEAD", "/monitoring/stream", None),
                                    ("GET", "/cache/invalidation-stats", None), ("GET", "/cache/invalidation-recommendations", None)):
             self.assertEqual(self.daemon.request(method, path, body, key=RED).status, 403, path)
             self.assertIn(self.daemon.request(method, path, body, key=ADMIN).status, (200, 204), path)
@@ -153,6 +155,33 @@ class Access(LiveTest):
         self.assertIn('namespace="red"', page)
         self.assertNotIn("blue", page)
         self.assertIn('namespace="blue"', self.daemon.get("/metrics", key=ADMIN).body.decode())
+
+    def test_figures_are_ones_own(self):
+        """What one key stores and asks moves no figure that another one sees."""
+        def told(key):
+            status = self.daemon.get("/cache/status", key=key).json
+            return {name: status[name] for name in ("namespace", "cache_size", "bytes", "total_hits", "total_misses", "hit_rate")}
+        self.daemon.post("/cache/invalidate", {"all": True}, key=RED)
+        self.daemon.put(text="counted", response="x" * 100, key=RED)
+        self.daemon.lookup(text="counted", key=RED)
+        before = told(RED)
+        self.assertEqual((before["namespace"], before["cache_size"]), ("red", 1))
+        self.assertGreater(before["bytes"], 100)
+        page = self.daemon.get("/metrics", key=RED).body.decode()
+        for index in range(20):
+            self.daemon.put(text="not his %d" % index, key=BLUE)
+            self.daemon.lookup(text="not his %d" % index, key=BLUE)
+        self.assertEqual(told(RED), before)
+        self.daemon.lookup(text="counted", key=RED)
+        self.daemon.lookup(text="missed", key=RED)
+        after = told(RED)
+        self.assertEqual((after["total_hits"] - before["total_hits"], after["total_misses"] - before["total_misses"]), (1, 1))
+        names = {line.split("{")[0].split(" ")[0] for line in page.splitlines() if not line.startswith("#")}
+        self.assertEqual(names, {"aicache_build_info", "aicache_uptime_seconds", "aicache_requests_total"})
+        status = self.daemon.get("/cache/status", key=RED).json
+        self.assertEqual(set(status["storage"]), {"kind", "status"})
+        self.assertNotIn("memory", status)
+        self.assertIn("memory_cache_entries", self.daemon.get("/cache/status", key=ADMIN).json["memory"])
 
     def test_status_names_nothing_of_others(self):
         self.daemon.post("/cache/invalidate", {"pattern": "blue-pattern*"}, key=BLUE)

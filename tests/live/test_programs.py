@@ -416,6 +416,18 @@ class Signals(unittest.TestCase):
         finally:
             self.assertEqual(daemon.stop(), 0)
 
+    def test_stats_of_a_key_without_admin(self):
+        digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()
+        daemon = Running("api_keys: [{id: t, sha256: %s, namespace: mine, admin: false}]\n" % digest)
+        try:
+            self.assertEqual(daemon.client("put", "qa", "x", "y", AICACHE_API_KEY="secret-key-of-the-test").status, 0)
+            self.assertEqual(daemon.client("lookup", "qa", "x", AICACHE_API_KEY="secret-key-of-the-test").status, 0)
+            shown = daemon.client("stats", AICACHE_API_KEY="secret-key-of-the-test")
+            self.assertEqual(shown.status, 0, shown.err)
+            self.assertRegex(shown.out, r"(?s)^namespace mine, since .*\n  hits +1\n  misses +0\n  hit rate +100\.0%\n  entries +1\n  bytes +\d.*\n  storage +lmdb, up\n$")
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
     def test_a_reload_that_opens_everything(self):
         """Without keys on this machine alone: a warning; where others reach it: refused, and the reason is told as it is."""
         digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()

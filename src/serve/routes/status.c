@@ -1,7 +1,8 @@
 /*
- * status.c - GET /cache/status: what both tiers hold, and how well they serve. A worker's job: it counts and sums.
+ * status.c - GET /cache/status: what both tiers hold, and how well they serve. A job: it counts and sums.
  */
 #include "base/check.h"
+#include "cache/cache.h"
 #include "monitor/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
@@ -90,12 +91,11 @@ static void record_memory(struct routes *routes, const aic_stats *stats)
     watch_record_memory(routes->overview.watch, stats, host.rss_bytes);
 }
 
-/* The report names patterns of every namespace: it is for who may see them all. */
-static void write_performance(struct json_writer *writer, const struct overview_options *options, bool admin)
+static void write_performance(struct json_writer *writer, const struct overview_options *options)
 {
     aic_report *report = NULL;
     json_key(writer, "performance");
-    if (admin && options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
+    if (options->monitor != NULL && aic_monitor_statistics(options->monitor, &report) == AIC_OK)
         json_put_raw(writer, aic_report_json(report));
     else json_put_null(writer);
     aic_report_release(&report);
@@ -114,13 +114,62 @@ static void run_status(struct work *work)
     json_put_raw(&writer, AIC_LITERAL("{\"status\":\"disabled\"}"));
     write_storage(&writer, &stats, routes->overview.options.storage_kind);
     write_memory(&writer, &stats);
-    write_performance(&writer, &routes->overview.options, work->call->admin);
+    write_performance(&writer, &routes->overview.options);
     write_totals(&writer, &stats, &routes->overview);
+    json_close(&writer, '}');
+    work->status = buf_status(&work->body);
+}
+
+/* For a key without the admin flag: what there is of its namespace, counted for this answer, and nothing of the whole.
+ */
+static void run_own_status(struct work *work)
+{
+    struct overview *overview = &work->front->routes->overview;
+    const struct overview_options *options = &overview->options;
+    aic_view ns = call_ns(work->call);
+    labels_counts lookups;
+    aic_invalidated holds = {0};
+    aic_filter filter = {.ns = ns};
+    aic_stats stats, own = {0};
+    struct json_writer writer;
+    work->status = cache_invalidate(options->cache, &filter, true, &work->gone, &holds, &work->error);
+    if (work->status != AIC_OK && work->status != AIC_UNAVAILABLE) return; /* the latter: memory alone was counted */
+    aic_status known = overview_namespace(overview, ns, lookups);
+    aic_cache_stats(options->cache, &stats);
+    own.hits_memory = lookups[TALLY_HIT_MEMORY];
+    own.hits_storage = lookups[TALLY_HIT_STORAGE];
+    own.misses = lookups[TALLY_MISS];
+    json_writer_init(&writer, &work->body);
+    json_open(&writer, '{');
+    put_view(&writer, "namespace", ns);
+    json_key(&writer, "storage");
+    json_open(&writer, '{');
+    put_text(&writer, "kind", stats.storage_configured ? options->storage_kind : "none");
+    put_text(&writer, "status", stats_storage_status(&stats));
+    json_close(&writer, '}');
+    put_count(&writer, "cache_size", holds.matched);
+    put_count(&writer, "bytes", holds.bytes_freed);
+    uint64_t up_ms = (clock_mono_ns(options->clock) - overview->started_ns) / 1000000;
+    put_time(&writer, "since", clock_wall_ms(options->clock) - up_ms);
+    char rate[STATS_RATE_BYTES];
+    double number = stats_rate(&own, rate);
+    if (known == AIC_OK) {
+        put_count(&writer, "total_hits", stats_hits(&own));
+        put_count(&writer, "total_misses", own.misses);
+        put_text(&writer, "hit_rate", rate);
+        put_number(&writer, "hit_rate_numeric", number);
+    } else {
+        json_key(&writer, "total_hits"), json_put_null(&writer);
+        json_key(&writer, "total_misses"), json_put_null(&writer);
+        json_key(&writer, "hit_rate"), json_put_null(&writer);
+        json_key(&writer, "hit_rate_numeric"), json_put_null(&writer);
+    }
     json_close(&writer, '}');
     work->status = buf_status(&work->body);
 }
 
 void handle_status(struct http_exchange *exchange)
 {
-    work_answer(exchange, LANE_QUICK, run_status, 0);
+    if (call_of(exchange)->admin) work_answer(exchange, LANE_QUICK, run_status, 0);
+    else work_answer(exchange, LANE_WALKS, run_own_status, 0);
 }

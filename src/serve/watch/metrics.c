@@ -339,6 +339,10 @@ static void write_all(struct page *page)
     prom_sample_u64(&page->prom, &version, 1, 1);
     single(page, METRIC_UPTIME, (double)(clock_mono_ns(options->clock) - page->overview->started_ns) * 1e-9);
     write_requests(page);
+    if (page->ns.data != NULL) { /* all else is of everybody */
+        prom_end(&page->prom);
+        return;
+    }
     write_durations(page);
     write_holdings(page);
     write_compression(page);

@@ -1,6 +1,7 @@
 #include "serve/watch/overview.h"
 
 #include "base/check.h"
+#include "base/view.h"
 #include "cache/cache.h"
 #include "monitor/monitor.h"
 #include "serve/watch/warnings.h"
@@ -154,6 +155,30 @@ void overview_sum(struct overview *overview, struct tally_sum *out)
     /* Under the mutex, so that no older sum is settled after a newer one. */
     labels_settle(&overview->labels, out->lookups, clock_mono_ns(overview->options.clock));
     pthread_mutex_unlock(&overview->mutex);
+}
+
+aic_status overview_namespace(struct overview *overview, aic_view ns, labels_counts out)
+{
+    struct mem *mem = overview->options.mem;
+    struct tally_sum *sum = mem_alloc(mem, MEM_OTHER, sizeof *sum);
+    struct labels_page *page = mem_alloc(mem, MEM_OTHER, sizeof *page);
+    aic_status status = sum != NULL && page != NULL ? AIC_MISS : AIC_NO_MEMORY;
+    memset(out, 0, sizeof(labels_counts));
+    if (status == AIC_MISS) {
+        overview_sum(overview, sum);
+        labels_read(&overview->labels, page);
+        for (size_t i = 0; i < page->count; i++) {
+            const struct labels_series *series = &page->series[i];
+            bool own = series->ns < LABELS_SHOWN &&
+                       view_equal(labels_page_text(page, LABELS_NAMESPACE, series->ns), ns);
+            for (unsigned outcome = 0; own && outcome < LABELS_OUTCOMES; outcome++)
+                out[outcome] += series->counts[outcome];
+            if (own) status = AIC_OK;
+        }
+    }
+    mem_free(mem, MEM_OTHER, page, sizeof *page);
+    mem_free(mem, MEM_OTHER, sum, sizeof *sum);
+    return status;
 }
 
 void overview_lookups(const struct tally_sum *sum, struct hist_total *out)

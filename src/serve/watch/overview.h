@@ -83,6 +83,10 @@ void overview_leave(struct overview *overview, struct tally *tally);
 /* What all front threads counted since the start; settles the labels. */
 void overview_sum(struct overview *overview, struct tally_sum *out);
 
+/* Lookups of one namespace since its label began, mostly the start, by outcome. AIC_OK, AIC_MISS: it has no label, so
+ * that its lookups are counted together with others' (or it had none). AIC_NO_MEMORY. Any thread. */
+AIC_MUST_CHECK aic_status overview_namespace(struct overview *overview, aic_view ns, labels_counts out);
+
 /* Lookups of every outcome. */
 void overview_lookups(const struct tally_sum *sum, struct hist_total *out);
 /* Begins the figures of traffic anew: lookups, puts, evictions, savings, latency. Any thread. AIC_NO_MEMORY: nothing is
