@@ -89,6 +89,7 @@ static void cache_free(struct aic_cache *cache)
         cache_log(cache, AIC_LOG_WARNING,
                   "storage does not let go: a thread is left to it, its last writes may be lost");
     hot_destroy(&cache->hot);
+    leases_destroy(&cache->leases);
     store_destroy(&cache->store);
     codec_destroy(&cache->codec);
     digest_destroy(&cache->digest);
@@ -162,6 +163,7 @@ static aic_status make_memory_tier(struct aic_cache *cache, const aic_options *o
                                              .max_item_bytes = cache->max_item_bytes,
                                              .policy = options->memory_policy},
                      &cache->store));
+    TRY(leases_create(&cache->mem, &cache->clock, &cache->leases));
     return max_bytes > 0 ? hot_create(&cache->mem, max_bytes, &cache->hot) : AIC_OK;
 }
 
@@ -298,4 +300,9 @@ struct store *cache_store(struct aic_cache *cache)
 struct gate *cache_gate(struct aic_cache *cache)
 {
     return cache->gate;
+}
+
+struct leases *cache_leases(struct aic_cache *cache)
+{
+    return cache->leases;
 }

@@ -10,6 +10,7 @@
 #define CACHE_CACHE_H
 
 #include "cache/key.h"
+#include "cache/lease.h"
 #include "cache/observe.h"
 #include "cache/record.h"
 #include "cache/stop.h"
@@ -78,6 +79,7 @@ struct cache_put {
     size_t tag_count;
     uint64_t prompt_tokens, completion_tokens;
     double cost_usd;
+    aic_view lease; /* whose answer this is; absent: nobody's in particular. AIC_INVALID for one of another key */
     /* Import: a key that was computed before (with its text's length and its request's shape, which may be unknown);
      * NULL: computed here. */
     const aic_key *key;
@@ -97,6 +99,9 @@ AIC_MUST_CHECK aic_status cache_make_durable(struct aic_cache *cache, aic_durabi
 /* Outcomes of aic_cache_put() but AIC_UNAVAILABLE. Compresses on the calling thread; never waits for storage. */
 AIC_MUST_CHECK aic_status cache_put(struct aic_cache *cache, const struct cache_put *put, aic_put_result *result,
                                     aic_error *error);
+
+/* Who computes what is missing, and who waits for it; every put of a key answers those who wait for it. */
+struct leases *cache_leases(struct aic_cache *cache);
 
 /* ---- lookup ---- */
 

@@ -134,6 +134,7 @@ struct aic_cache {
     struct filter_list filters;
     struct owed owed;
     struct hot *hot;           /* NULL: no memory tier */
+    struct leases *leases;     /* owned */
     struct count_slot *counts; /* owned; one for each lane */
 
     pthread_mutex_t ticking; /* one tick at a time; protects `sweep` */

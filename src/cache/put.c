@@ -188,11 +188,15 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     aic_key key;
     if (put.key != NULL) key = *put.key;
     else TRY(cache_key(cache, &put.request, &key, &put.text_length, error));
+    if (put.lease.data != NULL && leases_check(put.lease, &key) != AIC_OK)
+        return error_set(error, AIC_INVALID, "lease",
+                         "this is no lease of this request; the one that its lookup was answered with is accepted");
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
     struct placement placement = {0};
     aic_put_result done = {0};
     aic_status status = put_keyed(cache, &put, &key, &placement, &done);
     if (status >= 0) count_add(cache, COUNT_PUTS, 1);
+    if (status >= 0) leases_answer(cache->leases, &key);
     record_set(cache, &put, started, status, &placement);
     if (cache_is_observed(cache))
         cache_observe_end(cache, (struct cache_event){.kind = "set",

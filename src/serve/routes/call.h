@@ -17,6 +17,7 @@ struct call {
     bool admin;
     bool by_key; /* a GET by key rather than a lookup */
     bool metadata_only;
+    uint32_t wait_ms; /* a miss waits so long for another's answer; 0: not at all */
     aic_key key;
     uint64_t text_length;
     uint64_t memory_before;    /* bytes of the memory tier, when operations are logged */

@@ -46,6 +46,7 @@ struct front {
     struct object_pool answers;
     struct pending *first, *last;      /* lookups that wait for storage, oldest first */
     struct uv_timer_s *timer;          /* goes off at the first one's deadline; owned, closed with the thread */
+    struct uv_timer_s *lease_timer;    /* goes off when a wait or a lease may end; owned, closed with the thread */
     struct subscriber *subscribers;    /* of /monitoring/stream */
     _Atomic unsigned subscriber_count; /* relaxed: the tick reads how many there are */
 };

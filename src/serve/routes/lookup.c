@@ -115,16 +115,36 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
     else http_reply_error(exchange, status, NULL);
 }
 
-static const struct field_rule lookup_rules[] = {REQUEST_RULES};
+void lookup_again(struct http_exchange *exchange)
+{
+    look_up(exchange, (aic_view){NULL, 0}); /* a key stands for exactly one namespace */
+}
+
+#define WAIT_ACCEPTED "a number of seconds from 0 to 120"
+static const struct field_rule lookup_rules[] = {REQUEST_RULES, {"wait", FIELD_NUMBER, false, false, WAIT_ACCEPTED}};
+enum { LOOKUP_WAIT = REQUEST_FIELDS, LOOKUP_FIELDS };
+_Static_assert(COUNT_OF(lookup_rules) == LOOKUP_FIELDS && LEASE_MOST_WAIT_S == 120, "rules and their words agree");
+
+static aic_status read_wait(const struct json *json, uint32_t token, uint32_t *wait_ms, aic_error *error)
+{
+    double seconds = 0;
+    *wait_ms = 0;
+    if (token == FIELDS_ABSENT) return AIC_OK;
+    if (json_double(json, token, &seconds) != AIC_OK || !(seconds >= 0 && seconds <= LEASE_MOST_WAIT_S))
+        return error_set(error, AIC_INVALID, "wait", WAIT_ACCEPTED " is accepted");
+    *wait_ms = (uint32_t)(seconds * 1000 + 0.999);
+    return AIC_OK;
+}
 
 /* Body to key. Either thread kind: uses only what is handed in. */
-static aic_status key_of_body(aic_cache *cache, const struct call *call, struct json *json, struct buf *scratch,
+static aic_status key_of_body(aic_cache *cache, struct call *call, struct json *json, struct buf *scratch,
                               aic_view body, struct request *request, aic_key *key, uint64_t *text_length,
                               aic_error *error)
 {
     uint32_t tokens[COUNT_OF(lookup_rules)];
     TRY(fields_read(json, body, lookup_rules, COUNT_OF(lookup_rules), tokens, error));
     TRY(request_read(json, scratch, call, tokens, request, error));
+    TRY(read_wait(json, tokens[LOOKUP_WAIT], &call->wait_ms, error));
     return cache_key(cache, &request->key, key, text_length, error);
 }
 
@@ -148,7 +168,7 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
     call->place = labels_find(&front->routes->overview.labels, request.key.ns, request.operation);
     struct memo_entry entry = {
         .hash = hash, .key = call->key, .text_length = call->text_length, .place = call->place, .admin = call->admin};
-    memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
+    if (call->wait_ms == 0) memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
     look_up(exchange, request.key.ns);
 }
 

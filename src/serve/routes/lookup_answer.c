@@ -217,6 +217,7 @@ static aic_status answer_metadata(struct found *found)
 void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
 {
     const struct call *call = call_of(exchange);
+    if (call->wait_ms > 0 && held_start(exchange)) return;
     lookup_count(exchange, status, NULL, 0);
     if (call->by_key) {
         http_reply_header(exchange, "x-cache", AIC_LITERAL("MISS"));

@@ -135,21 +135,31 @@ static void on_closed(uv_handle_t *handle)
     mem_free(mem, MEM_CONNECTIONS, handle, sizeof(uv_timer_t));
 }
 
+aic_status front_timer_open(struct front *front, struct uv_timer_s **timer)
+{
+    *timer = mem_zalloc(front->routes->overview.options.mem, MEM_CONNECTIONS, sizeof **timer);
+    if (*timer == NULL) return AIC_NO_MEMORY;
+    CHECK(uv_timer_init(http_thread_loop(front->thread), *timer) == 0);
+    (*timer)->data = front;
+    uv_unref((uv_handle_t *)*timer);
+    return AIC_OK;
+}
+
+void front_timer_close(struct front *front, struct uv_timer_s **timer)
+{
+    if (*timer == NULL) return;
+    (*timer)->data = front->routes->overview.options.mem;
+    uv_close((uv_handle_t *)*timer, on_closed);
+    *timer = NULL;
+}
+
 aic_status pending_init(struct front *front)
 {
-    front->timer = mem_zalloc(front->routes->overview.options.mem, MEM_CONNECTIONS, sizeof *front->timer);
-    if (front->timer == NULL) return AIC_NO_MEMORY;
-    CHECK(uv_timer_init(http_thread_loop(front->thread), front->timer) == 0);
-    front->timer->data = front;
-    uv_unref((uv_handle_t *)front->timer);
-    return AIC_OK;
+    return front_timer_open(front, &front->timer);
 }
 
 void pending_fini(struct front *front)
 {
     CHECK(front->first == NULL);
-    if (front->timer == NULL) return;
-    front->timer->data = front->routes->overview.options.mem;
-    uv_close((uv_handle_t *)front->timer, on_closed);
-    front->timer = NULL;
+    front_timer_close(front, &front->timer);
 }

@@ -31,8 +31,9 @@ static const struct field_rule put_rules[] = {
     {"tokens", FIELD_NUMBER | FIELD_OBJECT, false, false, TOKEN_USAGE_ACCEPTED},
     {"durability", FIELD_STRING, false, false, DURABILITY_ACCEPTED},
     {"cost_usd", FIELD_NUMBER, false, false, "a number of US dollars from 0 to 1e9"},
+    {"lease", FIELD_STRING, false, false, "the `lease` that a lookup of this request was answered with"},
 };
-enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_TOKENS, PUT_DURABILITY, PUT_COST, PUT_FIELDS };
+enum { PUT_RESPONSE = REQUEST_FIELDS, PUT_TTL, PUT_TAGS, PUT_TOKENS, PUT_DURABILITY, PUT_COST, PUT_LEASE, PUT_FIELDS };
 _Static_assert(COUNT_OF(put_rules) == PUT_FIELDS, "rules and their names agree");
 
 static aic_status read_cost(const struct json *json, uint32_t token, double *out, aic_error *error)
@@ -93,6 +94,7 @@ static aic_status store_body(struct put_call *self, aic_error *error)
     aic_durability durability = AIC_DURABILITY_DEFAULT;
     TRY(read_durability(json, tokens[PUT_DURABILITY], &durability, error));
     TRY(cache_durability(self->options->cache, durability, &durability, error));
+    TRY(fields_text(json, tokens[PUT_LEASE], self->scratch, &put.lease));
     if (self->forbidden) return AIC_STALE;
     self->must_wait = durability > AIC_DURABILITY_MEMORY && !self->may_wait;
     if (self->must_wait) return AIC_OK;

@@ -86,6 +86,7 @@ void routes_stalled(struct routes *routes)
 void routes_drain(struct routes *routes)
 {
     atomic_store_explicit(&routes->draining, true, memory_order_relaxed);
+    leases_end(cache_leases(routes->overview.options.cache));
     stream_end(routes);
 }
 
@@ -155,7 +156,9 @@ static aic_status thread_start(void *context, struct http_thread *thread, void *
     json_init(&front->json, mem, MEM_CACHE);
     buf_init(&front->scratch, mem, MEM_CACHE);
     aic_status status = pending_init(front);
+    if (status == AIC_OK) status = held_init(front);
     if (status != AIC_OK) {
+        pending_fini(front);
         mem_free(mem, MEM_OTHER, front, sizeof *front);
         return status;
     }
@@ -183,6 +186,7 @@ static void thread_stop(void *context, struct http_thread *thread, void *data)
     pthread_mutex_unlock(&routes->mutex);
     overview_leave(&routes->overview, &front->tally);
     pending_fini(front);
+    held_fini(front);
     answers_fini(front);
     memo_fini(&front->memo);
     tails_fini(&front->tails);

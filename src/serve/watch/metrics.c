@@ -1,6 +1,7 @@
 #include "serve/watch/metrics.h"
 
 #include "base/check.h"
+#include "cache/cache.h"
 #include "base/prom.h"
 #include "monitor/monitor.h"
 #include "serve/watch/pools.h"
@@ -234,6 +235,19 @@ static void write_expected(struct page *page)
     }
 }
 
+static void write_leases(struct page *page)
+{
+    struct leases_figures figures;
+    leases_figures(cache_leases(page->overview->options.cache), &figures);
+    count(page, METRIC_LEASES, figures.leases);
+    count(page, METRIC_LEASE_WAITERS, figures.waiters);
+    begin(page, METRIC_LEASES_ENDED);
+    labelled(page, "event", "granted", NULL, NULL, figures.granted);
+    labelled(page, "event", "answered", NULL, NULL, figures.answered);
+    labelled(page, "event", "given_up", NULL, NULL, figures.given_up);
+    labelled(page, "event", "expired", NULL, NULL, figures.expired);
+}
+
 static void write_alerts(struct page *page)
 {
     uint64_t open[ALERT_SEVERITIES];
@@ -348,6 +362,7 @@ static void write_all(struct page *page)
     write_compression(page);
     write_changes(page);
     write_storage(page);
+    write_leases(page);
     write_pressure(page);
     write_expected(page);
     write_alerts(page);

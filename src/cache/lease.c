@@ -1,0 +1,335 @@
+#include "cache/lease.h"
+
+#include "base/check.h"
+#include "base/digest.h"
+#include "base/hex.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define BUCKETS 1024 /* power of two */
+#define MAX_LEASES 65536
+#define NS_PER_MS UINT64_C(1000000)
+
+struct lease {
+    struct lease *next; /* in the bucket */
+    aic_key key;
+    char id[LEASE_ID_BYTES];
+    char ns[AIC_MAX_NAME_BYTES];
+    size_t ns_size;
+    uint64_t over_ns;
+    struct lease_waiter *first, **last; /* who waits, in order */
+};
+
+struct leases {
+    struct mem *mem;
+    const aic_clock *clock;
+    pthread_mutex_t mutex; /* guards what follows */
+    struct lease *buckets[BUCKETS];
+    bool ended;
+    struct leases_figures figures;
+    _Atomic uint64_t count; /* figures.leases, so that a put need not take the mutex: release under it, acquire there */
+};
+
+aic_status leases_create(struct mem *mem, const aic_clock *clock, struct leases **out)
+{
+    struct leases *made = mem_zalloc(mem, MEM_CACHE, sizeof *made);
+    if (made == NULL) return AIC_NO_MEMORY;
+    made->mem = mem;
+    made->clock = clock;
+    CHECK(pthread_mutex_init(&made->mutex, NULL) == 0);
+    *out = made;
+    return AIC_OK;
+}
+
+static struct lease **bucket_of(struct leases *leases, const uint8_t *key)
+{
+    return &leases->buckets[((unsigned)key[0] << 8 | key[1]) % BUCKETS];
+}
+
+static void set_count(struct leases *leases, uint64_t count)
+{
+    leases->figures.leases = count;
+    atomic_store_explicit(&leases->count, count, memory_order_release);
+}
+
+static struct lease **find(struct leases *leases, const aic_key *key)
+{
+    struct lease **at = bucket_of(leases, key->bytes);
+    while (*at != NULL && memcmp((*at)->key.bytes, key->bytes, AIC_KEY_BYTES) != 0) at = &(*at)->next;
+    return at;
+}
+
+/* Takes the lease out of its bucket. What waits is the caller's. */
+static void remove_lease(struct leases *leases, struct lease **at)
+{
+    struct lease *lease = *at;
+    *at = lease->next;
+    CHECK(leases->figures.leases > 0);
+    set_count(leases, leases->figures.leases - 1);
+    mem_free(leases->mem, MEM_CACHE, lease, sizeof *lease);
+}
+
+void leases_destroy(struct leases **leases)
+{
+    struct leases *self = *leases;
+    if (self == NULL) return;
+    *leases = NULL;
+    CHECK(self->figures.waiters == 0);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        while (self->buckets[i] != NULL) remove_lease(self, &self->buckets[i]);
+    }
+    pthread_mutex_destroy(&self->mutex);
+    mem_free(self->mem, MEM_CACHE, self, sizeof *self);
+}
+
+/* --------------------------------------------------------------------------------------------- waiting, granting -- */
+
+static void add_waiter(struct leases *leases, struct lease *lease, struct lease_waiter *waiter)
+{
+    waiter->lease = lease;
+    waiter->next = NULL;
+    waiter->link = lease->last;
+    *lease->last = waiter;
+    lease->last = &waiter->next;
+    leases->figures.waiters++;
+}
+
+static void remove_waiter(struct leases *leases, struct lease_waiter *waiter)
+{
+    struct lease *lease = waiter->lease;
+    CHECK(lease != NULL && *waiter->link == waiter && leases->figures.waiters > 0);
+    *waiter->link = waiter->next;
+    if (waiter->next != NULL) waiter->next->link = waiter->link;
+    else lease->last = waiter->link;
+    waiter->lease = NULL;
+    waiter->next = NULL;
+    leases->figures.waiters--;
+}
+
+/* The lease is this one's from now on. False: no random bytes are to be had. */
+static bool grant(struct leases *leases, struct lease *lease, struct lease_waiter *waiter, uint64_t now)
+{
+    uint8_t raw[16];
+    CHECK(waiter->ns.size <= sizeof lease->ns);
+    lease->ns_size = waiter->ns.size;
+    memcpy(lease->ns, waiter->ns.data, waiter->ns.size);
+    memcpy(raw, lease->key.bytes, 8);
+    if (digest_random(raw + 8, 8) != AIC_OK) return false;
+    hex_write(raw, sizeof raw, lease->id);
+    lease->id[LEASE_ID_BYTES - 1] = '\0';
+    memcpy(waiter->id, lease->id, sizeof waiter->id);
+    waiter->lease_ms = waiter->wait_ms > LEASE_LEAST_MS ? waiter->wait_ms : LEASE_LEAST_MS;
+    lease->over_ns = now + waiter->lease_ms * NS_PER_MS;
+    leases->figures.granted++;
+    return true;
+}
+
+/* Under the mutex: a new lease for a key that has none. NULL: none is to be had. */
+static struct lease *make_lease(struct leases *leases, struct lease_waiter *waiter, uint64_t now)
+{
+    if (leases->figures.leases >= MAX_LEASES) return NULL;
+    struct lease *made = mem_zalloc(leases->mem, MEM_CACHE, sizeof *made);
+    if (made == NULL) return NULL;
+    made->key = waiter->key;
+    made->last = &made->first;
+    if (!grant(leases, made, waiter, now)) {
+        mem_free(leases->mem, MEM_CACHE, made, sizeof *made);
+        return NULL;
+    }
+    struct lease **at = bucket_of(leases, made->key.bytes);
+    made->next = *at;
+    *at = made;
+    set_count(leases, leases->figures.leases + 1);
+    return made;
+}
+
+enum lease_news leases_ask(struct leases *leases, struct lease_waiter *waiter)
+{
+    uint64_t now = clock_mono_ns(leases->clock);
+    CHECK(waiter->lease == NULL && waiter->wait_ms > 0);
+    waiter->until_ns = now + waiter->wait_ms * NS_PER_MS;
+    pthread_mutex_lock(&leases->mutex);
+    enum lease_news news = LEASE_WAITS;
+    struct lease *lease = *find(leases, &waiter->key);
+    if (leases->ended) news = LEASE_OVER;
+    else if (lease != NULL) add_waiter(leases, lease, waiter);
+    else news = make_lease(leases, waiter, now) != NULL ? LEASE_GRANTED : LEASE_OVER;
+    pthread_mutex_unlock(&leases->mutex);
+    return news;
+}
+
+bool leases_withdraw(struct leases *leases, struct lease_waiter *waiter)
+{
+    pthread_mutex_lock(&leases->mutex);
+    bool waited = waiter->lease != NULL;
+    if (waited) remove_waiter(leases, waiter);
+    pthread_mutex_unlock(&leases->mutex);
+    return waited;
+}
+
+/* Who is to be told, outside the mutex: linked by `next`. */
+struct news {
+    struct lease_waiter *first, **last;
+};
+
+static void tell(struct news *list, enum lease_news news)
+{
+    while (list->first != NULL) {
+        struct lease_waiter *waiter = list->first;
+        list->first = waiter->next; /* read first: told() may free it */
+        waiter->next = NULL;
+        waiter->told(waiter, news);
+    }
+}
+
+static void note(struct news *list, struct lease_waiter *waiter)
+{
+    if (list->last == NULL) list->last = &list->first;
+    waiter->next = NULL;
+    *list->last = waiter;
+    list->last = &waiter->next;
+}
+
+void leases_answer(struct leases *leases, const aic_key *key)
+{
+    struct news answered = {.first = NULL};
+    if (atomic_load_explicit(&leases->count, memory_order_acquire) == 0) return;
+    pthread_mutex_lock(&leases->mutex);
+    struct lease **at = find(leases, key);
+    if (*at != NULL) {
+        for (struct lease_waiter *waiter; (waiter = (*at)->first) != NULL;) {
+            remove_waiter(leases, waiter);
+            note(&answered, waiter);
+        }
+        leases->figures.answered++;
+        remove_lease(leases, at);
+    }
+    pthread_mutex_unlock(&leases->mutex);
+    tell(&answered, LEASE_ANSWERED);
+}
+
+/* Under the mutex: the lease passes to who waits longest, or ends. */
+static void pass_on(struct leases *leases, struct lease **at, uint64_t now, struct news *granted)
+{
+    struct lease_waiter *waiter = (*at)->first;
+    if (waiter != NULL && grant(leases, *at, waiter, now)) {
+        remove_waiter(leases, waiter);
+        note(granted, waiter);
+        return;
+    }
+    if (waiter == NULL) {
+        remove_lease(leases, at);
+        return;
+    }
+    (*at)->over_ns = now + NS_PER_MS * 100; /* without random bytes: once more, soon */
+}
+
+aic_status leases_give_up(struct leases *leases, aic_view ns, aic_view id)
+{
+    struct news granted = {.first = NULL};
+    uint8_t raw[16];
+    if (id.size != LEASE_ID_BYTES - 1 || !hex_read(id.data, sizeof raw, raw)) return AIC_NOT_FOUND;
+    pthread_mutex_lock(&leases->mutex);
+    struct lease **at = bucket_of(leases, raw);
+    while (*at != NULL && (memcmp((*at)->id, id.data, id.size) != 0 || (*at)->ns_size != ns.size ||
+                           memcmp((*at)->ns, ns.data, ns.size) != 0))
+        at = &(*at)->next;
+    bool known = *at != NULL;
+    if (known) {
+        leases->figures.given_up++;
+        pass_on(leases, at, clock_mono_ns(leases->clock), &granted);
+    }
+    pthread_mutex_unlock(&leases->mutex);
+    tell(&granted, LEASE_GRANTED);
+    return known ? AIC_OK : AIC_NOT_FOUND;
+}
+
+aic_status leases_check(aic_view id, const aic_key *key)
+{
+    uint8_t raw[16];
+    if (id.size != LEASE_ID_BYTES - 1 || !hex_read(id.data, sizeof raw, raw)) return AIC_INVALID;
+    return memcmp(raw, key->bytes, 8) == 0 ? AIC_OK : AIC_INVALID;
+}
+
+void leases_end(struct leases *leases)
+{
+    struct news over = {.first = NULL};
+    pthread_mutex_lock(&leases->mutex);
+    leases->ended = true;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct lease *lease = leases->buckets[i]; lease != NULL; lease = lease->next) {
+            for (struct lease_waiter *waiter; (waiter = lease->first) != NULL;) {
+                remove_waiter(leases, waiter);
+                note(&over, waiter);
+            }
+        }
+    }
+    pthread_mutex_unlock(&leases->mutex);
+    tell(&over, LEASE_OVER);
+}
+
+uint64_t leases_tick(struct leases *leases)
+{
+    struct news granted = {.first = NULL}, over = {.first = NULL};
+    uint64_t next = UINT64_MAX;
+    if (atomic_load_explicit(&leases->count, memory_order_acquire) == 0) return next;
+    uint64_t now = clock_mono_ns(leases->clock);
+    pthread_mutex_lock(&leases->mutex);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct lease **at = &leases->buckets[i]; *at != NULL;) {
+            struct lease *lease = *at;
+            for (struct lease_waiter *waiter = lease->first, *after; waiter != NULL; waiter = after) {
+                after = waiter->next;
+                if (waiter->until_ns > now) continue;
+                remove_waiter(leases, waiter);
+                note(&over, waiter);
+            }
+            if (lease->over_ns <= now) {
+                leases->figures.expired++;
+                pass_on(leases, at, now, &granted);
+                if (*at != lease) continue; /* it ended */
+            }
+            if (lease->over_ns < next) next = lease->over_ns;
+            for (struct lease_waiter *waiter = lease->first; waiter != NULL; waiter = waiter->next) {
+                if (waiter->until_ns < next) next = waiter->until_ns;
+            }
+            at = &lease->next;
+        }
+    }
+    pthread_mutex_unlock(&leases->mutex);
+    tell(&granted, LEASE_GRANTED);
+    tell(&over, LEASE_OVER);
+    return next;
+}
+
+void leases_figures(struct leases *leases, struct leases_figures *out)
+{
+    pthread_mutex_lock(&leases->mutex);
+    *out = leases->figures;
+    pthread_mutex_unlock(&leases->mutex);
+}
+
+aic_status leases_verify(struct leases *leases)
+{
+    uint64_t count = 0, waiters = 0;
+    bool sound = true;
+    pthread_mutex_lock(&leases->mutex);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct lease *lease = leases->buckets[i]; lease != NULL; lease = lease->next) {
+            struct lease_waiter **link = &lease->first;
+            count++;
+            sound = sound && bucket_of(leases, lease->key.bytes) == &leases->buckets[i] &&
+                    *find(leases, &lease->key) == lease;
+            for (; *link != NULL; link = &(*link)->next) {
+                waiters++;
+                sound = sound && (*link)->lease == lease && (*link)->link == link;
+            }
+            sound = sound && lease->last == link;
+        }
+    }
+    sound = sound && count == leases->figures.leases && waiters == leases->figures.waiters &&
+            count == atomic_load_explicit(&leases->count, memory_order_relaxed);
+    pthread_mutex_unlock(&leases->mutex);
+    return sound ? AIC_OK : AIC_INTERNAL;
+}
