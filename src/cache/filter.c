@@ -69,6 +69,7 @@ bool filter_matches(const struct filter *filter, const struct record *record)
 {
     if (!filter->any_namespace && !view_equal(filter->ns, record->ns)) return false;
     if (filter->until_given && record->created_ms > filter->until_ms) return false;
+    if (filter->from_ms != 0 && (record->expires_ms == 0 || record->created_ms <= filter->from_ms)) return false;
     if (filter->until_seq != 0 && record->seq > filter->until_seq) return false;
     if (filter->has_operation && !view_equal(filter->operation, record->operation)) return false;
     if (filter->has_model && !view_equal(filter->model, record->model)) return false;

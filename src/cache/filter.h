@@ -27,6 +27,7 @@ struct filter {
     bool until_given;
     uint64_t until_ms;                           /* created at or before: the age that was asked for */
     uint64_t until_seq;                          /* the put's number at most; 0: any */
+    uint64_t from_ms;                            /* created after, and expires; 0: whatever */
     unsigned tiers;                              /* AIC_IN_MEMORY | AIC_IN_STORAGE */
     aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
     char texts[4][AIC_MAX_NAME_BYTES];

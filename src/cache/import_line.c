@@ -226,7 +226,12 @@ static aic_status take_dates(struct aic_import *importer, const uint32_t at[FIEL
     put->expires_ms = ttl == 0 ? 0 : now + ttl * 1000;
     TRY(take_whole(importer, at, FIELD_CREATED, &put->created_ms, error));
     TRY(take_whole(importer, at, FIELD_EXPIRES, &put->expires_ms, error));
-    if (put->created_ms > now) put->created_ms = now; /* the other machine's clock */
+    if (put->created_ms > now) { /* the other machine's clock: it lives as long as it was meant to */
+        uint64_t ahead = put->created_ms - now;
+        if (at[FIELD_EXPIRES] != ABSENT && put->expires_ms != 0)
+            put->expires_ms = put->expires_ms > ahead ? put->expires_ms - ahead : 1;
+        put->created_ms = now;
+    }
     if (put->expires_ms > now + AIC_MAX_TTL_SECONDS * 1000)
         return error_set(error, AIC_INVALID, "expires_ms", "is more than a hundred years away; 0 means never");
     return put->expires_ms != 0 && put->expires_ms <= now ? AIC_STALE : AIC_OK;

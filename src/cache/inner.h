@@ -137,7 +137,8 @@ struct aic_cache {
     struct leases *leases;     /* owned */
     struct count_slot *counts; /* owned; one for each lane */
 
-    pthread_mutex_t ticking; /* one tick at a time; protects `sweep` */
+    pthread_mutex_t ticking; /* one tick at a time; protects `sweep` and `clock_ahead_ms` */
+    uint64_t clock_ahead_ms; /* wall time less monotonic time, modulo 2^64, at the last tick */
     struct dictionary_sweep sweep;
     pthread_t thread;
     bool thread_started;
@@ -250,6 +251,19 @@ AIC_MUST_CHECK aic_status cache_check_put(const struct cache_put *put, aic_error
 
 /* Walks the labels that a filter selects storage by. Returns how many were filled (at most 4). */
 size_t filter_labels(const struct filter *filter, struct tier_label *out);
+/*
+ * The date of a record lies ahead: the clock was ahead when it was put, and is right now. It would outlive its time to
+ * live, so that it is no entry for anybody; what never expires may stay. A second is the clock's own business (slewing,
+ * ticks).
+ */
+#define CLOCK_SLACK_MS 1000
+static inline bool is_from_ahead(const struct record *record, uint64_t now_ms)
+{
+    return record->expires_ms != 0 && record->created_ms > now_ms + CLOCK_SLACK_MS;
+}
+/* The clock went back: removes what was put before and is dated ahead of `now_ms` from memory, hides it in storage and
+ * leaves its removal to cache_settle(). For the tick. */
+void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms);
 /* Carries out in storage what it owes. By the ticking thread. */
 aic_status cache_settle(struct aic_cache *cache);
 

@@ -138,7 +138,9 @@ aic_status cache_accept(struct aic_cache *cache, const aic_key *key, struct mome
                         struct record *record)
 {
     TRY(record_take(key, bytes, record));
-    if (record->expires_ms != 0 && record->expires_ms <= clock_wall_ms(&cache->clock)) return AIC_MISS;
+    uint64_t now_ms = clock_wall_ms(&cache->clock);
+    if (record->expires_ms != 0 && record->expires_ms <= now_ms) return AIC_MISS;
+    if (is_from_ahead(record, now_ms)) return AIC_DAMAGED; /* and it goes, as what is damaged does */
     if (filter_list_hides(&cache->filters, record)) return AIC_MISS;
     if (atomic_load_explicit(&cache->settled, memory_order_acquire) != moment.settled) return AIC_MISS;
     return AIC_OK;

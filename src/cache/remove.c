@@ -338,6 +338,30 @@ static bool clean_entry(void *context, struct cache_hit *hit)
     return true;
 }
 
+void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms)
+{
+    struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
+    struct filter_node *node;
+    if (pass == NULL || filter_list_make(&cache->filters, &node) != AIC_OK) {
+        mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
+        return; /* what is met by name in storage goes all the same */
+    }
+    node->filter.any_namespace = true;
+    node->filter.from_ms = now_ms + CLOCK_SLACK_MS;
+    node->filter.tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
+    filter_list_add(&cache->filters, node, &cache->last_seq);
+    filter_list_bound(&cache->filters, node);
+    pass->cache = cache;
+    pass->filter = &node->filter;
+    cache_walk_memory(cache, clean_entry, pass);
+    cache_log(cache, AIC_LOG_WARNING,
+              "the clock went back: entries that expire and are dated ahead of it are dropped, %llu of them in memory",
+              (unsigned long long)pass->sums.removed);
+    if (cache->gate != NULL) filter_list_owe(&cache->filters, &node);
+    else filter_list_remove(&cache->filters, &node);
+    mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
+}
+
 /* No writer that was at work when this began still is when it ends. */
 static void pass_writers(struct aic_cache *cache)
 {

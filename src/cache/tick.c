@@ -32,9 +32,24 @@ static void remember_replaced(struct aic_cache *cache)
     if (stats.writes_down_ms != 0) owed_replaced(cache);
 }
 
+static uint64_t clock_ahead_ms(struct aic_cache *cache)
+{
+    return clock_wall_ms(&cache->clock) - clock_mono_ns(&cache->clock) / 1000000;
+}
+
+/* Wall time dates entries. When it goes back, those from before would live on by as much. */
+static void look_at_clock(struct aic_cache *cache)
+{
+    uint64_t ahead_ms = clock_ahead_ms(cache);
+    int64_t back_ms = (int64_t)(cache->clock_ahead_ms - ahead_ms);
+    cache->clock_ahead_ms = ahead_ms;
+    if (back_ms > CLOCK_SLACK_MS) cache_clock_went_back(cache, clock_wall_ms(&cache->clock));
+}
+
 void cache_tick(struct aic_cache *cache)
 {
     pthread_mutex_lock(&cache->ticking);
+    look_at_clock(cache);
     (void)store_expire(cache->store);
     hot_tick(cache);
     if (cache->gate != NULL) {
@@ -71,6 +86,7 @@ static void *thread_main(void *context)
 
 aic_status tick_start(struct aic_cache *cache)
 {
+    cache->clock_ahead_ms = clock_ahead_ms(cache);
     cache->thread_started = pthread_create(&cache->thread, NULL, thread_main, cache) == 0;
     return cache->thread_started ? AIC_OK : AIC_NO_MEMORY;
 }

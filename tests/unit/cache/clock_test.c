@@ -1,0 +1,104 @@
+/*
+ * clock_test.c - the wall clock goes back: what was put while it was ahead does not outlive its time, in no tier, and
+ * what was put by the right time stays.
+ */
+#include "support.h"
+
+#include "cache/inner.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum { HOUR = 3600, TTL = 7200 };
+
+static void set_back(struct bench_cache *table, uint64_t seconds)
+{
+    atomic_fetch_sub(&table->hand.wall_ms, seconds * 1000);
+}
+
+static void put_with_ttl(struct bench_cache *table, const char *text)
+{
+    aic_put put = put_of("qa", text, "1");
+    put.ttl_given = true;
+    put.ttl_seconds = TTL;
+    assert_int_equal(aic_cache_put(table->cache, &put, NULL, NULL), AIC_OK);
+}
+
+static void open_table(struct bench_cache *table)
+{
+    assert_int_equal(aic_cache_open(&table->options, &table->cache, NULL), AIC_OK);
+}
+
+/* One entry by the right time, two while the clock is an hour ahead. */
+static void put_ahead(struct bench_cache *table)
+{
+    put_with_ttl(table, "right");
+    hand_turn(&table->hand, 1);
+    atomic_fetch_add(&table->hand.wall_ms, HOUR * 1000);
+    cache_tick(table->cache);
+    put_with_ttl(table, "met");
+    put_with_ttl(table, "unmet");
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    set_back(table, HOUR);
+}
+
+static void memory_drops_what_is_dated_ahead(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.storage = AIC_STORAGE_NONE;
+    table->options.data_dir = NULL;
+    open_table(table);
+    put_ahead(table);
+    cache_tick(table->cache);
+    assert_int_equal(look(table->cache, "qa", "met", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "right", "1"), 'm');
+    put_with_ttl(table, "met"); /* what is put from now on is as any other */
+    cache_tick(table->cache);
+    assert_int_equal(look(table->cache, "qa", "met", "1"), 'm');
+    set_back(table, 1); /* the clock's own business */
+    cache_tick(table->cache);
+    assert_int_equal(look(table->cache, "qa", "met", "1"), 'm');
+    aic_cache_close(&table->cache);
+}
+
+static void storage_drops_it_too(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    table->options.memory_max_bytes = AIC_ZERO;
+    open_table(table);
+    put_ahead(table);
+    assert_int_equal(look(table->cache, "qa", "met", NULL), '-'); /* before anybody has looked at the clock */
+    assert_int_equal(look(table->cache, "qa", "right", "1"), 's');
+    cache_tick(table->cache);
+    hand_turn(&table->hand, HOUR + 10); /* by its date it is no more ahead, and alive */
+    assert_int_equal(look(table->cache, "qa", "met", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "unmet", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "right", "1"), 's');
+    aic_cache_close(&table->cache);
+}
+
+static void the_next_process_serves_nothing_ahead(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.data_dir = table->dir.path;
+    open_table(table);
+    put_ahead(table);
+    aic_cache_close(&table->cache);
+    open_table(table);
+    assert_int_equal(look(table->cache, "qa", "met", NULL), '-');
+    assert_int_equal(look(table->cache, "qa", "right", "1"), 's');
+    aic_cache_close(&table->cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(memory_drops_what_is_dated_ahead, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(storage_drops_it_too, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(the_next_process_serves_nothing_ahead, table_setup, table_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
