@@ -236,7 +236,9 @@ void pages_bash(struct buf *out)
         const char *name = cli_commands[i].name;
         if (!is_new_word(i)) continue;
         size_t size = strcspn(name, " ");
-        buf_printf(out, "        %.*s) words='", (int)size, name);
+        buf_append_text(out, "        ");
+        buf_append(out, name, size);
+        buf_append_text(out, ") words='");
         bool files = false;
         if (name[size] == ' ') write_second_words(name, out);
         if (strcmp(name, "completion") == 0) buf_append_text(out, "bash zsh");
@@ -311,7 +313,9 @@ void pages_zsh(struct buf *out)
         const char *name = cli_commands[i].name;
         if (!is_new_word(i)) continue;
         size_t size = strcspn(name, " ");
-        buf_printf(out, "    %.*s)\n        _arguments", (int)size, name);
+        buf_append_text(out, "    ");
+        buf_append(out, name, size);
+        buf_append_text(out, ")\n        _arguments");
         if (name[size] == ' ') {
             buf_append_text(out, " \\\n            '2:what:(");
             write_second_words(name, out);

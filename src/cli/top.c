@@ -119,20 +119,24 @@ static void add_traffic(struct top *top, json_object *root)
     if (recent != NULL) snprintf(rate, sizeof rate, "%.1f %%", json_object_get_double(recent));
     add(top, STYLE_PLAIN, "now       %8.0f lookups/s   hit rate %s",
         json_double_at(root, "traffic.recent.lookups_per_second"), rate);
-    add(top, STYLE_PLAIN, "since %s  %llu hits  %llu misses  %llu puts   hit rate %.1f %%",
+    uint64_t lookups = json_u64_at(root, "traffic.hits") + json_u64_at(root, "traffic.misses");
+    if (lookups > 0) snprintf(rate, sizeof rate, "%.1f %%", json_double_at(root, "traffic.hit_rate"));
+    else snprintf(rate, sizeof rate, "-");
+    add(top, STYLE_PLAIN, "since %s  %llu hits  %llu misses  %llu puts   hit rate %s",
         print_moment(since, json_text_at(root, "traffic.since", NULL)),
         (unsigned long long)json_u64_at(root, "traffic.hits"), (unsigned long long)json_u64_at(root, "traffic.misses"),
-        (unsigned long long)json_u64_at(root, "traffic.puts"), json_double_at(root, "traffic.hit_rate"));
+        (unsigned long long)json_u64_at(root, "traffic.puts"), rate);
     if (json_u64_at(root, "traffic.saved.tokens") > 0) {
         add(top, STYLE_PLAIN, "saved     %8llu tokens   %.4f USD",
             (unsigned long long)json_u64_at(root, "traffic.saved.tokens"),
             json_double_at(root, "traffic.saved.cost_usd"));
     }
-    json_object *latency = json_at(root, "latency_recent.p50") != NULL ? json_at(root, "latency_recent")
-                                                                       : json_at(root, "latency");
-    add(top, STYLE_PLAIN, "lookup    p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs",
+    bool recently = json_at(root, "latency_recent.p50") != NULL;
+    json_object *latency = json_at(root, recently ? "latency_recent" : "latency");
+    if (latency == NULL) return;
+    add(top, STYLE_PLAIN, "lookup    p50 %.1f µs   p90 %.1f µs   p99 %.1f µs   p99.9 %.1f µs   %s",
         json_double_at(latency, "p50") * 1e6, json_double_at(latency, "p90") * 1e6,
-        json_double_at(latency, "p99") * 1e6, json_double_at(latency, "p999") * 1e6);
+        json_double_at(latency, "p99") * 1e6, json_double_at(latency, "p999") * 1e6, recently ? "now" : "since then");
 }
 
 static void add_tier(struct top *top, const char *name, json_object *tier, enum style style)

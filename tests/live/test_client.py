@@ -251,6 +251,7 @@ class Client(unittest.TestCase):
         off = "off (memory.max_bytes 0)"
         for command in (["memory"], ["stats"], ["top", "--once"], ["health"]):
             self.assertIn(off, daemon.client(*command).out, command)
+        self.assertRegex(daemon.client("top", "--once").out, r"(?m)^since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  0 hits  0 misses  1 puts   hit rate -$")
         said = {row["code"]: row["severity"] for row in json.loads(daemon.client("warnings", "--json").out)}
         self.assertEqual(said.get("memory_tier_off"), "info")
 
