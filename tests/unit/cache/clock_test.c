@@ -93,11 +93,34 @@ static void the_next_process_serves_nothing_ahead(void **state)
     aic_cache_close(&table->cache);
 }
 
+/* What an export of a machine says whose clock is an hour ahead. */
+static void an_import_moves_dates_back(void **state)
+{
+    struct bench_cache *table = *state;
+    uint64_t now_ms = clock_wall_ms(&table->hand.clock);
+    char line[256];
+    aic_import *importer;
+    open_table(table);
+    snprintf(line, sizeof line,
+             "{\"operation\":\"qa\",\"text\":\"x\",\"response\":1,\"created_ms\":%llu,\"expires_ms\":%llu}\n",
+             (unsigned long long)(now_ms + HOUR * 1000), (unsigned long long)(now_ms + (HOUR + TTL) * 1000));
+    assert_int_equal(aic_import_create(table->cache, NULL, &importer, NULL), AIC_OK);
+    assert_int_equal(aic_import_add(importer, aic_view_of(line)), AIC_OK);
+    assert_int_equal(aic_import_finish(importer), AIC_OK);
+    aic_import_destroy(&importer);
+    hand_turn(&table->hand, TTL - 1);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 'm');
+    hand_turn(&table->hand, 1);
+    assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
+    aic_cache_close(&table->cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(memory_drops_what_is_dated_ahead, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(storage_drops_it_too, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(an_import_moves_dates_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(the_next_process_serves_nothing_ahead, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * gate_hang_test.c - the gate before a tier that hangs, between many threads, and with allocations that fail.
  */
 #include "gate_world.h"
+#include "tier/gate_state.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -194,6 +195,58 @@ static void test_allocations_may_fail(void **state)
     }
 }
 
+/* ---- who waits together ---- */
+
+enum { TOGETHER = 24 };
+
+struct durable_writer {
+    struct world *world;
+    uint64_t number;
+    aic_status status;
+};
+
+static void *put_and_wait(void *context)
+{
+    struct durable_writer *writer = context;
+    writer->status = put(writer->world, writer->number, "x");
+    if (writer->status == AIC_OK) writer->status = gate_flush(writer->world->gate, true, LONG_MS);
+    return NULL;
+}
+
+static unsigned waiting_flushes(struct world *world)
+{
+    gate_lock(world->gate);
+    unsigned flushing = world->gate->flushing;
+    gate_unlock(world->gate);
+    return flushing;
+}
+
+static void test_writers_that_wait_share_commits_and_syncs(void **state)
+{
+    struct world *world = *state;
+    struct durable_writer writers[TOGETHER];
+    pthread_t threads[TOGETHER];
+    start(world);
+    FAULT_SET(world->fault, world->fault->hang_applies = true);
+    assert_int_equal(put(world, 1000, "first"), AIC_OK);
+    fault_tier_await_hanging(world->fault, 1);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        writers[i] = (struct durable_writer){.world = world, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, put_and_wait, &writers[i]), 0);
+    }
+    AWAIT(waiting_flushes(world) == TOGETHER);
+    FAULT_SET(world->fault, world->fault->hang_applies = false);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(writers[i].status, AIC_OK);
+    }
+    pthread_mutex_lock(&world->fault->lock);
+    assert_int_equal(world->fault->applies, 2);
+    assert_int_equal(world->fault->largest_batch, TOGETHER);
+    assert_in_range(world->fault->syncs, 1, TOGETHER / 2);
+    pthread_mutex_unlock(&world->fault->lock);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, gate_setup, gate_teardown)
@@ -203,6 +256,7 @@ int main(void)
         TEST(a_destroy_with_a_hung_tier_ends),
         TEST(threads_read_their_own_writes),
         TEST(allocations_may_fail),
+        TEST(writers_that_wait_share_commits_and_syncs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
