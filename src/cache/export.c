@@ -27,7 +27,8 @@ struct aic_export {
     struct filter filter;
     bool storage_done, done;
     bool begun;
-    aic_key after;
+    aic_key after;   /* within a namespace */
+    uint64_t place;  /* in all of them */
     uint64_t cursor; /* of the walk over memory */
     bool scanning;
     size_t piece_bytes;
@@ -160,7 +161,8 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     struct aic_export *exporter = context;
     struct record record;
     if (filter_is_stopped(&exporter->filter)) return false;
-    if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
+    /* Its checksum is looked at with its line. */
+    if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
     struct collected *row = &exporter->rows[exporter->count];
     *row = (struct collected){*key, exporter->bytes.size, bytes.size};
     buf_append_view(&exporter->bytes, bytes);
@@ -179,9 +181,11 @@ static aic_status storage_piece(struct aic_export *exporter)
     struct tier_filter filter = {.labels = labels, .label_count = filter_labels(&exporter->filter, labels)};
     if (exporter->filter.until_given)
         filter.created_until_ms = exporter->filter.until_ms > 0 ? exporter->filter.until_ms : 1;
+    if (exporter->filter.any_namespace) filter.place = &exporter->place;
     exporter->count = 0;
     buf_clear(&exporter->bytes);
-    TRY(tier->ops->select(tier, &filter, exporter->begun ? &exporter->after : NULL, collect, exporter));
+    TRY(tier->ops->select(tier, &filter, exporter->begun && filter.place == NULL ? &exporter->after : NULL, collect,
+                          exporter));
     TRY(buf_status(&exporter->bytes));
     if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
     if (exporter->count == 0) {

@@ -174,7 +174,8 @@ aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *err
     if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
     struct tier *tier = gate_tier(cache->gate);
     TRY(tier->ops->verify(tier, error));
-    TRY(tier->ops->select(tier, &(struct tier_filter){0}, NULL, verify_stored, &check));
+    uint64_t place = 0;
+    TRY(tier->ops->select(tier, &(struct tier_filter){.place = &place}, NULL, verify_stored, &check));
     return check.status;
 }
 

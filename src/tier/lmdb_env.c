@@ -256,13 +256,16 @@ static int check_new(MDB_txn *txn, bool *is_new)
     return code == MDB_NOTFOUND ? 0 : code;
 }
 
+/* Not the row's: a page of blobs that is none shall not have a blob "counters". */
+#define COUNTERS_NAME AIC_LITERAL("meta: counters")
+
 void lmdb_counters_write(uint64_t entries, uint64_t bytes, uint64_t next_row, uint64_t last_seq, uint8_t *out)
 {
     lmdb_put_u64(out + 8, entries);
     lmdb_put_u64(out + 16, bytes);
     lmdb_put_u64(out + 24, next_row);
     lmdb_put_u64(out + 32, last_seq);
-    lmdb_put_u64(out, lmdb_named_check(AIC_LITERAL("counters"), out + 8, LMDB_COUNTERS_BYTES - 8));
+    lmdb_put_u64(out, lmdb_named_check(COUNTERS_NAME, out + 8, LMDB_COUNTERS_BYTES - 8));
 }
 
 bool lmdb_counters_read(MDB_val value, uint64_t out[4])
@@ -270,7 +273,7 @@ bool lmdb_counters_read(MDB_val value, uint64_t out[4])
     if (value.mv_size != LMDB_COUNTERS_BYTES) return false;
     const uint8_t *bytes = value.mv_data;
     for (size_t i = 0; i < 4; i++) out[i] = lmdb_take_u64(bytes + 8 + 8 * i);
-    return lmdb_take_u64(bytes) == lmdb_named_check(AIC_LITERAL("counters"), bytes + 8, LMDB_COUNTERS_BYTES - 8);
+    return lmdb_take_u64(bytes) == lmdb_named_check(COUNTERS_NAME, bytes + 8, LMDB_COUNTERS_BYTES - 8);
 }
 
 static int write_meta(struct lmdb_tier *lmdb, MDB_txn *txn)

@@ -4,7 +4,8 @@
  * The idea: the rows of one label are a list of fronts of keys in their order, so several labels are a merge of sorted
  * lists: each list is asked for its first front at or after the candidate; whoever has a greater one makes the next
  * candidate. The rarest label decides how many steps that takes, without anybody knowing which it is. Without a
- * partition label (every namespace) all keys are walked.
+ * partition label (every namespace) all keys are walked, or, where the order does not matter, the entries as they lie
+ * in the file.
  *
  * Matches are copied out in batches and visited with no transaction open. A transaction takes a bounded number of
  * steps. The records of one walk may come from several snapshots; a record that is there during the whole walk is
@@ -18,7 +19,7 @@
 
 #include <string.h>
 
-enum { BATCH_RECORDS = 64, BATCH_BYTES = 1 << 20, BATCH_STEPS = 4096, MAX_LISTS = 4 };
+enum { BATCH_RECORDS = 64, BATCH_BYTES = 1 << 20, BATCH_STEPS = 4096, MAX_LISTS = 4, BATCH_HEAD = AIC_KEY_BYTES + 16 };
 
 struct selection {
     struct lmdb_tier *lmdb;
@@ -27,9 +28,10 @@ struct selection {
     uint64_t lists[MAX_LISTS]; /* label ids that are merged; the other labels are compared record by record */
     size_t list_count;         /* 0: walk the keys */
 
+    uint64_t row; /* where to go on as they lie in the file */
     aic_key from; /* the next candidate: nothing before it is looked at again */
     bool ended;
-    struct buf batch; /* key[32] | size u64 | record, one after the other */
+    struct buf batch; /* key[32] | size u64 | row u64 | record, one after the other */
     size_t batch_records;
 };
 
@@ -46,6 +48,8 @@ static void selection_init(struct selection *selection, struct lmdb_tier *lmdb, 
     for (size_t i = 0; i < filter->label_count; i++) {
         if (filter->labels[i].kind == 0) partition = &filter->labels[i];
     }
+    if (filter->place != NULL) selection->row = *filter->place;
+    CHECK(filter->place == NULL || (partition == NULL && after == NULL));
     if (partition == NULL) return;
     for (size_t i = 0; i < filter->label_count && selection->list_count < MAX_LISTS; i++) {
         selection->lists[selection->list_count++] = lmdb_label_id(partition->value, &filter->labels[i]);
@@ -92,14 +96,15 @@ static aic_status consider(struct selection *selection, MDB_txn *txn, const stru
     if (!dates_match(selection, &entry->envelope)) return AIC_OK;
     struct buf *batch = &selection->batch;
     size_t before = batch->size;
-    uint8_t size[8];
-    lmdb_put_u64(size, entry->envelope.record_bytes);
+    uint8_t numbers[16];
+    lmdb_put_u64(numbers, entry->envelope.record_bytes);
+    lmdb_put_u64(numbers + 8, entry->row);
     buf_append(batch, entry->envelope.key.bytes, AIC_KEY_BYTES);
-    buf_append(batch, size, sizeof size);
+    buf_append(batch, numbers, sizeof numbers);
     aic_status status = buf_status(batch);
     if (status == AIC_OK) status = lmdb_record(selection->lmdb, txn, entry, batch);
     if (status != AIC_OK && status != AIC_DAMAGED) return status;
-    size_t head = before + AIC_KEY_BYTES + 8;
+    size_t head = before + BATCH_HEAD;
     if (status == AIC_OK && matches(selection, (aic_view){batch->data + head, batch->size - head})) {
         selection->batch_records++;
     } else {
@@ -191,6 +196,48 @@ static aic_status walk_keys(struct selection *selection, MDB_txn *txn, MDB_curso
     return AIC_OK;
 }
 
+/* Does its key lead to it? An older state, in a page that is free since, may be an envelope of this row, too. */
+static int confirm(MDB_cursor *keys, struct lmdb_entry *entry)
+{
+    struct lmdb_front front = lmdb_front_of(&entry->envelope.key);
+    struct lmdb_place place = lmdb_place(entry->row, entry->check);
+    MDB_val key = lmdb_val(front.bytes, sizeof front.bytes), value = lmdb_val(place.bytes, sizeof place.bytes);
+    int code = mdb_cursor_get(keys, &key, &value, MDB_GET_BOTH);
+    entry->sound = code == 0;
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+static aic_status consider_row(struct selection *selection, MDB_txn *txn, MDB_cursor *keys, MDB_val row, MDB_val value)
+{
+    struct lmdb_entry entry = {.value = value};
+    bool fits = row.mv_size == sizeof(struct lmdb_number_row) && value.mv_data != NULL;
+    entry.row = fits ? lmdb_row_number(row.mv_data) : 0;
+    if (!fits || entry.row < selection->row) {
+        lmdb_found_damage(selection->lmdb, "rows are out of order");
+        return AIC_DAMAGED;
+    }
+    selection->row = entry.row + 1;
+    if (lmdb_envelope_read(value, entry.row, &entry.envelope, &entry.envelope_size, &entry.check) != AIC_OK)
+        return AIC_OK;
+    int code = confirm(keys, &entry);
+    if (code != 0) return lmdb_status(code);
+    return entry.sound ? consider(selection, txn, &entry) : AIC_OK;
+}
+
+/* As they lie in the file. */
+static aic_status walk_rows(struct selection *selection, MDB_txn *txn, MDB_cursor *keys, MDB_cursor *rows)
+{
+    struct lmdb_number_row from = lmdb_number_row(selection->row);
+    MDB_val row = lmdb_val(from.bytes, sizeof from.bytes), value = lmdb_val(NULL, 0);
+    int code = mdb_cursor_get(rows, &row, &value, MDB_SET_RANGE);
+    for (int step = 0; code == 0 && step < BATCH_STEPS && !batch_is_full(selection); step++) {
+        TRY(consider_row(selection, txn, keys, row, value));
+        code = mdb_cursor_get(rows, &row, &value, MDB_NEXT);
+    }
+    if (code == MDB_NOTFOUND) selection->ended = true;
+    return code == MDB_NOTFOUND ? AIC_OK : lmdb_status(code);
+}
+
 /* --------------------------------------------------------------------------------------------- merging the lists -- */
 
 /* One transaction's worth of the merge. `agreed` lists in a row have the candidate; all of them: a match. */
@@ -219,15 +266,18 @@ static aic_status walk(struct selection *selection, MDB_txn *txn)
 {
     const MDB_dbi *databases = selection->lmdb->databases;
     MDB_cursor *cursors[1 + MAX_LISTS];
-    size_t opened = 0;
+    bool by_row = selection->filter->place != NULL;
+    size_t opened = 0, wanted = 1 + (by_row ? 1 : selection->list_count);
     int code = 0;
-    while (code == 0 && opened < 1 + selection->list_count) {
-        code = mdb_cursor_open(txn, databases[opened == 0 ? LMDB_KEYS : LMDB_LABELS], &cursors[opened]);
+    while (code == 0 && opened < wanted) {
+        enum lmdb_database database = opened == 0 ? LMDB_KEYS : by_row ? LMDB_ENTRIES : LMDB_LABELS;
+        code = mdb_cursor_open(txn, databases[database], &cursors[opened]);
         if (code == 0) opened++;
     }
-    aic_status status = code != 0                   ? lmdb_status(code)
-                        : selection->list_count > 0 ? merge_lists(selection, txn, cursors[0], cursors + 1)
-                                                    : walk_keys(selection, txn, cursors[0]);
+    aic_status status = code != 0    ? lmdb_status(code)
+                        : by_row     ? walk_rows(selection, txn, cursors[0], cursors[1])
+                        : wanted > 1 ? merge_lists(selection, txn, cursors[0], cursors + 1)
+                                     : walk_keys(selection, txn, cursors[0]);
     while (opened > 0) mdb_cursor_close(cursors[--opened]);
     return status;
 }
@@ -265,7 +315,9 @@ static bool visit_batch(const struct selection *selection, tier_visit_fn *visit,
         aic_key key;
         memcpy(key.bytes, batch->data + at, AIC_KEY_BYTES);
         size_t size = (size_t)lmdb_take_u64((const uint8_t *)batch->data + at + AIC_KEY_BYTES);
-        at += AIC_KEY_BYTES + 8;
+        if (selection->filter->place != NULL)
+            *selection->filter->place = 1 + lmdb_take_u64((const uint8_t *)batch->data + at + AIC_KEY_BYTES + 8);
+        at += BATCH_HEAD;
         if (!visit(context, &key, (aic_view){batch->data + at, size})) return false;
         at += size;
     }

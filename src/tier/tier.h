@@ -45,6 +45,9 @@ struct tier_filter {
     const struct tier_label *labels;
     size_t label_count;
     uint64_t created_until_ms, until_seq;
+    /* Not NULL, without a partition and without `after`: in whatever order is quickest. Where to begin (0: the start),
+     * and set to where to go on. */
+    uint64_t *place;
 };
 
 /* Visits one record (borrowed for the call). false ends the walk. */
@@ -68,8 +71,8 @@ struct tier_ops {
     /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). Called
      * again with nothing new, it may mark the store as complete: a power failure from then on loses nothing at all. */
     aic_status (*sync)(struct tier *tier);
-    /* Visits records that match, in key order, from the first key > *after (NULL: from the start). Expired ones are
-     * left out. */
+    /* Visits records that match, in key order, from the first key > *after (NULL: from the start), or as filter->place
+     * says. Expired ones are left out. */
     aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after,
                          tier_visit_fn *visit, void *context);
     /* Removes what expired, at most `max`. */

@@ -256,11 +256,15 @@ static void step_select(struct model *model)
 
     struct walk walk = {.model = model};
     size_t page = 1 + random_below(seed, 60);
-    bool first = true;
+    bool first = true, anywhere = random_below(seed, 2) == 0;
+    uint64_t place = 0;
+    for (size_t i = 0; i < count; i++) anywhere = anywhere && labels[i].kind != 0;
+    if (anywhere) filter.place = &place;
     do {
         walk.left = page;
         aic_key after = walk.last;
-        MUST(model, model->tier->ops->select(model->tier, &filter, first ? NULL : &after, on_visit, &walk) == AIC_OK);
+        MUST(model, model->tier->ops->select(model->tier, &filter, first || anywhere ? NULL : &after, on_visit,
+                                             &walk) == AIC_OK);
         first = false;
     } while (walk.left == 0);
     for (size_t i = 0; i < KEYS; i++) {

@@ -171,10 +171,11 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
     fake_hang(fake, filter);
     pthread_mutex_lock(&fake->lock);
     bool found = false, more = true;
-    size_t at = after != NULL ? fake_find(fake, after, &found) : 0;
+    size_t at = after != NULL ? fake_find(fake, after, &found) : filter->place != NULL ? (size_t)*filter->place : 0;
     for (at += found; at < fake->count && more; at++) {
         aic_view bytes = {fake->records[at].bytes, fake->records[at].size};
         struct record record;
+        if (filter->place != NULL) *filter->place = at + 1;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
         bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms;
         matches = matches && (filter->until_seq == 0 || record.seq <= filter->until_seq);

@@ -111,6 +111,9 @@ static void read_everything(struct world *world)
         struct tier_filter filter = {.labels = labels, .label_count = i == 0 ? 0 : 2};
         if (tier->ops->select(tier, &filter, NULL, compare_visited, world) != AIC_OK) _exit(0);
     }
+    uint64_t place = 0;
+    struct tier_filter all = {.place = &place};
+    if (tier->ops->select(tier, &all, NULL, compare_visited, world) != AIC_OK) _exit(0);
     for (int i = 0; i < 60; i++) {
         char name[16];
         struct buf out;
