@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Counts the test cases of a meson test run and says what failed.
 
-usage: test_summary.py BUILD_DIR [--quiet]
+usage: test_summary.py BUILD_DIR [--failed | --again]
 
 Reads BUILD_DIR/meson-logs/testlog.json. A program that writes TAP counts each of its cases, a Python unittest its "Ran N tests",
 anything else counts as one. A program that failed although all its cases passed (a crash, a leak, a time-out) counts as one failure
 more. The last line reads "N passed, N failed"; the exit status is 1 when something failed or when nothing ran.
+
+--failed prints the names of the programs that may be run once more by themselves, one a line, and nothing else: those that failed,
+but for what a sanitizer has reported, which is a finding however seldom it shows. --again reads what came of that, too
+(BUILD_DIR/meson-logs/again.json): a program that passed then counts as passed, and is named FLAKY in a line of its own.
 """
 import json
 import os
@@ -15,6 +19,7 @@ import sys
 GOOD = {"OK", "EXPECTEDFAIL"}
 TAP = re.compile(r"^[ ]{0,4}(not ok|ok)\b[ ]*(?:\d+)?(?: - )?[ ]*(.*)$", re.M)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
+SANITIZER = re.compile(r"(ERROR|WARNING): (Address|Leak|Memory|Thread)Sanitizer|runtime error: ")
 UNITTEST_BAD = re.compile(r"^FAILED \((.*)\)$", re.M)
 
 
@@ -79,19 +84,41 @@ def show_output(record):
         print("    " + line)
 
 
-def main():
-    build = sys.argv[1]
-    path = os.path.join(build, "meson-logs", "testlog.json")
-    count, records = Count(), []
+def read_log(build, name):
     try:
-        with open(path, encoding="utf-8", errors="replace") as log:
-            records = [json.loads(line) for line in log if line.strip()]
+        with open(os.path.join(build, "meson-logs", name), encoding="utf-8", errors="replace") as log:
+            return [json.loads(line) for line in log if line.strip()]
     except FileNotFoundError:
-        print(f"no test log at {path}: nothing ran")
+        return []
+
+
+def has_failed(record):
+    return record["result"] not in GOOD and record["result"] != "SKIP"
+
+
+def may_be_flaky(record):
+    text = (record.get("stdout") or "") + (record.get("stderr") or "")
+    return has_failed(record) and SANITIZER.search(text) is None
+
+
+def main():
+    build, options = sys.argv[1], sys.argv[2:]
+    count, records = Count(), read_log(build, "testlog.json")
+    if "--failed" in options:
+        print("".join(record["name"].rpartition(" / ")[2] + "\n" for record in records if may_be_flaky(record)), end="")
+        return 0
+    again = {}
+    if "--again" in options:
+        again = {record["name"]: record for record in read_log(build, "again.json") if record["result"] in GOOD}
+    if not records:
+        print(f"no test log in {build}/meson-logs: nothing ran")
     for record in records:
-        add_program(count, record)
-        if record["result"] not in GOOD and record["result"] != "SKIP" and "--quiet" not in sys.argv:
+        flaky = may_be_flaky(record) and record["name"] in again
+        add_program(count, again[record["name"]] if flaky else record)
+        if has_failed(record):
             show_output(record)
+        if flaky:
+            print(f"FLAKY {record['name']}")
     for failure in count.failures:
         print(f"FAILED {failure}")
     if count.skipped:

@@ -48,6 +48,39 @@ class Summary(unittest.TestCase):
         self.assertEqual(self.summary(program("FAIL", stderr=bad)), ("1 passed, 2 failed", 1))
 
 
+class Flaky(unittest.TestCase):
+    def judge(self, first, again, *options):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "meson-logs"))
+            for name, records in (("testlog.json", first), ("again.json", again)):
+                with open(os.path.join(folder, "meson-logs", name), "w", encoding="utf-8") as file:
+                    file.writelines(json.dumps(record) + "\n" for record in records)
+            done = subprocess.run([sys.executable, os.path.join(TREE, "tools", "test_summary.py"), folder, *options], capture_output=True, text=True,
+                                  check=False)
+            return done.stdout.splitlines(), done.returncode
+
+    def test_what_passes_by_itself_is_named(self):
+        first = [program("OK"), program("FAIL", "ok 1 - a\nnot ok 2 - b\n", name="x:unit / q")]
+        self.assertEqual(self.judge(first, [], "--failed"), (["q"], 0))
+        lines, status = self.judge(first, [program("OK", "ok 1 - a\nok 2 - b\n", name="x:unit / q")], "--again")
+        self.assertEqual((lines[-1], status), ("3 passed, 0 failed", 0))
+        self.assertIn("FLAKY x:unit / q", lines)
+
+    def test_what_fails_twice_has_failed(self):
+        first = [program("TIMEOUT", name="q")]
+        for again in ([program("FAIL", name="q")], [program("SKIP", name="q")], [program("OK", name="other")], []):
+            lines, status = self.judge(first, again, "--again")
+            self.assertEqual((lines[-1], status), ("0 passed, 1 failed", 1))
+            self.assertFalse(any(line.startswith("FLAKY") for line in lines))
+
+    def test_a_report_of_a_sanitizer_is_a_finding(self):
+        for report in ("WARNING: ThreadSanitizer: data race", "==1==ERROR: AddressSanitizer: heap-use-after-free", "a.c:1:2: runtime error: signed integer overflow"):
+            first = [program("FAIL", stderr=report + "\n", name="q")]
+            self.assertEqual(self.judge(first, [], "--failed"), ([], 0))
+            lines, status = self.judge(first, [program("OK", name="q")], "--again")
+            self.assertEqual((lines[-1], status), ("0 passed, 1 failed", 1))
+
+
 class Floors(unittest.TestCase):
     def findings(self, name, text):
         with tempfile.TemporaryDirectory() as folder:
