@@ -131,6 +131,12 @@ class Page(unittest.TestCase):
         self.assertEqual(says({"at_limit": True}), "full: the least useful leaves")
         self.assertEqual(says({"at_limit": True, "evictions_per_minute": 120}), "full: the least useful leaves · evicts 120 a minute")
 
+    def test_5_says_since_when_figures_are(self):
+        says = lambda after: self.browser.run("return sinceWords({time_ms: 1e12, uptime_seconds: 100, traffic: {since: new Date(1e12 - 100e3 + arguments[0]).toISOString()}})", after)
+        self.assertEqual(says(500), "since the start")
+        self.assertRegex(says(50000), r"^since \d+ \w+, \d\d:\d\d:\d\d$")
+        self.assertEqual(self.browser.run("return [...document.querySelectorAll('.since')].map(n => n.textContent)"), ["since the start"] * 3)
+
     def drawn(self, name):
         """The finite points of a chart's first line, and whether the chart numbers its axes."""
         return self.browser.run("const c = state.charts[arguments[0]].chart; return [c.data.datasets[0].data.filter(p => Number.isFinite(p.y)), c.options.scales.x.ticks.display]", name)

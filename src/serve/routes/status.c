@@ -149,8 +149,7 @@ static void run_own_status(struct work *work)
     json_close(&writer, '}');
     put_count(&writer, "cache_size", holds.matched);
     put_count(&writer, "bytes", holds.bytes_freed);
-    uint64_t up_ms = (clock_mono_ns(options->clock) - overview->started_ns) / 1000000;
-    put_time(&writer, "since", clock_wall_ms(options->clock) - up_ms);
+    put_time(&writer, "since", overview->started_ms); /* the labelled series are never reset */
     char rate[STATS_RATE_BYTES];
     double number = stats_rate(&own, rate);
     if (known == AIC_OK) {
