@@ -55,6 +55,7 @@ struct world {
     struct fake_tier *storage; /* the cache's */
     aic_monitor *monitor;      /* NULL: none */
     const aic_clock *clock;    /* the cache's; NULL: the system's */
+    unsigned deadline_ms;      /* of storage; 0: so long that a busy machine makes no miss of a hit */
     struct watch_options watch;
     aic_cache *cache;
     struct auth *auth;
@@ -63,14 +64,17 @@ struct world {
     uint16_t port;
 };
 
-/* On a world that is zeroed, but for its monitor, its clock and its watch. */
+/* On a world that is zeroed, but for its monitor, its clock, its deadline and its watch. */
 static inline void start_world(struct world *world, uint64_t memory_bytes, const struct auth_key *keys,
                                size_t key_count)
 {
     mem_init(&world->mem, &allocator);
     world->storage = fake_create(NULL);
-    aic_options cache = {
-        .memory_max_bytes = memory_bytes, .monitor = world->monitor, .allocator = &allocator, .clock = world->clock};
+    aic_options cache = {.memory_max_bytes = memory_bytes,
+                         .storage_deadline_ms = world->deadline_ms != 0 ? world->deadline_ms : 60000,
+                         .monitor = world->monitor,
+                         .allocator = &allocator,
+                         .clock = world->clock};
     assert_int_equal(cache_open(&cache, &world->storage->tier, &world->cache, NULL), AIC_OK);
     assert_int_equal(auth_create(&world->mem, keys, key_count, (struct auth_hosts){0}, &world->auth, NULL), AIC_OK);
     struct overview_options options = {.mem = &world->mem,

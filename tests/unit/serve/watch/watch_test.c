@@ -286,7 +286,7 @@ static void opens_escalates_and_resolves_alerts_of_pressure(void **state)
 /* The checks run on threads of their own and look when they do: seconds pass until the alerts say it. */
 static void wait_for_alerts(struct world *world, const char *words)
 {
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 60000; i++) {
         tick(world);
         if (has(report_of(write_alerts, world), words)) return;
         usleep(1000);
