@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -39,7 +40,13 @@ static int refuse(struct daemon *daemon, const char *what, aic_status status, co
 static int setup_process(struct daemon *daemon)
 {
     (void)daemon;
+    struct rlimit descriptors;
     umask(077);
+    /* The soft limit is 1024 for the sake of programs that use select(). */
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
+        descriptors.rlim_cur = descriptors.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &descriptors);
+    }
     signal(SIGPIPE, SIG_IGN);
     tier_guard_faults();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -216,6 +223,7 @@ static int setup_server(struct daemon *daemon)
     status = http_server_start(daemon->server, &error);
     if (status != AIC_OK) return refuse(daemon, "server", status, &error);
     daemon->started = true;
+    daemon_check_connections(daemon);
     return 0;
 }
 

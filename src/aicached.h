@@ -50,6 +50,8 @@ struct http_limits daemon_limits(const struct settings *settings);
 /* A set of keys from the settings. */
 AIC_MUST_CHECK aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out,
                                       aic_error *error);
+/* Logs it when there are descriptors for fewer connections than limits.connections. */
+void daemon_check_connections(struct daemon *daemon);
 /* Logs a report or a list line by line. */
 void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *part, const char *prefix,
                       const struct buf *lines);

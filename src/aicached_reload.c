@@ -27,6 +27,16 @@ struct http_limits daemon_limits(const struct settings *settings)
     };
 }
 
+void daemon_check_connections(struct daemon *daemon)
+{
+    uint64_t wanted = daemon->settings.limits_connections, most = http_server_connections(daemon->server);
+    if (most < wanted)
+        log_line(daemon->log, AIC_LOG_WARNING, "settings",
+                 "limits.connections: %llu are accepted at one time instead of %llu: the process may not open more "
+                 "descriptors (LimitNOFILE= of a unit, ulimit -Hn)",
+                 (unsigned long long)most, (unsigned long long)wanted);
+}
+
 aic_status daemon_auth(struct daemon *daemon, const struct settings *settings, struct auth **out, aic_error *error)
 {
     size_t bytes = settings->api_keys.count * sizeof(struct auth_key);
@@ -188,6 +198,7 @@ static void apply(struct daemon *daemon, struct reload *reload)
     reload_tls(daemon, reload);
     settings_release(&daemon->mem, &daemon->settings);
     daemon->settings = *next;
+    daemon_check_connections(daemon);
 }
 
 static void run_reload(struct daemon *daemon, struct reload *reload, struct option_report *report)

@@ -63,6 +63,7 @@ static void conn_reset(struct conn *conn, int fd)
     conn->gathered = 0;
     conn->write_deadline_ms = 0;
     conn->write_progress = 0;
+    conn->exchange.status = 0; /* nothing was answered: thread.c asks */
     conn->exchange.handed = false;
     conn->exchange.expired = false;
     conn->exchange.drain = NULL;

@@ -228,6 +228,7 @@ struct http_server {
     _Atomic uint64_t body_bytes; /* held by all connections, against limits.bodies_bytes; relaxed, it orders nothing */
     struct mem body_mem;         /* its allocations count in body_bytes, and lie in `mem` */
     _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
+    _Atomic uint64_t crowded_ms; /* see http_server_crowded_ms(); relaxed: stands for itself */
     _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */
     struct listener listeners[HTTP_MAX_LISTEN];
     unsigned listener_count;

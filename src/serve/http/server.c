@@ -7,7 +7,22 @@
 #include "base/status.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* Descriptors that are kept for storage, logs, health, the loops, and those who are told that there is no room. */
+#define RESERVED_DESCRIPTORS (96 + REJECT_ROOM)
+#define LOOP_DESCRIPTORS 4 /* of a front thread, beside its listening sockets */
+
+/* The connections for which there are descriptors. Where there are few of them, half are for connections. */
+static uint64_t room_for_connections(const struct http_server *server)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+    uint64_t reserve = RESERVED_DESCRIPTORS + server->thread_count * (server->listener_count + LOOP_DESCRIPTORS);
+    uint64_t most = limit.rlim_cur > 1 ? limit.rlim_cur : 2;
+    return most < 2 * reserve ? most / 2 : most - reserve;
+}
 
 void http_server_set_limits(struct http_server *server, const struct http_limits *limits)
 {
@@ -18,6 +33,19 @@ void http_server_set_limits(struct http_server *server, const struct http_limits
 #undef LIMIT_STORE
     if (atomic_load_explicit(&server->limits.header_bytes, memory_order_relaxed) > HEAD_MAX_BYTES)
         atomic_store_explicit(&server->limits.header_bytes, HEAD_MAX_BYTES, memory_order_relaxed);
+    uint64_t room = room_for_connections(server);
+    if (http_server_connections(server) > room)
+        atomic_store_explicit(&server->limits.connections, room, memory_order_relaxed);
+}
+
+uint64_t http_server_connections(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->limits.connections, memory_order_relaxed);
+}
+
+uint64_t http_server_crowded_ms(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->crowded_ms, memory_order_relaxed);
 }
 
 static void copy_options(struct http_server *server, const struct http_options *options)
@@ -29,7 +57,6 @@ static void copy_options(struct http_server *server, const struct http_options *
     server->thread_start = options->thread_start;
     server->thread_stop = options->thread_stop;
     server->finished = options->finished;
-    http_server_set_limits(server, &options->limits);
 }
 
 static aic_status make_threads(struct http_server *server, unsigned count, aic_error *error)
@@ -123,6 +150,7 @@ aic_status http_server_create(const struct http_options *options, struct http_se
     TRY_OR_FAIL(make_threads(server, threads, error));
     TRY_OR_FAIL(open_listeners(server, options, error));
     TRY_OR_FAIL(init_threads(server, error));
+    http_server_set_limits(server, &options->limits); /* knows how many descriptors the threads have */
     *out = server;
     return AIC_OK;
 fail:

@@ -15,7 +15,7 @@
  * changed live.
  */
 #define HTTP_LIMIT_MAP(X)                                                                                              \
-    X(connections, 10240, "open connections; one more is answered 503 and closed")                                     \
+    X(connections, 10240, "open connections; one more takes the place of an idle one, or is answered 503")             \
     X(body_bytes, 16777216, "of a request's body; larger is 413")                                                      \
     X(bodies_bytes, 268435456, "of all bodies that are held at one time; one more is 503")                             \
     X(header_bytes, 32768, "of request line and fields together, at most 65000; larger is 431")                        \
@@ -40,6 +40,7 @@ struct http_limits {
     X(open, "connections open now")                                                                                    \
     X(accepted, "connections accepted")                                                                                \
     X(rejected, "connections refused because of limits.connections")                                                   \
+    X(shed, "idle connections closed to make room for others")                                                         \
     X(bodies_refused, "requests refused because of limits.bodies_bytes")                                               \
     X(accept_failures, "accepts that failed, for want of file descriptors or memory")                                  \
     X(requests, "requests whose head was read")                                                                        \
@@ -116,8 +117,14 @@ void http_server_stop(struct http_server *server, uint64_t deadline_ms);
 size_t http_server_address_count(const struct http_server *server);
 const char *http_server_address(const struct http_server *server, size_t index);
 
-/* Changes limits while running; zero fields become the defaults. Any thread. */
+/* Changes limits while running; zero fields become the defaults. `connections` is lowered to what the process's limit
+ * on descriptors (RLIMIT_NOFILE) leaves room for, when some are kept for everything else. Any thread. */
 void http_server_set_limits(struct http_server *server, const struct http_limits *limits);
+/* How many connections are accepted at one time: limits.connections, or what there are descriptors for. Any thread. */
+uint64_t http_server_connections(const struct http_server *server);
+/* When a connection last found no room (it was refused, or an idle one was closed for it, or there was no descriptor):
+ * wall time, 0 for never. Any thread. */
+uint64_t http_server_crowded_ms(const struct http_server *server);
 /* Loads certificate and key again for new connections; on failure the old ones stay. AIC_INVALID also for a server
  * without TLS. */
 AIC_MUST_CHECK aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key,

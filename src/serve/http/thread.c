@@ -245,6 +245,39 @@ static void accept_wait(struct http_thread *thread)
     if (!thread->stopping) uv_timer_start(&thread->accept_pause, accept_resume, ACCEPT_PAUSE_MS, 0);
 }
 
+/* Has it sent nothing of a request, nor anything left to be sent? */
+static bool is_idle(const struct conn *conn)
+{
+    return conn->phase == CONN_HEAD && !conn->exchange.handed && !conn->arrived && !conn->close_after &&
+           conn->in_start == conn->in_end && conn->out.pending == 0;
+}
+
+/* Does `conn` give way before `other`? Those that were served go first (their clients connect again), then those that
+ * have sent nothing; of each kind the one that was idle longest, whose deadline is the earliest. */
+static bool goes_before(const struct conn *conn, const struct conn *other)
+{
+    bool served = conn->exchange.status != 0, other_served = other->exchange.status != 0;
+    return served != other_served ? served : conn->deadline_ms < other->deadline_ms;
+}
+
+/* Closes the connection of this thread that was idle longest; false when there is none, or when it has just sent
+ * something. It looks at every connection, but only when there is no room. */
+static bool shed_idle(struct http_thread *thread)
+{
+    struct conn *idlest = NULL;
+    char byte;
+    /* Relaxed: stands for itself. */
+    atomic_store_explicit(&thread->server->crowded_ms, clock_wall_ms(thread->server->clock), memory_order_relaxed);
+    for (uint32_t i = 0; i < thread->conn_count; i++) {
+        struct conn *conn = thread->conns[i];
+        if (is_idle(conn) && (idlest == NULL || goes_before(conn, idlest))) idlest = conn;
+    }
+    if (idlest == NULL || recv(idlest->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return false;
+    THREAD_COUNT(thread, shed, 1);
+    conn_close(idlest);
+    return true;
+}
+
 static void accepted(struct acceptor *acceptor, int fd)
 {
     struct http_thread *thread = acceptor->thread;
@@ -252,7 +285,7 @@ static void accepted(struct acceptor *acceptor, int fd)
     THREAD_COUNT(thread, accepted, 1);
     uint64_t open = atomic_fetch_add_explicit(&server->open, 1, memory_order_relaxed) + 1;
     uint64_t limit = LIMIT(thread, connections);
-    bool rejected = open > limit;
+    bool rejected = open > limit && !shed_idle(thread);
     if (rejected) THREAD_COUNT(thread, rejected, 1);
     if (open <= limit + REJECT_ROOM) {
         if (conn_open(thread, fd, acceptor->local, rejected) == AIC_OK) return;
@@ -272,7 +305,9 @@ static bool accept_some(struct acceptor *acceptor, unsigned most)
             continue;
         }
         if (errno == EAGAIN) return true;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) return false;
+        bool full = errno == EMFILE || errno == ENFILE;
+        if (full && shed_idle(acceptor->thread)) continue;
+        if (full || errno == ENOBUFS || errno == ENOMEM) return false;
         /* Whatever else it is belongs to the connection that failed, not to the listening socket. */
     }
     return true;

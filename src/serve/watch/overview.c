@@ -104,9 +104,34 @@ static void judge(struct overview *overview)
     atomic_store_explicit(&overview->criticals, counts[SEVERITY_CRITICAL], memory_order_relaxed);
 }
 
+/* How long a warning stays after the last connection that found no room. */
+#define CROWDED_MS 60000
+
+/* Logs the first connection that finds no room, and no other while one does in each minute. */
+static void look_at_connections(struct overview *overview)
+{
+    pthread_mutex_lock(&overview->mutex);
+    uint64_t last = overview->server != NULL ? http_server_crowded_ms(overview->server) : 0;
+    uint64_t most = overview->server != NULL ? http_server_connections(overview->server) : 0;
+    pthread_mutex_unlock(&overview->mutex);
+    uint64_t now = clock_wall_ms(overview->options.clock);
+    bool crowded = last > 0 && now < last + CROWDED_MS;
+    bool known = atomic_load_explicit(&overview->crowded_since_ms, memory_order_relaxed) > 0;
+    atomic_store_explicit(&overview->connections, most, memory_order_relaxed);
+    if (crowded == known) return;
+    atomic_store_explicit(&overview->crowded_since_ms, crowded ? last : 0, memory_order_relaxed);
+    if (crowded && overview->options.log != NULL)
+        log_line(overview->options.log, AIC_LOG_WARNING, "http",
+                 "all of the %llu connections that are accepted at one time were open: idle ones are closed for new "
+                 "ones, and where none is idle, new ones get 503 (limits.connections, and the process's limit on "
+                 "descriptors)",
+                 (unsigned long long)most);
+}
+
 void overview_tick(struct overview *overview)
 {
     struct parts_facts facts;
+    look_at_connections(overview);
     parts_refresh(overview->parts);
     parts_facts(overview->parts, &facts);
     watch_tick(overview->watch, &facts, overview->parts);

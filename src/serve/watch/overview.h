@@ -47,8 +47,11 @@ struct overview {
     struct object_pools pools;       /* of all front threads */
     struct parts *parts;
     struct watch *watch;
-    uint64_t started_ns;                            /* monotonic */
-    uint64_t started_ms;                            /* wall time */
+    uint64_t started_ns; /* monotonic */
+    uint64_t started_ms; /* wall time */
+    /* As of the last tick: since when connections find no room (0: they do), and how many there is room for; relaxed.
+     */
+    _Atomic uint64_t crowded_since_ms, connections;
     _Atomic unsigned criticals;                     /* critical findings of the last tick; relaxed: stands for itself */
     _Atomic uint64_t warning_bytes, critical_bytes; /* relaxed: each stands for itself */
     const struct http_route *routes;                /* whose answers are counted, in the order of tally.answers */

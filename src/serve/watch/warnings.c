@@ -222,6 +222,21 @@ static void find_tier_off(struct verdict *out, const struct overview *overview, 
     finding_advise(found, "memory.max_bytes", 256 << 20, NULL, "The default: the memory tier keeps entries then.");
 }
 
+static void find_crowd(struct verdict *out, const struct overview *overview)
+{
+    uint64_t since = atomic_load_explicit(&overview->crowded_since_ms, memory_order_relaxed);
+    uint64_t most = atomic_load_explicit(&overview->connections, memory_order_relaxed);
+    if (since == 0) return;
+    struct finding *found = verdict_add(
+        out, SEVERITY_WARNING, "connections_full", since,
+        "All of the %llu connections that are accepted at one time are open or were within a minute: idle ones are "
+        "closed for new ones, and where none is idle, new ones get 503.",
+        (unsigned long long)most);
+    finding_advise(found, "limits.connections", most * 2, NULL,
+                   "Twice as many. The process's limit on descriptors (LimitNOFILE= of a unit, ulimit -n) must leave "
+                   "room for them: where it does not, fewer are accepted, and the start says so.");
+}
+
 /* What would help against misses: more memory where the curve says so, else to look at the requests. */
 static void advise_hit_rate(struct finding *found, const struct overview_options *options, const aic_stats *stats)
 {
@@ -279,6 +294,7 @@ aic_status warnings_find(const struct overview *overview, struct verdict *out)
         find_writes_fail(out, options->data_dir, &gate, &stats);
     }
     find_pressure(out, &pressure, stats.memory_bytes);
+    find_crowd(out, overview);
     size_t count = alerts_read_open(watch_alerts(overview->watch), open, COUNT_OF(open));
     for (size_t i = 0; i < count; i++) find_alert(out, options, &pressure, &stats, &open[i]);
     return AIC_OK;
