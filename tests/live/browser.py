@@ -92,7 +92,7 @@ class Browser:
         entries = self.call("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
-    def wait(self, condition, seconds=20):
+    def wait(self, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
@@ -105,5 +105,5 @@ class Browser:
                 self.call("DELETE", "")
         finally:
             self.driver.terminate()
-            self.driver.wait(timeout=20)
+            self.driver.wait(timeout=60)
             shutil.rmtree(self.profile, ignore_errors=True)

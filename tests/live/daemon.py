@@ -102,7 +102,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=60)
-        self.logger.wait(timeout=10)
+        self.logger.wait(timeout=60)
         self.process.stderr.close()
         self.log.close()
         return status

@@ -74,7 +74,7 @@ class Running:
             self.lines.append(None)
             self.changed.notify_all()
 
-    def wait_for(self, pattern, since=0, seconds=30):
+    def wait_for(self, pattern, since=0, seconds=120):
         """The first line from `since` on that matches."""
         end = time.monotonic() + seconds
         with self.changed:
@@ -101,7 +101,7 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(timeout=60)
-        self.reader.join(timeout=10)
+        self.reader.join(timeout=60)
         self.process.stderr.close()
         report = [line for line in self.lines if line is not None]
         if any("Sanitizer" in line for line in report):

@@ -428,7 +428,7 @@ class Client(unittest.TestCase):
         self.assertLessEqual(heights[5], 4)
         terminal.write(b"q")
         self.assertTrue(terminal.rest().endswith(b"\x1b[?25h\x1b[?1049l"))
-        self.assertEqual(terminal.process.wait(30), 0)
+        self.assertEqual(terminal.process.wait(60), 0)
 
     def wait_for_line(self, terminal, pattern):
         lines = terminal.frame()
@@ -461,7 +461,7 @@ class Client(unittest.TestCase):
         self.wait_for_line(terminal, "^no answer since")
         terminal.write(b"q")
         self.assertTrue(terminal.rest().endswith(b"\x1b[?25h\x1b[?1049l"))
-        self.assertEqual(terminal.process.wait(30), 0)
+        self.assertEqual(terminal.process.wait(60), 0)
 
     def test_top_fails_where_it_can_be_read(self):
         daemon = Running("log: {level: error}\n")
@@ -471,7 +471,7 @@ class Client(unittest.TestCase):
         self.addCleanup(terminal.close)
         drawn = terminal.rest()
         self.assertIn(b"cannot be asked", drawn.rpartition(b"\x1b[?1049l")[2])
-        self.assertEqual(terminal.process.wait(30), 2)
+        self.assertEqual(terminal.process.wait(60), 2)
 
     def test_bench(self):
         for mode in ("lookup", "get", "put", "mixed"):

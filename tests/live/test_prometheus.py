@@ -55,17 +55,17 @@ class Prometheus:
     def close(self):
         self.process.terminate()
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.reader.join(timeout=10)
+        self.reader.join(timeout=60)
         self.process.stderr.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def ask(self, path, **parameters):
         url = "http://127.0.0.1:%d/api/v1/%s?%s" % (self.port, path, urllib.parse.urlencode(parameters))
-        with urllib.request.urlopen(url, timeout=30) as reply:
+        with urllib.request.urlopen(url, timeout=60) as reply:
             answer = json.load(reply)
         assert answer["status"] == "success", answer
         return answer["data"]

@@ -45,7 +45,7 @@ class Peer:
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.thread.join(timeout=30)
+        self.thread.join(timeout=60)
         for peer in self.held:
             peer.close()
 

@@ -239,7 +239,7 @@ class Stops(unittest.TestCase):
 class Senders(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Running("limits: {header_bytes: 4K}\ntimeouts: {header: 300ms, body: 300ms, idle: 600ms}\n")
+        cls.daemon = Running("limits: {header_bytes: 4K}\ntimeouts: {header: 2s, body: 2s, idle: 10s}\n")
 
     @classmethod
     def tearDownClass(cls):

@@ -42,7 +42,7 @@ import sys
 import tempfile
 import time
 
-TIMEOUT = 30
+TIMEOUT = 60
 DATE = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT$")
 
 PROFILES = {
@@ -124,7 +124,7 @@ class Server:
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return plug if self.tls is None else self.tls.wrap_socket(plug, suppress_ragged_eofs=False)
 
-    def stop(self, timeout=20):
+    def stop(self, timeout=60):
         """Ends it the polite way; the exit status must be 0 (sanitizers make it another)."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
