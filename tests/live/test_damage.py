@@ -68,6 +68,18 @@ class DamagedStore(unittest.TestCase):
         with open(self.daemon.log_path, "rb") as file:
             return file.read().count(words)
 
+    def test_pages_that_cannot_be_read(self):
+        """Cut off under the daemon's map, which faults as a bad sector does: nobody dies, it is said once, and a new store begins."""
+        self.fill()
+        path = os.path.join(self.daemon.directory, "data", "cache", "cache.mdb")
+        os.truncate(path, 16 * PAGE)
+        for index in range(COUNT):
+            self.assertIn(self.asked(index), (None, payload(index)), index)
+        self.assertEqual(self.deaths, 0)
+        self.assertEqual(self.said(b"a page cannot be read"), 1)
+        self.fill()
+        self.assertEqual(self.asked(3), payload(3))
+
     def check(self, kind, every):
         self.fill()
         self.overwrite(kind, every)
