@@ -2,6 +2,7 @@
 """Are the judges just? Feeds tools/test_summary.py and tools/floors.py what they must refuse, and tools/questions_to_replay.py, too. usage: tools_test.py TREE"""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,30 @@ class Flaky(unittest.TestCase):
             self.assertEqual(self.judge(first, [], "--failed"), ([], 0))
             lines, status = self.judge(first, [program("OK", name="q")], "--again")
             self.assertEqual((lines[-1], status), ("0 passed, 1 failed", 1))
+
+
+class Steps(unittest.TestCase):
+    """.ci/run over a tree whose `./dev asan` says and returns what the case gives it."""
+
+    def run_ci(self, says, status):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, ".ci"))
+            shutil.copy(os.path.join(TREE, ".ci", "run"), os.path.join(folder, ".ci", "run"))
+            with open(os.path.join(folder, "dev"), "w", encoding="utf-8") as file:
+                file.write("#!/bin/sh\n[ \"$1\" = asan ] || exit 0\necho '%s'\nexit %d\n" % (says, status))
+            os.chmod(os.path.join(folder, "dev"), 0o755)
+            done = subprocess.run([os.path.join(folder, ".ci", "run")], capture_output=True, text=True, check=False)
+            return done.stdout.splitlines(), done.returncode
+
+    def test_flaky_is_named_and_green(self):
+        lines, status = self.run_ci("FLAKY x y\n3 passed, 0 failed", 0)
+        self.assertEqual((lines[-3:], status), (["FLAKY x y", "", "9 passed, 0 failed"], 0))
+
+    def test_red_is_red(self):
+        for says, given, last in (("2 passed, 1 failed", 1, "8 passed, 1 failed"), ("3 passed, 0 failed", 1, "9 passed, 1 failed"),
+                                  ("2 passed, 1 failed", 0, "8 passed, 1 failed"), ("killed", 137, "6 passed, 1 failed")):
+            lines, status = self.run_ci(says, given)
+            self.assertEqual((lines[-1], status), (last, 1), says)
 
 
 class Floors(unittest.TestCase):
