@@ -104,7 +104,7 @@ static void test_a_write_that_meets_one_is_damage(void **state)
 
 #if defined(__SANITIZE_ADDRESS__)
 /* A transaction whose beginning faults is lost, once a damaged file: lmdb_guarded() says so. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:mdb_txn_begin\n";
