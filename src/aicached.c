@@ -9,6 +9,7 @@
 #include "aicached.h"
 
 #include "base/check.h"
+#include "base/streams.h"
 #include "tier/tier.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ static int setup_process(struct daemon *daemon)
         (void)setrlimit(RLIMIT_NOFILE, &descriptors);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error of the write that met it */
     tier_guard_faults();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     /* No core file and no debugger of another process sees answers or keys; the leak checker needs it. */
@@ -103,12 +105,12 @@ static int make_parents(struct daemon *daemon, const char *path)
     if (size >= (int)sizeof parent) return refuse(daemon, "data_dir", AIC_TOO_LARGE, NULL);
     for (char *slash = strchr(parent + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        bool made = mkdir(parent, 0700) == 0 || errno == EEXIST || access(parent, F_OK) == 0;
-        if (!made) {
+        bool made = mkdir(parent, 0700) == 0;
+        int why = errno; /* of mkdir: access() has one of its own */
+        if (!made && why != EEXIST && access(parent, F_OK) != 0) {
             aic_error error = {0};
             snprintf(error.message, sizeof error.message,
-                     "data_dir: %.200s cannot be made: %s; give another directory as data_dir", parent,
-                     strerror(errno));
+                     "data_dir: %.200s cannot be made: %s; give another directory as data_dir", parent, strerror(why));
             return refuse(daemon, "storage", AIC_IO, &error);
         }
         *slash = '/';
@@ -517,6 +519,12 @@ int main(int argc, char **argv)
 {
     static struct daemon daemon;
     struct option_report report;
+    sigset_t hangup;
+    streams_hold();
+    /* One that comes before the loop is there to take it would end the process: serve() lets it in. */
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
     mem_init(&daemon.mem, NULL);
     option_report_init(&report, &daemon.mem);
     size_t bytes = ((size_t)argc + 1) * sizeof *daemon.flags;

@@ -178,9 +178,9 @@ static bool is_ready(const struct log *log)
 static void write_all(struct log *log, const char *bytes, size_t size)
 {
     while (size > 0) {
-        ssize_t put = -1;
-        if (is_ready(log)) put = write(log->fd, bytes, size < LOG_LINE_BYTES ? size : LOG_LINE_BYTES);
-        if (put < 0 && errno == EINTR) continue;
+        bool ready = is_ready(log); /* without it nothing was written, and errno is of another call */
+        ssize_t put = ready ? write(log->fd, bytes, size < LOG_LINE_BYTES ? size : LOG_LINE_BYTES) : -1;
+        if (ready && put < 0 && errno == EINTR) continue;
         log->stalled = put <= 0;
         if (log->stalled) {
             atomic_fetch_add_explicit(&log->lost, 1, memory_order_relaxed);

@@ -165,9 +165,16 @@ static aic_status apply_preset(struct loader *loader)
 static aic_status read_file(struct loader *loader, struct buf *text)
 {
     struct option_origin origin = {OPTION_FILE, loader->input->file, 0};
-    int fd = open(loader->input->file, O_RDONLY | O_CLOEXEC);
+    struct stat facts;
+    bool regular_only = loader->input->regular_only;
+    int fd = open(loader->input->file, O_RDONLY | O_CLOEXEC | (regular_only ? O_NONBLOCK : 0));
     if (fd < 0) {
         option_refuse(loader->report, origin, NULL, "cannot be read: %s", strerror(errno));
+        return AIC_INVALID;
+    }
+    if (regular_only && (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode))) {
+        close(fd);
+        option_refuse(loader->report, origin, NULL, "is no regular file, which a reload alone reads; restart instead");
         return AIC_INVALID;
     }
     aic_status status = AIC_OK;

@@ -146,6 +146,7 @@ struct option_flag {
 /* Where values come from. Every part may be absent. All borrowed for the call, and as long as origins are used. */
 struct option_input {
     const char *file;         /* a path, also the name in messages */
+    bool regular_only;        /* it is refused unless it is a regular file: for who may not wait, as a pipe makes one */
     aic_view text;            /* data != NULL: the contents of `file`, which is then only a name */
     char *const *environment; /* as environ */
     const struct option_flag *flags;
@@ -191,6 +192,8 @@ void option_swap(const struct option_row *row, void *a, void *b);
 const struct option_row *option_find(const struct option_table *table, const char *name);
 /* Appends the value as a user would write it; equal values give equal text. */
 void option_write(const struct option_row *row, const void *target, struct buf *out);
+/* Appends a number in the largest unit of its type that divides it. */
+void option_write_number(enum option_type type, uint64_t number, struct buf *out);
 /* The table's name nearest to `name`, or NULL when none is near. */
 const char *option_nearest(const struct option_table *table, const char *name);
 /* Edit distance of two texts with a cap: for suggestions elsewhere. */

@@ -6,8 +6,6 @@
 
 #include "base/option.h"
 
-/* The number in the largest unit that divides it. */
-void option_write_number(enum option_type type, uint64_t number, struct buf *out);
 /* What a row accepts, as the end of a sentence. */
 void option_write_accepted(const struct option_row *row, struct buf *out);
 /* A word for a truth. */

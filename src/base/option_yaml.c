@@ -183,14 +183,26 @@ static aic_status on_event(struct builder *builder, const yaml_event_t *event)
     }
 }
 
-static aic_status next_event(struct builder *builder, yaml_parser_t *parser, bool *more)
+/* From 0. Of bytes that are no text libyaml knows the place, but no line; what is open at the end begins elsewhere. */
+static size_t line_of_problem(const yaml_parser_t *parser, aic_view text)
+{
+    size_t line = 0, end = parser->problem_offset < text.size ? parser->problem_offset : text.size;
+    if (parser->error != YAML_READER_ERROR) {
+        bool at_end = parser->context != NULL && parser->problem_mark.index >= text.size;
+        return at_end ? parser->context_mark.line : parser->problem_mark.line;
+    }
+    for (size_t i = 0; i < end; i++) line += text.data[i] == '\n';
+    return line;
+}
+
+static aic_status next_event(struct builder *builder, yaml_parser_t *parser, aic_view text, bool *more)
 {
     yaml_event_t event;
     if (yaml_parser_parse(parser, &event) == 0) {
         if (parser->error == YAML_MEMORY_ERROR) return AIC_NO_MEMORY;
         char what[128];
         snprintf(what, sizeof what, "not YAML: %s", parser->problem != NULL ? parser->problem : "it cannot be read");
-        return refuse(builder, parser->problem_mark.line, what);
+        return refuse(builder, line_of_problem(parser, text), what);
     }
     *more = event.type != YAML_STREAM_END_EVENT;
     aic_status status = on_event(builder, &event);
@@ -212,7 +224,7 @@ aic_status option_yaml_read(struct mem *mem, const char *name, aic_view text, st
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     aic_status status = AIC_OK;
     bool more = true;
-    while (status == AIC_OK && more) status = next_event(&builder, &parser, &more);
+    while (status == AIC_OK && more) status = next_event(&builder, &parser, text, &more);
     yaml_parser_delete(&parser);
     mem_free_string(mem, MEM_CONFIG, builder.name);
     option_node_release(mem, &builder.dropped);

@@ -5,6 +5,7 @@
  * A reload makes another table and puts it in force by one store; the older ones stay until the close, because a reader
  * may still look at them. Reloads are rare and tables small.
  */
+#include "cache/builtin_ttls.h"
 #include "cache/inner.h"
 
 #include <string.h>
@@ -13,7 +14,9 @@
 #define MAX_OPERATIONS 10000
 
 static const aic_operation_ttl builtin_ttls[] = {
-    {"summarize", 7200}, {"sentiment", 86400}, {"key_points", 7200}, {"questions", 3600}, {"qa", 1800},
+#define BUILTIN_TTL_ROW(operation, seconds) {operation, seconds},
+    BUILTIN_TTL_MAP(BUILTIN_TTL_ROW)
+#undef BUILTIN_TTL_ROW
 };
 
 /* A ttl of the options, told by their name of it. */

@@ -262,6 +262,39 @@ static int check_operations(json_object *operations)
     return worst;
 }
 
+extern char **environ;
+
+/* Options of the daemon among the overrides, "memory.max_bytes", are judged as in its file, over the preset. JSON is
+ * YAML. */
+static int check_options(struct cli *cli, const char *preset, json_object *overrides)
+{
+    struct buf yaml;
+    int result = CLI_OK;
+    size_t count = 0;
+    buf_init(&yaml, &cli->mem, MEM_OTHER);
+    buf_printf(&yaml, "preset: %s\n", preset);
+    json_object_object_foreach(overrides, name, value)
+    {
+        if (option_find(settings_table(), name) == NULL) continue;
+        buf_printf(&yaml, "%s: %s\n", name, json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE));
+        count++;
+    }
+    if (count > 0 && buf_status(&yaml) == AIC_OK) {
+        struct option_report report;
+        struct settings settings;
+        struct option_input input = {.file = "--override", .text = buf_view(&yaml), .environment = environ};
+        option_report_init(&report, &cli->mem);
+        aic_status status = settings_load(&cli->mem, &input, &settings, NULL, &report);
+        if (report.text.size > 0) fwrite(report.text.data, 1, report.text.size, stderr);
+        if (status == AIC_OK) settings_release(&cli->mem, &settings);
+        else result = CLI_ERROR;
+        option_report_fini(&report);
+    }
+    if (buf_status(&yaml) != AIC_OK) result = cli_fail("no memory");
+    buf_fini(&yaml);
+    return result;
+}
+
 /* *known: the preset has such a value, so that an acceptable one takes its place. */
 static int check_override(const char *name, json_object *value, bool *known)
 {
@@ -270,6 +303,7 @@ static int check_override(const char *name, json_object *value, bool *known)
         if (strcmp(bounds[i].name, name) == 0) return check_value(&bounds[i], value);
     }
     if (strcmp(name, "operations") == 0) return check_operations(value);
+    if (option_find(settings_table(), name) != NULL) return CLI_OK; /* check_options() judges it */
     *known = false;
     char quoted[OPTION_QUOTE_SIZE];
     fprintf(stderr, "aicache: warning: unknown key %s is ignored\n", option_quote(quoted, name));
@@ -299,6 +333,7 @@ static int check_preset(struct cli *cli)
             else if (known) json_object_object_add(all, key, json_object_get(value));
         }
     }
+    if (worst == CLI_OK) worst = check_options(cli, name, overrides);
     if (worst == CLI_OK) puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(all);
     json_object_put(overrides);
@@ -326,8 +361,6 @@ static void print_findings(const struct cli *cli, const struct buf *text, bool i
     puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(out);
 }
-
-extern char **environ;
 
 int command_config_check(struct cli *cli)
 {

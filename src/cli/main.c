@@ -3,8 +3,9 @@
  */
 #include "cli/commands.h"
 
+#include "base/streams.h"
+
 #include <curl/curl.h>
-#include <fcntl.h>
 #include <signal.h>
 
 static int run(struct cli *cli)
@@ -18,19 +19,10 @@ static int run(struct cli *cli)
     return asked ? result : CLI_ERROR;
 }
 
-/* A file or socket never takes the place of a standard stream that the caller has closed, or it would get what is
- * printed. The other way round: writing to it is an error, reading from it as well. */
-static void hold_streams(void)
-{
-    for (int descriptor = 0; descriptor <= 2; descriptor++) {
-        if (fcntl(descriptor, F_GETFD) < 0) (void)open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY);
-    }
-}
-
 int main(int argc, char **argv)
 {
     struct cli cli;
-    hold_streams();
+    streams_hold();
     signal(SIGPIPE, SIG_IGN); /* as any other fault of standard output: told, status 2 */
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int result = cli_parse(&cli, argc, argv);

@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
-from programs import AICACHE, AICACHED, Running, run
+from programs import AICACHE, AICACHED, Running, clean_environment, die_with_parent, run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -123,7 +124,7 @@ class Settings(unittest.TestCase):
             done = self.check("data_dir: %s/%s\n" % (self.directory, path))
             self.assertEqual(done.status, 0, done.err)
             self.assertEqual(sorted(os.listdir(self.directory)), ["a.yaml", "file"])
-        done = self.check("memory: {max_bytes: 1000000G}\ndata_dir: %s\n" % missing)
+        done = self.check("memory: {max_bytes: 240G}\ndata_dir: %s\n" % missing)
         self.assertEqual(done.status, 0, done.err)
         self.assertRegex(done.err, r"warning.*memory\.max_bytes|memory\.max_bytes.*more than the machine")
         self.assertFalse(os.path.exists(missing))
@@ -271,6 +272,41 @@ class Presets(unittest.TestCase):
 
     def override(self, **values):
         return run(AICACHE, "config", "check", "--preset", "production", "--override", json.dumps(values))
+
+    def test_an_override_may_be_an_option_of_the_daemon(self):
+        """It is judged as in the daemon's file, and never taken for an unknown key."""
+        self.assertEqual(self.override(**{"memory.max_bytes": "1G"}).status, 0)
+        self.assertEqual(self.override(**{"memory.max_bytes": "1G"}).err, "")
+        for name, value, says in (("memory.max_bytes", "lots", "--override:2: memory.max_bytes: 'lots' is not accepted"), ("memory.max_bytes", "300G", "memory.max_bytes: '300G'"),
+                                  ("ttl.default", -1, "ttl.default: '-1'"), ("listen", "nowhere", "listen: ")):
+            done = self.override(**{name: value})
+            self.assertEqual((done.status, done.out), (2, ""), name)
+            self.assertIn(says, done.err)
+        unknown = self.override(bogus=1)
+        self.assertEqual(unknown.status, 0)
+        self.assertIn("unknown key 'bogus' is ignored", unknown.err)
+
+    def test_what_is_in_force_is_shown(self):
+        done = run(AICACHED, "--print-config", "--ttl-operations", "{qa: 7s, mine: 1h}")
+        self.assertIn('ttl.operations: {"qa": 7s, "mine": 1h, "summarize": 2h, "sentiment": 1d, "key_points": 2h, "questions": 1h}  # the flag', done.out)
+
+    def test_what_the_check_takes_the_start_takes(self):
+        """At the bounds of every size: what is too much is refused by both, in the same words."""
+        for flags in (("--memory-max-bytes", "300G"), ("--memory-max-bytes", "18446744073709551615"), ("--memory-warning-bytes", "18446744073709551615"),
+                      ("--storage-max-bytes", "18446744073709551615"), ("--storage-queue-bytes", "18446744073709551615"), ("--limits-bodies-bytes", "18446744073709551615"),
+                      ("--memory-max-entries", "18446744073709551615"), ("--memory-critical-bytes", "1125899906842625")):
+            check = run(AICACHED, "--check-config", "--listen", "127.0.0.1:0", *flags)
+            start = run(AICACHED, "--listen", "127.0.0.1:0", *flags)
+            self.assertEqual((check.status, start.status), (2, 2), flags)
+            self.assertEqual(check.err, start.err)
+        with tempfile.TemporaryDirectory() as directory:
+            flags = ("--listen", "127.0.0.1:0", "--data-dir", directory, "--storage-max-bytes", str(1 << 44), "--storage-queue-bytes", "240G", "--memory-warning-bytes", str(1 << 49),
+                     "--memory-critical-bytes", str(1 << 50), "--limits-bodies-bytes", str(1 << 40), "--memory-max-entries", "1000000000000")
+            self.assertEqual(run(AICACHED, "--check-config", *flags).status, 0)
+            daemon = Running(flags=flags[:2] + flags[4:], directory=directory)
+            daemon.owned = False
+            self.assertEqual(json.loads(get(daemon.port, "/cache/status")[1])["memory"]["max_bytes"], 256 << 20)
+            self.assertEqual(daemon.stop(), 0)
 
     def test_list(self):
         listed = {row["name"]: row for row in json.loads(run(AICACHE, "config", "presets", "--json").out)}
@@ -446,14 +482,105 @@ class Signals(unittest.TestCase):
         try:
             found = daemon.wait_for(r"listening on 127\.0\.0\.1:(\d+)")
             since = len(daemon.lines)
-            daemon.reload("listen: 127.0.0.1:0\n", "nothing was changed")
+            daemon.reload("api_keys: []\nlisten: 127.0.0.1:0\n", "nothing was changed")
             said = "\n".join(line for line in daemon.lines[since:] if line)
-            self.assertRegex(said, r"error settings: the default: api_keys: none is left, but listen cannot change while running, and '0\.0\.0\.0:0', where the daemon listens, can be reached from other machines; "
+            self.assertRegex(said, r"error settings: \S+aicached\.yaml:1: api_keys: none is left, but listen cannot change while running, and '0\.0\.0\.0:0', where the daemon listens, can be reached from other machines; "
                                    r"accepted: a key until a restart")
             self.assertNotIn("listen: '0.0.0.0:0'", said)
             self.assertEqual(get(found.group(1), "/cache/status")[0], 401)
         finally:
             self.assertEqual(daemon.stop(), 0)
+
+    def test_what_is_absent_never_opens(self):
+        """A file that was cut short, emptied, swapped for a pipe or taken away at SIGHUP leaves the keys in force."""
+        digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()
+        keys = "api_keys: [{id: t, sha256: %s, admin: true}]\n" % digest
+        daemon = Running(keys)
+        def refused():
+            self.assertEqual(get(daemon.port, "/cache/status")[0], 401)
+        try:
+            for text in ("", "# nothing\n", "log.level: debug\n"):
+                daemon.reload(text, "nothing was changed")
+                daemon.wait_for(r"api_keys: nothing is said of them, and 1 is in force; `api_keys: \[\]` takes them away")
+                refused()
+            os.unlink(daemon.path)
+            for make, says in ((lambda: os.mkfifo(daemon.path), "is no regular file"), (lambda: os.symlink("/dev/zero", daemon.path), "is no regular file"),
+                               (lambda: None, "cannot be read: No such file"), (lambda: os.mkdir(daemon.path), "is no regular file")):
+                make()
+                since = len(daemon.lines)
+                daemon.process.send_signal(signal.SIGHUP)
+                daemon.wait_for(says, since)
+                daemon.wait_for("nothing was changed", since)
+                refused()
+                if os.path.isdir(daemon.path):
+                    os.rmdir(daemon.path)
+                elif os.path.lexists(daemon.path):
+                    os.unlink(daemon.path)
+            daemon.reload("api_keys: []\n", "reloaded")
+            self.assertEqual(get(daemon.port, "/cache/status")[0], 200)
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_a_pipe_serves_a_start(self):
+        reading, writing = os.pipe()
+        with tempfile.TemporaryDirectory() as directory:
+            os.write(writing, b"log.level: info\n")
+            os.close(writing)
+            daemon = subprocess.Popen([AICACHED, "--config", "/dev/fd/%d" % reading, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE,
+                                      pass_fds=(reading,), env=clean_environment(), preexec_fn=die_with_parent, text=True)
+            self.addCleanup(daemon.stderr.close)
+            os.close(reading)
+            self.assertIn("listening on", daemon.stderr.readline())
+            daemon.send_signal(signal.SIGHUP)
+            while "is no regular file" not in daemon.stderr.readline():
+                pass
+            daemon.send_signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait(120), 0)
+
+    def test_an_early_hangup_ends_nothing(self):
+        """From the first moment of the program on."""
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as directory:
+                daemon = subprocess.Popen([AICACHED, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE, env=clean_environment(),
+                                          preexec_fn=lambda: (die_with_parent(), signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])), text=True)
+                daemon.send_signal(signal.SIGHUP)
+                self.assertIn("listening on", daemon.stderr.readline())
+                daemon.send_signal(signal.SIGTERM)
+                self.assertEqual(daemon.wait(120), 0)
+                daemon.stderr.close()
+
+    def test_closed_standard_streams(self):
+        """What is opened first takes none of their places: the log does not go into a socket or the store."""
+        with tempfile.TemporaryDirectory() as directory:
+            data, socket_path = os.path.join(directory, "data"), os.path.join(directory, "s")
+            daemon = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', AICACHED, "--listen", "unix:" + socket_path, "--data-dir", data, "--log-level", "debug"],
+                                      env=clean_environment(), preexec_fn=die_with_parent)
+            self.addCleanup(daemon.kill)
+            end = time.monotonic() + 120
+            while not os.path.exists(socket_path):
+                self.assertLess(time.monotonic(), end)
+                self.assertIsNone(daemon.poll())
+                time.sleep(0.05)
+            self.assertEqual(run(AICACHE, "put", "qa", "a", "b", "--unix", socket_path).status, 0)
+            self.assertEqual(run(AICACHE, "lookup", "qa", "a", "--unix", socket_path).out, '"b"\n')
+            self.assertEqual([os.readlink("/proc/%d/fd/%d" % (daemon.pid, number)) for number in range(3)], ["/dev/null"] * 3)
+            daemon.send_signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait(120), 0)
+            self.assertEqual(run(AICACHE, "verify", "--data-dir", data).status, 0)
+
+    def test_half_a_head_delays_no_stop(self):
+        daemon = Running("timeouts: {drain: 100s, header: 1000s, idle: 1000s}\n")
+        half = [socket.create_connection(("127.0.0.1", int(daemon.port))) for _ in range(5)]
+        try:
+            for number, connection in enumerate(half):
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n"[:3 + 8 * number])
+            self.assertEqual(get(daemon.port, "/health/live")[0], 200)  # what was sent before has been read
+            began = time.monotonic()
+            self.assertEqual(daemon.stop(), 0)
+            self.assertLess(time.monotonic() - began, 60)
+        finally:
+            for connection in half:
+                connection.close()
 
     def test_a_bad_reload_changes_nothing(self):
         daemon = Running("log.level: info\nmemory.max_bytes: 32M\n")
@@ -468,7 +595,7 @@ class Signals(unittest.TestCase):
     def test_memory_beyond_the_reserve_stays(self):
         daemon = Running("memory.max_bytes: 32M\n")
         try:
-            daemon.reload("memory.max_bytes: 900G\n", r"it stays 33554432, restart to go beyond")
+            daemon.reload("memory.max_bytes: 200G\n", r"it stays 33554432, restart to go beyond")
             self.assertEqual(json.loads(get(daemon.port, "/cache/status")[1])["memory"]["max_bytes"], 32 << 20)
         finally:
             self.assertEqual(daemon.stop(), 0)
@@ -478,7 +605,7 @@ class Signals(unittest.TestCase):
         daemon = Running("memory.max_bytes: 32M\n")
         try:
             since = len(daemon.lines)
-            daemon.reload("memory: {max_bytes: 900G, max_entries: 5, warning_bytes: 700G}\n", r"settings: reloaded")
+            daemon.reload("memory: {max_bytes: 200G, max_entries: 5, warning_bytes: 700G}\n", r"settings: reloaded")
             said = "\n".join(line for line in daemon.lines[since:] if line)
             self.assertIn("it stays 33554432", said)
             self.assertEqual(re.findall(r"changed: (\S+)", said), ["memory.max_entries", "memory.warning_bytes"])
@@ -487,7 +614,7 @@ class Signals(unittest.TestCase):
             thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
             self.assertEqual(thresholds["warning_threshold_mb"], 700 << 10)
             self.assertGreater(thresholds["critical_threshold_mb"], 700 << 10)
-            daemon.reload("memory: {max_bytes: 900G, max_entries: 6, warning_bytes: 3M, critical_bytes: 4M}\n", r"settings: reloaded")
+            daemon.reload("memory: {max_bytes: 200G, max_entries: 6, warning_bytes: 3M, critical_bytes: 4M}\n", r"settings: reloaded")
             thresholds = json.loads(get(daemon.port, "/monitoring/memory")[1])["thresholds"]
             self.assertEqual((thresholds["warning_threshold_mb"], thresholds["critical_threshold_mb"]), (3, 4))
         finally:
@@ -496,7 +623,7 @@ class Signals(unittest.TestCase):
     def test_what_fails_of_a_reload_is_not_in_force(self):
         """It is not told as changed, is tried again at the next reload, and its way back is no change either."""
         good = "memory.max_bytes: 32M\n"
-        bad = "memory.max_bytes: 900G\nttl: {operations: {qa: 7s}}\ntls: {certificate: /nowhere.pem, key: /nowhere.key}\n"
+        bad = "memory.max_bytes: 200G\nttl: {operations: {qa: 7s}}\ntls: {certificate: /nowhere.pem, key: /nowhere.key}\n"
         daemon = Running(good)
 
         def reload(config):

@@ -409,7 +409,9 @@ void conn_begin_stop(struct conn *conn)
     if (conn->phase == CONN_HEAD && !conn->exchange.handed)
         conn_read(conn); /* a request may be waiting in the socket */
     if (conn->phase == CONN_DISCARD) conn->close_after = true;
-    if (conn->phase != CONN_HEAD || conn->exchange.handed || conn->in_end > conn->in_start) return;
+    if (conn->phase != CONN_HEAD || conn->exchange.handed) return;
+    /* A whole request gets its turn; of a head that is only half there nobody knows whether the rest ever comes. */
+    if (conn->in_end > conn->in_start && (conn->arrived || conn->ready)) return;
     if (conn->out.pending > 0) {
         conn->close_after = true;
         return;

@@ -211,6 +211,9 @@ static void on_sweep(uv_timer_t *timer)
     bool cut = thread->stopping && now >= thread->stop_deadline_ms;
     if (cut) THREAD_COUNT(thread, cut, thread->conn_count);
     while (cut && thread->conn_count > 0) conn_close(thread->conns[thread->conn_count - 1]);
+    for (uint32_t i = thread->stopping ? thread->conn_count : 0; i > 0; i--) {
+        if (i <= thread->conn_count) conn_begin_stop(thread->conns[i - 1]); /* it may have had its turn since */
+    }
     uint32_t looks = thread->conn_count / 10 > SWEEP_LEAST ? thread->conn_count / 10 : SWEEP_LEAST;
     if (looks > thread->conn_count) looks = thread->conn_count;
     for (; looks > 0 && thread->conn_count > 0; looks--) {

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 struct tls {
     struct mem *mem;
@@ -63,12 +64,32 @@ static aic_status refuse_pair(const char *certificate, const char *key, aic_erro
                      "The private key in %.140s does not belong to the certificate in %.140s.", key, certificate);
 }
 
+/* Nobody is asked for a pass phrase: not on a terminal, not by a daemon. */
+static int refuse_phrase(char *room, int size, int writing, void *context)
+{
+    (void)room, (void)size, (void)writing;
+    *(bool *)context = true;
+    return -1;
+}
+
+static aic_status refuse_key(const char *key, bool encrypted, aic_error *error)
+{
+    if (encrypted)
+        return error_set(error, AIC_INVALID, "tls.key",
+                         "The private key in %.140s is encrypted; a key without a pass phrase is accepted.", key);
+    return error_set(error, AIC_INVALID, "tls.key", "Cannot load the private key from %.160s: %s.", key, reason());
+}
+
 static aic_status load(const char *certificate, const char *key, SSL_CTX **out, aic_error *error)
 {
     ERR_clear_error();
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     if (context == NULL) return error_set(error, AIC_NO_MEMORY, "tls.certificate", "No memory for TLS.");
+    bool encrypted = false;
+    SSL_CTX_set_default_passwd_cb(context, refuse_phrase);
+    SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    CHECK(SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1); /* of TLS 1.2: what authenticates */
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(context,
@@ -79,11 +100,10 @@ static aic_status load(const char *certificate, const char *key, SSL_CTX **out, 
         status = error_set(error, AIC_INVALID, "tls.certificate", "Cannot load the certificate chain from %.160s: %s.",
                            certificate, reason());
     else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
-        status = is_mismatch() ? refuse_pair(certificate, key, error)
-                               : error_set(error, AIC_INVALID, "tls.key",
-                                           "Cannot load the private key from %.160s: %s.", key, reason());
+        status = is_mismatch() ? refuse_pair(certificate, key, error) : refuse_key(key, encrypted, error);
     else if (SSL_CTX_check_private_key(context) != 1) status = refuse_pair(certificate, key, error);
     ERR_clear_error();
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL); /* it is asked for nothing later */
     if (status == AIC_OK) *out = context;
     else SSL_CTX_free(context);
     return status;
@@ -119,6 +139,13 @@ void tls_destroy(struct tls **tls)
 aic_status tls_reload(struct tls *tls, const char *certificate, const char *key, aic_error *error)
 {
     SSL_CTX *fresh = NULL;
+    const char *const files[] = {certificate, key};
+    for (size_t i = 0; i < COUNT_OF(files); i++) { /* a pipe would be waited for by the thread that takes signals */
+        struct stat facts;
+        if (stat(files[i], &facts) == 0 && !S_ISREG(facts.st_mode))
+            return error_set(error, AIC_INVALID, i == 0 ? "tls.certificate" : "tls.key",
+                             "%.160s is no regular file, which a reload alone reads.", files[i]);
+    }
     TRY(load(certificate, key, &fresh, error));
     pthread_mutex_lock(&tls->lock);
     SSL_CTX *old = tls->context;

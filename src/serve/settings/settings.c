@@ -353,13 +353,31 @@ static aic_status note_differences(struct mem *mem, const struct settings *curre
     return buf_status(fixed);
 }
 
+/* A file that was cut short, swapped or emptied says nothing of keys: that lets nobody in. Only `api_keys: []` does. */
+static aic_status check_keys_stay(const struct settings *current, const struct settings *next,
+                                  const struct option_origin *origins, const struct option_input *input,
+                                  struct option_report *report)
+{
+    const struct option_row *row = option_find(settings_table(), "api_keys");
+    size_t at = (size_t)(row - settings_table()->rows);
+    if (current->api_keys.count == 0 || next->api_keys.count > 0 || origins[at].place != OPTION_DEFAULT) return AIC_OK;
+    option_refuse(report,
+                  (struct option_origin){OPTION_FILE, input->file != NULL ? input->file : "the configuration", 0},
+                  "api_keys", "nothing is said of them, and %zu %s in force; `api_keys: []` takes them away",
+                  current->api_keys.count, current->api_keys.count == 1 ? "is" : "are");
+    return AIC_INVALID;
+}
+
 aic_status settings_reload(struct mem *mem, const struct option_input *input, struct settings *current,
                            struct settings *out, struct buf *changed, struct buf *fixed, struct option_report *report)
 {
     struct settings_origins origins;
     struct settings next;
-    TRY(settings_load(mem, input, &next, origins.items, report));
-    aic_status status = note_differences(mem, current, &next, changed, fixed);
+    struct option_input regular = *input;
+    regular.regular_only = true;
+    TRY(settings_load(mem, &regular, &next, origins.items, report));
+    aic_status status = check_keys_stay(current, &next, origins.items, input, report);
+    if (status == AIC_OK) status = note_differences(mem, current, &next, changed, fixed);
     swap_fixed(current, &next);
     if (status == AIC_OK) status = check_all(mem, input, &next, true, origins.items, report);
     if (status == AIC_OK) {

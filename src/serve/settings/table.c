@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/hex.h"
 #include "base/utf8.h"
+#include "cache/builtin_ttls.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -83,14 +84,32 @@ static aic_status read_ttls(struct mem *mem, const struct option_node *node, str
     return AIC_OK;
 }
 
+static bool has_ttl(const struct settings_ttls *ttls, const char *operation)
+{
+    for (size_t i = 0; i < ttls->count; i++) {
+        if (strcmp(ttls->items[i].operation, operation) == 0) return true;
+    }
+    return false;
+}
+
+/* All that is in force: the built-in ones, too, where nothing stands over them. */
 static void write_ttls(const void *field, struct buf *out)
 {
+    static const aic_operation_ttl builtin[] = {
+#define BUILTIN_TTL_ROW(operation, seconds) {operation, seconds},
+        BUILTIN_TTL_MAP(BUILTIN_TTL_ROW)
+#undef BUILTIN_TTL_ROW
+    };
     const struct settings_ttls *ttls = field;
-    buf_append_byte(out, '{');
-    for (size_t i = 0; i < ttls->count; i++) {
-        if (i > 0) buf_append_text(out, ", ");
-        option_write_quoted(ttls->items[i].operation, out);
-        buf_printf(out, ": %llus", (unsigned long long)ttls->items[i].ttl_seconds);
+    const char *between = "{";
+    for (size_t i = 0; i < ttls->count + COUNT_OF(builtin); i++) {
+        const aic_operation_ttl *one = i < ttls->count ? &ttls->items[i] : &builtin[i - ttls->count];
+        if (i >= ttls->count && has_ttl(ttls, one->operation)) continue;
+        buf_append_text(out, between);
+        option_write_quoted(one->operation, out);
+        buf_append_text(out, ": ");
+        option_write_number(OPTION_SECONDS, one->ttl_seconds, out);
+        between = ", ";
     }
     buf_append_byte(out, '}');
 }

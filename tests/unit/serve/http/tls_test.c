@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,8 +123,40 @@ static void test_refusals(void **state)
     test_mem_fini(&test);
 }
 
+/* Nobody is asked for a pass phrase, on a terminal or elsewhere; and a reload waits for no pipe. */
+static void test_what_would_wait(void **state)
+{
+    (void)state;
+    struct test_mem test;
+    struct tls *tls = NULL;
+    aic_error error;
+    char path[128], pipe_path[128], certificate[128], key[128];
+    test_mem_init(&test, TEST_MEM_NEVER);
+    FILE *out = fopen(path_of("secret.key", path), "w");
+    EVP_PKEY *pair = EVP_EC_gen("P-256");
+    assert_int_equal(PEM_write_PrivateKey(out, pair, EVP_aes_256_cbc(), (const unsigned char *)"phrase", 6, NULL, NULL),
+                     1);
+    EVP_PKEY_free(pair);
+    fclose(out);
+    assert_int_equal(try_create(&test.mem, "one.pem", "secret.key", &tls, &error), AIC_INVALID);
+    assert_string_equal(error.field, "tls.key");
+    assert_non_null(strstr(error.message, "is encrypted; a key without a pass phrase is accepted"));
+    assert_int_equal(try_create(&test.mem, "one.pem", "one.key", &tls, &error), AIC_OK);
+    assert_int_equal(mkfifo(path_of("pipe", pipe_path), 0600), 0);
+    assert_int_equal(tls_reload(tls, path_of("one.pem", certificate), pipe_path, &error), AIC_INVALID);
+    assert_string_equal(error.field, "tls.key");
+    assert_int_equal(tls_reload(tls, pipe_path, path_of("one.key", key), &error), AIC_INVALID);
+    assert_string_equal(error.field, "tls.certificate");
+    unlink(path);
+    unlink(pipe_path);
+    tls_destroy(&tls);
+    test_mem_fini(&test);
+}
+
 /* Turns both ends of a handshake in this thread. The common name of the server's certificate, or "" when there was no
  * handshake. */
+static const char *client_ciphers; /* of TLS 1.2; NULL: OpenSSL's own choice */
+
 static void shake_hands(struct tls *tls, int client_max_version, char name[64])
 {
     int pair[2];
@@ -136,6 +169,7 @@ static void shake_hands(struct tls *tls, int client_max_version, char name[64])
     SSL_CTX_set_security_level(context, 0);
     SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
     SSL_CTX_set_max_proto_version(context, client_max_version);
+    if (client_ciphers != NULL) assert_int_equal(SSL_CTX_set_cipher_list(context, client_ciphers), 1);
     SSL *client = SSL_new(context);
     SSL_set_fd(client, pair[1]);
     assert_non_null(session);
@@ -179,6 +213,15 @@ static void test_reload(void **state)
     assert_string_equal(name, "two");
     shake_hands(tls, TLS1_1_VERSION, name);
     assert_string_equal(name, "");
+    /* TLS 1.2 with what authenticates what it encrypts, and with nothing else. */
+    client_ciphers =
+        "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA";
+    shake_hands(tls, TLS1_2_VERSION, name);
+    assert_string_equal(name, "");
+    client_ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256";
+    shake_hands(tls, TLS1_2_VERSION, name);
+    assert_string_equal(name, "two");
+    client_ciphers = NULL;
     tls_destroy(&tls);
     tls_destroy(&tls);
     test_mem_fini(&test);
@@ -237,7 +280,7 @@ static void test_plain_http_is_told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_reload),
-                                       cmocka_unit_test(test_plain_http_is_told)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_what_would_wait),
+                                       cmocka_unit_test(test_reload), cmocka_unit_test(test_plain_http_is_told)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
