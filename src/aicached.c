@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/streams.h"
+#include "monitor/host.h"
 #include "tier/tier.h"
 
 #include <errno.h>
@@ -409,7 +410,7 @@ static void hold_signals(bool held)
 static int serve(struct daemon *daemon, const struct option_report *report)
 {
     size_t done;
-    unsigned cores = uv_available_parallelism();
+    unsigned cores = host_cores("", uv_available_parallelism());
     daemon->threads = daemon->settings.threads != 0 ? (unsigned)daemon->settings.threads
                       : cores < HTTP_MAX_THREADS    ? cores
                                                     : HTTP_MAX_THREADS;

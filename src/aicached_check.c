@@ -174,24 +174,38 @@ static void try_sockets(const struct trial *trial)
 
 /* Would a start get this address? The socket is bound and not listened at. That somebody has the port is not told: it
  * may be the daemon that is to be started again. */
-static void try_bind(const struct trial *trial, const char *text, const struct addrinfo *address)
+static int try_one(const struct addrinfo *address)
 {
     int one = 1, fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (fd >= 0 && address->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    bool fails = fd < 0 || (bind(fd, address->ai_addr, address->ai_addrlen) != 0 && errno != EADDRINUSE);
-    int why = errno;
-    if (fd >= 0) close(fd);
-    if (!fails) return;
+    if (fd < 0) return errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (address->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    int why = bind(fd, address->ai_addr, address->ai_addrlen) != 0 && errno != EADDRINUSE ? errno : 0;
+    close(fd);
+    return why;
+}
+
+/* Of a name's addresses, those that this machine does not have are left out, if it has one. */
+static void try_bind(const struct trial *trial, const char *text, const struct addrinfo *found)
+{
+    int why = 0;
+    bool one = false;
+    for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+        int fault = try_one(at);
+        if (fault == 0) one = true;
+        else if (fault != EADDRNOTAVAIL && fault != EAFNOSUPPORT) why = fault;
+        else if (why == 0 && !one && at->ai_next == NULL) why = fault;
+    }
+    if (why == 0) return;
     option_refuse(trial->report, origin_of(trial, "listen"), "listen",
                   "%.200s: %s; accepted: an address of this machine, and a port that this user may have", text,
                   strerror(why));
 }
 
 /* The same port of the same address, or of all addresses and one of them. */
-static bool overlap(const struct addrinfo *a, const struct addrinfo *b)
+static bool overlap_one(const struct addrinfo *a, const struct addrinfo *b)
 {
-    if (a == NULL || b == NULL || a->ai_family != b->ai_family) return false;
+    if (a->ai_family != b->ai_family) return false;
     if (a->ai_family == AF_INET) {
         const struct sockaddr_in *one = (const void *)a->ai_addr, *other = (const void *)b->ai_addr;
         bool any = one->sin_addr.s_addr == INADDR_ANY || other->sin_addr.s_addr == INADDR_ANY;
@@ -202,6 +216,16 @@ static bool overlap(const struct addrinfo *a, const struct addrinfo *b)
     bool any = IN6_IS_ADDR_UNSPECIFIED(&one->sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&other->sin6_addr);
     return one->sin6_port != 0 && one->sin6_port == other->sin6_port &&
            (any || IN6_ARE_ADDR_EQUAL(&one->sin6_addr, &other->sin6_addr));
+}
+
+static bool overlap(const struct addrinfo *a, const struct addrinfo *b)
+{
+    for (; a != NULL; a = a->ai_next) {
+        for (const struct addrinfo *other = b; other != NULL; other = other->ai_next) {
+            if (overlap_one(a, other)) return true;
+        }
+    }
+    return false;
 }
 
 /* As the server finds it; NULL, and told, when it cannot be found. */

@@ -73,8 +73,18 @@ static const struct cgroup_files {
      "memory.use_hierarchy"},
 };
 
-/* This process's path in a version's hierarchy: "0::/path" is v2, "N:…memory…:/path" is v1. */
-static bool cgroup_path(const char *root, unsigned version, char out[PATH_BYTES])
+/* Is a controller one of "cpu,cpuacct"? */
+static bool is_among(const char *list, const char *controller)
+{
+    size_t size = strlen(controller);
+    for (const char *at = list; at != NULL && *at != '\0'; at = strchr(at, ','), at += at != NULL) {
+        if (strncmp(at, controller, size) == 0 && (at[size] == ',' || at[size] == ':' || at[size] == '\0')) return true;
+    }
+    return false;
+}
+
+/* This process's path in a version's hierarchy: "0::/path" is v2, "N:…controller…:/path" is v1. */
+static bool cgroup_path(const char *root, unsigned version, const char *controller, char out[PATH_BYTES])
 {
     char text[FILE_BYTES];
     if (!read_below(root, "/proc/self/cgroup", text)) return false;
@@ -84,7 +94,7 @@ static bool cgroup_path(const char *root, unsigned version, char out[PATH_BYTES]
         char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
         if (path == NULL) continue;
         *path++ = '\0';
-        bool match = version == 2 ? strcmp(line, "0:") == 0 : strstr(controllers + 1, "memory") != NULL;
+        bool match = version == 2 ? strcmp(line, "0:") == 0 : is_among(controllers + 1, controller);
         if (!match) continue;
         snprintf(out, PATH_BYTES, "%s", strcmp(path, "/") == 0 ? "" : path);
         return true;
@@ -157,7 +167,7 @@ static bool counts_children(const char *root, const struct cgroup_files *files, 
 static bool read_cgroup(const char *root, const struct cgroup_files *files, struct host_memory *out)
 {
     char group[PATH_BYTES];
-    if (!cgroup_path(root, files->version, group) || strstr(group, "/..") != NULL) return false;
+    if (!cgroup_path(root, files->version, "memory", group) || strstr(group, "/..") != NULL) return false;
     bool found = false;
     for (;;) {
         struct level level = {.limit = level_limit(root, files, group, out->total_bytes)};
@@ -201,6 +211,45 @@ double host_pressure(const struct host_memory *memory)
     return limit > 0 ? (double)host_used(memory) / (double)limit * 100 : 0.0;
 }
 
+/* --------------------------------------------------------------------------------------------------------- cpu -- */
+
+/* What a level allows, in cores, rounded up; 0: no limit. v2 says "QUOTA PERIOD" in one file, v1 in two. */
+static uint64_t level_cores(const char *root, unsigned version, const char *group)
+{
+    char path[PATH_BYTES + 64], text[FILE_BYTES];
+    uint64_t quota = 0, period = 0;
+    if (version == 2) {
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+        if (!read_below(root, path, text)) return 0;
+        char *end = NULL;
+        quota = strtoull(text, &end, 10); /* "max" is 0 */
+        period = strtoull(end, NULL, 10);
+    } else {
+        snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_quota_us", group);
+        if (!read_below(root, path, text) || text[0] == '-') return 0;
+        quota = strtoull(text, NULL, 10);
+        snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_period_us", group);
+        if (read_below(root, path, text)) period = strtoull(text, NULL, 10);
+    }
+    return quota > 0 && period > 0 ? (quota - 1) / period + 1 : 0;
+}
+
+unsigned host_cores(const char *root, unsigned cores)
+{
+    for (unsigned version = 2; version >= 1; version--) {
+        char group[PATH_BYTES];
+        if (!cgroup_path(root, version, "cpu", group) || strstr(group, "/..") != NULL) continue;
+        for (;;) { /* from our own group up: the least of all limits holds */
+            uint64_t level = level_cores(root, version, group);
+            if (level > 0 && level < cores) cores = (unsigned)level;
+            char *end = strrchr(group, '/');
+            if (end == NULL) break;
+            *end = '\0';
+        }
+    }
+    return cores;
+}
+
 /* --------------------------------------------------------------------------------------------------------- psi -- */
 
 static void parse_psi_line(const char *line, double *avg10, double *avg60, double *avg300, uint64_t *total)
@@ -237,7 +286,7 @@ int host_psi_trigger(const char *root)
     const char *watch = getenv("MEMORY_PRESSURE_WATCH");
     if (watch != NULL) return strcmp(watch, "/dev/null") == 0 ? -1 : open_trigger(watch);
     char group[PATH_BYTES], path[PATH_BYTES + 64];
-    if (cgroup_path(root, 2, group)) {
+    if (cgroup_path(root, 2, "memory", group)) {
         snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/memory.pressure", root, group);
         int fd = open_trigger(path);
         if (fd >= 0) return fd;

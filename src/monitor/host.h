@@ -1,5 +1,5 @@
 /*
- * host.h - what the machine and the cgroup say about memory: limit, working set, own RSS, stalls.
+ * host.h - what the machine and the cgroup say about memory (limit, working set, own RSS, stalls) and about cores.
  *
  * Every path is read below a root, so that tests give a tree of their own in place of / . cgroup v2, v1 and both
  * together are understood. A limit holds for all that lives in its group, also in groups beside ours, so each level
@@ -41,6 +41,9 @@ void host_psi_read(const char *root, struct host_psi *out);
 double host_pressure(const struct host_memory *memory);
 /* The limit that host_pressure() measures against. */
 uint64_t host_limit(const struct host_memory *memory);
+
+/* How many cores the CPU quotas of our cgroup and those above it leave of `cores`; one at least. */
+unsigned host_cores(const char *root, unsigned cores);
 
 /*
  * Opens a trigger for stalls of 100 ms within 2 s (the shortest window that the kernel allows without privileges): poll

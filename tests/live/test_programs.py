@@ -170,6 +170,24 @@ class Settings(unittest.TestCase):
         for text in (here % ("127.0.0.1", "127.0.0.2"), "listen: [127.0.0.1:0, 127.0.0.1:0]\n"):
             self.assertEqual(self.check(key + text).status, 0, text)
 
+    def test_a_name_is_all_its_addresses(self):
+        """localhost, in whatever order the machine has its addresses."""
+        known = {entry[4][0] for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+        here = set()
+        for address in known:
+            try:
+                with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET):
+                    here.add(address)
+            except OSError:
+                pass
+        daemon = Running(flags=("--listen", "localhost:0", "--storage-kind", "none"))
+        try:
+            for address in here:
+                daemon.wait_for(r"listening on \[?%s\]?:\d+" % re.escape(address))
+            self.assertEqual(len([line for line in daemon.lines if line and "listening on" in line]), len(here))
+        finally:
+            self.assertEqual(daemon.stop(), 0)
+
     def test_a_secret_that_no_start_takes(self):
         daemon = Running(directory=self.directory)
         text = "listen: 127.0.0.1:0\ndata_dir: %s\n" % daemon.data
@@ -538,16 +556,19 @@ class Signals(unittest.TestCase):
             self.assertEqual(daemon.wait(120), 0)
 
     def test_an_early_hangup_ends_nothing(self):
-        """From the first moment of the program on."""
-        for _ in range(3):
-            with tempfile.TemporaryDirectory() as directory:
-                daemon = subprocess.Popen([AICACHED, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE, env=clean_environment(),
-                                          preexec_fn=lambda: (die_with_parent(), signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])), text=True)
+        """While the program reads its file: long before there is a loop to take signals."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "config")
+            os.mkfifo(path)
+            daemon = subprocess.Popen([AICACHED, "--config", path, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE, env=clean_environment(),
+                                      preexec_fn=die_with_parent, text=True)
+            with open(path, "w") as writer:  # returns once the daemon has opened it
                 daemon.send_signal(signal.SIGHUP)
-                self.assertIn("listening on", daemon.stderr.readline())
-                daemon.send_signal(signal.SIGTERM)
-                self.assertEqual(daemon.wait(120), 0)
-                daemon.stderr.close()
+                writer.write("log.level: info\n")
+            self.assertIn("listening on", daemon.stderr.readline())
+            daemon.send_signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait(120), 0)
+            daemon.stderr.close()
 
     def test_closed_standard_streams(self):
         """What is opened first takes none of their places: the log does not go into a socket or the store."""

@@ -61,7 +61,8 @@ static bool split_address(const char *text, char *host, size_t host_bytes, char 
     return true;
 }
 
-static aic_status resolve(const char *text, struct sockaddr_storage *out, socklen_t *size, aic_error *error)
+/* All addresses of a host, to be released by freeaddrinfo(). */
+static aic_status resolve(const char *text, struct addrinfo **out, aic_error *error)
 {
     char host[128];
     char port[8];
@@ -70,13 +71,9 @@ static aic_status resolve(const char *text, struct sockaddr_storage *out, sockle
                          "%.120s is no address: accepted are host:port, [ipv6]:port and unix:PATH.", text);
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    int result = getaddrinfo(host, port, &hints, &found);
+    int result = getaddrinfo(host, port, &hints, out);
     if (result != 0)
         return error_set(error, AIC_INVALID, "listen", "Cannot resolve %.120s: %s.", text, gai_strerror(result));
-    memcpy(out, found->ai_addr, found->ai_addrlen);
-    *size = found->ai_addrlen;
-    freeaddrinfo(found);
     return AIC_OK;
 }
 
@@ -116,8 +113,11 @@ static void format_tcp(const struct sockaddr_storage *address, char out[LISTEN_A
 static aic_status open_tcp(struct listener *listener, const char *text, int *sockets, unsigned count, aic_error *error)
 {
     struct sockaddr_storage address;
-    socklen_t size = 0;
-    TRY(resolve(text, &address, &size, error));
+    struct addrinfo *found = NULL;
+    TRY(resolve(text, &found, error));
+    memcpy(&address, found->ai_addr, found->ai_addrlen);
+    socklen_t size = found->ai_addrlen;
+    freeaddrinfo(found);
     if (port_of(&address) != 0) { /* tried alone first: a port that somebody shares is a port in use */
         int probe = bind_tcp(&address, size, false);
         if (probe < 0) return failed(error, text, "bind");
@@ -131,6 +131,49 @@ static aic_status open_tcp(struct listener *listener, const char *text, int *soc
         if (listen(sockets[i], BACKLOG) != 0) return failed(error, text, "listen on");
     }
     format_tcp(&address, listener->address);
+    return AIC_OK;
+}
+
+/* A machine without IPv6 has ::1 in its table of names all the same. */
+static bool is_of_this_machine(const struct addrinfo *address)
+{
+    struct sockaddr_storage any;
+    memcpy(&any, address->ai_addr, address->ai_addrlen);
+    if (any.ss_family == AF_INET6) ((struct sockaddr_in6 *)(void *)&any)->sin6_port = 0;
+    else ((struct sockaddr_in *)(void *)&any)->sin_port = 0;
+    int fd = bind_tcp(&any, address->ai_addrlen, false);
+    bool is = fd >= 0 || (errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT);
+    if (fd >= 0) close(fd);
+    return is;
+}
+
+static bool is_listed(char list[][LISTEN_ADDRESS_BYTES], unsigned count, const char *text)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(list[i], text) == 0) return true;
+    }
+    return false;
+}
+
+aic_status listener_addresses(const char *text, char out[LISTEN_NAME_ADDRESSES][LISTEN_ADDRESS_BYTES], unsigned *count,
+                              aic_error *error)
+{
+    struct addrinfo *found = NULL;
+    *count = 1;
+    snprintf(out[0], LISTEN_ADDRESS_BYTES, "%s", text);
+    if (strncmp(text, "unix:", 5) == 0) return AIC_OK;
+    TRY(resolve(text, &found, error));
+    unsigned listed = 0;
+    for (const struct addrinfo *at = found; at != NULL && listed < LISTEN_NAME_ADDRESSES; at = at->ai_next) {
+        struct sockaddr_storage address;
+        memcpy(&address, at->ai_addr, at->ai_addrlen);
+        if (found->ai_next != NULL && !is_of_this_machine(at)) continue;
+        format_tcp(&address, out[listed]);
+        if (!is_listed(out, listed, out[listed])) listed++;
+    }
+    freeaddrinfo(found);
+    if (listed > 0) *count = listed; /* else the name as it is: opening it says why not */
+    else snprintf(out[0], LISTEN_ADDRESS_BYTES, "%s", text);
     return AIC_OK;
 }
 

@@ -23,8 +23,16 @@ struct listener {
 };
 
 /*
- * Binds `text` and listens; sockets[0..count) get one non-blocking descriptor each, owned by the caller. AIC_INVALID
- * (no such address), AIC_LOCKED (in use), AIC_IO; `error` has the field "listen".
+ * What `text` stands for, each to be opened by itself: all addresses of a host name that this machine has ("localhost"
+ * may be 127.0.0.1 and ::1), otherwise the one that it is. AIC_INVALID: nobody knows the name; `error` has the field
+ * "listen". May wait for the resolver.
+ */
+#define LISTEN_NAME_ADDRESSES 8
+AIC_MUST_CHECK aic_status listener_addresses(const char *text, char out[LISTEN_NAME_ADDRESSES][LISTEN_ADDRESS_BYTES],
+                                             unsigned *count, aic_error *error);
+/*
+ * Binds `text`, one address, and listens; sockets[0..count) get one non-blocking descriptor each, owned by the caller.
+ * AIC_INVALID (no such address), AIC_LOCKED (in use), AIC_IO; `error` has the field "listen".
  */
 AIC_MUST_CHECK aic_status listener_open(struct listener *listener, const char *text, int *sockets, unsigned count,
                                         aic_error *error);

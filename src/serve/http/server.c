@@ -70,22 +70,35 @@ static aic_status make_threads(struct http_server *server, unsigned count, aic_e
     return AIC_OK;
 }
 
+/* One address: a socket for each front thread. */
+static aic_status open_listener(struct http_server *server, const char *address, aic_error *error)
+{
+    int sockets[HTTP_MAX_THREADS];
+    if (server->listener_count == HTTP_MAX_LISTEN)
+        return error_set(error, AIC_INVALID, "listen",
+                         "More than %d addresses to listen on, those of names counted each.", HTTP_MAX_LISTEN);
+    struct listener *listener = &server->listeners[server->listener_count];
+    TRY(listener_open(listener, address, sockets, server->thread_count, error));
+    server->listener_count++;
+    for (unsigned t = 0; t < server->thread_count; t++) {
+        struct http_thread *thread = &server->threads[t];
+        struct acceptor *acceptor = &thread->acceptors[thread->acceptor_count++];
+        acceptor->fd = sockets[t];
+        acceptor->local = listener->local;
+    }
+    return AIC_OK;
+}
+
 static aic_status open_listeners(struct http_server *server, const struct http_options *options, aic_error *error)
 {
     if (options->listen_count == 0 || options->listen_count > HTTP_MAX_LISTEN)
         return error_set(error, AIC_INVALID, "listen", "%zu addresses to listen on; 1 to %d are accepted.",
                          options->listen_count, HTTP_MAX_LISTEN);
     for (size_t i = 0; i < options->listen_count; i++) {
-        int sockets[HTTP_MAX_THREADS];
-        struct listener *listener = &server->listeners[i];
-        TRY(listener_open(listener, options->listen[i], sockets, server->thread_count, error));
-        server->listener_count++;
-        for (unsigned t = 0; t < server->thread_count; t++) {
-            struct http_thread *thread = &server->threads[t];
-            struct acceptor *acceptor = &thread->acceptors[thread->acceptor_count++];
-            acceptor->fd = sockets[t];
-            acceptor->local = listener->local;
-        }
+        char addresses[LISTEN_NAME_ADDRESSES][LISTEN_ADDRESS_BYTES];
+        unsigned count = 0;
+        TRY(listener_addresses(options->listen[i], addresses, &count, error));
+        for (unsigned j = 0; j < count; j++) TRY(open_listener(server, addresses[j], error));
     }
     return AIC_OK;
 }

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "base/view.h"
+#include "monitor/host.h"
 #include "serve/http/head.h"
 #include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
@@ -43,7 +44,7 @@ aic_status routes_create(const struct overview_options *options, struct auth *au
     if (routes == NULL) return AIC_NO_MEMORY;
     aic_status status = overview_init(&routes->overview, options, table, COUNT_OF(table), seed);
     if (status == AIC_OK) {
-        status = lanes_create(options->mem, uv_available_parallelism(), &routes->lanes);
+        status = lanes_create(options->mem, host_cores("", uv_available_parallelism()), &routes->lanes);
         if (status != AIC_OK) overview_fini(&routes->overview);
     }
     if (status != AIC_OK) {

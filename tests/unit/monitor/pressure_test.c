@@ -249,6 +249,29 @@ static void reads_a_v2_cgroup_with_a_tighter_ancestor(void **state)
     world_close(&w);
 }
 
+static void counts_cores_by_quota(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 0);
+    assert_int_equal(host_cores(w.root, 8), 8); /* nothing says anything */
+    put_file(&w, "/proc/self/cgroup", "0::/a/b\n");
+    put_file(&w, "/sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+    assert_int_equal(host_cores(w.root, 8), 8);
+    put_file(&w, "/sys/fs/cgroup/a/cpu.max", "250000 100000\n");
+    assert_int_equal(host_cores(w.root, 8), 3);
+    assert_int_equal(host_cores(w.root, 2), 2);
+    put_file(&w, "/sys/fs/cgroup/a/b/cpu.max", "1000 100000\n");
+    assert_int_equal(host_cores(w.root, 8), 1);
+    put_file(&w, "/proc/self/cgroup", "7:cpuset:/other\n5:cpu,cpuacct:/x\n4:memory:/svc\n0::/\n");
+    put_file(&w, "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "-1\n");
+    put_file(&w, "/sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(host_cores(w.root, 8), 8);
+    put_file(&w, "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "400000\n");
+    assert_int_equal(host_cores(w.root, 8), 4);
+    world_close(&w);
+}
+
 static void reads_a_v1_cgroup_beside_an_empty_v2(void **state)
 {
     (void)state;
@@ -432,6 +455,7 @@ int main(void)
         cmocka_unit_test(takes_a_stall_for_a_warning),
         cmocka_unit_test(tells_the_trend),
         cmocka_unit_test(reads_a_v2_cgroup_with_a_tighter_ancestor),
+        cmocka_unit_test(counts_cores_by_quota),
         cmocka_unit_test(reads_a_v1_cgroup_beside_an_empty_v2),
         cmocka_unit_test(measures_each_level_against_its_own_limit),
         cmocka_unit_test(heeds_the_throttling_limit_of_a_level),
