@@ -80,7 +80,7 @@ class Prometheus:
 @unittest.skipUnless(shutil.which("prometheus"), "needs prometheus")
 class Scraped(unittest.TestCase):
     def setUp(self):
-        self.daemon = Daemon(keys=[("watcher", KEY, "default", False)])
+        self.daemon = Daemon(keys=[("watcher", KEY, "default", True)])
         self.addCleanup(self.daemon.close)
         self.prometheus = Prometheus(self.daemon.port, RULES)
         self.addCleanup(self.prometheus.close)

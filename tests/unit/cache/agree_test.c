@@ -11,7 +11,7 @@
 
 static void wait_until_up(aic_cache *cache)
 {
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < 60000; i++) {
         aic_stats stats;
         aic_cache_stats(cache, &stats);
         if (stats.storage_up) return;
@@ -152,7 +152,7 @@ static void removed_while_storage_was_down(void **state)
         if (seen != '-') fail_msg("it came back (%c)", seen);
         usleep(1000);
     }
-    for (int i = 0; i < 20000; i++) { /* the breaker closes after a probe; the tick pays what is owed */
+    for (int i = 0; i < 60000; i++) { /* the breaker closes after a probe; the tick pays what is owed */
         aic_cache_stats(table->cache, &stats);
         if (stats.invalidations_pending == 0) break;
         hand_turn(&table->hand, 1);

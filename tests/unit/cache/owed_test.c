@@ -181,7 +181,7 @@ static void what_is_paid_is_forgotten(void **state)
     assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
     assert_int_equal(put_text(table->cache, "chat", "x", "2"), AIC_OK);
     atomic_store(&fake->down, false);
-    for (int i = 0; i < 20000 && written_down(table) > 0; i++) { /* the breaker closes after a probe */
+    for (int i = 0; i < 60000 && written_down(table) > 0; i++) { /* the breaker closes after a probe */
         cache_tick(table->cache);
         usleep(1000);
     }
