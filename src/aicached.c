@@ -32,6 +32,9 @@ enum { EXIT_STARTUP = 1, EXIT_SETTINGS = 2 };
 static int refuse(struct daemon *daemon, const char *what, aic_status status, const aic_error *error)
 {
     const char *message = error != NULL && error->message[0] != '\0' ? error->message : aic_status_text(status);
+    if (status == AIC_NO_MEMORY)
+        message = "an allocation failed, or no further thread is to be had; what limits them are ulimit -v and -u, and "
+                  "memory.max and pids.max of the cgroup (MemoryMax and TasksMax of systemd)";
     if (daemon->log != NULL) log_line(daemon->log, AIC_LOG_ERROR, what, "cannot start: %s", message);
     else fprintf(stderr, "aicached: %s: %s\n", what, message);
     return EXIT_STARTUP;

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -588,6 +589,43 @@ class Signals(unittest.TestCase):
             daemon.send_signal(signal.SIGTERM)
             self.assertEqual(daemon.wait(120), 0)
             self.assertEqual(run(AICACHE, "verify", "--data-dir", data).status, 0)
+
+    def limited(self, kind, value, directory):
+        """A daemon under a limit: (process, its first line)."""
+        def limit():
+            die_with_parent()
+            resource.setrlimit(kind, (value, value))
+        daemon = subprocess.Popen([AICACHED, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE, env=clean_environment(), preexec_fn=limit, text=True)
+        self.addCleanup(daemon.stderr.close)
+        self.addCleanup(daemon.kill)
+        return daemon, daemon.stderr.readline()
+
+    @unittest.skipIf(any(name in AICACHED for name in ("/asan/", "/tsan/")), "a sanitizer needs all addresses")
+    def test_a_start_says_what_it_lacks_or_serves(self):
+        """With address space for some of its threads: it says so, or has all that later requests need."""
+        for megabytes in (200, 1000, 1800, 2000, 2200, 3000):
+            with tempfile.TemporaryDirectory() as directory:
+                daemon, first = self.limited(resource.RLIMIT_AS, megabytes << 20, directory)
+                found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
+                if found is None:
+                    self.assertRegex(first, "cannot start: (an allocation failed, or no further thread is to be had; what limits them are ulimit -v|.*Cannot allocate memory)")
+                    self.assertEqual(daemon.wait(120), 1)
+                    continue
+                self.assertEqual(get(found.group(1), "/cache/entries")[0], 200)
+                daemon.send_signal(signal.SIGTERM)
+                self.assertEqual(daemon.wait(120), 0)
+
+    def test_a_limit_on_files_ends_nothing(self):
+        """It is an error of the write that met it, and no SIGXFSZ."""
+        with tempfile.TemporaryDirectory() as directory:
+            daemon, first = self.limited(resource.RLIMIT_FSIZE, 20000, directory)
+            found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
+            self.assertIsNotNone(found, first)
+            url = "http://127.0.0.1:" + found.group(1)
+            self.assertEqual(run(AICACHE, "put", "qa", "a", "b", "--url", url).status, 0)
+            self.assertEqual(run(AICACHE, "lookup", "qa", "a", "--url", url).out, '"b"\n')
+            daemon.send_signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait(120), 0)
 
     def test_half_a_head_delays_no_stop(self):
         daemon = Running("timeouts: {drain: 100s, header: 1000s, idle: 1000s}\n")
