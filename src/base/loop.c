@@ -47,7 +47,6 @@ static void close_handle(uv_handle_t *handle, void *unused)
 void loop_fini(struct loop *loop)
 {
     CHECK(!loop->started);
-    CHECK(atomic_load_explicit(&loop->posted, memory_order_acquire) == NULL); /* nobody waits for an answer in vain */
     uv_walk(&loop->uv, close_handle, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&loop->uv) == 0);

@@ -40,7 +40,7 @@ static inline aic_status drive_init(struct drive *drive, struct mem *mem, const 
 static inline void drive_turn(struct drive *drive)
 {
     for (int i = 0; i < 6; i++) {
-        uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+        uv_run(&drive->thread->loop.uv, UV_RUN_NOWAIT);
         thread_verify(drive->thread);
     }
 }

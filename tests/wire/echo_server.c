@@ -21,7 +21,7 @@
 /* ------------------------------------------------------------------------------------------------- the worker -- */
 
 struct job {
-    struct http_post post; /* first: a post is its job */
+    struct message post; /* first: a post is its job */
     struct job *next;
     struct http_exchange *exchange;
     struct http_thread *thread;
@@ -37,7 +37,7 @@ static struct {
 
 static _Atomic int releases;
 
-static void job_done(struct http_post *post)
+static void job_done(struct message *post)
 {
     struct job *job = (struct job *)(void *)post;
     struct mem *mem = http_mem(job->exchange);

@@ -92,7 +92,7 @@ aic_status conn_open(struct http_thread *thread, int fd, bool local, bool reject
     conn->tls = with_tls ? tls_accept(thread->server->tls, fd) : NULL;
     if (with_tls && conn->tls == NULL) goto fail;
     TRY_OR_FAIL(thread_conn_add(conn));
-    if (uv_poll_init(&thread->loop, &conn->poll, fd) != 0) {
+    if (uv_poll_init(&thread->loop.uv, &conn->poll, fd) != 0) {
         thread_conn_remove(conn);
         status = AIC_IO;
         goto fail;

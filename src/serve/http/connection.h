@@ -25,7 +25,6 @@
 #include "serve/http/chunk.h"
 #include "serve/http/head_memo.h"
 #include "serve/http/listen.h"
-#include "serve/http/mailbox.h"
 #include "serve/http/output.h"
 #include "serve/http/router.h"
 #include "serve/http/server.h"
@@ -162,8 +161,7 @@ struct http_thread {
     struct http_server *server;
     unsigned index;
     void *data; /* of the options' thread_start */
-    uv_loop_t loop;
-    struct mailbox mailbox;
+    struct loop loop;
     uv_timer_t sweep;        /* time-outs; runs while there are connections */
     uv_timer_t accept_pause; /* after an accept for which there was no descriptor */
     uv_prepare_t prepare;    /* serves the ready list before the loop sleeps */
@@ -192,7 +190,7 @@ struct http_thread {
     uint64_t date_second;
     char date[48]; /* "Date: ...\r\n" */
 
-    struct http_post stop_post;
+    struct message stop_post;
     bool stopping;
     uint64_t stop_deadline_ms; /* by uv_now() */
     pthread_t pthread;
@@ -306,7 +304,7 @@ bool conn_note_held(struct conn *conn);
 /* ---- connection.c ---- */
 static inline uint64_t conn_now(const struct conn *conn)
 {
-    return uv_now(&conn->thread->loop);
+    return uv_now(&conn->thread->loop.uv);
 }
 
 /* Takes the descriptor over. AIC_NO_MEMORY or AIC_IO leave it with the caller. */

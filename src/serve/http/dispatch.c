@@ -431,7 +431,7 @@ void http_defer(struct http_exchange *exchange, uint64_t deadline_ms)
 {
     struct http_thread *thread = exchange->conn->thread;
     exchange->deferred = true;
-    exchange->conn->deadline_ms = uv_now(&thread->loop) + (deadline_ms != 0 ? deadline_ms : LIMIT(thread, reply_ms));
+    exchange->conn->deadline_ms = uv_now(&thread->loop.uv) + (deadline_ms != 0 ? deadline_ms : LIMIT(thread, reply_ms));
 }
 
 bool http_is_gone(const struct http_exchange *exchange)

@@ -23,6 +23,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/loop.h"
 
 struct http_server;
 struct http_thread;
@@ -151,15 +152,10 @@ void http_defer(struct http_exchange *exchange, uint64_t deadline_ms);
 bool http_is_gone(const struct http_exchange *exchange);
 
 /*
- * A message to a front thread, part of the sender's own struct so that sending never fails. `run` is called once on the
- * front thread and may free the message. Messages of one sender arrive in order. Any thread may post until
+ * A message (base/loop.h) to a front thread; its `run` is called once there. Any thread may post until
  * http_server_stop() has returned, as long as a deferred exchange of that thread is not yet completed.
  */
-struct http_post {
-    struct http_post *next; /* the mailbox's */
-    void (*run)(struct http_post *post);
-};
-void http_post(struct http_thread *thread, struct http_post *post);
+void http_post(struct http_thread *thread, struct message *message);
 
 /* -------------------------------------------------------------------------------------------- streamed bodies -- */
 

@@ -101,7 +101,7 @@ void thread_conn_remove(struct conn *conn)
 
 static void end_if_done(struct http_thread *thread)
 {
-    if (thread->stopping && thread->live == 0) uv_stop(&thread->loop);
+    if (thread->stopping && thread->live == 0) uv_stop(&thread->loop.uv);
 }
 
 void thread_conn_freed(struct http_thread *thread)
@@ -207,7 +207,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_sweep(uv_timer_t *timer)
 {
     struct http_thread *thread = timer->data;
-    uint64_t now = uv_now(&thread->loop);
+    uint64_t now = uv_now(&thread->loop.uv);
     bool cut = thread->stopping && now >= thread->stop_deadline_ms;
     if (cut) THREAD_COUNT(thread, cut, thread->conn_count);
     while (cut && thread->conn_count > 0) conn_close(thread->conns[thread->conn_count - 1]);
@@ -336,11 +336,11 @@ static void acceptor_close(struct acceptor *acceptor)
 }
 
 /* Connections that the kernel has completed for this socket are still served; after that nobody else can get them. */
-static void on_stop(struct http_post *post)
+static void on_stop(struct message *post)
 {
     struct http_thread *thread = (struct http_thread *)(void *)((char *)post - offsetof(struct http_thread, stop_post));
     thread->stopping = true;
-    thread->stop_deadline_ms = uv_now(&thread->loop) +
+    thread->stop_deadline_ms = uv_now(&thread->loop.uv) +
                                atomic_load_explicit(&thread->server->stop_in_ms, memory_order_relaxed);
     uv_timer_stop(&thread->accept_pause);
     for (unsigned i = 0; i < thread->acceptor_count; i++) {
@@ -354,18 +354,12 @@ static void on_stop(struct http_post *post)
     end_if_done(thread);
 }
 
-static void on_wake(uv_async_t *wake)
-{
-    struct http_thread *thread = wake->data;
-    mailbox_run(&thread->mailbox);
-}
-
 /* ------------------------------------------------------------------------------------------------- the thread -- */
 
 /* Handles that a handler's thread_stop() closed get their callbacks. */
 static void run_dry(struct http_thread *thread)
 {
-    for (int i = 0; i < 8; i++) uv_run(&thread->loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < 8; i++) uv_run(&thread->loop.uv, UV_RUN_NOWAIT);
 }
 
 static void *thread_main(void *argument)
@@ -378,7 +372,7 @@ static void *thread_main(void *argument)
     if (fine) accept_resume(&thread->accept_pause);
     uv_sem_post(&thread->ready_to_accept);
     if (!fine) return NULL;
-    uv_run(&thread->loop, UV_RUN_DEFAULT);
+    uv_run(&thread->loop.uv, UV_RUN_DEFAULT);
     CHECK(thread->live == 0);
     if (server->thread_stop != NULL) server->thread_stop(server->context, thread, thread->data);
     run_dry(thread);
@@ -413,28 +407,21 @@ void thread_join(struct http_thread *thread)
 
 static aic_status init_handles(struct http_thread *thread)
 {
-    TRY(mailbox_init(&thread->mailbox, &thread->loop, on_wake));
-    thread->mailbox.wake.data = thread;
-    bool fine = uv_timer_init(&thread->loop, &thread->sweep) == 0 &&
-                uv_timer_init(&thread->loop, &thread->accept_pause) == 0 &&
-                uv_prepare_init(&thread->loop, &thread->prepare) == 0 &&
-                uv_check_init(&thread->loop, &thread->check) == 0 && uv_idle_init(&thread->loop, &thread->awake) == 0;
+    bool fine = uv_timer_init(&thread->loop.uv, &thread->sweep) == 0 &&
+                uv_timer_init(&thread->loop.uv, &thread->accept_pause) == 0 &&
+                uv_prepare_init(&thread->loop.uv, &thread->prepare) == 0 &&
+                uv_check_init(&thread->loop.uv, &thread->check) == 0 &&
+                uv_idle_init(&thread->loop.uv, &thread->awake) == 0;
     thread->sweep.data = thread->accept_pause.data = thread->awake.data = thread;
     thread->prepare.data = thread->check.data = thread;
     if (!fine || uv_prepare_start(&thread->prepare, on_prepare) != 0 || uv_check_start(&thread->check, on_check) != 0)
         return AIC_IO;
     for (unsigned i = 0; i < thread->acceptor_count; i++) {
         struct acceptor *acceptor = &thread->acceptors[i];
-        if (uv_poll_init(&thread->loop, &acceptor->poll, acceptor->fd) != 0) return AIC_IO;
+        if (uv_poll_init(&thread->loop.uv, &acceptor->poll, acceptor->fd) != 0) return AIC_IO;
         acceptor->poll.data = acceptor;
     }
     return AIC_OK;
-}
-
-static void close_handle(uv_handle_t *handle, void *unused)
-{
-    (void)unused;
-    if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
 /* The acceptors' descriptors are set before; they are this function's to close, also when it fails. */
@@ -449,13 +436,13 @@ aic_status thread_init(struct http_thread *thread, struct http_server *server, u
         thread->record = mem_alloc(server->mem, MEM_CONNECTIONS, TLS_RECORD_BYTES);
         if (thread->record == NULL) return AIC_NO_MEMORY;
     }
-    int result = uv_loop_init(&thread->loop);
-    if (result != 0) {
+    aic_status status = loop_init(&thread->loop);
+    if (status != AIC_OK) {
         mem_free(server->mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
-        return result == UV_ENOMEM ? AIC_NO_MEMORY : AIC_IO;
+        return status;
     }
     init_pools(thread);
-    aic_status status = init_handles(thread);
+    status = init_handles(thread);
     if (status != AIC_OK) thread_fini(thread);
     return status;
 }
@@ -464,9 +451,7 @@ void thread_fini(struct http_thread *thread)
 {
     struct mem *mem = thread->server->mem;
     for (unsigned i = 0; i < thread->acceptor_count; i++) acceptor_close(&thread->acceptors[i]);
-    uv_walk(&thread->loop, close_handle, NULL);
-    uv_run(&thread->loop, UV_RUN_DEFAULT);
-    CHECK(uv_loop_close(&thread->loop) == 0);
+    loop_fini(&thread->loop);
     fini_pools(thread);
     mem_free(mem, MEM_CONNECTIONS, thread->conns, thread->conn_capacity * sizeof(struct conn *));
     mem_free(mem, MEM_CONNECTIONS, thread->record, TLS_RECORD_BYTES);
@@ -521,8 +506,8 @@ static void format_date(uint64_t second, char out[48])
 
 const char *thread_date(struct http_thread *thread)
 {
-    if (thread->date_seen_ms == uv_now(&thread->loop) && thread->date[0] != '\0') return thread->date;
-    thread->date_seen_ms = uv_now(&thread->loop);
+    if (thread->date_seen_ms == uv_now(&thread->loop.uv) && thread->date[0] != '\0') return thread->date;
+    thread->date_seen_ms = uv_now(&thread->loop.uv);
     uint64_t second = clock_wall_ms(thread->server->clock) / 1000;
     if (second != thread->date_second || thread->date[0] == '\0') {
         format_date(second, thread->date);
@@ -540,7 +525,7 @@ void *http_thread_data(const struct http_thread *thread)
 
 struct uv_loop_s *http_thread_loop(struct http_thread *thread)
 {
-    return &thread->loop;
+    return &thread->loop.uv;
 }
 
 /* Backwards: where a connection is closed, the last one takes its place. */
@@ -558,7 +543,7 @@ void http_judge_again(struct http_thread *thread, bool (*stays)(struct http_exch
     }
 }
 
-void http_post(struct http_thread *thread, struct http_post *post)
+void http_post(struct http_thread *thread, struct message *message)
 {
-    mailbox_post(&thread->mailbox, post);
+    loop_post(&thread->loop, message);
 }

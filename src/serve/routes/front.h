@@ -36,8 +36,8 @@ struct front {
     struct front *next; /* in routes->fronts */
     struct auth *auth;  /* pinned */
     unsigned auth_generation;
-    struct http_post changed; /* the set of keys did */
-    bool changed_posted;      /* it is on its way; under the routes' mutex */
+    struct message changed; /* the set of keys did */
+    bool changed_posted;    /* it is on its way; under the routes' mutex */
     struct tally tally;
     struct memo memo;
     struct tails tails;

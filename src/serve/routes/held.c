@@ -26,7 +26,7 @@
 
 struct held {
     struct lease_waiter waiter;
-    struct http_post post;
+    struct message post;
     struct http_exchange *exchange;
     struct front *front;
     struct mem *mem; /* of this struct, which outlives the exchange */
@@ -98,7 +98,7 @@ static void answer_granted(struct http_exchange *exchange, const struct lease_wa
 }
 
 /* On the exchange's front thread. */
-static void on_news(struct http_post *post)
+static void on_news(struct message *post)
 {
     struct held *held = (struct held *)(void *)((char *)post - offsetof(struct held, post));
     struct http_exchange *exchange = held->exchange;

@@ -17,7 +17,7 @@
 enum phase { WAITING, ARRIVED, ABANDONED };
 
 struct pending {
-    struct http_post post;
+    struct message post;
     _Atomic int phase; /* exchanged with acq_rel by both sides: what the loser wrote is seen by the winner */
     struct mem *mem;
     struct http_thread *thread;
@@ -71,7 +71,7 @@ static void set_timer(struct front *front)
 }
 
 /* On the front thread: the result came in time. */
-static void on_arrival(struct http_post *post)
+static void on_arrival(struct message *post)
 {
     struct pending *pending = (struct pending *)post;
     take_out(pending->front, pending);

@@ -141,7 +141,7 @@ static void refresh_auth(struct front *front)
     pthread_mutex_unlock(&routes->mutex);
 }
 
-static void judge_again(struct http_post *post);
+static void judge_again(struct message *post);
 
 static aic_status thread_start(void *context, struct http_thread *thread, void **data)
 {
@@ -296,7 +296,7 @@ static bool stays(struct http_exchange *exchange)
 }
 
 /* On a front thread, after a change of keys: who streams, exports or waits was let in by keys that may be gone. */
-static void judge_again(struct http_post *post)
+static void judge_again(struct message *post)
 {
     struct front *front = (struct front *)(void *)((char *)post - offsetof(struct front, changed));
     pthread_mutex_lock(&front->routes->mutex);

@@ -19,7 +19,7 @@ struct subscriber {
 
 /* A snapshot, or the end, on its way to a front thread. */
 struct delivery {
-    struct http_post post;
+    struct message post;
     struct front *front;
     struct snapshot *snapshot; /* pinned; NULL: the streams end */
 };
@@ -51,7 +51,7 @@ static void send_snapshot(struct subscriber *subscriber, struct snapshot *snapsh
     http_stream_drain(subscriber->exchange, on_drained, subscriber);
 }
 
-static void deliver(struct http_post *post)
+static void deliver(struct message *post)
 {
     struct delivery *delivery = (struct delivery *)post;
     struct front *front = delivery->front;

@@ -42,7 +42,7 @@ void work_free(struct work *work)
 }
 
 /* On the front thread again. */
-static void after(struct http_post *post)
+static void after(struct message *post)
 {
     struct work *work = (struct work *)(void *)((char *)post - offsetof(struct work, post));
     http_on_gone(work->exchange, NULL, NULL);

@@ -16,7 +16,7 @@
 
 struct work {
     struct lane_job job;
-    struct http_post post;
+    struct message post;
     enum lane lane;
     bool ends_at_hangup; /* a half-close of the client counts as gone */
     _Atomic bool gone;   /* relaxed: a flag that is only ever set */

@@ -311,10 +311,10 @@ static void test_answers_leave_after_the_reads(struct drive *drive)
 {
     int clients[CLIENTS];
     ask_at_once(drive, clients, 1);
-    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+    uv_run(&drive->thread->loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
     assert_int_equal(bytes_out(drive), 0);
-    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+    uv_run(&drive->thread->loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(released, 0);
     for (size_t i = 0; i < CLIENTS; i++) {
         expect_answer(drive, clients[i], "HTTP/1.1 200");
@@ -353,7 +353,7 @@ static void test_no_answer_waits_long(struct drive *drive)
 {
     int clients[CLIENTS];
     ask_at_once(drive, clients, HOLD_NS * 2 / 3);
-    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+    uv_run(&drive->thread->loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(released, 0);
     assert_true(bytes_out(drive) > 0);
     for (size_t i = 0; i < CLIENTS; i++) close(clients[i]);
@@ -365,7 +365,7 @@ static void test_held_answer_is_given_back(struct drive *drive)
 {
     int clients[CLIENTS];
     ask_at_once(drive, clients, 1);
-    uv_run(&drive->thread->loop, UV_RUN_NOWAIT);
+    uv_run(&drive->thread->loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(released, CLIENTS);
     while (drive->thread->conn_count > 0) conn_close(drive->thread->conns[0]);
     assert_int_equal(released, 0);

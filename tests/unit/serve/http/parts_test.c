@@ -1,7 +1,6 @@
-/* parts_test.c - the router, the outgoing queue, the mailbox, addresses. */
+/* parts_test.c - the router, the outgoing queue, addresses. */
 #include "base/check.h"
 #include "serve/http/listen.h"
-#include "serve/http/mailbox.h"
 #include "serve/http/output.h"
 #include "serve/http/router.h"
 
@@ -213,64 +212,6 @@ static void test_output_without_memory(void **state)
     TEST_MEM_SWEEP(test, output_without_memory(&test));
 }
 
-/* ---- mailbox: many senders, each in order ---- */
-
-enum { SENDERS = 4, LETTERS = 20000 };
-
-struct letter {
-    struct http_post post;
-    int sender, number;
-};
-
-static struct letter letters[SENDERS][LETTERS];
-static int last_number[SENDERS];
-static int arrived;
-static struct mailbox mailbox;
-
-static void letter_read(struct http_post *post)
-{
-    struct letter *letter = (struct letter *)(void *)post;
-    CHECK(letter->number == last_number[letter->sender] + 1);
-    last_number[letter->sender] = letter->number;
-    arrived++;
-}
-
-static void mailbox_woken(uv_async_t *wake)
-{
-    (void)wake;
-    mailbox_run(&mailbox);
-}
-
-static void *sender_main(void *argument)
-{
-    int sender = *(int *)argument;
-    for (int i = 0; i < LETTERS; i++) {
-        letters[sender][i] = (struct letter){.post = {.run = letter_read}, .sender = sender, .number = i + 1};
-        mailbox_post(&mailbox, &letters[sender][i].post);
-    }
-    return NULL;
-}
-
-static void test_mailbox(void **state)
-{
-    (void)state;
-    uv_loop_t loop;
-    pthread_t threads[SENDERS];
-    int names[SENDERS];
-    assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(mailbox_init(&mailbox, &loop, mailbox_woken), AIC_OK);
-    for (int i = 0; i < SENDERS; i++) {
-        names[i] = i;
-        assert_int_equal(pthread_create(&threads[i], NULL, sender_main, &names[i]), 0);
-    }
-    while (arrived < SENDERS * LETTERS) uv_run(&loop, UV_RUN_ONCE);
-    for (int i = 0; i < SENDERS; i++) pthread_join(threads[i], NULL); /* a sender may still be waking the loop */
-    uv_close((uv_handle_t *)&mailbox.wake, NULL);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    for (int i = 0; i < SENDERS; i++) assert_int_equal(last_number[i], LETTERS);
-}
-
 /* ---- addresses ---- */
 
 static void close_sockets(int *sockets, unsigned count)
@@ -340,10 +281,9 @@ static void test_unix_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_router),         cmocka_unit_test(test_router_refuses),
-        cmocka_unit_test(test_output_model),   cmocka_unit_test(test_output_without_memory),
-        cmocka_unit_test(test_mailbox),        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_unix_addresses),
+        cmocka_unit_test(test_router),       cmocka_unit_test(test_router_refuses),
+        cmocka_unit_test(test_output_model), cmocka_unit_test(test_output_without_memory),
+        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_unix_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
