@@ -20,8 +20,8 @@ struct log {
     struct mem *mem;
     const aic_clock *clock;
     int fd;
-    /* Written by log_set() on the main thread, read by every thread; relaxed: a line more or less around the change does
-     * no harm. */
+    /* Written by log_set() on the main thread, read by every thread; relaxed: a line more or less around the change
+     * does no harm. */
     _Atomic int level;
     _Atomic int format;
     _Atomic uint64_t lost; /* relaxed: a count */

@@ -1,8 +1,8 @@
 #include "serve/watch/metrics.h"
 
 #include "base/check.h"
-#include "cache/cache.h"
 #include "base/prom.h"
+#include "cache/cache.h"
 #include "monitor/monitor.h"
 #include "serve/watch/pools.h"
 #include "serve/watch/process.h"
