@@ -128,9 +128,7 @@ static bool prepare(struct slot *slot, uint64_t left_ms)
              call->content_type != NULL ? call->content_type : "application/json");
     curl_slist_free_all(slot->headers);
     slot->headers = curl_slist_append(NULL, call->body.data != NULL ? type : "Content-Type:");
-    struct curl_slist *grown = curl_slist_append(slot->headers, "Expect:");
-    if (slot->headers == NULL || grown == NULL) return false;
-    slot->headers = grown;
+    if (slot->headers == NULL || curl_slist_append(slot->headers, "Expect:") == NULL) return false;
     slot->why[0] = '\0';
     slot->taken = 0;
     slot->unwatched = false;
