@@ -171,6 +171,12 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     return exporter->count < MAX_COLLECTED && exporter->bytes.size < exporter->piece_bytes;
 }
 
+static bool goes_on(void *context)
+{
+    const struct aic_export *exporter = context;
+    return !filter_is_stopped(&exporter->filter);
+}
+
 static aic_status storage_piece(struct aic_export *exporter)
 {
     struct tier *tier = gate_tier(exporter->cache->gate);
@@ -178,7 +184,8 @@ static aic_status storage_piece(struct aic_export *exporter)
     gate_stats(exporter->cache->gate, &gate);
     if (!gate.reads_up) return AIC_UNAVAILABLE; /* whoever walks through it now may not come back */
     struct tier_label labels[4];
-    struct tier_filter filter = {.labels = labels, .label_count = filter_labels(&exporter->filter, labels)};
+    struct tier_filter filter = {
+        .labels = labels, .label_count = filter_labels(&exporter->filter, labels), .goes_on = goes_on};
     if (exporter->filter.until_given)
         filter.created_until_ms = exporter->filter.until_ms > 0 ? exporter->filter.until_ms : 1;
     if (exporter->filter.any_namespace) filter.place = &exporter->place;

@@ -162,6 +162,13 @@ static bool take_stored(void *context, const aic_key *key, aic_view bytes)
     return run->status == AIC_OK && run->count < run->limit;
 }
 
+static bool goes_on(void *context)
+{
+    struct run *run = context;
+    if (filter_is_stopped(run->filter)) run->status = AIC_CLOSED;
+    return run->status == AIC_OK;
+}
+
 static void run_storage(struct run *run)
 {
     struct aic_cache *cache = run->cache;
@@ -169,7 +176,8 @@ static void run_storage(struct run *run)
     if (!cache_storage_up(cache) || gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) != AIC_OK) return;
     struct tier *tier = gate_tier(cache->gate);
     struct tier_label labels[4];
-    struct tier_filter filter = {.labels = labels, .label_count = filter_labels(run->filter, labels)};
+    struct tier_filter filter = {
+        .labels = labels, .label_count = filter_labels(run->filter, labels), .goes_on = goes_on};
     if (run->filter->until_given) filter.created_until_ms = run->filter->until_ms > 0 ? run->filter->until_ms : 1;
     aic_status status = tier->ops->select(tier, &filter, run->after, take_stored, run);
     if (status == AIC_NO_MEMORY) run->status = status;

@@ -170,7 +170,7 @@ struct pass {
     const struct filter *filter;
     struct filter own;      /* where it runs apart from who asked for it */
     _Atomic bool give_up;   /* relaxed; ends `own` */
-    _Atomic unsigned steps; /* records seen; relaxed: only its change is looked at */
+    _Atomic unsigned steps; /* looks at records; relaxed: only its change is looked at */
     bool dry_run;
     aic_status status;
     struct tier_write writes[BATCH];
@@ -194,6 +194,14 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     pass->writes[pass->count].seq = record.seq;
     pass->bytes[pass->count++] = bytes.size;
     return pass->count < BATCH;
+}
+
+/* A look at many records that do not match is progress, too. */
+static bool goes_on(void *context)
+{
+    struct pass *pass = context;
+    atomic_fetch_add_explicit(&pass->steps, 1, memory_order_relaxed);
+    return !filter_is_stopped(pass->filter);
 }
 
 /* Does memory hold a matching entry under this key? Then the pass over memory counts it. */
@@ -222,8 +230,10 @@ static aic_status clean_storage(struct pass *pass, bool dry_run)
 {
     struct tier *tier = gate_tier(pass->cache->gate);
     struct tier_label labels[4];
-    struct tier_filter filter = {
-        .labels = labels, .label_count = filter_labels(pass->filter, labels), .until_seq = pass->filter->until_seq};
+    struct tier_filter filter = {.labels = labels,
+                                 .label_count = filter_labels(pass->filter, labels),
+                                 .until_seq = pass->filter->until_seq,
+                                 .goes_on = goes_on};
     if (pass->filter->until_given) filter.created_until_ms = pass->filter->until_ms > 0 ? pass->filter->until_ms : 1;
     aic_key after;
     for (const aic_key *from = NULL;; from = &after) {

@@ -19,7 +19,7 @@
 
 #include <string.h>
 
-enum { BATCH_RECORDS = 64, BATCH_BYTES = 1 << 20, BATCH_STEPS = 4096, MAX_LISTS = 4, BATCH_HEAD = AIC_KEY_BYTES + 16 };
+enum { BATCH_RECORDS = 64, BATCH_BYTES = 1 << 20, BATCH_STEPS = 512, MAX_LISTS = 4, BATCH_HEAD = AIC_KEY_BYTES + 16 };
 
 struct selection {
     struct lmdb_tier *lmdb;
@@ -334,7 +334,7 @@ aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, cons
     struct selection selection;
     selection_init(&selection, lmdb, filter, after);
     aic_status status = AIC_OK;
-    while (!selection.ended) {
+    while (!selection.ended && (filter->goes_on == NULL || filter->goes_on(context))) {
         status = fill_batch(&selection);
         if (status != AIC_OK || !visit_batch(&selection, visit, context)) break;
     }

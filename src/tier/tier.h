@@ -48,6 +48,9 @@ struct tier_filter {
     /* Not NULL, without a partition and without `after`: in whatever order is quickest. Where to begin (0: the start),
      * and set to where to go on. */
     uint64_t *place;
+    /* Asked with the context of the visits, at the latest after some hundred records that were looked at, also where
+     * none of them matches; false ends the walk. NULL: nobody asks. */
+    bool (*goes_on)(void *context);
 };
 
 /* Visits one record (borrowed for the call). false ends the walk. */

@@ -175,6 +175,7 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
     for (at += found; at < fake->count && more; at++) {
         aic_view bytes = {fake->records[at].bytes, fake->records[at].size};
         struct record record;
+        if (filter->goes_on != NULL && !filter->goes_on(context)) break;
         if (filter->place != NULL) *filter->place = at + 1;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
         bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms;

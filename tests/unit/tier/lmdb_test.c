@@ -225,6 +225,33 @@ static bool remove_visited(void *context, const aic_key *key, aic_view record)
     return true;
 }
 
+static bool ask_once_more(void *context)
+{
+    unsigned *asked = context;
+    return --*asked > 0;
+}
+
+static bool visit_none(void *context, const aic_key *key, aic_view record)
+{
+    (void)context, (void)key, (void)record;
+    fail_msg("nothing matches");
+    return false;
+}
+
+/* Whoever waits for a walk learns that it goes on, and ends it, also where it finds nothing. */
+static void test_a_walk_without_matches_is_ended(void **state)
+{
+    struct world *world = *state;
+    fill_for_select(world);
+    struct tier_filter filter = {.created_until_ms = 1, .goes_on = ask_once_more};
+    unsigned asked = 100;
+    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, visit_none, &asked), AIC_OK);
+    assert_in_range(asked, 1, 97); /* 1200 records: more than twice */
+    asked = 2;
+    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, visit_none, &asked), AIC_OK);
+    assert_int_equal(asked, 0);
+}
+
 static void test_removing_while_selecting(void **state)
 {
     struct world *world = *state;
@@ -390,6 +417,7 @@ int main(void)
         TEST(a_replaced_record_keeps_no_old_rows),
         TEST(select_by_labels),
         TEST(select_goes_on_after_a_key),
+        TEST(a_walk_without_matches_is_ended),
         TEST(removing_while_selecting),
         TEST(expired_records_are_not_selected),
         TEST(blobs),
