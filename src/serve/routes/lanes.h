@@ -3,11 +3,11 @@
  * take long.
  *
  * The idea: who shares a queue shares its worst case. What tells of the daemon (figures, reports) and what costs a
- * front thread too much time, but waits for nobody, has the first lane; removals, which wait for storage within a
- * deadline, the second; walks through all that is stored, which may take minutes and stay in storage that hangs, the
- * third. The last two give way to the front threads by their priority, and of the walks one for every two cores runs at
- * once: whoever has walked for LANE_TURN_MS is not counted any more, so that one long walk, or one that hangs, keeps
- * nobody from the turn for longer.
+ * front thread too much time, but waits for nobody, has the first lane; removals and puts with a durability, which wait
+ * for storage within a deadline, the second; walks through all that is stored, which may take minutes and stay in
+ * storage that hangs, the third. The last two give way to the front threads by their priority, and of the walks one for
+ * every two cores runs at once: whoever has walked for LANE_TURN_MS is not counted any more, so that one long walk, or
+ * one that hangs, keeps nobody from the turn for longer.
  *
  * All threads are made when the lanes are. Any thread may add a job; lanes.c has the locks, which are leaves.
  */

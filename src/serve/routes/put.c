@@ -2,8 +2,8 @@
  * put.c - PUT /cache/entries.
  *
  * A put of moderate size is scanned, keyed, compressed and stored on the front thread, which costs tens of
- * microseconds; a larger one on a worker. Storage is reached through its write-behind queue, so neither waits, unless
- * `durability` asks for it: that is a worker's, too.
+ * microseconds; a larger one on a thread of the quick lane. Storage is reached through its write-behind queue, so
+ * neither waits, unless `durability` asks for it: that has the lane of removals, which wait for the same.
  */
 #include "base/check.h"
 #include "base/status.h"
@@ -66,8 +66,8 @@ struct put_call {
     struct json *json;
     struct buf *scratch;
     aic_view body;
-    bool may_wait;  /* on a worker */
-    bool must_wait; /* for storage: nothing is done yet, it goes to a worker */
+    bool may_wait;  /* on a thread of the lane for that */
+    bool must_wait; /* for storage: nothing is done yet, it goes to that lane */
     bool forbidden; /* If-Match or If-None-Match do not allow it */
     struct request request;
     aic_put_result result;
@@ -166,20 +166,28 @@ static void run_put(struct work *work)
 
 static void finish_put(struct work *work)
 {
-    answer_put(work->exchange, &((struct put_job *)work)->put, work->status, &work->error);
+    struct put_call *put = &((struct put_job *)work)->put;
+    if (work->status == AIC_OK && put->must_wait) {
+        put->may_wait = true;
+        work->lane = LANE_REMOVALS;
+        buf_clear(put->scratch);
+        work_again(work);
+        return;
+    }
+    answer_put(work->exchange, put, work->status, &work->error);
     work_free(work);
 }
 
 static void put_by_worker(struct http_exchange *exchange, const struct put_call *put)
 {
-    struct put_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
+    struct put_job *job = work_create(exchange, put->must_wait ? LANE_REMOVALS : LANE_QUICK, sizeof *job);
     if (job == NULL) return;
     job->work.run = run_put;
     job->work.finish = finish_put;
     job->put = *put;
     job->put.json = &job->work.json;
     job->put.scratch = &job->work.scratch;
-    job->put.may_wait = true;
+    job->put.may_wait = put->must_wait;
     work_start(&job->work);
 }
 

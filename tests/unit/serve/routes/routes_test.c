@@ -8,6 +8,7 @@
 #include "../../../support/test_in.h"
 #include "base/digest.h"
 #include "serve/routes/memo.h"
+#include "serve/routes/work.h"
 
 #include <time.h>
 
@@ -341,6 +342,50 @@ static void test_what_is_under_way_ends_with_its_key(void **state)
     stop_cache(&world);
 }
 
+/* A put that waits for storage, of this many bytes, with its connection's end after it. */
+static int begin_durable_put(const struct world *world, unsigned number, int bytes)
+{
+    static char body[2 * WORK_LARGE_BODY];
+    char head[256];
+    struct timeval patience = {.tv_sec = 60};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(world->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int size = snprintf(body, sizeof body,
+                        "{\"operation\":\"qa\",\"text\":\"%u\",\"response\":\"%0*d\",\"durability\":\"storage\"}",
+                        number, bytes, 1);
+    const char *lines = "PUT /cache/entries HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ";
+    int head_size = snprintf(head, sizeof head, "%s%d\r\n\r\n", lines, size);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(send(fd, head, (size_t)head_size, MSG_NOSIGNAL), head_size);
+    assert_int_equal(send(fd, body, (size_t)size, MSG_NOSIGNAL), size);
+    return fd;
+}
+
+/* Puts that wait for storage, large and small ones, keep the figures from nobody. */
+static void test_durable_puts_keep_no_figures(struct world *world)
+{
+    enum { PUTS = 8 };
+    int puts[PUTS];
+    char byte;
+    aic_stats stats;
+    atomic_store(&world->storage->hang, true);
+    for (unsigned i = 0; i < PUTS; i++) puts[i] = begin_durable_put(world, i, i < PUTS / 2 ? 10 : WORK_LARGE_BODY + 1);
+    do { /* all are stored, and wait */
+        usleep(1000);
+        aic_cache_stats(world->cache, &stats);
+    } while (stats.puts < PUTS);
+    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
+    /* Its answer came before theirs, which come after five seconds at the latest. */
+    for (unsigned i = 0; i < PUTS; i++) assert_int_equal(recv(puts[i], &byte, 1, MSG_DONTWAIT), -1);
+    atomic_store(&world->storage->hang, false);
+    for (unsigned i = 0; i < PUTS; i++) {
+        read_to_the_end(puts[i]);
+        assert_true(says("HTTP/1.1 201 "));
+    }
+}
+
 /* Puts within one millisecond, each with a tag of its own: whoever holds the first one's removes no later answer. */
 static void test_two_puts_in_one_millisecond_have_two_tags(void **state)
 {
@@ -538,6 +583,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_in(test_what_comes_after_the_end_is_released, a_world_that_hangs),
         cmocka_unit_test_in(test_storage_down, a_world),
         cmocka_unit_test_in(test_health_answers_while_storage_hangs, a_world_that_hangs),
+        cmocka_unit_test_in(test_durable_puts_keep_no_figures, a_world),
         cmocka_unit_test(test_keys_change_live),
         cmocka_unit_test(test_what_is_under_way_ends_with_its_key),
         cmocka_unit_test(test_two_puts_in_one_millisecond_have_two_tags),
