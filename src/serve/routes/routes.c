@@ -123,6 +123,7 @@ void routes_attach(struct routes *routes, const struct http_server *server)
 
 void routes_detach(struct routes *routes)
 {
+    lanes_destroy(&routes->lanes); /* a thread may still be waking a front thread that has its message already */
     overview_attach(&routes->overview, NULL);
 }
 

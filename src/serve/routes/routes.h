@@ -30,6 +30,7 @@ void routes_destroy(struct routes **routes);
 void routes_serve(struct routes *routes, struct http_options *options);
 /* The server whose counters /metrics shows, from before its start until after its stop. */
 void routes_attach(struct routes *routes, const struct http_server *server);
+/* Ends the threads of the lanes, which post to the server's: after its stop, before it is destroyed. */
 void routes_detach(struct routes *routes);
 
 /* One second's work: the figures that /health and its checks repeat, all that the watch does (watch.h: memory, pressure
