@@ -21,11 +21,16 @@ struct lease {
     struct lease_waiter *first, **last; /* who waits, in order */
 };
 
+struct bucket {
+    struct lease *first;
+    uint64_t due_ns; /* nothing in it is over before; UINT64_MAX: nothing is in it that will be */
+};
+
 struct leases {
     struct mem *mem;
     const aic_clock *clock;
     pthread_mutex_t mutex; /* guards what follows */
-    struct lease *buckets[BUCKETS];
+    struct bucket buckets[BUCKETS];
     bool ended;
     struct leases_figures figures;
     _Atomic uint64_t count; /* figures.leases, so that a put need not take the mutex: release under it, acquire there */
@@ -37,12 +42,13 @@ aic_status leases_create(struct mem *mem, const aic_clock *clock, struct leases 
     if (made == NULL) return AIC_NO_MEMORY;
     made->mem = mem;
     made->clock = clock;
+    for (unsigned i = 0; i < BUCKETS; i++) made->buckets[i].due_ns = UINT64_MAX;
     CHECK(pthread_mutex_init(&made->mutex, NULL) == 0);
     *out = made;
     return AIC_OK;
 }
 
-static struct lease **bucket_of(struct leases *leases, const uint8_t *key)
+static struct bucket *bucket_of(struct leases *leases, const uint8_t *key)
 {
     return &leases->buckets[((unsigned)key[0] << 8 | key[1]) % BUCKETS];
 }
@@ -55,9 +61,16 @@ static void set_count(struct leases *leases, uint64_t count)
 
 static struct lease **find(struct leases *leases, const aic_key *key)
 {
-    struct lease **at = bucket_of(leases, key->bytes);
+    struct lease **at = &bucket_of(leases, key->bytes)->first;
     while (*at != NULL && memcmp((*at)->key.bytes, key->bytes, AIC_KEY_BYTES) != 0) at = &(*at)->next;
     return at;
+}
+
+/* A tick looks into this key's bucket then, or before. */
+static void look_at(struct leases *leases, const aic_key *key, uint64_t at_ns)
+{
+    struct bucket *bucket = bucket_of(leases, key->bytes);
+    if (at_ns < bucket->due_ns) bucket->due_ns = at_ns;
 }
 
 /* Takes the lease out of its bucket. What waits is the caller's. */
@@ -77,7 +90,7 @@ void leases_destroy(struct leases **leases)
     *leases = NULL;
     CHECK(self->figures.waiters == 0);
     for (unsigned i = 0; i < BUCKETS; i++) {
-        while (self->buckets[i] != NULL) remove_lease(self, &self->buckets[i]);
+        while (self->buckets[i].first != NULL) remove_lease(self, &self->buckets[i].first);
     }
     pthread_mutex_destroy(&self->mutex);
     mem_free(self->mem, MEM_CACHE, self, sizeof *self);
@@ -92,6 +105,7 @@ static void add_waiter(struct leases *leases, struct lease *lease, struct lease_
     waiter->link = lease->last;
     *lease->last = waiter;
     lease->last = &waiter->next;
+    look_at(leases, &lease->key, waiter->until_ns);
     leases->figures.waiters++;
 }
 
@@ -121,6 +135,7 @@ static bool grant(struct leases *leases, struct lease *lease, struct lease_waite
     memcpy(waiter->id, lease->id, sizeof waiter->id);
     waiter->lease_ms = waiter->wait_ms > LEASE_LEAST_MS ? waiter->wait_ms : LEASE_LEAST_MS;
     lease->over_ns = now + waiter->lease_ms * NS_PER_MS;
+    look_at(leases, &lease->key, lease->over_ns);
     leases->figures.granted++;
     return true;
 }
@@ -137,9 +152,9 @@ static struct lease *make_lease(struct leases *leases, struct lease_waiter *wait
         mem_free(leases->mem, MEM_CACHE, made, sizeof *made);
         return NULL;
     }
-    struct lease **at = bucket_of(leases, made->key.bytes);
-    made->next = *at;
-    *at = made;
+    struct bucket *bucket = bucket_of(leases, made->key.bytes);
+    made->next = bucket->first;
+    bucket->first = made;
     set_count(leases, leases->figures.leases + 1);
     return made;
 }
@@ -223,6 +238,7 @@ static void pass_on(struct leases *leases, struct lease **at, uint64_t now, stru
         return;
     }
     (*at)->over_ns = now + NS_PER_MS * 100; /* without random bytes: once more, soon */
+    look_at(leases, &(*at)->key, (*at)->over_ns);
 }
 
 aic_status leases_give_up(struct leases *leases, aic_view ns, aic_view id)
@@ -231,7 +247,7 @@ aic_status leases_give_up(struct leases *leases, aic_view ns, aic_view id)
     uint8_t raw[16];
     if (id.size != LEASE_ID_BYTES - 1 || !hex_read(id.data, sizeof raw, raw)) return AIC_NOT_FOUND;
     pthread_mutex_lock(&leases->mutex);
-    struct lease **at = bucket_of(leases, raw);
+    struct lease **at = &bucket_of(leases, raw)->first;
     while (*at != NULL && (memcmp((*at)->id, id.data, id.size) != 0 || (*at)->ns_size != ns.size ||
                            memcmp((*at)->ns, ns.data, ns.size) != 0))
         at = &(*at)->next;
@@ -258,7 +274,7 @@ void leases_end(struct leases *leases)
     pthread_mutex_lock(&leases->mutex);
     leases->ended = true;
     for (unsigned i = 0; i < BUCKETS; i++) {
-        for (struct lease *lease = leases->buckets[i]; lease != NULL; lease = lease->next) {
+        for (struct lease *lease = leases->buckets[i].first; lease != NULL; lease = lease->next) {
             for (struct lease_waiter *waiter; (waiter = lease->first) != NULL;) {
                 remove_waiter(leases, waiter);
                 note(&over, waiter);
@@ -269,6 +285,32 @@ void leases_end(struct leases *leases)
     tell(&over, LEASE_OVER);
 }
 
+/* What is over in a bucket ends, and when it is to be looked at again is set anew. */
+static void tick_bucket(struct leases *leases, struct bucket *bucket, uint64_t now, struct news *granted,
+                        struct news *over)
+{
+    bucket->due_ns = UINT64_MAX;
+    for (struct lease **at = &bucket->first; *at != NULL;) {
+        struct lease *lease = *at;
+        for (struct lease_waiter *waiter = lease->first, *after; waiter != NULL; waiter = after) {
+            after = waiter->next;
+            if (waiter->until_ns > now) {
+                look_at(leases, &lease->key, waiter->until_ns);
+                continue;
+            }
+            remove_waiter(leases, waiter);
+            note(over, waiter);
+        }
+        if (lease->over_ns <= now) {
+            leases->figures.expired++;
+            pass_on(leases, at, now, granted);
+            if (*at != lease) continue; /* it ended */
+        }
+        look_at(leases, &lease->key, lease->over_ns);
+        at = &lease->next;
+    }
+}
+
 uint64_t leases_tick(struct leases *leases)
 {
     struct news granted = {.first = NULL}, over = {.first = NULL};
@@ -276,26 +318,9 @@ uint64_t leases_tick(struct leases *leases)
     if (atomic_load_explicit(&leases->count, memory_order_acquire) == 0) return next;
     uint64_t now = clock_mono_ns(leases->clock);
     pthread_mutex_lock(&leases->mutex);
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        for (struct lease **at = &leases->buckets[i]; *at != NULL;) {
-            struct lease *lease = *at;
-            for (struct lease_waiter *waiter = lease->first, *after; waiter != NULL; waiter = after) {
-                after = waiter->next;
-                if (waiter->until_ns > now) continue;
-                remove_waiter(leases, waiter);
-                note(&over, waiter);
-            }
-            if (lease->over_ns <= now) {
-                leases->figures.expired++;
-                pass_on(leases, at, now, &granted);
-                if (*at != lease) continue; /* it ended */
-            }
-            if (lease->over_ns < next) next = lease->over_ns;
-            for (struct lease_waiter *waiter = lease->first; waiter != NULL; waiter = waiter->next) {
-                if (waiter->until_ns < next) next = waiter->until_ns;
-            }
-            at = &lease->next;
-        }
+    for (struct bucket *bucket = leases->buckets; bucket < leases->buckets + BUCKETS; bucket++) {
+        if (bucket->due_ns <= now) tick_bucket(leases, bucket, now, &granted, &over);
+        if (bucket->due_ns < next) next = bucket->due_ns;
     }
     pthread_mutex_unlock(&leases->mutex);
     tell(&granted, LEASE_GRANTED);
@@ -316,14 +341,15 @@ aic_status leases_verify(struct leases *leases)
     bool sound = true;
     pthread_mutex_lock(&leases->mutex);
     for (unsigned i = 0; i < BUCKETS; i++) {
-        for (struct lease *lease = leases->buckets[i]; lease != NULL; lease = lease->next) {
+        for (struct lease *lease = leases->buckets[i].first; lease != NULL; lease = lease->next) {
             struct lease_waiter **link = &lease->first;
             count++;
             sound = sound && bucket_of(leases, lease->key.bytes) == &leases->buckets[i] &&
-                    *find(leases, &lease->key) == lease;
+                    *find(leases, &lease->key) == lease && leases->buckets[i].due_ns <= lease->over_ns;
             for (; *link != NULL; link = &(*link)->next) {
                 waiters++;
-                sound = sound && (*link)->lease == lease && (*link)->link == link;
+                sound = sound && (*link)->lease == lease && (*link)->link == link &&
+                        leases->buckets[i].due_ns <= (*link)->until_ns;
             }
             sound = sound && lease->last == link;
         }
