@@ -122,10 +122,29 @@ static int make_parents(struct daemon *daemon, const char *path)
     return 0;
 }
 
+/* The memory tier reserves its addresses at once; threads, the allocator and the storage tier's map need some beside
+ * it. Where they are limited and too few, something would fail later, far from its cause. */
+static int check_addresses(struct daemon *daemon)
+{
+    struct rlimit limit;
+    uint64_t memory = daemon->settings.memory_max_bytes,
+             reserve = memory > (UINT64_C(1) << 28) ? 4 * memory : UINT64_C(1) << 30;
+    uint64_t needed = reserve + (UINT64_C(2) << 30);
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= needed) return 0;
+    aic_error error = {0};
+    snprintf(
+        error.message, sizeof error.message,
+        "the limit on address space (ulimit -v, %llu MiB) is below the %llu MiB that memory.max_bytes %llu needs: four times it, "
+        "at least 1 GiB, and 2 GiB beside it; raise the limit, or lower memory.max_bytes",
+        (unsigned long long)limit.rlim_cur >> 20, (unsigned long long)needed >> 20, (unsigned long long)memory);
+    return refuse(daemon, "memory", AIC_FULL, &error);
+}
+
 static int setup_cache(struct daemon *daemon)
 {
     aic_options options;
     aic_error error = {0};
+    if (check_addresses(daemon) != 0) return EXIT_STARTUP;
     settings_cache_options(&daemon->settings, &options);
     options.monitor = daemon->monitor;
     options.log = log_from_cache;

@@ -311,9 +311,8 @@ aic_status cache_settle(struct aic_cache *cache)
     }
     if (pass->sums.removed > 0) {
         count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
-        cache_log(cache, AIC_LOG_INFO, "storage is back: removed %llu %s invalidated while it was down",
-                  (unsigned long long)pass->sums.removed,
-                  plural(pass->sums.removed, "entry that was", "entries that were"));
+        cache_log(cache, AIC_LOG_INFO, "removed %llu %s from storage that an earlier removal had hidden",
+                  (unsigned long long)pass->sums.removed, plural(pass->sums.removed, "entry", "entries"));
     }
     mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
     return status;

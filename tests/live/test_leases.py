@@ -56,6 +56,21 @@ class Leases(unittest.TestCase):
         self.waiting(0)
         self.assertTrue(self.ask("herd", 100).json["hit"])
 
+    def test_what_was_waited_is_no_duration(self):
+        daemon = Daemon(flags=self.flags)
+        self.addCleanup(daemon.close)
+        lease = daemon.lookup(text="timed", wait=100).json["lease"]
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(daemon.lookup(text="timed", wait=100).json))
+        thread.start()
+        until(lambda: b"aicache_lease_waiters 1\n" in daemon.get("/metrics").body)
+        time.sleep(2)  # at least so long it has waited
+        daemon.put(text="timed", response=1, lease=lease)
+        thread.join(60)
+        self.assertTrue(answers[0]["hit"])
+        spent = [float(line.split()[-1]) for line in daemon.get("/metrics").body.decode().splitlines() if line.startswith("aicache_lookup_duration_seconds_sum")]
+        self.assertLess(max(spent), 2)
+
     def test_a_lease_that_is_given_up_passes_to_exactly_one(self):
         first = self.ask("given up", 100).json
         threads, answers = self.asking("given up", 100, 5)

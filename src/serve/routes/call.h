@@ -17,7 +17,8 @@ struct call {
     bool admin;
     bool by_key; /* a GET by key rather than a lookup */
     bool metadata_only;
-    uint32_t wait_ms; /* a miss waits so long for another's answer; 0: not at all */
+    uint32_t wait_ms;    /* a miss waits so long for another's answer; 0: not at all */
+    uint64_t resumed_ns; /* when it had waited, which is no time of the cache's; 0: it has not */
     aic_key key;
     uint64_t text_length;
     uint64_t memory_before;    /* bytes of the memory tier, when operations are logged */

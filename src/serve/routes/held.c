@@ -104,6 +104,7 @@ static void on_news(struct message *post)
     struct http_exchange *exchange = held->exchange;
     uint64_t now = now_ns(held->front);
     http_on_gone(exchange, NULL, NULL);
+    call_of(exchange)->resumed_ns = now;
     if (held->news == LEASE_GRANTED) {
         answer_granted(exchange, &held->waiter);
     } else if (held->news == LEASE_ANSWERED) {

@@ -63,7 +63,8 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
                                   : labels_find(labels, call_ns(call), AIC_LITERAL("unknown"));
     }
     char room[AIC_MAX_NAME_BYTES];
-    uint64_t started_ns = http_received_ns(exchange), ended_ns = http_now_ns(exchange);
+    uint64_t ended_ns = http_now_ns(exchange);
+    uint64_t started_ns = call->resumed_ns != 0 ? call->resumed_ns : http_received_ns(exchange);
     cache_count_lookup(cache, status, tier);
     tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
     cache_record_get(

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #define NEARLY_FULL 0.75 /* of the queue */
@@ -232,9 +233,18 @@ static void find_crowd(struct verdict *out, const struct overview *overview)
         "All of the %llu connections that are accepted at one time are open or were within a minute: idle ones are "
         "closed for new ones, and where none is idle, new ones get 503.",
         (unsigned long long)most);
-    finding_advise(found, "limits.connections", most * 2, NULL,
-                   "Twice as many. The process's limit on descriptors (LimitNOFILE= of a unit, ulimit -n) must leave "
-                   "room for them: where it does not, fewer are accepted, and the start says so.");
+    struct rlimit descriptors;
+    enum { NEAR = 1024 }; /* the descriptors that are kept for all else are fewer */
+    bool bound = getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < most + NEAR;
+    if (bound)
+        finding_advise(
+            found, "LimitNOFILE", most * 2 + NEAR, NULL,
+            "The process's limit on descriptors (LimitNOFILE= of a unit, ulimit -n before the start) is what "
+            "leaves room for no more; limits.connections counts beyond it for nothing.");
+    else
+        finding_advise(found, "limits.connections", most * 2, NULL,
+                       "Twice as many; the process's limit on descriptors (LimitNOFILE= of a unit, ulimit -n) leaves "
+                       "room for more.");
 }
 
 /* What would help against misses: more memory where the curve says so, else to look at the requests. */

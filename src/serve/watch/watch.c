@@ -147,7 +147,7 @@ static void load_history(struct watch *watch)
     if (text.size > 0 && history_load(&watch->options.monitor->history, buf_view(&text)) != AIC_OK &&
         watch->options.log != NULL)
         log_line(watch->options.log, AIC_LOG_WARNING, "monitor",
-                 "the kept history is damaged and was left out; it begins anew");
+                 "the kept history is damaged, or of another version, and was left out; it begins anew");
     buf_fini(&text);
 }
 
