@@ -19,6 +19,7 @@ struct http_limits daemon_limits(const struct settings *settings)
         .connections = settings->limits_connections,
         .body_bytes = settings->limits_body_bytes,
         .bodies_bytes = settings->limits_bodies_bytes,
+        .answers_bytes = settings->limits_answers_bytes,
         .header_bytes = settings->limits_header_bytes,
         .header_ms = settings->timeouts_header,
         .body_ms = settings->timeouts_body,

@@ -23,6 +23,7 @@
     X(QUEUE, "queue", "writes waiting for the storage tier")                                                           \
     X(CACHE, "cache", "hits in flight, pages, requests being keyed")                                                   \
     X(CONNECTIONS, "connections", "what connections hold beside pooled objects: buffers, tables, what waits")          \
+    X(ANSWERS, "answers", "large answers that are made, or not yet sent")                                              \
     X(MONITOR, "monitor", "measurements and snapshots")                                                                \
     X(POOLS, "pools", "objects that are used again: connections, read blocks, answers")                                \
     X(CONFIG, "config", "configuration")                                                                               \

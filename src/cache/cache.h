@@ -173,8 +173,10 @@ AIC_MUST_CHECK aic_status cache_list(struct aic_cache *cache, const aic_filter *
 AIC_MUST_CHECK aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, bool dry_run,
                                            stop_flag *stop, aic_invalidated *out, aic_error *error);
 AIC_MUST_CHECK aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *error);
-AIC_MUST_CHECK aic_status export_create(struct aic_cache *cache, const aic_filter *filter, stop_flag *stop,
-                                        aic_export **out, aic_error *error);
+/* As aic_export_create(), but what is collected and written lies in `lines`, which outlives the export; where that has
+ * no room, aic_export_next() is AIC_NO_MEMORY and may be asked for the same piece again. */
+AIC_MUST_CHECK aic_status export_create(struct aic_cache *cache, struct mem *lines, const aic_filter *filter,
+                                        stop_flag *stop, aic_export **out, aic_error *error);
 /* As aic_import_create(), but what is kept and made of lines lies in `lines`, which outlives the import; where that has
  * no room, aic_import_add() is AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status import_create(struct aic_cache *cache, struct mem *lines, const aic_import_options *options,

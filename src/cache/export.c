@@ -15,6 +15,8 @@
 #define MAX_COLLECTED 512 /* records per piece */
 #define SCAN_PINS 16
 #define FLUSH_DEADLINE_MS 10000
+#define LABELS_BYTES 8192            /* more than the rest of a line mostly has */
+#define KEPT_BYTES ((size_t)1 << 20) /* what a buffer keeps from piece to piece */
 static_assert(RECORD_MAX_SHAPE_BYTES == KEY_SHAPE_BYTES, "each shape that a record holds can be written");
 
 struct collected {
@@ -22,17 +24,21 @@ struct collected {
     size_t offset, size; /* of its record in `bytes` */
 };
 
-struct aic_export {
-    struct aic_cache *cache;
-    struct filter filter;
+/* How far the walk has come. */
+struct export_place {
     bool storage_done, done;
     bool begun;
     aic_key after;   /* within a namespace */
     uint64_t place;  /* in all of them */
     uint64_t cursor; /* of the walk over memory */
-    bool scanning;
-    size_t piece_bytes;
     uint64_t lines;
+};
+
+struct aic_export {
+    struct aic_cache *cache;
+    struct filter filter;
+    struct export_place at;
+    size_t piece_bytes;
     struct buf bytes; /* records of this piece */
     struct collected rows[MAX_COLLECTED];
     size_t count;
@@ -40,20 +46,20 @@ struct aic_export {
     struct buf plain;
 };
 
-aic_status export_create(struct aic_cache *cache, const aic_filter *filter, stop_flag *stop, aic_export **out,
-                         aic_error *error)
+aic_status export_create(struct aic_cache *cache, struct mem *lines, const aic_filter *filter, stop_flag *stop,
+                         aic_export **out, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
     struct aic_export *exporter = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *exporter);
     if (exporter == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "%s", aic_status_text(AIC_NO_MEMORY));
     exporter->cache = cache;
-    buf_init(&exporter->bytes, &cache->mem, MEM_CACHE);
-    buf_init(&exporter->text, &cache->mem, MEM_CACHE);
-    buf_init(&exporter->plain, &cache->mem, MEM_CACHE);
+    buf_init(&exporter->bytes, lines, MEM_CACHE);
+    buf_init(&exporter->text, lines, MEM_CACHE);
+    buf_init(&exporter->plain, lines, MEM_CACHE);
     aic_status status = filter_take(&exporter->filter, filter, clock_wall_ms(&cache->clock), error);
     exporter->filter.stop = stop;
-    exporter->storage_done = cache->gate == NULL || (exporter->filter.tiers & AIC_IN_STORAGE) == 0;
-    if (status == AIC_OK && !exporter->storage_done) {
+    exporter->at.storage_done = cache->gate == NULL || (exporter->filter.tiers & AIC_IN_STORAGE) == 0;
+    if (status == AIC_OK && !exporter->at.storage_done) {
         status = gate_flush(cache->gate, false, FLUSH_DEADLINE_MS);
         if (status != AIC_OK) (void)error_set(error, status, NULL, "storage: %s", aic_status_text(status));
     }
@@ -67,7 +73,7 @@ aic_status export_create(struct aic_cache *cache, const aic_filter *filter, stop
 
 aic_status aic_export_create(aic_cache *cache, const aic_filter *filter, aic_export **out, aic_error *error)
 {
-    return export_create(cache, filter, NULL, out, error);
+    return export_create(cache, &cache->mem, filter, NULL, out, error);
 }
 
 void aic_export_destroy(aic_export **exporter)
@@ -83,7 +89,7 @@ void aic_export_destroy(aic_export **exporter)
 
 uint64_t aic_export_lines(const aic_export *exporter)
 {
-    return exporter->lines;
+    return exporter->at.lines;
 }
 
 /* ---- one line ---- */
@@ -148,9 +154,11 @@ static aic_status add_line(struct aic_export *exporter, const aic_key *key, aic_
     if (status == AIC_DAMAGED) return AIC_OK;
     if (status != AIC_OK) return status;
     flatten(&exporter->plain);
+    /* At once: a text that grows is there twice. */
+    (void)buf_reserve(&exporter->text, exporter->plain.size + RECORD_MAX_SHAPE_BYTES * 2 + LABELS_BYTES);
     write_line(&exporter->text, exporter->cache->fingerprint, key, &record, buf_view(&exporter->plain));
     TRY(buf_status(&exporter->text));
-    exporter->lines++;
+    exporter->at.lines++;
     return AIC_OK;
 }
 
@@ -188,23 +196,23 @@ static aic_status storage_piece(struct aic_export *exporter)
         .labels = labels, .label_count = filter_labels(&exporter->filter, labels), .goes_on = goes_on};
     if (exporter->filter.until_given)
         filter.created_until_ms = exporter->filter.until_ms > 0 ? exporter->filter.until_ms : 1;
-    if (exporter->filter.any_namespace) filter.place = &exporter->place;
+    if (exporter->filter.any_namespace) filter.place = &exporter->at.place;
     exporter->count = 0;
     buf_clear(&exporter->bytes);
-    TRY(tier->ops->select(tier, &filter, exporter->begun && filter.place == NULL ? &exporter->after : NULL, collect,
-                          exporter));
+    TRY(tier->ops->select(tier, &filter, exporter->at.begun && filter.place == NULL ? &exporter->at.after : NULL,
+                          collect, exporter));
     TRY(buf_status(&exporter->bytes));
     if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
     if (exporter->count == 0) {
-        exporter->storage_done = true;
+        exporter->at.storage_done = true;
         return AIC_OK;
     }
     for (size_t i = 0; i < exporter->count; i++) {
         const struct collected *row = &exporter->rows[i];
         TRY(add_line(exporter, &row->key, (aic_view){exporter->bytes.data + row->offset, row->size}));
     }
-    exporter->after = exporter->rows[exporter->count - 1].key;
-    exporter->begun = true;
+    exporter->at.after = exporter->rows[exporter->count - 1].key;
+    exporter->at.begun = true;
     return AIC_OK;
 }
 
@@ -230,27 +238,49 @@ static aic_status memory_piece(struct aic_export *exporter)
 {
     struct pin pins[SCAN_PINS];
     if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
-    size_t count = store_scan(exporter->cache->store, &exporter->cursor, pins, COUNT_OF(pins));
+    size_t count = store_scan(exporter->cache->store, &exporter->at.cursor, pins, COUNT_OF(pins));
     aic_status status = AIC_OK;
     for (size_t i = 0; i < count; i++) {
         if (status == AIC_OK) status = add_pinned(exporter, &pins[i]);
         pin_release(&pins[i]);
     }
-    if (exporter->cursor == 0) exporter->done = true;
+    if (exporter->at.cursor == 0) exporter->at.done = true;
     return status;
+}
+
+static void start_over(struct buf *buf)
+{
+    if (buf->capacity > KEPT_BYTES) buf_fini(buf);
+    else buf_clear(buf);
+}
+
+static aic_status make_piece(struct aic_export *exporter)
+{
+    struct export_place *at = &exporter->at;
+    start_over(&exporter->bytes);
+    start_over(&exporter->plain);
+    start_over(&exporter->text);
+    if (!at->storage_done) TRY(storage_piece(exporter));
+    bool memory = at->storage_done && (exporter->filter.tiers & AIC_IN_MEMORY) != 0;
+    while (memory && !at->done && exporter->text.size < exporter->piece_bytes) TRY(memory_piece(exporter));
+    return AIC_OK;
 }
 
 aic_status aic_export_next(aic_export *exporter, size_t piece_bytes, aic_view *out)
 {
     exporter->piece_bytes = piece_bytes > 0 ? piece_bytes : DEFAULT_PIECE_BYTES;
-    buf_clear(&exporter->text);
-    if (!exporter->storage_done) TRY(storage_piece(exporter));
-    bool memory = exporter->storage_done && (exporter->filter.tiers & AIC_IN_MEMORY) != 0;
-    while (memory && !exporter->done && exporter->text.size < exporter->piece_bytes) TRY(memory_piece(exporter));
-    if (exporter->text.size == 0) {
-        if (exporter->storage_done) return AIC_MISS;
-        return aic_export_next(exporter, piece_bytes, out); /* a piece whose records were all left out */
-    }
+    do { /* a piece whose records were all left out is none */
+        struct export_place before = exporter->at;
+        aic_status status = make_piece(exporter);
+        if (status == AIC_NO_MEMORY) { /* who waits keeps nothing from others */
+            exporter->at = before;
+            buf_fini(&exporter->bytes);
+            buf_fini(&exporter->plain);
+            buf_fini(&exporter->text);
+        }
+        TRY(status);
+        if (exporter->text.size == 0 && exporter->at.storage_done) return AIC_MISS;
+    } while (exporter->text.size == 0);
     *out = buf_view(&exporter->text);
     return AIC_OK;
 }

@@ -9,7 +9,7 @@ static const struct head_refusal CUT_SHORT = {400, "body_cut_short",
 bool conn_body_hold(struct conn *conn, uint64_t bytes)
 {
     if (bytes <= conn->body_held) return true;
-    if (!server_body_take(conn->thread->server, bytes - conn->body_held)) return false;
+    if (!room_take(&conn->thread->server->bodies, bytes - conn->body_held)) return false;
     conn->body_held = bytes;
     return true;
 }
@@ -17,7 +17,7 @@ bool conn_body_hold(struct conn *conn, uint64_t bytes)
 void conn_body_release(struct conn *conn)
 {
     buf_fini(&conn->body);
-    server_body_give(conn->thread->server, conn->body_held);
+    room_give(&conn->thread->server->bodies, conn->body_held);
     conn->body_held = 0;
 }
 

@@ -54,6 +54,8 @@ static void begin_deadline(struct conn *conn, uint64_t now, size_t queued)
 {
     conn->write_deadline_ms = now + LIMIT(conn->thread, write_ms);
     conn->write_progress = 0;
+    conn->write_least = conn->out.pending / WRITE_PART;
+    if (conn->write_least < WRITE_PROGRESS) conn->write_least = WRITE_PROGRESS;
     conn->write_queued = queued;
 }
 
@@ -61,7 +63,7 @@ bool conn_write_is_late(struct conn *conn, uint64_t now)
 {
     if (conn->write_deadline_ms == 0 || now < conn->write_deadline_ms) return false;
     size_t queued = undelivered(conn);
-    if (conn->write_queued + conn->write_progress < queued + WRITE_PROGRESS) return true;
+    if (conn->write_queued + conn->write_progress < queued + conn->write_least) return true;
     begin_deadline(conn, now, queued);
     return false;
 }
@@ -82,7 +84,7 @@ static bool note_sent(struct conn *conn, ssize_t sent)
     THREAD_COUNT(conn->thread, bytes_out, sent);
     output_consume(&conn->out, (size_t)sent);
     conn->write_progress += (size_t)sent;
-    if (conn->write_progress >= WRITE_PROGRESS) conn->write_deadline_ms = conn->write_progress = 0;
+    if (conn->write_progress >= conn->write_least) conn->write_deadline_ms = conn->write_progress = 0;
     return true;
 }
 

@@ -25,7 +25,7 @@ static struct conn *conn_take(struct http_thread *thread)
     buf_init(&conn->body, mem, MEM_CONNECTIONS);
     buf_init(&conn->exchange.fields, mem, MEM_CONNECTIONS);
     buf_init(&conn->exchange.decoded, mem, MEM_CONNECTIONS);
-    output_init(&conn->out, mem);
+    output_init(&conn->out, mem, &thread->server->answers.mem);
     return conn;
 }
 

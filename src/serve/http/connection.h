@@ -39,7 +39,8 @@
 #define FLUSH_BYTES 131072   /* gathered pipelined answers of this size are sent at once */
 #define JOIN_BYTES 4096      /* answers up to this are copied together before they are sent */
 #define HOLD_NS 50000        /* answers wait for the other sockets that are ready to be read, but not longer */
-#define WRITE_PROGRESS 16384 /* bytes a slow reader must take within limits.write_ms */
+#define WRITE_PROGRESS 16384 /* bytes a slow reader must take within limits.write_ms, at least */
+#define WRITE_PART 16        /* such a part of what is queued for it must it take in that time */
 #define REJECT_ROOM 64       /* connections above the limit that still get their 503 */
 #define POOL_CONNECTIONS 128 /* kept for reuse by each thread */
 #define POOL_BLOCKS 32
@@ -132,6 +133,7 @@ struct conn {
     unsigned gathered;                       /* answers queued since the last flush */
     uint64_t deadline_ms, write_deadline_ms; /* by uv_now(); 0: none */
     size_t write_progress;                   /* bytes that the socket took since then */
+    size_t write_least;                      /* bytes that it must take until the deadline */
     size_t write_queued;                     /* bytes that the kernel had not delivered when the deadline began */
 
     TAILQ_ENTRY(conn) ready_link;
@@ -211,6 +213,19 @@ struct http_live_limits {
 /* Relaxed: a limit that changes takes effect with the next look at it, and each stands alone. */
 #define LIMIT(thread, name) atomic_load_explicit(&(thread)->server->limits.name, memory_order_relaxed)
 
+/*
+ * Memory of one purpose that all connections share up to a limit. Every byte is added in room_take() and taken off in
+ * room_give(); what `mem` gives out goes through both, counts as the owner's and lies in the server's mem.
+ */
+struct room {
+    struct http_server *server;
+    enum mem_owner owner;
+    const _Atomic uint64_t *limit;
+    uint64_t small;         /* blocks up to this count, but are never refused */
+    _Atomic uint64_t bytes; /* held; relaxed, it orders nothing */
+    struct mem mem;         /* its failures: who found no room, or no memory */
+};
+
 struct http_server {
     struct mem *mem;
     const aic_clock *clock;
@@ -223,8 +238,8 @@ struct http_server {
     void (*thread_stop)(void *context, struct http_thread *thread, void *data);
     void (*finished)(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes);
     struct http_live_limits limits;
-    _Atomic uint64_t body_bytes; /* held by all connections, against limits.bodies_bytes; relaxed, it orders nothing */
-    struct mem body_mem;         /* its allocations count in body_bytes, and lie in `mem` */
+    struct room bodies;    /* against limits.bodies_bytes */
+    struct room answers;   /* against limits.answers_bytes */
     _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
     _Atomic uint64_t crowded_ms; /* see http_server_crowded_ms(); relaxed: stands for itself */
     _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */
@@ -269,14 +284,16 @@ void conn_block_release(struct conn *conn);
 /* Before an exchange points into the block. */
 void conn_widen_block(struct conn *conn);
 
+/* ---- server.c ---- */
+/* Counts so many bytes; false, and nothing is counted, when there is no room for them. Any thread. */
+bool room_take(struct room *room, uint64_t bytes);
+void room_give(struct room *room, uint64_t bytes);
+
 /* ---- conn_body.c ---- */
 /* One step of reading or dropping a body; false when it needs more, or must wait. */
 bool conn_step_body(struct conn *conn);
 /* The body is wanted: sends 100 Continue if the client waits for it, and starts the body's clock. */
 void conn_want_body(struct conn *conn);
-/* Counts so many bytes in body_bytes; false, and nothing is counted, when limits.bodies_bytes has no room for them. */
-bool server_body_take(struct http_server *server, uint64_t bytes);
-void server_body_give(struct http_server *server, uint64_t bytes);
 /* Counts room for a body of so many bytes, all in all; false when limits.bodies_bytes has none left for it. */
 bool conn_body_hold(struct conn *conn, uint64_t bytes);
 /* Frees what was gathered of a body, and its room. */
@@ -289,8 +306,9 @@ void conn_send_continue(struct conn *conn);
 /* ---- conn_output.c ---- */
 /* Sends what is queued, as far as the kernel takes it. */
 void conn_flush(struct conn *conn);
-/* Has the client taken less than WRITE_PROGRESS in write_ms? What the kernel delivered to it counts, too. Where it has
- * taken enough another such time begins. */
+/* Has the client taken less in write_ms than it must: WRITE_PROGRESS, and one WRITE_PART of a large answer, so that no
+ * memory is held for hours? What the kernel delivered to it counts, too. Where it has taken enough another such time
+ * begins. */
 bool conn_write_is_late(struct conn *conn, uint64_t now);
 /* Sends what can be sent at once, then closes: what is missing shows the client that the answer was cut. */
 void conn_cut(struct conn *conn);

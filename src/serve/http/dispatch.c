@@ -398,7 +398,25 @@ aic_view http_body(const struct http_exchange *exchange)
 
 struct mem *http_body_mem(const struct http_exchange *exchange)
 {
-    return &exchange->conn->thread->server->body_mem;
+    return &exchange->conn->thread->server->bodies.mem;
+}
+
+struct mem *http_answer_mem(const struct http_exchange *exchange)
+{
+    return &exchange->conn->thread->server->answers.mem;
+}
+
+bool http_answer_hold(const struct http_exchange *exchange, uint64_t bytes)
+{
+    struct room *room = &exchange->conn->thread->server->answers;
+    if (room_take(room, bytes)) return true;
+    atomic_fetch_add_explicit(&room->mem.failures, 1, memory_order_relaxed);
+    return false;
+}
+
+void http_answer_let_go(struct http_thread *thread, uint64_t bytes)
+{
+    room_give(&thread->server->answers, bytes);
 }
 
 struct mem *http_mem(const struct http_exchange *exchange)

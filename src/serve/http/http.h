@@ -124,6 +124,18 @@ struct mem *http_mem(const struct http_exchange *exchange);
  * bodies themselves, and there is none (NULL) when those are full. Any thread, also after the reply. */
 struct mem *http_body_mem(const struct http_exchange *exchange);
 /*
+ * For what answers are made of, as far as it may become large: what it gives counts against limits.answers_bytes until
+ * it is released, that is sent, and there is none (NULL) when those are full; http_reply_full() says so. Blocks up to
+ * HTTP_SMALL_ANSWER count too, but are never refused, so that whoever takes all the room keeps nobody from a short
+ * answer. Any thread, also after the reply, until the server is stopped.
+ */
+#define HTTP_SMALL_ANSWER 16384
+struct mem *http_answer_mem(const struct http_exchange *exchange);
+/* The same for bytes of an answer that were allocated elsewhere: counts them, or returns false and counts nothing. Who
+ * counted them lets them go when they are sent. Any thread. */
+bool http_answer_hold(const struct http_exchange *exchange, uint64_t bytes);
+void http_answer_let_go(struct http_thread *thread, uint64_t bytes);
+/*
  * A few bytes that belong to the exchange, zeroed when the request begins: for the guard's verdict and the handler's
  * state, so that neither allocates. Aligned to 16. The guard and the handler agree on a struct.
  */
@@ -211,6 +223,8 @@ typedef void http_release_fn(void *context);
 void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces,
                        size_t count, http_release_fn *release, void *context);
 
+/* 503 and Retry-After, where http_answer_mem() had no room for the answer. */
+void http_reply_full(struct http_exchange *exchange);
 /* The error shape of the contract, from a status and the aic_error that explains it (NULL: the status's sentence). */
 void http_reply_error(struct http_exchange *exchange, aic_status status, const aic_error *error);
 /* The same from an HTTP status. `code` and `field` may be NULL; `message` is a sentence without user text. */
@@ -221,6 +235,9 @@ void http_write_problem(struct buf *out, int status, const char *code, const cha
 
 /* ------------------------------------------------------------------------------------------- streamed replies -- */
 
+/* Before http_stream_open(): room for so many queued bytes, which the stream keeps to its end. False: there is none,
+ * see http_answer_mem(). A stream without it may be cut where it needs room and there is none. */
+bool http_stream_reserve(struct http_exchange *exchange, size_t bytes);
 /*
  * Sends the head; the body follows in chunks (to HTTP/1.0: until the connection closes). The exchange stays valid until
  * http_stream_close() or http_stream_abort(). No deadline runs; a client that does not read is cut by limits.write_ms.

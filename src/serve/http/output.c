@@ -4,9 +4,11 @@
 
 #include <string.h>
 
-void output_init(struct output *output, struct mem *mem)
+void output_init(struct output *output, struct mem *mem, struct mem *large)
 {
     memset(output, 0, offsetof(struct output, few));
+    output->mem = mem;
+    output->large = large;
     buf_init(&output->copied, mem, MEM_CONNECTIONS);
     output->segments = output->few;
     output->capacity = OUTPUT_INLINE_SEGMENTS;
@@ -23,8 +25,18 @@ static void start_over(struct output *output)
 {
     output->first = output->count = 0;
     output->sent = 0;
-    if (output->copied.capacity > OUTPUT_KEEP_BYTES) buf_fini(&output->copied);
-    else buf_clear(&output->copied);
+    if (output->copied.capacity > OUTPUT_KEEP_BYTES && !output->keeps) {
+        buf_fini(&output->copied);
+        buf_init(&output->copied, output->mem, MEM_CONNECTIONS);
+    } else {
+        buf_clear(&output->copied);
+    }
+}
+
+void output_keep(struct output *output, bool keeps)
+{
+    output->keeps = keeps;
+    if (output->pending == 0) start_over(output);
 }
 
 void output_drop(struct output *output)
@@ -38,15 +50,14 @@ void output_fini(struct output *output)
 {
     output_drop(output);
     if (output->segments != output->few)
-        mem_free(output->copied.mem, MEM_CONNECTIONS, output->segments, output->capacity * sizeof *output->segments);
-    struct mem *mem = output->copied.mem;
+        mem_free(output->mem, MEM_CONNECTIONS, output->segments, output->capacity * sizeof *output->segments);
     buf_fini(&output->copied);
-    output_init(output, mem);
+    output_init(output, output->mem, output->large);
 }
 
 static aic_status grow(struct output *output)
 {
-    struct mem *mem = output->copied.mem;
+    struct mem *mem = output->mem;
     unsigned capacity = output->capacity * 2;
     struct output_segment *grown = mem_alloc(mem, MEM_CONNECTIONS, capacity * sizeof *grown);
     if (grown == NULL) return AIC_NO_MEMORY;
@@ -66,9 +77,50 @@ static aic_status segment_add(struct output *output, struct output_segment segme
     return AIC_OK;
 }
 
+/* Moves what is copied and not yet sent to the front. */
+static void compact(struct output *output)
+{
+    struct buf *copied = &output->copied;
+    size_t gone = copied->size;
+    for (unsigned i = output->first; i < output->count && gone == copied->size; i++) {
+        const struct output_segment *segment = &output->segments[i];
+        if (segment->data == NULL) gone = segment->offset + (i == output->first ? output->sent : 0);
+    }
+    if (gone == 0) return;
+    memmove(copied->data, copied->data + gone, copied->size - gone);
+    copied->size -= gone;
+    for (unsigned i = output->first; i < output->count; i++) {
+        struct output_segment *segment = &output->segments[i];
+        if (segment->data != NULL) continue;
+        size_t sent = i == output->first ? output->sent : 0; /* it begins with what is left of it */
+        segment->offset = segment->offset + sent - gone;
+        segment->size -= sent;
+        if (sent > 0) output->sent = 0;
+    }
+}
+
+/* A block of its own for what is copied: of OUTPUT_KEEP_BYTES at most, or counted. */
+static char *copied_grow(struct output *output, size_t bytes)
+{
+    struct buf *copied = &output->copied, grown;
+    if (copied->size > OUTPUT_KEEP_BYTES) compact(output);
+    if (copied->capacity - copied->size >= bytes) return copied->data + copied->size;
+    size_t wanted = copied->size + bytes, roomy = copied->size + copied->size / 2 + bytes;
+    if (wanted <= OUTPUT_KEEP_BYTES && roomy > OUTPUT_KEEP_BYTES) roomy = OUTPUT_KEEP_BYTES;
+    buf_init(&grown, roomy > OUTPUT_KEEP_BYTES ? output->large : output->mem, MEM_CONNECTIONS);
+    char *room = buf_reserve(&grown, roomy);
+    if (room == NULL) return NULL;
+    if (copied->size > 0) memcpy(room, copied->data, copied->size);
+    buf_commit(&grown, copied->size);
+    buf_fini(copied);
+    *copied = grown;
+    return copied->data + copied->size;
+}
+
 char *output_reserve(struct output *output, size_t bytes)
 {
-    return buf_reserve(&output->copied, bytes);
+    struct buf *copied = &output->copied;
+    return copied->capacity - copied->size >= bytes ? copied->data + copied->size : copied_grow(output, bytes);
 }
 
 aic_status output_commit(struct output *output, size_t bytes)

@@ -5,7 +5,8 @@
  * The idea: heads and small bodies are appended to one buffer that is kept from answer to answer; pieces that must not
  * be copied stand between as segments and are given back the moment their last byte has left. One writev sends many
  * answers. The buffer starts over when the queue runs empty, and segments into it are offsets, because it may move
- * while it grows. One thread.
+ * while it grows. What the buffer needs beyond what is kept lies in memory that is counted (limits.answers_bytes) and
+ * may be refused. One thread.
  */
 #ifndef SERVE_OUTPUT_H
 #define SERVE_OUTPUT_H
@@ -30,21 +31,26 @@ struct output_segment {
 };
 
 struct output {
+    struct mem *mem, *large; /* for what is kept; for copied bytes beyond that */
     struct buf copied;
     struct output_segment *segments; /* `few`, or a block of its own */
+    bool keeps;                      /* an empty queue keeps all its room */
     unsigned first, count, capacity; /* segments[first .. count) are queued */
     size_t sent;                     /* of segments[first] */
     size_t pending;                  /* bytes queued and not sent */
     struct output_segment few[OUTPUT_INLINE_SEGMENTS];
 };
 
-void output_init(struct output *output, struct mem *mem);
+/* Both are borrowed and outlive it. */
+void output_init(struct output *output, struct mem *mem, struct mem *large);
 /* Gives everything back, unsent or not. */
 void output_fini(struct output *output);
 /* Gives what is queued back unsent; keeps a small capacity. */
 void output_drop(struct output *output);
 
-/* Room for `bytes` copied bytes, or NULL; follow with output_commit() of what was used. */
+/* From now on the queue keeps, or does not keep, the room that it has when it runs empty. */
+void output_keep(struct output *output, bool keeps);
+/* Room for `bytes` copied bytes, or NULL (then nothing has changed); follow with output_commit() of what was used. */
 char *output_reserve(struct output *output, size_t bytes);
 AIC_MUST_CHECK aic_status output_commit(struct output *output, size_t bytes);
 AIC_MUST_CHECK aic_status output_copy(struct output *output, aic_view bytes);

@@ -115,7 +115,12 @@ bool reply_head(struct http_exchange *exchange, int status, const char *type, ui
         give_up(conn);
         return false;
     }
-    char *room = output_reserve(&conn->out, HEAD_ROOM + type_size + exchange->fields.size);
+    size_t most = HEAD_ROOM + type_size + exchange->fields.size;
+    char *room = output_reserve(&conn->out, most);
+    if (room == NULL) { /* what was answered before it may leave first */
+        conn_flush(conn);
+        if (conn->out.pending == 0) room = output_reserve(&conn->out, most);
+    }
     if (room == NULL) {
         give_up(conn);
         return false;
@@ -203,12 +208,34 @@ void http_reply_bytes(struct http_exchange *exchange, int status, const char *ty
     conn_completed(exchange->conn);
 }
 
+/* Where `mem` had no more. */
+static void reply_full(struct http_exchange *exchange, const struct mem *mem)
+{
+    char message[160];
+    struct http_thread *thread = exchange->conn->thread;
+    buf_clear(&exchange->fields);
+    if (mem != &thread->server->answers.mem) {
+        reply_problem(exchange, 503, "no_memory", NULL, "No memory for the answer.");
+        return;
+    }
+    snprintf(message, sizeof message,
+             "The answers that are not yet sent may hold %llu bytes (limits.answers_bytes), and hold too many now.",
+             (unsigned long long)LIMIT(thread, answers_bytes));
+    http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
+    reply_problem(exchange, 503, "answers_full", NULL, message);
+}
+
+void http_reply_full(struct http_exchange *exchange)
+{
+    if (may_reply(exchange)) reply_full(exchange, &exchange->conn->thread->server->answers.mem);
+    conn_completed(exchange->conn);
+}
+
 void http_reply_buf(struct http_exchange *exchange, int status, const char *type, struct buf *body)
 {
     bool fine = buf_status(body) == AIC_OK;
     if (may_reply(exchange) && !fine) {
-        buf_clear(&exchange->fields);
-        reply_problem(exchange, 503, "no_memory", NULL, "No memory for the answer.");
+        reply_full(exchange, body->mem);
     } else if (may_reply(exchange) && reply_head(exchange, status, type, body->size) && !exchange->bodiless) {
         exchange->sent_bytes = body->size;
         if (output_own(&exchange->conn->out, body) != AIC_OK) give_up(exchange->conn);
@@ -317,6 +344,22 @@ void http_stream_open(struct http_exchange *exchange, int status, const char *ty
     thread_mark_ready(conn);
 }
 
+bool http_stream_reserve(struct http_exchange *exchange, size_t bytes)
+{
+    struct output *out = &exchange->conn->out;
+    CHECK(exchange->handed && !exchange->streaming);
+    if (reply_is_lost(exchange)) return true;
+    if (output_reserve(out, bytes) == NULL) return false;
+    output_keep(out, true);
+    return true;
+}
+
+static void stream_end(struct http_exchange *exchange)
+{
+    if (exchange->conn->out.keeps) output_keep(&exchange->conn->out, false);
+    conn_completed(exchange->conn);
+}
+
 /* Frames and queues; then says whether more may come. */
 static bool stream_queue(struct http_exchange *exchange, aic_view bytes, bool borrowed, http_release_fn *release,
                          void *context)
@@ -374,12 +417,12 @@ void http_stream_close(struct http_exchange *exchange)
     if (!reply_is_lost(exchange) && exchange->chunked && !exchange->bodiless &&
         output_copy(&conn->out, AIC_LITERAL("0\r\n\r\n")) != AIC_OK)
         give_up(conn);
-    conn_completed(conn);
+    stream_end(exchange);
 }
 
 void http_stream_abort(struct http_exchange *exchange)
 {
     CHECK(exchange->handed && exchange->streaming);
     if (!reply_is_lost(exchange)) conn_cut(exchange->conn);
-    conn_completed(exchange->conn);
+    stream_end(exchange);
 }

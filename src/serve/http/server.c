@@ -113,35 +113,49 @@ static aic_status init_threads(struct http_server *server, aic_error *error)
     return AIC_OK;
 }
 
-/* ---- room for bodies ---- */
+/* ---- room for bodies and answers ---- */
 
-bool server_body_take(struct http_server *server, uint64_t bytes)
+bool room_take(struct room *room, uint64_t bytes)
 {
-    uint64_t sum = atomic_fetch_add_explicit(&server->body_bytes, bytes, memory_order_relaxed) + bytes;
-    if (sum <= atomic_load_explicit(&server->limits.bodies_bytes, memory_order_relaxed)) return true;
-    server_body_give(server, bytes);
+    uint64_t sum = atomic_fetch_add_explicit(&room->bytes, bytes, memory_order_relaxed) + bytes;
+    if (bytes <= room->small || sum <= atomic_load_explicit(room->limit, memory_order_relaxed)) return true;
+    room_give(room, bytes);
     return false;
 }
 
-void server_body_give(struct http_server *server, uint64_t bytes)
+void room_give(struct room *room, uint64_t bytes)
 {
-    atomic_fetch_sub_explicit(&server->body_bytes, bytes, memory_order_relaxed);
+    uint64_t held = atomic_fetch_sub_explicit(&room->bytes, bytes, memory_order_relaxed);
+    CHECK(held >= bytes);
 }
 
-static void *acquire_for_body(void *context, size_t bytes)
+static void *acquire_in_room(void *context, size_t bytes)
 {
-    struct http_server *server = context;
-    if (!server_body_take(server, bytes)) return NULL;
-    void *block = mem_alloc(server->mem, MEM_CONNECTIONS, bytes);
-    if (block == NULL) server_body_give(server, bytes);
+    struct room *room = context;
+    if (!room_take(room, bytes)) return NULL;
+    void *block = mem_alloc(room->server->mem, room->owner, bytes);
+    if (block == NULL) room_give(room, bytes);
     return block;
 }
 
-static void release_of_body(void *context, void *block, size_t bytes)
+static void release_in_room(void *context, void *block, size_t bytes)
 {
-    struct http_server *server = context;
-    mem_free(server->mem, MEM_CONNECTIONS, block, bytes);
-    server_body_give(server, bytes);
+    struct room *room = context;
+    mem_free(room->server->mem, room->owner, block, bytes);
+    room_give(room, bytes);
+}
+
+static void room_init(struct room *room, struct http_server *server, enum mem_owner owner,
+                      const _Atomic uint64_t *limit, uint64_t small)
+{
+    *room = (struct room){.server = server, .owner = owner, .limit = limit, .small = small};
+    mem_init(&room->mem, &(aic_allocator){.acquire = acquire_in_room, .release = release_in_room, .context = room});
+}
+
+static void room_fini(struct room *room)
+{
+    mem_fini(&room->mem);
+    CHECK(atomic_load_explicit(&room->bytes, memory_order_relaxed) == 0);
 }
 
 /* ---- the whole ---- */
@@ -153,8 +167,8 @@ aic_status http_server_create(const struct http_options *options, struct http_se
     struct http_server *server = mem_zalloc(options->mem, MEM_CONNECTIONS, sizeof *server);
     if (server == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "No memory for the server.");
     server->mem = options->mem;
-    mem_init(&server->body_mem,
-             &(aic_allocator){.acquire = acquire_for_body, .release = release_of_body, .context = server});
+    room_init(&server->bodies, server, MEM_CONNECTIONS, &server->limits.bodies_bytes, 0);
+    room_init(&server->answers, server, MEM_ANSWERS, &server->limits.answers_bytes, HTTP_SMALL_ANSWER);
     copy_options(server, options);
     aic_status status;
     TRY_OR_FAIL(router_create(server->mem, options->routes, options->route_count, &server->router, error));
@@ -188,7 +202,8 @@ void http_server_destroy(struct http_server **server_pointer)
         else close_descriptors(&server->threads[i]);
     }
     for (unsigned i = 0; i < server->listener_count; i++) listener_close(&server->listeners[i]);
-    mem_fini(&server->body_mem);
+    room_fini(&server->bodies);
+    room_fini(&server->answers);
     mem_free(server->mem, MEM_CONNECTIONS, server->threads_block, server->threads_bytes);
     tls_destroy(&server->tls);
     router_destroy(&server->router);
@@ -242,7 +257,12 @@ aic_status http_server_reload_tls(struct http_server *server, const char *certif
 
 uint64_t http_server_body_bytes(const struct http_server *server)
 {
-    return atomic_load_explicit(&server->body_bytes, memory_order_relaxed);
+    return atomic_load_explicit(&server->bodies.bytes, memory_order_relaxed);
+}
+
+uint64_t http_server_answer_bytes(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->answers.bytes, memory_order_relaxed);
 }
 
 void http_server_counters(const struct http_server *server, struct http_counters *out)
@@ -254,5 +274,8 @@ void http_server_counters(const struct http_server *server, struct http_counters
         HTTP_COUNTER_MAP(COUNTER_ADD)
 #undef COUNTER_ADD
     }
-    out->bodies_refused += atomic_load_explicit(&server->body_mem.failures, memory_order_relaxed);
+    out->bodies_refused += atomic_load_explicit(&server->bodies.mem.failures, memory_order_relaxed);
+    out->answer_bytes = http_server_answer_bytes(server);
+    out->answer_limit = atomic_load_explicit(&server->limits.answers_bytes, memory_order_relaxed);
+    out->answers_refused = atomic_load_explicit(&server->answers.mem.failures, memory_order_relaxed);
 }

@@ -18,13 +18,14 @@
     X(connections, 10240, "open connections; one more takes the place of an idle one, or is answered 503")             \
     X(body_bytes, 16777216, "of a request's body; larger is 413")                                                      \
     X(bodies_bytes, 268435456, "of all bodies that are held at one time; one more is 503")                             \
+    X(answers_bytes, 67108864, "of all large answers that are made or not yet sent; one more is 503")                  \
     X(header_bytes, 32768, "of request line and fields together, at most 65000; larger is 431")                        \
     X(target_bytes, 16384, "of a request target; longer is 414")                                                       \
     X(header_ms, 10000, "from a request's first byte to the end of its head; then 408")                                \
     X(idle_ms, 75000, "of a kept-alive connection without a request")                                                  \
     X(body_ms, 10000, "before body_rate is enforced, and between two pieces of a body; then 408")                      \
     X(body_rate, 500, "bytes a second that a body must arrive with on average")                                        \
-    X(write_ms, 30000, "in which a client must take 16 KiB, or all there is, of an answer")                            \
+    X(write_ms, 30000, "in which a client must take 16 KiB and a sixteenth of an answer, or all there is of it")       \
     X(reply_ms, 60000, "until a deferred reply; then 504")                                                             \
     X(queue_bytes, 262144, "waiting in a streamed reply before its writer is told to pause")                           \
     X(pipeline, 64, "pipelined answers that are gathered before they are sent")
@@ -62,6 +63,8 @@ struct http_counters {
 #define HTTP_COUNTER_FIELD(name, help) uint64_t name;
     HTTP_COUNTER_MAP(HTTP_COUNTER_FIELD)
 #undef HTTP_COUNTER_FIELD
+    /* Of all threads together: what is held of answers, against which limit, and how often there was no room. */
+    uint64_t answer_bytes, answer_limit, answers_refused;
 };
 
 struct http_options {
@@ -134,5 +137,7 @@ AIC_MUST_CHECK aic_status http_server_reload_tls(struct http_server *server, con
 void http_server_counters(const struct http_server *server, struct http_counters *out);
 /* Bytes of bodies that are held now, against limits.bodies_bytes. Any thread. */
 uint64_t http_server_body_bytes(const struct http_server *server);
+/* Bytes of answers that are held now, against limits.answers_bytes. Any thread. */
+uint64_t http_server_answer_bytes(const struct http_server *server);
 
 #endif

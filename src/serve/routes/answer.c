@@ -17,7 +17,6 @@ static void clear(void *object)
     struct answer *answer = object;
     recycle(&answer->text);
     recycle(&answer->plain);
-    answer->decoded = false;
 }
 
 static void fini(void *object)
@@ -49,9 +48,22 @@ struct answer *answer_take(struct front *front)
     return answer;
 }
 
+/* What is large is not kept (see recycle()): so nothing is counted of a spare answer. */
+void answer_expect(struct answer *answer, struct http_exchange *exchange, uint64_t bytes)
+{
+    bool large = bytes > SPARE_BYTES;
+    if (large && answer->plain.capacity > 0) buf_fini(&answer->plain);
+    if (answer->plain.capacity == 0)
+        buf_init(&answer->plain, large ? http_answer_mem(exchange) : http_mem(exchange), MEM_CACHE);
+}
+
 void answer_give(void *context)
 {
     struct answer *answer = context;
+    struct front *front = answer->front;
+    if (answer->held > 0) http_answer_let_go(front->thread, answer->held);
+    answer->held = 0;
+    unpacked_release(&front->routes->unpacked, &answer->unpacked);
     cache_hit_release(&answer->hit);
     tails_release(&answer->front->tails, &answer->tail);
     CHECK(object_pool_give(&answer->front->answers, &context));

@@ -11,6 +11,7 @@
 #include "serve/routes/lanes.h"
 #include "serve/routes/memo.h"
 #include "serve/routes/tails.h"
+#include "serve/routes/unpacked.h"
 #include "serve/watch/overview.h"
 #include "serve/watch/snapshot.h"
 
@@ -19,6 +20,7 @@ struct front;
 struct routes {
     struct overview overview;
     struct lanes *lanes;                /* owned */
+    struct unpacked_list unpacked;      /* of all fronts */
     struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;                      /* of the fronts' memos */
 

@@ -82,12 +82,20 @@ void lookup_finish(struct http_exchange *exchange, aic_status status, struct cac
         lookup_answer_miss(exchange, status);
         return;
     }
+    uint64_t bytes = hit->copy.capacity; /* 0 where it lies in memory now */
+    if (bytes > 0 && !http_answer_hold(exchange, bytes)) {
+        cache_hit_release(hit);
+        http_reply_full(exchange);
+        return;
+    }
     struct answer *answer = answer_take(front_of(exchange));
     if (answer == NULL) {
         cache_hit_release(hit);
+        http_answer_let_go(http_thread(exchange), bytes);
         http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
+    answer->held = bytes;
     cache_hit_move(&answer->hit, hit);
     lookup_answer_hit(exchange, answer);
 }

@@ -37,11 +37,14 @@ static aic_status gather_pieces(struct found *found, size_t first)
 {
     struct iovec vectors[HTTP_MAX_PIECES];
     size_t count;
-    if (found->answer->decoded) {
-        found->pieces[first] = buf_view(&found->answer->plain);
+    if (found->answer->unpacked != NULL) {
+        found->pieces[first] = unpacked_view(found->answer->unpacked);
         found->count = first + 1;
         return AIC_OK;
     }
+    const struct record *record = &found->answer->hit.record;
+    if (record->form.compressed || record->plain_bytes > HTTP_SMALL_ANSWER)
+        answer_expect(found->answer, found->exchange, record->plain_bytes);
     TRY(cache_hit_pieces(&found->answer->hit, &found->answer->plain, vectors, HTTP_MAX_PIECES - 3, &count));
     for (size_t i = 0; i < count; i++) found->pieces[first + i] = (aic_view){vectors[i].iov_base, vectors[i].iov_len};
     found->count = first + count;
@@ -235,6 +238,7 @@ static void answer_failed(struct http_exchange *exchange, struct answer *answer,
 {
     answer_give(answer);
     if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
+    else if (status == AIC_NO_MEMORY) http_reply_full(exchange);
     else http_reply_error(exchange, status, NULL);
 }
 
@@ -254,9 +258,8 @@ struct decode_job {
 static void run_decode(struct work *work)
 {
     struct answer *answer = ((struct decode_job *)work)->answer;
-    struct iovec piece;
-    size_t count;
-    work->status = cache_hit_pieces(&answer->hit, &answer->plain, &piece, 1, &count);
+    work->status = unpacked_pin(&work->front->routes->unpacked, http_answer_mem(work->exchange), &answer->hit,
+                                record_checksum(&answer->hit), &answer->unpacked);
 }
 
 static void finish_decode(struct work *work)
@@ -266,7 +269,6 @@ static void finish_decode(struct work *work)
     aic_status status = work->status;
     tally_bump(&work->front->tally.worker_decodes, 1);
     work_free(work);
-    answer->decoded = status == AIC_OK;
     if (status == AIC_OK) lookup_answer_hit(exchange, answer);
     else answer_failed(exchange, answer, status);
 }
@@ -287,7 +289,8 @@ static void decode_by_worker(struct http_exchange *exchange, struct answer *answ
 static bool is_for_a_worker(const struct http_exchange *exchange, const struct call *call, const struct answer *answer)
 {
     const struct record *record = &answer->hit.record;
-    if (!record->form.compressed || record->plain_bytes <= INLINE_DECODE || answer->decoded || call->metadata_only)
+    if (!record->form.compressed || record->plain_bytes <= INLINE_DECODE || answer->unpacked != NULL ||
+        call->metadata_only)
         return false;
     char tag[TAG_BYTES]; /* 304 and 412 need no response */
     return !call->by_key || negotiate_condition(exchange, tag_write(record, tag)) == CONDITION_HOLDS;

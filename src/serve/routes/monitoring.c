@@ -227,7 +227,7 @@ static void finish_metrics(struct work *work)
 {
     struct metrics_job *job = (struct metrics_job *)work;
     if (work->status == AIC_OK) http_reply_buf(work->exchange, 200, prom_content_type(job->open_metrics), &work->body);
-    else http_reply_error(work->exchange, work->status, NULL);
+    else work_refuse(work);
     work_free(work);
 }
 

@@ -52,6 +52,7 @@ aic_status routes_create(const struct overview_options *options, struct auth *au
         return status;
     }
     routes->seed = seed;
+    unpacked_init(&routes->unpacked);
     CHECK(pthread_mutex_init(&routes->mutex, NULL) == 0);
     routes->auth = auth_pin(auth);
     atomic_init(&routes->auth_generation, 1);
@@ -67,6 +68,7 @@ void routes_destroy(struct routes **routes)
     CHECK(self->fronts == NULL);
     struct mem *mem = self->overview.options.mem;
     lanes_destroy(&self->lanes);
+    unpacked_fini(&self->unpacked);
     overview_fini(&self->overview);
     auth_release(&self->auth);
     pthread_mutex_destroy(&self->mutex);

@@ -2,19 +2,25 @@
  * transfer.c - export, import and warm: JSON Lines, streamed.
  *
  * Export: a worker makes a piece of whole lines, the front thread queues it; when the client reads slowly, the next
- * piece is made only after the queue has drained. Import: the front thread gathers what arrives, a worker takes it in;
- * while a worker is behind, the connection is not read. Either way one transfer holds a few hundred kilobytes, whatever
- * the size of the cache.
+ * piece is made only after the queue has drained; both count against limits.answers_bytes. Import: the front thread
+ * gathers what arrives, a worker takes it in; while a worker is behind, the connection is not read. Either way one
+ * transfer holds a few hundred kilobytes, whatever the size of the cache.
  */
 #include "base/check.h"
 #include "cache/cache.h"
 #include "serve/routes/handlers.h"
+#include "serve/routes/lookup.h"
 #include "serve/routes/reply.h"
 #include "serve/routes/select.h"
 #include "serve/routes/work.h"
 
+#include <uv.h>
+
 #define EXPORT_PIECE_BYTES 131072 /* a single line may be larger */
 #define EXPORT_SLICE_BYTES 65536  /* queued at a time */
+#define EXPORT_QUEUE_BYTES 393216 /* limits.queue_bytes and a slice more, with what frames them */
+#define EXPORT_PAUSE_MS 50        /* before it is tried again, where there was no room */
+#define EXPORT_PAUSES 200         /* then it is cut: exports may wait for each other */
 #define IMPORT_BATCH_BYTES 262144 /* gathered while a worker is busy; more stops the reading */
 #define IMPORT_MAX_ERRORS 100
 
@@ -24,7 +30,9 @@ struct export_job {
     struct work work;
     struct selection selection;
     aic_export *exporter;
-    aic_view piece; /* what is left to be sent of it */
+    aic_view piece;           /* what is left to be sent of it */
+    struct uv_timer_s *timer; /* of who waits for room; NULL: never did */
+    unsigned pauses;          /* for the piece that is due */
     bool opened;
     bool head_only; /* a HEAD: what would not be sent is not read */
 };
@@ -34,8 +42,8 @@ static void run_export(struct work *work)
     struct export_job *job = (struct export_job *)work;
     work->status = AIC_OK;
     if (job->exporter == NULL)
-        work->status = export_create(work->front->routes->overview.options.cache, &job->selection.filter, &work->gone,
-                                     &job->exporter, &work->error);
+        work->status = export_create(work->front->routes->overview.options.cache, http_answer_mem(work->exchange),
+                                     &job->selection.filter, &work->gone, &job->exporter, &work->error);
     if (work->status == AIC_OK && job->head_only) work->status = AIC_MISS;
     else if (work->status == AIC_OK) work->status = aic_export_next(job->exporter, EXPORT_PIECE_BYTES, &job->piece);
 }
@@ -43,6 +51,7 @@ static void run_export(struct work *work)
 static void end_export(struct export_job *job)
 {
     aic_export_destroy(&job->exporter);
+    front_timer_close(job->work.front, &job->timer);
     work_free(&job->work);
 }
 
@@ -68,13 +77,31 @@ static void go_on(struct http_exchange *exchange, void *context)
     work_again(&job->work);
 }
 
+/* The room for answers is full in the middle of an export: it is no reason to cut it. */
+static void try_again(uv_timer_t *timer)
+{
+    struct export_job *job = timer->data;
+    go_on(job->work.exchange, job); /* nothing is left of the piece */
+}
+
+static bool wait_for_room(struct export_job *job)
+{
+    if (++job->pauses > EXPORT_PAUSES) return false;
+    if (job->timer == NULL && front_timer_open(job->work.front, &job->timer) != AIC_OK) return false;
+    job->timer->data = job;
+    CHECK(uv_timer_start(job->timer, try_again, EXPORT_PAUSE_MS, 0) == 0);
+    return true;
+}
+
 static void finish_export(struct work *work)
 {
     struct export_job *job = (struct export_job *)work;
     struct http_exchange *exchange = work->exchange;
     bool good = work->status == AIC_OK || work->status == AIC_MISS;
-    if (!job->opened && !good) {
-        http_reply_error(exchange, work->status, &work->error);
+    bool fits = job->opened || !good || http_stream_reserve(exchange, EXPORT_QUEUE_BYTES);
+    if (!job->opened && (!good || !fits)) {
+        if (work->status == AIC_NO_MEMORY || !fits) http_reply_full(exchange);
+        else http_reply_error(exchange, work->status, &work->error);
         end_export(job);
         return;
     }
@@ -84,9 +111,11 @@ static void finish_export(struct work *work)
         job->opened = true;
     }
     if (work->status == AIC_OK) {
+        job->pauses = 0;
         go_on(exchange, job);
         return;
     }
+    if (work->status == AIC_NO_MEMORY && wait_for_room(job)) return;
     if (good) http_stream_close(exchange);
     else http_stream_abort(exchange);
     end_export(job);

@@ -29,7 +29,7 @@ void *work_create(struct http_exchange *exchange, enum lane lane, size_t size)
     work->text = http_body(exchange);
     json_init(&work->json, http_body_mem(exchange), MEM_CACHE);
     buf_init(&work->scratch, http_body_mem(exchange), MEM_CACHE);
-    buf_init(&work->body, mem, MEM_CONNECTIONS);
+    buf_init(&work->body, http_answer_mem(exchange), MEM_ANSWERS);
     return work;
 }
 
@@ -72,10 +72,16 @@ void work_start(struct work *work)
     work_again(work);
 }
 
+void work_refuse(struct work *work)
+{
+    if (work->body.failed) http_reply_full(work->exchange);
+    else http_reply_error(work->exchange, work->status, &work->error);
+}
+
 void work_reply(struct work *work)
 {
     if (work->status == AIC_OK) reply_json(work->exchange, 200, &work->body);
-    else http_reply_error(work->exchange, work->status, &work->error);
+    else work_refuse(work);
     work_free(work);
 }
 

@@ -34,7 +34,7 @@ struct work {
     struct buf scratch; /* what is unescaped of it */
     aic_status status;
     aic_error error;
-    struct buf body; /* of the answer */
+    struct buf body; /* of the answer; counts against limits.answers_bytes */
 };
 
 /* A deadline for what walks the whole cache. */
@@ -52,6 +52,8 @@ void work_start(struct work *work);
 void work_again(struct work *work);
 /* Starts a job that only writes `body` and sets the status. */
 void work_answer(struct http_exchange *exchange, enum lane lane, void (*run)(struct work *work), uint64_t deadline_ms);
+/* Replies with the error of a status that is not AIC_OK, or that there was no room for the body. */
+void work_refuse(struct work *work);
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
 

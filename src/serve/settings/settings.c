@@ -194,15 +194,15 @@ static void check_pressure(const struct rules *rules)
                   (unsigned long long)settings->pressure_warning, (unsigned long long)settings->pressure_critical);
 }
 
-static void check_bodies(const struct rules *rules)
+/* What is for all of a kind has room for one. */
+static void check_room(const struct rules *rules, const char *name, const char *kind, uint64_t bytes)
 {
     const struct settings *settings = rules->settings;
-    if (settings->limits_bodies_bytes >= settings->limits_body_bytes) return;
+    if (bytes >= settings->limits_body_bytes) return;
     option_refuse(
-        rules->report, origin_of(rules, "limits.bodies_bytes"), "limits.bodies_bytes",
-        "all bodies together may have %llu bytes and one of them %llu (limits.body_bytes); accepted: no less than "
-        "one",
-        (unsigned long long)settings->limits_bodies_bytes, (unsigned long long)settings->limits_body_bytes);
+        rules->report, origin_of(rules, name), name,
+        "all %s together may have %llu bytes and one of them %llu (limits.body_bytes); accepted: no less than one",
+        kind, (unsigned long long)bytes, (unsigned long long)settings->limits_body_bytes);
 }
 
 /* What is wrong with an http:// or https:// address; NULL: nothing. A port of 0 is nobody's there. */
@@ -291,7 +291,8 @@ static aic_status check_all(struct mem *mem, const struct option_input *input, s
     check_listen(&rules);
     check_hosts(&rules);
     check_memory(&rules);
-    check_bodies(&rules);
+    check_room(&rules, "limits.bodies_bytes", "bodies", settings->limits_bodies_bytes);
+    check_room(&rules, "limits.answers_bytes", "answers", settings->limits_answers_bytes);
     check_pressure(&rules);
     check_webhook(&rules);
     check_tls(&rules);

@@ -309,6 +309,9 @@ static void write_server(struct page *page)
     count(page, METRIC_HTTP_ACCEPTED, page->http.accepted);
     count(page, METRIC_HTTP_REJECTED, page->http.rejected);
     count(page, METRIC_HTTP_BODIES_REFUSED, page->http.bodies_refused);
+    count(page, METRIC_HTTP_ANSWER_BYTES, page->http.answer_bytes);
+    count(page, METRIC_HTTP_ANSWER_LIMIT, page->http.answer_limit);
+    count(page, METRIC_HTTP_ANSWERS_REFUSED, page->http.answers_refused);
     count(page, METRIC_HTTP_ERRORS, page->http.parse_errors);
     count(page, METRIC_HTTP_TIMEOUTS, page->http.timeouts);
     count(page, METRIC_HTTP_IN, page->http.bytes_in);

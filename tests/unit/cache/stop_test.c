@@ -25,7 +25,7 @@ static aic_status export_all(aic_cache *cache, stop_flag *stop, uint64_t *lines)
     aic_filter all = {0};
     aic_export *exporter;
     aic_view piece;
-    assert_int_equal(export_create(cache, &all, stop, &exporter, NULL), AIC_OK);
+    assert_int_equal(export_create(cache, cache_mem(cache), &all, stop, &exporter, NULL), AIC_OK);
     aic_status status;
     while ((status = aic_export_next(exporter, 4096, &piece)) == AIC_OK) {
     }

@@ -158,13 +158,14 @@ static void test_output_model(void **state)
     (void)state;
     static char source[100000];
     static char got[100000];
-    struct test_mem test;
+    struct test_mem test, large;
     test_mem_init(&test, TEST_MEM_NEVER);
+    test_mem_init(&large, TEST_MEM_NEVER);
     unsigned seed = 4711;
     for (size_t i = 0; i < sizeof source; i++) source[i] = (char)rand_r(&seed);
     struct output output;
-    output_init(&output, &test.mem);
-    size_t put = 0;
+    output_init(&output, &test.mem, &large.mem);
+    size_t put = 0, counted = 0;
     size_t taken = 0;
     int expected = 0;
     released = 0;
@@ -178,9 +179,14 @@ static void test_output_model(void **state)
         }
         output_verify(&output);
         assert_int_equal(output.pending, put - taken);
+        size_t copied = output.copied.capacity;
+        assert_int_equal(mem_bytes(&large.mem, MEM_CONNECTIONS), copied > OUTPUT_KEEP_BYTES ? copied : 0);
+        counted += copied > OUTPUT_KEEP_BYTES;
     }
+    assert_true(counted > 0);
     assert_memory_equal(got, source, taken);
     output_fini(&output);
+    test_mem_fini(&large);
     assert_int_equal(released, expected);
     test_mem_fini(&test);
 }
@@ -188,7 +194,7 @@ static void test_output_model(void **state)
 static void output_without_memory(struct test_mem *test)
 {
     struct output output;
-    output_init(&output, &test->mem);
+    output_init(&output, &test->mem, &test->mem);
     int expected = 0;
     released = 0;
     for (int i = 0; i < 12; i++) {

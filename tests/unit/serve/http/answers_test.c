@@ -1,0 +1,257 @@
+/* answers_test.c - the room for answers: every byte of it against a model, who is refused, and when slow readers end.
+ */
+#include "../../../support/http_drive.h"
+#include "../../../support/test_mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ANSWER_BYTES ((size_t)3000000)
+#define HELD_MOST 64
+
+/* A large answer from the room for answers. */
+static void on_large(struct http_exchange *exchange)
+{
+    struct buf body;
+    buf_init(&body, http_answer_mem(exchange), MEM_ANSWERS);
+    char *room = buf_reserve(&body, ANSWER_BYTES);
+    if (room != NULL) memset(room, 'x', ANSWER_BYTES);
+    if (room != NULL) buf_commit(&body, ANSWER_BYTES);
+    http_reply_buf(exchange, 200, "text/plain", &body);
+}
+
+static void on_small(struct http_exchange *exchange)
+{
+    struct buf body;
+    buf_init(&body, http_answer_mem(exchange), MEM_ANSWERS);
+    buf_append_text(&body, "small");
+    http_reply_buf(exchange, 200, "text/plain", &body);
+}
+
+/* Three fields that do not fit into what a connection keeps. */
+static void on_fields(struct http_exchange *exchange)
+{
+    static char value[7000];
+    memset(value, 'f', sizeof value);
+    for (int i = 0; i < 3; i++) http_reply_header(exchange, "X-Field", (aic_view){value, sizeof value});
+    http_reply_bytes(exchange, 200, "text/plain", AIC_LITERAL("fields"));
+}
+
+static const struct http_route ROUTES[] = {
+    {HTTP_VERB_GET, "/large", on_large}, {HTTP_VERB_GET, "/small", on_small}, {HTTP_VERB_GET, "/fields", on_fields}};
+
+static const char LARGE[] = "GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+static const char SMALL[] = "GET /small HTTP/1.1\r\nHost: x\r\n\r\n";
+static const char FIELDS[] = "GET /fields HTTP/1.1\r\nHost: x\r\n\r\n";
+
+struct place {
+    struct test_mem test;
+    struct drive drive;
+};
+
+static void open_place(struct place *place, uint64_t answers_bytes)
+{
+    struct http_limits limits = {.answers_bytes = answers_bytes};
+    test_mem_init(&place->test, TEST_MEM_NEVER);
+    assert_int_equal(drive_init(&place->drive, &place->test.mem, ROUTES, COUNT_OF(ROUTES), &limits), AIC_OK);
+}
+
+static void close_place(struct place *place)
+{
+    drive_fini(&place->drive);
+    test_mem_fini(&place->test);
+}
+
+static uint64_t held_by(const struct place *place)
+{
+    return http_server_answer_bytes(place->drive.server);
+}
+
+/* Reads what there is, up to `most`; how much. */
+static size_t take(struct place *place, int client, size_t most)
+{
+    static char got[ANSWER_BYTES + 4096];
+    bool eof;
+    return drive_receive(&place->drive, client, got, most, &eof);
+}
+
+static void expect_answer(struct place *place, int client, const char *request, const char *beginning,
+                          const char *contained)
+{
+    char got[32768];
+    bool eof;
+    drive_text(&place->drive, client, request);
+    size_t size = drive_receive(&place->drive, client, got, sizeof got - 1, &eof);
+    got[size] = '\0';
+    assert_memory_equal(got, beginning, strlen(beginning));
+    assert_non_null(strstr(got, contained));
+}
+
+/* ---- the model ---- */
+
+struct held {
+    void *block; /* NULL: counted alone */
+    uint64_t bytes;
+};
+
+static void step(struct room *room, struct held *held, unsigned *count, uint64_t *sum, unsigned *seed)
+{
+    uint64_t limit = atomic_load(room->limit);
+    if (rand_r(seed) % 2 == 0 && *count < HELD_MOST) {
+        uint64_t bytes = (uint64_t)rand_r(seed) % (rand_r(seed) % 4 == 0 ? 400000 : 2 * HTTP_SMALL_ANSWER) + 1;
+        bool fits = bytes <= HTTP_SMALL_ANSWER || *sum + bytes <= limit, own = rand_r(seed) % 2 == 0;
+        void *block = own ? mem_alloc(&room->mem, MEM_CACHE, bytes) : NULL;
+        assert_int_equal(own ? block != NULL : room_take(room, bytes), fits);
+        if (!fits) return;
+        held[(*count)++] = (struct held){block, bytes};
+        *sum += bytes;
+    } else if (*count > 0) {
+        struct held *gone = &held[(unsigned)rand_r(seed) % *count];
+        if (gone->block != NULL) mem_free(&room->mem, MEM_CACHE, gone->block, gone->bytes);
+        else room_give(room, gone->bytes);
+        *sum -= gone->bytes;
+        *gone = held[--*count];
+    }
+}
+
+static void test_every_byte_is_counted(void **state)
+{
+    (void)state;
+    struct place place;
+    struct held held[HELD_MOST];
+    unsigned count = 0, seed = 42;
+    uint64_t sum = 0;
+    open_place(&place, 1000000);
+    struct room *room = &place.drive.server->answers;
+    for (int i = 0; i < 20000; i++) {
+        step(room, held, &count, &sum, &seed);
+        assert_int_equal(held_by(&place), sum);
+        uint64_t blocks = 0;
+        for (unsigned k = 0; k < count; k++) blocks += held[k].block != NULL ? held[k].bytes : 0;
+        assert_int_equal(mem_bytes(&place.test.mem, MEM_ANSWERS), blocks);
+    }
+    while (count > 0) {
+        struct held *last = &held[--count];
+        if (last->block != NULL) mem_free(&room->mem, MEM_CACHE, last->block, last->bytes);
+        else room_give(room, last->bytes);
+    }
+    close_place(&place);
+}
+
+/* ---- who is refused ---- */
+
+static void test_beyond_the_limit_is_503(void **state)
+{
+    (void)state;
+    struct place place;
+    open_place(&place, 2 * ANSWER_BYTES);
+    int first = drive_connect(&place.drive), second = drive_connect(&place.drive), third = drive_connect(&place.drive);
+    drive_text(&place.drive, first, LARGE);
+    drive_text(&place.drive, second, LARGE);
+    assert_int_equal(held_by(&place), 2 * ANSWER_BYTES);
+    expect_answer(&place, third, LARGE, "HTTP/1.1 503 ", "\r\nRetry-After: 1\r\n");
+    expect_answer(&place, third, LARGE, "HTTP/1.1 503 ", "\"answers_full\"");
+    expect_answer(&place, third, SMALL, "HTTP/1.1 200 ", "small"); /* nobody is kept from a short answer */
+    struct http_counters counters;
+    http_server_counters(place.drive.server, &counters);
+    assert_int_equal(counters.answers_refused, 2);
+    assert_int_equal(counters.answer_bytes, 2 * ANSWER_BYTES);
+    assert_int_equal(counters.answer_limit, 2 * ANSWER_BYTES);
+    /* Who has read all gives its room back, and so does who went away. */
+    assert_true(take(&place, first, ANSWER_BYTES + 4096) > ANSWER_BYTES);
+    assert_int_equal(held_by(&place), ANSWER_BYTES);
+    close(second);
+    drive_turn(&place.drive);
+    assert_int_equal(held_by(&place), 0);
+    expect_answer(&place, third, LARGE, "HTTP/1.1 200 ", "xxxx");
+    close(first);
+    close(third);
+    close_place(&place);
+}
+
+static void test_a_limit_that_is_raised_lets_in(void **state)
+{
+    (void)state;
+    struct place place;
+    open_place(&place, ANSWER_BYTES - 1);
+    int client = drive_connect(&place.drive);
+    expect_answer(&place, client, LARGE, "HTTP/1.1 503 ", "limits.answers_bytes");
+    struct http_limits limits = {.answers_bytes = ANSWER_BYTES};
+    http_server_set_limits(place.drive.server, &limits);
+    expect_answer(&place, client, LARGE, "HTTP/1.1 200 ", "xxxx");
+    close(client);
+    close_place(&place);
+}
+
+/* What stands copied in a connection's queue counts beyond what it keeps; where there is no room for more of it, what
+ * is there leaves first. */
+static void test_copied_bytes_count(void **state)
+{
+    (void)state;
+    struct place place;
+    char requests[8 * sizeof FIELDS] = "";
+    open_place(&place, 1);
+    for (int i = 0; i < 8; i++) strcat(requests, FIELDS);
+    int client = drive_connect(&place.drive);
+    drive_text(&place.drive, client, requests);
+    size_t got = take(&place, client, ANSWER_BYTES);
+    assert_int_equal(got, 0); /* 21 KB in one piece find no room, whoever asks */
+    close(client);
+    close_place(&place);
+    open_place(&place, 60000);
+    client = drive_connect(&place.drive);
+    drive_text(&place.drive, client, requests);
+    got = take(&place, client, ANSWER_BYTES);
+    assert_true(got > 8 * 21000);
+    assert_int_equal(held_by(&place), 0);
+    close(client);
+    close_place(&place);
+}
+
+/* ---- slow readers ---- */
+
+/* After write_ms: did the client, which took so many bytes since it began, take too little? */
+static bool is_late_after(size_t taken)
+{
+    struct place place;
+    open_place(&place, 2 * ANSWER_BYTES);
+    int client = drive_connect(&place.drive);
+    drive_text(&place.drive, client, LARGE);
+    struct conn *conn = place.drive.thread->conns[0];
+    assert_true(conn->stalled && conn->write_deadline_ms > 0);
+    uint64_t deadline = conn->write_deadline_ms;
+    char *got = malloc(taken);
+    for (size_t read = 0; read < taken;) { /* nothing is sent meanwhile: what the kernel delivered counts */
+        ssize_t piece = recv(client, got, taken - read, 0);
+        if (piece <= 0) drive_turn(&place.drive);
+        else read += (size_t)piece;
+    }
+    free(got);
+    /* Where enough left, the time-out has begun anew: by the loop's clock, which this does not turn. */
+    bool late = conn_write_is_late(conn, conn->write_deadline_ms > deadline ? deadline : conn->write_deadline_ms);
+    close(client);
+    close_place(&place);
+    return late;
+}
+
+static void test_a_large_answer_is_taken_in_time(void **state)
+{
+    (void)state;
+    assert_true(is_late_after(1));
+    assert_true(is_late_after(20000)); /* enough of a small answer */
+    assert_false(is_late_after(ANSWER_BYTES / 4));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_byte_is_counted),           cmocka_unit_test(test_beyond_the_limit_is_503),
+        cmocka_unit_test(test_a_limit_that_is_raised_lets_in),  cmocka_unit_test(test_copied_bytes_count),
+        cmocka_unit_test(test_a_large_answer_is_taken_in_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
