@@ -220,7 +220,7 @@ static int wanted_events(const struct conn *conn)
 
 static void settle(struct conn *conn)
 {
-    bool in_hands = conn->exchange.handed && !conn->exchange.expired;
+    bool in_hands = conn->exchange.handed && !conn->exchange.expired, was_stalled = conn->stalled;
     if (conn->phase != CONN_CLOSED && !conn_hold(conn)) conn_flush(conn);
     if (conn->phase != CONN_CLOSED && conn->phase != CONN_LINGER && conn->close_after && conn->out.pending == 0 &&
         !in_hands)
@@ -229,6 +229,7 @@ static void settle(struct conn *conn)
     if (conn->phase == CONN_CLOSED) return;
     if (conn->out.pending == 0 && conn->exchange.handed && conn->exchange.drain != NULL) thread_mark_ready(conn);
     if (conn->read_again && conn_wants_input(conn)) thread_mark_ready(conn);
+    if (was_stalled && !conn->stalled) thread_mark_ready(conn); /* requests that were read before may wait for it */
     int events = wanted_events(conn);
     if (events == conn->events) return;
     conn->events = events;
