@@ -78,6 +78,14 @@ static void on_assertion(MDB_env *env, const char *text)
     longjmp(guard->jump, 1);
 }
 
+static void unblock_fault_signal(void)
+{
+    sigset_t bus;
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+}
+
 /* A read of the map met a page that the disk does not give, or that lies beyond a file that was cut. Outside of a guard
  * it is somebody else's business: the access is repeated for whoever had the signal before. */
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -88,6 +96,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
         return;
     }
     guard->fault = true;
+    unblock_fault_signal(); /* the jump leaves the handler, but not its mask */
     _longjmp(guard->jump, 1);
 }
 
@@ -98,7 +107,7 @@ bool lmdb_faults_guarded(void)
 
 void tier_guard_faults(void)
 {
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER}, now;
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, now;
     sigemptyset(&action.sa_mask);
     CHECK(sigaction(SIGBUS, NULL, &now) == 0);
     if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_fault) return;
@@ -112,10 +121,7 @@ static void unblock_faults(void)
 {
     static _Thread_local bool done;
     if (done || !lmdb_faults_guarded()) return;
-    sigset_t bus;
-    sigemptyset(&bus);
-    sigaddset(&bus, SIGBUS);
-    pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+    unblock_fault_signal();
     done = true;
 }
 

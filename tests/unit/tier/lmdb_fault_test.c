@@ -111,17 +111,8 @@ const char *__lsan_default_suppressions(void)
 }
 #endif
 
-/* The thread sanitizer's own handler stands before ours, and does not pass on every fault. */
-static void skip_where_faults_are_taken(void)
-{
-#ifdef __SANITIZE_THREAD__
-    skip();
-#endif
-}
-
 static void test_even_the_first_pages_may_be_gone(void **state)
 {
-    skip_where_faults_are_taken();
     struct world *world = *state;
     tier_guard_faults();
     fill(world);
@@ -133,7 +124,6 @@ static void test_even_the_first_pages_may_be_gone(void **state)
 static void test_a_fault_elsewhere_still_ends_the_process(void **state)
 {
     (void)state;
-    skip_where_faults_are_taken();
     pid_t child = fork();
     if (child == 0) {
         signal(SIGBUS, SIG_DFL);
