@@ -150,7 +150,7 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
     }
     memset(all, 0, sizeof *all);
     all->any_namespace = true;
-    all->until_seq = until;
+    all->until_seq = keep->since_seq = until; /* the next join goes by the latter */
     all->tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
 }
 

@@ -57,6 +57,16 @@ static void path_of(const struct bench_cache *table, char out[256])
     snprintf(out, 256, "%s/removals", table->dir.path);
 }
 
+/* No version of this program reads it then. */
+static void spoil_file(const struct bench_cache *table)
+{
+    char path[256];
+    path_of(table, path);
+    int file = open(path, O_WRONLY);
+    assert_int_equal(pwrite(file, "aicowed9", 8, 0), 8);
+    close(file);
+}
+
 static aic_status count_record(void *context, aic_view record)
 {
     (void)record;
@@ -128,7 +138,6 @@ static void a_clock_that_is_set_back(void **state)
     table->options.clock = &clock;
     begin_anew(table, fake);
     for (int64_t back = 0; back < 3; back++) {
-        char path[256];
         assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
         assert_int_equal(put_text(table->cache, "chat", "x", "1"), AIC_OK);
         assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
@@ -148,10 +157,7 @@ static void a_clock_that_is_set_back(void **state)
         atomic_fetch_add(&minutes_off, 10 * back); /* within its time to live */
         assert_int_equal(look(table->cache, "qa", "x", "3"), 'm');
         aic_cache_close(&table->cache);
-        path_of(table, path);
-        int file = open(path, O_WRONLY);
-        assert_int_equal(pwrite(file, "aicowed9", 8, 0), 8);
-        close(file);
+        spoil_file(table);
         atomic_fetch_sub(&minutes_off, 300);
         begin_anew(table, fake); /* everything that was stored so far goes */
         assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
@@ -241,11 +247,7 @@ static void a_file_that_cannot_be_read(void **state)
     assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
     aic_cache_close(&table->cache);
-    char path[256];
-    path_of(table, path);
-    int file = open(path, O_WRONLY);
-    assert_int_equal(pwrite(file, "aicowed9", 8, 0), 8);
-    close(file);
+    spoil_file(table);
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
     begin_anew(table, fake);
@@ -455,9 +457,47 @@ static void an_invalidation_that_hangs_is_left(void **state)
     end(table, fake);
 }
 
+static void owe_all(struct filter_list *list, struct filter_node **nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) filter_list_owe(list, &nodes[i]);
+}
+
+/* Invalidations that are joined, with one that began earlier, and then once more with others that did: what the latest
+ * of them hid stays hidden. */
+static void what_is_joined_twice_hides_no_less(void **state)
+{
+    enum { EARLY = FILTERS_MAX + 1, ALL = EARLY + FILTERS_MAX };
+    struct mem mem;
+    struct filter_list list;
+    struct filter_node *nodes[ALL];
+    (void)state;
+    mem_init(&mem, NULL);
+    filter_list_init(&list, &mem);
+    for (size_t i = 0; i < ALL; i++) {
+        const _Atomic uint64_t last_seq = i < EARLY ? 10 : 20;
+        assert_int_equal(filter_list_make(&list, &nodes[i]), AIC_OK);
+        nodes[i]->filter.ns = AIC_LITERAL("nobody's");
+        filter_list_add(&list, nodes[i], &last_seq);
+    }
+    struct record record = {.ns = AIC_LITERAL("default"), .seq = 20};
+    owe_all(&list, nodes + EARLY, FILTERS_MAX);
+    assert_false(filter_list_hides(&list, &record));
+    for (int round = 0; round < 2; round++) {
+        if (round == 0) owe_all(&list, nodes, 1);
+        else owe_all(&list, nodes + 1, EARLY - 1);
+        assert_int_equal(filter_list_owed_count(&list), 1);
+        assert_true(filter_list_hides(&list, &record));
+    }
+    record.seq = 21;
+    assert_false(filter_list_hides(&list, &record));
+    filter_list_fini(&list);
+    mem_fini(&mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_joined_twice_hides_no_less),
         cmocka_unit_test_setup_teardown(removals_outlive_the_process, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_clock_that_is_set_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(what_is_paid_is_forgotten, table_setup, table_teardown),
