@@ -33,6 +33,33 @@ void owed_fini(struct owed *owed)
     pthread_mutex_destroy(&owed->lock);
 }
 
+/* ---- the record that forgets everything ---- */
+
+/* With the lock held, or before others run; so are the next two. */
+static aic_status add_everything(struct owed *owed)
+{
+    const char kind = RECORD_EVERYTHING;
+    TRY(journal_add(owed->journal, (aic_view){&kind, 1}, true));
+    owed->everything = true;
+    return AIC_OK;
+}
+
+static aic_status make_durable(struct owed *owed, aic_status status)
+{
+    if (status == AIC_OK && journal_sync(owed->journal) == AIC_OK) return AIC_OK;
+    owed->everything = false; /* that record may not have got there; it is written again */
+    return AIC_UNAVAILABLE;
+}
+
+/* Where that fails, nobody knows what is in the file. What is there goes once more at the next start: too much, never
+ * too little. */
+static void forget_records(struct owed *owed)
+{
+    aic_status cleared = journal_clear(owed->journal);
+    (void)cleared;
+    owed->everything = false;
+}
+
 /* ---- what an earlier process left ---- */
 
 static aic_status owe(struct aic_cache *cache, struct filter_node **node)
@@ -101,7 +128,8 @@ static aic_status take_record(void *context, aic_view record)
     aic_key key;
     if (record.data[0] == RECORD_FILTER) return take_filter(cache, record);
     if (record.data[0] != RECORD_DELETE || record.size != 1 + sizeof key.bytes) {
-        cache->owed.everything = true;
+        /* Whoever understands another record may forget less by it. */
+        cache->owed.everything = cache->owed.everything || record.data[0] == RECORD_EVERYTHING;
         return take_everything(cache);
     }
     memcpy(key.bytes, record.data + 1, sizeof key.bytes);
@@ -112,15 +140,12 @@ static aic_status take_record(void *context, aic_view record)
 static aic_status forget_everything(struct aic_cache *cache)
 {
     struct owed *owed = &cache->owed;
-    const char kind = RECORD_EVERYTHING;
     cache_log(
         cache, AIC_LOG_ERROR,
         "data_dir: the file 'removals' is damaged: deletes that it kept are not known any more, so everything that "
         "was stored so far goes");
-    owed->everything = journal_add(owed->journal, (aic_view){&kind, 1}, true) == AIC_OK &&
-                       journal_sync(owed->journal) == AIC_OK;
     /* Without that record the next one would make the file a good one that forgets too little. */
-    if (!owed->everything) journal_close(&owed->journal);
+    if (make_durable(owed, add_everything(owed)) != AIC_OK) journal_close(&owed->journal);
     return take_everything(cache);
 }
 
@@ -158,19 +183,7 @@ static bool take_turn(struct owed *owed)
 static aic_status add(struct owed *owed, aic_view record)
 {
     aic_status status = journal_add(owed->journal, record, false);
-    if (status != AIC_FULL) return status;
-    const char kind = RECORD_EVERYTHING;
-    TRY(journal_add(owed->journal, (aic_view){&kind, 1}, true));
-    owed->everything = true;
-    return AIC_OK;
-}
-
-/* With the lock held. */
-static aic_status make_durable(struct owed *owed, aic_status status)
-{
-    if (status == AIC_OK && journal_sync(owed->journal) == AIC_OK) return AIC_OK;
-    owed->everything = false; /* that record may not have got there; it is written again */
-    return AIC_UNAVAILABLE;
+    return status == AIC_FULL ? add_everything(owed) : status;
 }
 
 aic_status owed_deletes(struct aic_cache *cache, const aic_key *keys, size_t count)
@@ -241,13 +254,8 @@ static bool has_older_form(struct aic_cache *cache, const aic_key *key, bool rea
 
 static bool forget_storage(struct owed *owed)
 {
-    const char kind = RECORD_EVERYTHING;
     if (!take_turn(owed)) return false;
-    aic_status status = AIC_OK;
-    if (!owed->everything) {
-        owed->everything = true;
-        status = make_durable(owed, journal_add(owed->journal, (aic_view){&kind, 1}, true));
-    }
+    aic_status status = owed->everything ? AIC_OK : make_durable(owed, add_everything(owed));
     pthread_mutex_unlock(&owed->lock);
     return status == AIC_OK;
 }
@@ -275,8 +283,7 @@ void owed_paid(struct aic_cache *cache)
 {
     struct owed *owed = &cache->owed;
     if (owed->journal == NULL || filter_list_owed_count(&cache->filters) > 0 || !take_turn(owed)) return;
-    /* What is not forgotten goes once more at the next start: too much, never too little. */
-    if (journal_size(owed->journal) > 0 && journal_clear(owed->journal) == AIC_OK) owed->everything = false;
+    if (journal_size(owed->journal) > 0) forget_records(owed);
     pthread_mutex_unlock(&owed->lock);
 }
 
@@ -294,6 +301,6 @@ void owed_settle(struct aic_cache *cache)
     if (size == 0 || !filter_list_is_empty(&cache->filters) || !cache_storage_up(cache)) return;
     if (gate_flush(cache->gate, true, SETTLE_WAIT_MS) != AIC_OK) return;
     if (!take_turn(owed)) return;
-    if (journal_size(owed->journal) == size && journal_clear(owed->journal) == AIC_OK) owed->everything = false;
+    if (journal_size(owed->journal) == size) forget_records(owed);
     pthread_mutex_unlock(&owed->lock);
 }

@@ -255,6 +255,49 @@ static void a_file_that_cannot_be_read(void **state)
     end(table, fake);
 }
 
+static int descriptor_of(const char *path)
+{
+    char name[32], target[256];
+    for (int descriptor = 3; descriptor < 1024; descriptor++) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
+        ssize_t size = readlink(name, target, sizeof target);
+        if (size == (ssize_t)strlen(path) && memcmp(target, path, (size_t)size) == 0) return descriptor;
+    }
+    fail_msg("%s is not open", path);
+    return -1;
+}
+
+/* The file is emptied and its sync fails: nobody knows what is in it, so a delete is written down. */
+static void a_file_whose_emptying_fails(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_kept(table);
+    char path[256];
+    path_of(table, path);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    aic_cache_close(&table->cache);
+    spoil_file(table);
+    begin_anew(table, fake); /* one record says that everything goes */
+    CHECK(pthread_mutex_lock(&table->cache->ticking) == 0);
+    assert_int_equal(cache_settle(table->cache), AIC_OK);
+    int own = descriptor_of(path), kept = dup(own), null = open("/dev/null", O_RDWR);
+    assert_int_equal(dup2(null, own), own); /* takes what is written, and refuses a sync */
+    owed_settle(table->cache);
+    assert_int_equal(dup2(kept, own), own);
+    assert_int_equal(truncate(path, 0), 0);
+    close(kept);
+    close(null);
+    CHECK(pthread_mutex_unlock(&table->cache->ticking) == 0);
+    assert_int_equal(put_text(table->cache, "qa", "z", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_store(&fake->down, true);
+    assert_int_equal(delete_text(table, "qa", "z"), AIC_OK);
+    begin_anew(table, fake);
+    assert_int_equal(look(table->cache, "qa", "z", NULL), '-');
+    end(table, fake);
+}
+
 /* One bit of the file changes while no process has it: no delete that was answered comes back. */
 static void a_damaged_file_brings_nothing_back(void **state)
 {
@@ -504,6 +547,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_delete_ends_in_storage, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(too_much_to_remember, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_file_whose_emptying_fails, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_damaged_file_brings_nothing_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_replaced_value_does_not_come_back, table_setup, table_teardown),
