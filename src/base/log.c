@@ -156,7 +156,6 @@ static void line_field(struct line *line, bool json, const struct log_field *fie
         else snprintf(number, sizeof number, "null");
         line_text(line, number);
         break;
-    case LOG_FIELD_BOOL: line_text(line, field->number != 0 ? "true" : "false"); break;
     }
     if (line->full) line->size = before;
 }

@@ -1,9 +1,8 @@
 /*
  * log.h - one line per event on a file descriptor, as text or as JSON.
  *
- *   text   2026-11-22T15:49:12.123Z info server: listening address=127.0.0.1 port=8080
- *   json
- * {"time":"2026-11-22T15:49:12.123Z","level":"info","part":"server","message":"listening","address":"127.0.0.1","port":8080}
+ *   text   2026-11-22T15:49:12.123Z info server: listening port=8080
+ *   json   {"time":"2026-11-22T15:49:12.123Z","level":"info","part":"server","message":"listening","port":8080}
  *
  * A line is composed on the caller's stack and written by one write(2), so that lines of threads never mix. Bytes that
  * could end a line, move a terminal's cursor or forge a field are escaped: what is logged cannot look like another
@@ -50,7 +49,7 @@ __attribute__((format(printf, 4, 5))) void log_line(struct log *log, aic_log_lev
                                                     const char *format, ...);
 
 /* One event with fields that a program can read. `message` is fixed text. */
-enum log_field_type { LOG_FIELD_TEXT, LOG_FIELD_U64, LOG_FIELD_DOUBLE, LOG_FIELD_BOOL };
+enum log_field_type { LOG_FIELD_TEXT, LOG_FIELD_U64, LOG_FIELD_DOUBLE };
 struct log_field {
     const char *name; /* plain ASCII */
     enum log_field_type type;
@@ -62,7 +61,6 @@ struct log_field {
 #define LOG_F_VIEW(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_TEXT, .text = (value)})
 #define LOG_F_U64(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_U64, .number = (value)})
 #define LOG_F_DOUBLE(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_DOUBLE, .real = (value)})
-#define LOG_F_BOOL(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_BOOL, .number = (value)})
 void log_event(struct log *log, aic_log_level level, const char *part, const char *message,
                const struct log_field *fields, size_t count);
 /* log_fields(log, AIC_LOG_INFO, "cache", "hit", LOG_F_TEXT("key", hex), LOG_F_U64("bytes", n)); */
