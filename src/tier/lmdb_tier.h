@@ -3,12 +3,14 @@
  *
  * One environment in DIR/cache.mdb, seven databases:
  *
- *   keys      front[8]                     -> row u64 BE | check u32     sorted list: where the keys with this front
- * are entries   row u64 BE                   -> envelope | record (its first 65520 bytes less the envelope) chunks row
- * u64 BE | index u32 BE    -> the next 65520 bytes of a larger record expiry    rank u64 BE | row u64 BE     -> nothing
- * in the order in which entries leave labels    label id u64 BE              -> front[8]                   sorted list:
- * the entries that have it blobs     name                         -> check u64 | bytes meta      "format" -> u32,
- * "counters" -> check u64 | entries u64 | record bytes u64 | next row u64 | last seq u64
+ *   keys      front[8]                     -> row u64 BE | check u32     sorted list: where the keys with it are
+ *   entries   row u64 BE                   -> envelope | record          its first 65520 bytes less the envelope
+ *   chunks    row u64 BE | index u32 BE    -> bytes                      the next 65520 of a larger record
+ *   expiry    rank u64 BE | row u64 BE     -> nothing                    in the order in which entries leave
+ *   labels    label id u64 BE              -> front[8]                   sorted list: the entries that have it
+ *   blobs     name                         -> check u64 | bytes
+ *   meta      "format"                     -> u32
+ *             "counters"                   -> check u64 | entries u64 | record bytes u64 | next row u64 | last seq u64
  *
  *   envelope  0 version u8 | 1 labels u8 | 2 zero u16 | 4 check u32 | 8 key[32] | 40 seq u64 | 48 created_ms u64 |
  *             56 expires_ms u64 | 64 record bytes u64 | 72 label ids, u64 each                   (all little-endian)
@@ -243,7 +245,7 @@ AIC_MUST_CHECK int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_
 
 /* Is this error number what LMDB tells of pages that make no sense? */
 bool lmdb_is_damage(int code);
-/* The file is damaged: tells the log once, and refuses everything until lmdb_env_start(). */
+/* The file is damaged: tells the log once, and refuses everything until a new file is begun. */
 void lmdb_found_damage(struct lmdb_tier *lmdb, const char *what);
 bool lmdb_damaged(struct tier *tier);
 /* Calls work(context), which may call LMDB, and comes back even where LMDB finds that a page cannot be true and would
