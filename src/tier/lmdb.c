@@ -125,29 +125,25 @@ static aic_status lmdb_sync(struct tier *tier)
 
 /* --------------------------------------------------------------------------------------------------------- clear -- */
 
-struct kept_blobs {
-    struct buf bytes; /* name size u64 | value size u64 | name | value */
-};
-
+/* name size u64 | value size u64 | name | value */
 static bool keep_blob(void *context, aic_view name, aic_view value)
 {
-    struct kept_blobs *kept = context;
+    struct buf *kept = context;
     uint8_t sizes[16];
     lmdb_put_u64(sizes, name.size);
     lmdb_put_u64(sizes + 8, value.size);
-    buf_append(&kept->bytes, sizes, sizeof sizes);
-    buf_append_view(&kept->bytes, name);
-    buf_append_view(&kept->bytes, value);
+    buf_append(kept, sizes, sizeof sizes);
+    buf_append_view(kept, name);
+    buf_append_view(kept, value);
     return true;
 }
 
-static aic_status restore_blobs(struct tier *tier, const struct kept_blobs *kept)
+static aic_status restore_blobs(struct tier *tier, const struct buf *kept)
 {
-    const struct buf *bytes = &kept->bytes;
-    for (size_t at = 0; at < bytes->size;) {
-        size_t name_size = (size_t)lmdb_take_u64((const uint8_t *)bytes->data + at);
-        size_t value_size = (size_t)lmdb_take_u64((const uint8_t *)bytes->data + at + 8);
-        const char *name = bytes->data + at + 16;
+    for (size_t at = 0; at < kept->size;) {
+        size_t name_size = (size_t)lmdb_take_u64((const uint8_t *)kept->data + at);
+        size_t value_size = (size_t)lmdb_take_u64((const uint8_t *)kept->data + at + 8);
+        const char *name = kept->data + at + 16;
         TRY(lmdb_blob_put(tier, (aic_view){name, name_size}, (aic_view){name + name_size, value_size}));
         at += 16 + name_size + value_size;
     }
@@ -189,8 +185,8 @@ static bool let_blobs_out(struct lmdb_tier *lmdb)
 static aic_status lmdb_clear(struct tier *tier)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
-    struct kept_blobs kept;
-    buf_init(&kept.bytes, lmdb->mem, MEM_STORAGE);
+    struct buf kept;
+    buf_init(&kept, lmdb->mem, MEM_STORAGE);
     aic_status status = AIC_OK;
     if (!lmdb_damaged(tier) || let_blobs_out(lmdb)) {
         status = lmdb_blob_each(tier, (aic_view){"", 0}, keep_blob, &kept);
@@ -200,10 +196,10 @@ static aic_status lmdb_clear(struct tier *tier)
             status = AIC_OK;
         }
     }
-    if (status == AIC_OK) status = buf_status(&kept.bytes);
+    if (status == AIC_OK) status = buf_status(&kept);
     if (status == AIC_OK) status = start_new_file(lmdb);
     if (status == AIC_OK) status = restore_blobs(tier, &kept);
-    buf_fini(&kept.bytes);
+    buf_fini(&kept);
     return status;
 }
 

@@ -141,6 +141,12 @@ int lmdb_guarded(struct lmdb_tier *lmdb, int (*work)(void *context), void *conte
     return MDB_CORRUPTED;
 }
 
+/* What is done with a transaction under a guard. */
+struct guarded {
+    struct lmdb_tier *lmdb;
+    MDB_txn *txn;
+};
+
 /* An environment whose write was left by a jump still has its writer's lock taken, and cursors on a stack that is gone:
  * it is neither used nor closed. Its address space stays, its room on the disk does not. Kept in a list, so that
  * whoever looks for leaks finds it. */
@@ -333,11 +339,6 @@ static int read_counters(struct lmdb_tier *lmdb, MDB_txn *txn)
     return 0;
 }
 
-struct opening {
-    struct lmdb_tier *lmdb;
-    MDB_txn *txn;
-};
-
 static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
 {
     bool is_new;
@@ -353,7 +354,7 @@ static int open_databases(struct lmdb_tier *lmdb, MDB_txn *txn)
 
 static int open_in_transaction(void *context)
 {
-    struct opening *opening = context;
+    struct guarded *opening = context;
     int code = mdb_txn_begin(opening->lmdb->env, NULL, 0, &opening->txn);
     if (code != 0) return code;
     code = open_databases(opening->lmdb, opening->txn);
@@ -364,7 +365,7 @@ static int open_in_transaction(void *context)
 
 static int start_databases(struct lmdb_tier *lmdb)
 {
-    struct opening opening = {.lmdb = lmdb};
+    struct guarded opening = {.lmdb = lmdb};
     int code = lmdb_guarded(lmdb, open_in_transaction, &opening);
     if (!lmdb_damaged(&lmdb->tier)) return code;
     lmdb->wrecked = true; /* by a jump */
@@ -508,14 +509,9 @@ static MDB_txn *take_idle(struct lmdb_tier *lmdb)
     return txn;
 }
 
-struct begin {
-    struct lmdb_tier *lmdb;
-    MDB_txn *txn;
-};
-
 static int begin_read(void *context)
 {
-    struct begin *begin = context;
+    struct guarded *begin = context;
     begin->txn = take_idle(begin->lmdb);
     if (begin->txn == NULL) return mdb_txn_begin(begin->lmdb->env, NULL, MDB_RDONLY, &begin->txn);
     int code = mdb_txn_renew(begin->txn);
@@ -526,10 +522,12 @@ static int begin_read(void *context)
 aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
 {
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    struct begin begin = {.lmdb = lmdb};
+    struct guarded begin = {.lmdb = lmdb};
     int code = is_refused(lmdb) ? MDB_CORRUPTED : lmdb->env == NULL ? EIO : lmdb_guarded(lmdb, begin_read, &begin);
-    *out = begin.txn;
-    if (code == 0) return AIC_OK;
+    if (code == 0) {
+        *out = begin.txn;
+        return AIC_OK;
+    }
     pthread_rwlock_unlock(&lmdb->map_lock);
     lmdb_count(&lmdb->counts.errors, 1);
     return lmdb_status(code);
@@ -539,14 +537,14 @@ aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
  * can forget it. */
 static int ask_whether_bad(void *context)
 {
-    struct begin *ended = context;
+    struct guarded *ended = context;
     MDB_stat stat;
     return mdb_stat(ended->txn, ended->lmdb->databases[LMDB_META], &stat);
 }
 
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn)
 {
-    struct begin ended = {lmdb, *txn};
+    struct guarded ended = {lmdb, *txn};
     if (!is_refused(lmdb) && lmdb_guarded(lmdb, ask_whether_bad, &ended) == MDB_BAD_TXN)
         lmdb_found_damage(lmdb, "a page that was read makes no sense");
     mdb_txn_reset(*txn);
