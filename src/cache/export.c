@@ -192,10 +192,8 @@ static aic_status storage_piece(struct aic_export *exporter)
     gate_stats(exporter->cache->gate, &gate);
     if (!gate.reads_up) return AIC_UNAVAILABLE; /* whoever walks through it now may not come back */
     struct tier_label labels[4];
-    struct tier_filter filter = {
-        .labels = labels, .label_count = filter_labels(&exporter->filter, labels), .goes_on = goes_on};
-    if (exporter->filter.until_given)
-        filter.created_until_ms = exporter->filter.until_ms > 0 ? exporter->filter.until_ms : 1;
+    struct tier_filter filter = filter_of_storage(&exporter->filter, labels);
+    filter.goes_on = goes_on;
     if (exporter->filter.any_namespace) filter.place = &exporter->at.place;
     exporter->count = 0;
     buf_clear(&exporter->bytes);

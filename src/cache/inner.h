@@ -249,8 +249,8 @@ AIC_MUST_CHECK aic_status request_take(struct aic_cache *cache, const aic_reques
 /* Checks the tags, model and numbers of a put. */
 AIC_MUST_CHECK aic_status cache_check_put(const struct cache_put *put, aic_error *error);
 
-/* Walks the labels that a filter selects storage by. Returns how many were filled (at most 4). */
-size_t filter_labels(const struct filter *filter, struct tier_label *out);
+/* What a filter selects storage by. `labels` are part of it and live as long; texts are borrowed from the filter. */
+struct tier_filter filter_of_storage(const struct filter *filter, struct tier_label labels[4]);
 /*
  * The date of a record lies ahead: the clock was ahead when it was put, and is right now. It would outlive its time to
  * live, so that it is no entry for anybody; what never expires may stay. A second is the clock's own business (slewing,

@@ -176,9 +176,8 @@ static void run_storage(struct run *run)
     if (!cache_storage_up(cache) || gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) != AIC_OK) return;
     struct tier *tier = gate_tier(cache->gate);
     struct tier_label labels[4];
-    struct tier_filter filter = {
-        .labels = labels, .label_count = filter_labels(run->filter, labels), .goes_on = goes_on};
-    if (run->filter->until_given) filter.created_until_ms = run->filter->until_ms > 0 ? run->filter->until_ms : 1;
+    struct tier_filter filter = filter_of_storage(run->filter, labels);
+    filter.goes_on = goes_on;
     aic_status status = tier->ops->select(tier, &filter, run->after, take_stored, run);
     if (status == AIC_NO_MEMORY) run->status = status;
 }

@@ -155,14 +155,16 @@ aic_status cache_hide_if(struct aic_cache *cache, aic_view ns, const aic_key *ke
 
 /* ---- invalidation in storage ---- */
 
-size_t filter_labels(const struct filter *filter, struct tier_label *out)
+struct tier_filter filter_of_storage(const struct filter *filter, struct tier_label labels[4])
 {
-    size_t count = 0;
-    if (!filter->any_namespace) out[count++] = (struct tier_label){LABEL_NAMESPACE, filter->ns};
-    if (filter->has_operation) out[count++] = (struct tier_label){LABEL_OPERATION, filter->operation};
-    if (filter->has_model) out[count++] = (struct tier_label){LABEL_MODEL, filter->model};
-    if (filter->has_tag) out[count++] = (struct tier_label){LABEL_TAG, filter->tag};
-    return count;
+    struct tier_filter out = {.labels = labels, .until_seq = filter->until_seq};
+    size_t *count = &out.label_count;
+    if (!filter->any_namespace) labels[(*count)++] = (struct tier_label){LABEL_NAMESPACE, filter->ns};
+    if (filter->has_operation) labels[(*count)++] = (struct tier_label){LABEL_OPERATION, filter->operation};
+    if (filter->has_model) labels[(*count)++] = (struct tier_label){LABEL_MODEL, filter->model};
+    if (filter->has_tag) labels[(*count)++] = (struct tier_label){LABEL_TAG, filter->tag};
+    if (filter->until_given) out.created_until_ms = filter->until_ms > 0 ? filter->until_ms : 1; /* 0: any */
+    return out;
 }
 
 struct pass {
@@ -230,11 +232,8 @@ static aic_status clean_storage(struct pass *pass, bool dry_run)
 {
     struct tier *tier = gate_tier(pass->cache->gate);
     struct tier_label labels[4];
-    struct tier_filter filter = {.labels = labels,
-                                 .label_count = filter_labels(pass->filter, labels),
-                                 .until_seq = pass->filter->until_seq,
-                                 .goes_on = goes_on};
-    if (pass->filter->until_given) filter.created_until_ms = pass->filter->until_ms > 0 ? pass->filter->until_ms : 1;
+    struct tier_filter filter = filter_of_storage(pass->filter, labels);
+    filter.goes_on = goes_on;
     aic_key after;
     for (const aic_key *from = NULL;; from = &after) {
         pass->count = 0;
