@@ -90,6 +90,16 @@ static size_t written_down(const struct bench_cache *table)
     return count;
 }
 
+/* The breaker closes after a probe. */
+static void tick_until_paid(struct bench_cache *table)
+{
+    for (int i = 0; i < 60000 && written_down(table) > 0; i++) {
+        cache_tick(table->cache);
+        usleep(1000);
+    }
+    assert_int_equal(written_down(table), 0);
+}
+
 static aic_status delete_text(struct bench_cache *table, const char *operation, const char *text)
 {
     aic_request request = request_of(operation, text);
@@ -187,11 +197,7 @@ static void what_is_paid_is_forgotten(void **state)
     assert_int_equal(put_text(table->cache, "qa", "x", "2"), AIC_OK);
     assert_int_equal(put_text(table->cache, "chat", "x", "2"), AIC_OK);
     atomic_store(&fake->down, false);
-    for (int i = 0; i < 60000 && written_down(table) > 0; i++) { /* the breaker closes after a probe */
-        cache_tick(table->cache);
-        usleep(1000);
-    }
-    assert_int_equal(written_down(table), 0);
+    tick_until_paid(table);
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", "2"), 's');
     assert_int_equal(look(table->cache, "chat", "x", "2"), 's');
@@ -335,16 +341,23 @@ static void a_damaged_file_brings_nothing_back(void **state)
     end(table, fake);
 }
 
-/* Nowhere to write it down: the caller is told. */
-static void no_file(void **state)
+/* With an entry, and with nowhere to write a removal of it down. */
+static struct fake_tier *open_without_file(struct bench_cache *table)
 {
-    struct bench_cache *table = *state;
     char path[256];
     path_of(table, path);
     assert_int_equal(mkdir(path, 0700), 0);
     struct fake_tier *fake = open_kept(table);
     assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    return fake;
+}
+
+/* Nowhere to write it down: the caller is told. */
+static void no_file(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_without_file(table);
     atomic_store(&fake->down, true);
     assert_int_equal(delete_text(table, "qa", "x"), AIC_UNAVAILABLE);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
@@ -360,12 +373,7 @@ static void no_file(void **state)
 static void a_delete_of_what_an_invalidation_hides(void **state)
 {
     struct bench_cache *table = *state;
-    char path[256];
-    path_of(table, path);
-    assert_int_equal(mkdir(path, 0700), 0);
-    struct fake_tier *fake = open_kept(table);
-    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
-    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    struct fake_tier *fake = open_without_file(table);
     atomic_store(&fake->writes_fail, true);
     aic_filter filter = {.operation = AIC_LITERAL("qa")};
     aic_error error;
@@ -416,11 +424,7 @@ static void the_tick_writes_down_what_was_replaced(void **state)
     cache_tick(table->cache);
     assert_int_equal(written_down(table), 1);
     atomic_store(&fake->writes_fail, false);
-    for (int i = 0; i < 60000 && written_down(table) > 0; i++) {
-        cache_tick(table->cache);
-        usleep(1000);
-    }
-    assert_int_equal(written_down(table), 0);
+    tick_until_paid(table);
     begin_anew(table, fake);
     assert_int_equal(look(table->cache, "qa", "x", "2"), 's');
     assert_int_equal(look(table->cache, "qa", "z", "1"), 's');

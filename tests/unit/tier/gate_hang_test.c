@@ -92,13 +92,30 @@ static void test_a_destroy_with_a_hung_tier_ends(void **state)
 
 /* -------------------------------------------------------------------------------------------------- many threads -- */
 
-enum { THREADS = 4, ROUNDS = 3000, OWN_KEYS = 16 };
-
 struct worker {
     struct world *world;
     uint64_t number;
     pthread_t thread;
+    aic_status status;
 };
+
+static void start_workers(struct worker *workers, unsigned count, struct world *world, void *(*work)(void *worker))
+{
+    for (unsigned i = 0; i < count; i++) {
+        workers[i] = (struct worker){.world = world, .number = i + 1};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+}
+
+static void join_workers(struct worker *workers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        assert_int_equal(workers[i].status, AIC_OK);
+    }
+}
+
+enum { THREADS = 4, ROUNDS = 3000, OWN_KEYS = 16 };
 
 /* Each worker owns some keys and must always read what it wrote last. */
 static void *work(void *argument)
@@ -145,11 +162,8 @@ static void test_threads_read_their_own_writes(void **state)
     start(world);
     FAULT_SET(world->fault, world->fault->bulk_status = AIC_OK);
     struct worker workers[THREADS];
-    for (uint64_t i = 0; i < THREADS; i++) {
-        workers[i] = (struct worker){.world = world, .number = i + 1};
-        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
-    }
-    for (uint64_t i = 0; i < THREADS; i++) assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+    start_workers(workers, THREADS, world, work);
+    join_workers(workers, THREADS);
     assert_int_equal(stats_of(world).errors, 0);
 }
 
@@ -199,15 +213,9 @@ static void test_allocations_may_fail(void **state)
 
 enum { TOGETHER = 24 };
 
-struct durable_writer {
-    struct world *world;
-    uint64_t number;
-    aic_status status;
-};
-
 static void *put_and_wait(void *context)
 {
-    struct durable_writer *writer = context;
+    struct worker *writer = context;
     writer->status = put(writer->world, writer->number, "x");
     if (writer->status == AIC_OK) writer->status = gate_flush(writer->world->gate, true, LONG_MS);
     return NULL;
@@ -224,22 +232,15 @@ static unsigned waiting_flushes(struct world *world)
 static void test_writers_that_wait_share_commits_and_syncs(void **state)
 {
     struct world *world = *state;
-    struct durable_writer writers[TOGETHER];
-    pthread_t threads[TOGETHER];
+    struct worker writers[TOGETHER];
     start(world);
     FAULT_SET(world->fault, world->fault->hang_applies = true);
     assert_int_equal(put(world, 1000, "first"), AIC_OK);
     fault_tier_await_hanging(world->fault, 1);
-    for (unsigned i = 0; i < TOGETHER; i++) {
-        writers[i] = (struct durable_writer){.world = world, .number = i};
-        assert_int_equal(pthread_create(&threads[i], NULL, put_and_wait, &writers[i]), 0);
-    }
+    start_workers(writers, TOGETHER, world, put_and_wait);
     AWAIT(waiting_flushes(world) == TOGETHER);
     FAULT_SET(world->fault, world->fault->hang_applies = false);
-    for (unsigned i = 0; i < TOGETHER; i++) {
-        assert_int_equal(pthread_join(threads[i], NULL), 0);
-        assert_int_equal(writers[i].status, AIC_OK);
-    }
+    join_workers(writers, TOGETHER);
     pthread_mutex_lock(&world->fault->lock);
     assert_int_equal(world->fault->applies, 2);
     assert_int_equal(world->fault->largest_batch, TOGETHER);
