@@ -52,9 +52,11 @@ static aic_status make_durable(struct owed *owed, aic_status status)
 }
 
 /* Where that fails, nobody knows what is in the file. What is there goes once more at the next start: too much, never
- * too little. */
+ * too little. A write that was queued meanwhile, behind one of its key that was written down, passes for written down
+ * itself. */
 static void forget_records(struct owed *owed)
 {
+    atomic_store_explicit(&owed->missed, true, memory_order_relaxed);
     aic_status cleared = journal_clear(owed->journal);
     (void)cleared;
     owed->everything = false;

@@ -28,7 +28,8 @@ struct owed {
     pthread_mutex_t lock;    /* protects what follows */
     struct journal *journal; /* NULL: no directory, or the file cannot be opened */
     bool everything;         /* the record that forgets everything is in it: no other is needed */
-    _Atomic bool missed; /* keys could not be written down: the next time all are; relaxed, for one thread at a time */
+    _Atomic bool missed; /* keys are not written down, or no more: the next time all are; relaxed, for one thread at a
+                            time */
 };
 
 void owed_init(struct owed *owed);

@@ -423,6 +423,9 @@ static void the_tick_writes_down_what_was_replaced(void **state)
     }
     cache_tick(table->cache);
     assert_int_equal(written_down(table), 1);
+    owed_paid(table->cache); /* too early: what is forgotten and still waits is written down again */
+    cache_tick(table->cache);
+    assert_int_equal(written_down(table), 1);
     atomic_store(&fake->writes_fail, false);
     tick_until_paid(table);
     begin_anew(table, fake);
