@@ -3,8 +3,10 @@
 #include "cache/inner.h"
 #include "tier/journal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SETTLE_WAIT_MS 1000
 
@@ -151,12 +153,21 @@ static aic_status forget_everything(struct aic_cache *cache)
     return take_everything(cache);
 }
 
+static bool has_entries(struct aic_cache *cache)
+{
+    struct tier_stats stats;
+    struct tier *tier = gate_tier(cache->gate);
+    tier->ops->stats(tier, &stats);
+    return stats.entries > 0;
+}
+
 aic_status owed_open(struct aic_cache *cache, const char *data_dir)
 {
     struct owed *owed = &cache->owed;
     char path[4096];
     bool intact = true;
     if (data_dir == NULL || (size_t)snprintf(path, sizeof path, "%s/removals", data_dir) >= sizeof path) return AIC_OK;
+    bool missing = access(path, F_OK) != 0 && errno == ENOENT;
     aic_status status = journal_open(&cache->mem, path, take_record, cache, &intact, &owed->journal);
     if (status == AIC_NO_MEMORY) return status;
     if (status != AIC_OK) {
@@ -164,6 +175,12 @@ aic_status owed_open(struct aic_cache *cache, const char *data_dir)
                   "data_dir: the file 'removals' cannot be opened: removals while storage takes no writes are refused");
         return AIC_OK;
     }
+    /* Each open makes it, or says that it cannot. */
+    if (missing && has_entries(cache))
+        cache_log(
+            cache, AIC_LOG_WARNING,
+            "data_dir: the file 'removals' is missing beside stored entries: deletes that it may have kept are not "
+            "known any more");
     if (journal_size(owed->journal) > 0)
         cache_log(cache, AIC_LOG_INFO,
                   "storage owes removals since an earlier process ended: they are carried out now");

@@ -261,6 +261,33 @@ static void a_file_that_cannot_be_read(void **state)
     end(table, fake);
 }
 
+static void count_told(void *context, aic_log_level level, const char *line)
+{
+    if (level == AIC_LOG_WARNING && strstr(line, "'removals' is missing") != NULL) ++*(unsigned *)context;
+}
+
+/* A first start has none, and says nothing of it. */
+static void a_file_that_is_gone(void **state)
+{
+    struct bench_cache *table = *state;
+    char path[256];
+    unsigned told = 0;
+    path_of(table, path);
+    table->options.log = count_told;
+    table->options.log_context = &told;
+    struct fake_tier *fake = open_kept(table);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    begin_anew(table, fake);
+    assert_int_equal(told, 0);
+    aic_cache_close(&table->cache);
+    assert_int_equal(unlink(path), 0);
+    begin_anew(table, fake);
+    assert_int_equal(told, 1);
+    assert_int_equal(look(table->cache, "qa", "x", "1"), 's');
+    end(table, fake);
+}
+
 static int descriptor_of(const char *path)
 {
     char name[32], target[256];
@@ -554,6 +581,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_delete_ends_in_storage, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(too_much_to_remember, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_gone, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_file_whose_emptying_fails, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_damaged_file_brings_nothing_back, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_file, table_setup, table_teardown),
