@@ -117,7 +117,9 @@ static bool unlink_node(struct filter_list *list, struct filter_node *node)
         if (*at != node) continue;
         *at = node->next;
         atomic_fetch_sub_explicit(&list->count, 1, memory_order_seq_cst);
-        if (!node->running) list->owed--;
+        if (node->running) return true;
+        CHECK(list->owed > 0);
+        list->owed--;
         return true;
     }
     return false;
@@ -171,6 +173,7 @@ void filter_list_bound(struct filter_list *list, struct filter_node *node)
 void filter_list_owe(struct filter_list *list, struct filter_node **node)
 {
     pthread_mutex_lock(&list->lock);
+    CHECK((*node)->running);
     bound(*node);
     (*node)->running = false;
     (*node)->filter.stop = NULL; /* its owner does not wait for it any more */

@@ -37,6 +37,7 @@ static void *run_main(void *context)
     run->what.discard(run->what.context);
     run_free(run);
     pthread_mutex_lock(&cache->invalidating);
+    CHECK(cache->left_behind > 0);
     cache->left_behind--;
     pthread_cond_broadcast(&cache->came_back);
     pthread_mutex_unlock(&cache->invalidating);

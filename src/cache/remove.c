@@ -401,6 +401,7 @@ static void count_cleaning(struct aic_cache *cache, int change)
 {
     pthread_mutex_lock(&cache->invalidating);
     unsigned before = cache->cleaning;
+    CHECK(change > 0 || before > 0);
     cache->cleaning += (unsigned)change;
     bool others = before > 0 && cache->cleaning > 0;
     atomic_fetch_add_explicit(&cache->epoch, others ? 2 : 1, memory_order_seq_cst);

@@ -173,6 +173,7 @@ void journal_close(struct journal **slot)
 aic_status journal_add(struct journal *journal, aic_view bytes, bool last)
 {
     size_t limit = JOURNAL_BYTES - (last ? 0 : JOURNAL_RESERVE);
+    CHECK(bytes.size > 0); /* the end of the records is told by that */
     size_t size = sizeof(struct record) + padded(bytes.size);
     if (journal->used > limit || size > limit - journal->used) return AIC_FULL;
     TRY(allocate(journal));
