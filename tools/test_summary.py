@@ -8,7 +8,7 @@ anything else counts as one. A program that failed although all its cases passed
 more. The last line reads "N passed, N failed"; the exit status is 1 when something failed or when nothing ran.
 
 --failed prints the names of the programs that may be run once more by themselves, one a line, and nothing else: those that failed,
-but for what a sanitizer has reported, which is a finding however seldom it shows. --again reads what came of that, too
+but for a crash, a broken invariant and what a sanitizer has reported, which are findings however seldom they show. --again reads what came of that, too
 (BUILD_DIR/meson-logs/again.json): a program that passed then counts as passed, and is named FLAKY in a line of its own.
 """
 import json
@@ -19,7 +19,7 @@ import sys
 GOOD = {"OK", "EXPECTEDFAIL"}
 TAP = re.compile(r"^[ ]{0,4}(not ok|ok)\b[ ]*(?:\d+)?(?: - )?[ ]*(.*)$", re.M)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
-SANITIZER = re.compile(r"(ERROR|WARNING): (Address|Leak|Memory|Thread)Sanitizer|runtime error: ")
+FINDING = re.compile(r"(ERROR|WARNING): (Address|Leak|Memory|Thread)Sanitizer|runtime error: |broken invariant: |failed with exception: ")
 UNITTEST_BAD = re.compile(r"^FAILED \((.*)\)$", re.M)
 
 
@@ -98,7 +98,8 @@ def has_failed(record):
 
 def may_be_flaky(record):
     text = (record.get("stdout") or "") + (record.get("stderr") or "")
-    return has_failed(record) and SANITIZER.search(text) is None
+    crashed = record["result"] != "TIMEOUT" and record["returncode"] < 0  # by a signal; a time-out ends with one, too
+    return has_failed(record) and not crashed and FINDING.search(text) is None
 
 
 def main():

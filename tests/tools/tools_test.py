@@ -11,8 +11,8 @@ import unittest
 TREE = os.path.abspath(sys.argv.pop(1))
 
 
-def program(result, stdout="", stderr="", name="p"):
-    return {"name": name, "result": result, "stdout": stdout, "stderr": stderr, "duration": 1.0, "returncode": 0 if result == "OK" else 1}
+def program(result, stdout="", stderr="", name="p", returncode=1):
+    return {"name": name, "result": result, "stdout": stdout, "stderr": stderr, "duration": 1.0, "returncode": 0 if result == "OK" else returncode}
 
 
 class Summary(unittest.TestCase):
@@ -80,6 +80,14 @@ class Flaky(unittest.TestCase):
             self.assertEqual(self.judge(first, [], "--failed"), ([], 0))
             lines, status = self.judge(first, [program("OK", name="q")], "--again")
             self.assertEqual((lines[-1], status), ("0 passed, 1 failed", 1))
+
+
+    def test_a_crash_is_a_finding(self):
+        for first in (program("ERROR", "ok 1 - a\n", name="q", returncode=-6), program("FAIL", "Test failed with exception: Segmentation fault(11)\n", name="q"),
+                      program("FAIL", stderr="aicache: broken invariant: count > 0 at src/a.c:1\n", name="q")):
+            self.assertEqual(self.judge([first], [], "--failed"), ([], 0))
+            self.assertEqual(self.judge([first], [program("OK", name="q")], "--again")[1], 1)
+        self.assertEqual(self.judge([program("TIMEOUT", name="q", returncode=-15)], [], "--failed"), (["q"], 0))
 
 
 class Steps(unittest.TestCase):
