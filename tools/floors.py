@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 
-FLOORS = ["base", "store", "net", "tier", "monitor", "cache", "recall", "proxy", "serve", "cli"]
+FLOORS = ["base", "store", "net", "tier", "monitor", "cache", "serve", "cli"]
 # What each folder of serve sees of the others.
 SERVE = {"settings": [], "http": [], "watch": ["http"], "routes": ["http", "watch"]}
 FILE_LINES, FUNCTION_LINES = 600, 100
