@@ -1,6 +1,6 @@
 /*
- * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown)
- * and aicached_reload.c (SIGHUP).
+ * aicached.h - the parts of the daemon and how they hang together; shared by aicached.c (order of setup and teardown),
+ * aicached_check.c (--check-config) and aicached_reload.c (SIGHUP).
  *
  * The main thread has the main loop: it owns this struct, handles signals and ticks once a second. Front threads belong
  * to the server.

@@ -111,7 +111,6 @@ const char *print_duration(char out[PRINT_BYTES], double seconds)
     return out;
 }
 
-/* How far a time lies from now: "5m 3s", "-2h 0m" in the past for a date to come. */
 const char *print_trend(char out[PRINT_TREND_BYTES], json_object *trend, const double *hourly)
 {
     char size[PRINT_BYTES], span[PRINT_BYTES], left[PRINT_BYTES], end[PRINT_BYTES + 16] = "", evicts[48] = "";
@@ -129,6 +128,7 @@ const char *print_trend(char out[PRINT_TREND_BYTES], json_object *trend, const d
     return out;
 }
 
+/* How far a time lies from now: "5m 3s", "-2h 0m" in the past for a date to come. */
 const char *print_age(char out[PRINT_BYTES], const char *iso_time)
 {
     struct tm parts = {0};

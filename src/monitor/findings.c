@@ -99,7 +99,7 @@ static void find_threshold(struct aic_monitor *monitor, const struct event *last
     found->alert = MEMORY_THRESHOLD_ALERT;
 }
 
-/* " 12 entries a minute are evicted.", or nothing. */
+/* " It evicts 12 entries a minute.", or nothing. */
 static const char *evictions_words(char out[64], const struct memory_trend *trend)
 {
     out[0] = '\0';

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "monitor/fields.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 const char *severity_name(enum severity severity)

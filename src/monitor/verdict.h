@@ -10,8 +10,6 @@
 
 #include "base/json.h"
 
-#include <stdarg.h>
-
 enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_CRITICAL, SEVERITIES };
 const char *severity_name(enum severity severity);
 
@@ -30,7 +28,7 @@ struct advice {
 struct finding {
     enum severity severity;
     char code[64];
-    const char *alert; /* the id of the alert that tells of this, static; NULL: none does */
+    const char *alert; /* the id of the alert that tells of this, static or the code above; NULL: none does */
     bool alerted;      /* and it is open */
     uint64_t since_ms; /* wall time */
     char message[448];

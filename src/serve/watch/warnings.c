@@ -263,7 +263,7 @@ static void advise_hit_rate(struct finding *found, const struct overview_options
                         (unsigned long long)(stats->evicted_capacity + stats->storage_evicted));
 }
 
-/* An alert has opened of what is found here already, or is found by it. */
+/* An open alert marks the finding that it tells of; where there is none, it becomes one. */
 static void find_alert(struct verdict *out, const struct overview_options *options, const struct pressure_figures *now,
                        const aic_stats *stats, const struct alert *alert)
 {
