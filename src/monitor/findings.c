@@ -147,10 +147,10 @@ aic_status memory_findings(struct aic_monitor *monitor, struct verdict *out)
 {
     struct memory_trend trend;
     struct window window;
-    TRY(memory_trend(monitor, &trend));
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
     if (window.count > 0) {
         const struct event *last = window_at(&window, window.count - 1);
+        memory_trend_of(monitor, &window, &trend);
         find_threshold(monitor, last, out);
         find_nearly_full(monitor, MEMORY_ENTRIES_NEARLY_FULL, last, &trend, out);
         find_nearly_full(monitor, MEMORY_BYTES_NEARLY_FULL, last, &trend, out);

@@ -182,6 +182,8 @@ struct memory_trend {
     double seconds_to_limit;
 };
 AIC_MUST_CHECK aic_status memory_trend(struct aic_monitor *monitor, struct memory_trend *out);
+/* The same of a window of memory snapshots that was read and is not empty. */
+void memory_trend_of(struct aic_monitor *monitor, const struct window *window, struct memory_trend *out);
 
 /* The id of the alert that tells of a memory threshold which was reached. */
 #define MEMORY_THRESHOLD_ALERT "memory_threshold"

@@ -97,8 +97,9 @@ static bool trend_span(struct aic_monitor *monitor, const struct window *window,
            last->time_ms > first->time_ms;
 }
 
-static void trend_of(struct aic_monitor *monitor, const struct window *window, struct memory_trend *out)
+void memory_trend_of(struct aic_monitor *monitor, const struct window *window, struct memory_trend *out)
 {
+    CHECK(window->count > 0);
     const struct event *newest = window_at(window, window->count - 1);
     uint64_t limit = newest->number[MEMORY_LIMIT_BYTES], used = newest->number[MEMORY_BYTES];
     struct history_sample first, last;
@@ -121,7 +122,7 @@ aic_status memory_trend(struct aic_monitor *monitor, struct memory_trend *out)
     struct window window;
     *out = (struct memory_trend){0};
     TRY(window_read(&window, &monitor->mem, &monitor->streams[STREAM_MEMORY]));
-    if (window.count > 0) trend_of(monitor, &window, out);
+    if (window.count > 0) memory_trend_of(monitor, &window, out);
     window_fini(&window);
     return AIC_OK;
 }
@@ -161,7 +162,7 @@ static void write_trends(struct aic_monitor *monitor, const struct window *windo
     put_number(out, "avg_entry_count", entries / count);
     put_count(out, "max_entry_count", max_entries);
     struct memory_trend trend;
-    trend_of(monitor, window, &trend);
+    memory_trend_of(monitor, window, &trend);
     write_growth(&trend, out);
     json_close(out, '}');
 }
