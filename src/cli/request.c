@@ -8,6 +8,16 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* The text of an option, if it was given, as the member of its name. */
+static int write_option(struct cli *cli, const char *name, struct json_writer *out)
+{
+    char option[32];
+    if (!cli_has(cli, name)) return CLI_OK;
+    snprintf(option, sizeof option, "--%s", name);
+    json_key(out, name);
+    return cli_write_text(cli, option, cli_value(cli, name), out);
+}
+
 /* The members that a request and a put share. */
 static int write_request(struct cli *cli, struct json_writer *out)
 {
@@ -19,19 +29,8 @@ static int write_request(struct cli *cli, struct json_writer *out)
         json_key(out, "options");
         if (cli_write_object(cli, "--options", cli_value(cli, "options"), out) != CLI_OK) return CLI_ERROR;
     }
-    if (cli_has(cli, "question")) {
-        json_key(out, "question");
-        if (cli_write_text(cli, "--question", cli_value(cli, "question"), out) != CLI_OK) return CLI_ERROR;
-    }
-    if (cli_has(cli, "model")) {
-        json_key(out, "model");
-        if (cli_write_text(cli, "--model", cli_value(cli, "model"), out) != CLI_OK) return CLI_ERROR;
-    }
-    if (cli_has(cli, "namespace")) {
-        json_key(out, "namespace");
-        if (cli_write_text(cli, "--namespace", cli_value(cli, "namespace"), out) != CLI_OK) return CLI_ERROR;
-    }
-    return CLI_OK;
+    if (write_option(cli, "question", out) != CLI_OK || write_option(cli, "model", out) != CLI_OK) return CLI_ERROR;
+    return write_option(cli, "namespace", out);
 }
 
 static int write_number(struct cli *cli, const char *option, const char *member, enum option_type type,
@@ -89,10 +88,7 @@ static int write_put(struct cli *cli, struct json_writer *out)
     if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
     if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK)
         return CLI_ERROR;
-    if (cli_has(cli, "durability")) {
-        json_key(out, "durability");
-        if (cli_write_text(cli, "--durability", cli_value(cli, "durability"), out) != CLI_OK) return CLI_ERROR;
-    }
+    if (write_option(cli, "durability", out) != CLI_OK) return CLI_ERROR;
     json_key(out, "response");
     return cli_write_json(cli, "RESPONSE", cli->arguments[2], cli_has(cli, "string"), out);
 }
@@ -219,10 +215,8 @@ static void print_explanation(json_object *root)
 static void print_metadata(json_object *root)
 {
     char text[256], moment[PRINT_BYTES], age[PRINT_BYTES], size[PRINT_BYTES], stored[PRINT_BYTES];
-    struct {
-        const char *name, *member;
-    } const texts[] = {{"key", "key"}, {"namespace", "namespace"}, {"operation", "operation"}, {"model", "model"}};
-    for (size_t i = 0; i < COUNT_OF(texts); i++) print_row(texts[i].name, json_text_at(root, texts[i].member, "-"));
+    static const char *const texts[] = {"key", "namespace", "operation", "model"};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) print_row(texts[i], json_text_at(root, texts[i], "-"));
     json_object *tags = json_at(root, "tags"), *ttl = json_at(root, "ttl_seconds"), *tiers = json_at(root, "tier");
     size_t count = tags != NULL ? json_object_array_length(tags) : 0;
     for (size_t i = 0; i < count; i++)
