@@ -263,6 +263,14 @@ static void advise_hit_rate(struct finding *found, const struct overview_options
                         (unsigned long long)(stats->evicted_capacity + stats->storage_evicted));
 }
 
+/* The alert begins at the usual threshold and ends as it is left, also where a warning begins above. */
+static void advise_alert_size(struct finding *found, const struct pressure_figures *now, uint64_t tier_bytes)
+{
+    struct pressure_figures usual = *now;
+    if (usual.warning_percent > USUAL_WARNING) usual.warning_percent = USUAL_WARNING;
+    advise_size(found, &usual, tier_bytes);
+}
+
 /* An open alert marks the finding that it tells of; where there is none, it becomes one. */
 static void find_alert(struct verdict *out, const struct overview_options *options, const struct pressure_figures *now,
                        const aic_stats *stats, const struct alert *alert)
@@ -280,7 +288,7 @@ static void find_alert(struct verdict *out, const struct overview_options *optio
     struct finding *found = verdict_add(out, severity, alert->id, alert->opened_ms, "%s", alert->message);
     found->alert = found->code;
     found->alerted = true;
-    if (strcmp(alert->id, PRESSURE_ALERT) == 0) advise_size(found, now, stats->memory_bytes);
+    if (strcmp(alert->id, PRESSURE_ALERT) == 0) advise_alert_size(found, now, stats->memory_bytes);
     else if (strcmp(alert->id, "low_hit_rate") == 0) advise_hit_rate(found, options, stats);
     else advise_place(found, options->data_dir, NULL);
 }

@@ -192,6 +192,16 @@ static void fill_tier(struct world *world, unsigned count)
     }
 }
 
+/* A machine and a group of ours, limited to 16 MiB. */
+static void make_group(struct own_dir *dir)
+{
+    own_dir_make(dir);
+    put_file(dir->path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+    put_file(dir->path, "/proc/self/cgroup", "0::/a\n");
+    put_file(dir->path, "/sys/fs/cgroup/a/memory.max", "16777216\n");
+    put_file(dir->path, "/sys/fs/cgroup/a/memory.stat", "inactive_file 0\n");
+}
+
 /* With the advised size, and all else as it is, what is in use is just where a warning of 75 % is left. */
 static void pressure_is_answered_with_a_size(void **state)
 {
@@ -199,11 +209,7 @@ static void pressure_is_answered_with_a_size(void **state)
     struct world world = {0};
     struct own_dir dir;
     const double mib = 1 << 20, limit = 16 * mib;
-    own_dir_make(&dir);
-    put_file(dir.path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
-    put_file(dir.path, "/proc/self/cgroup", "0::/a\n");
-    put_file(dir.path, "/sys/fs/cgroup/a/memory.max", "16777216\n");
-    put_file(dir.path, "/sys/fs/cgroup/a/memory.stat", "inactive_file 0\n");
+    make_group(&dir);
     put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "12582912\n"); /* 12 MiB: 75 % */
     world.watch.root = dir.path;
     start_world(&world, 8 << 20, NULL, 0);
@@ -228,6 +234,32 @@ static void pressure_is_answered_with_a_size(void **state)
     double needed = (16525557 - (double)stats.memory_bytes + 8 * mib / 5) / .7;
     assert_true((double)advised("cgroup memory.max") >= needed &&
                 (double)advised("cgroup memory.max") < needed + mib + 1);
+    end(&world);
+    own_dir_remove(&dir);
+}
+
+/* The alert begins at 75 % also where a warning begins above: what is advised ends it, and nobody says that programs
+ * waited, which they did not. */
+static void pressure_below_its_thresholds_is_an_alert(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    struct own_dir dir;
+    const double mib = 1 << 20, limit = 16 * mib;
+    make_group(&dir);
+    put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "13631488\n"); /* 13 MiB: 81 % */
+    world.watch = (struct watch_options){.root = dir.path, .warning_percent = 90, .critical_percent = 95};
+    start_world(&world, 8 << 20, NULL, 0);
+    fill_tier(&world, 90);
+    routes_tick(world.routes);
+    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    aic_stats stats;
+    aic_cache_stats(world.cache, &stats);
+    assert_true(says("\"message\":\"Memory is at 81.2% of its limit.\""));
+    assert_false(says("Programs waited"));
+    double size = .7 * limit - (13 * mib - (double)stats.memory_bytes);
+    assert_true(size > 8 * mib / 5);
+    assert_int_equal(advised("memory.max_bytes"), (uint64_t)(size / mib) << 20);
     end(&world);
     own_dir_remove(&dir);
 }
@@ -361,11 +393,17 @@ static void what_is_an_alert_is_a_warning(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(K25_a_look_leaves_one_snapshot),   cmocka_unit_test(K25_also_when_storage_is_down),
-        cmocka_unit_test(N11_ten_thousand_operations),      cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
-        cmocka_unit_test(pressure_is_answered_with_a_size), cmocka_unit_test(pressure_is_one_everywhere),
-        cmocka_unit_test(every_owner_is_accounted_for),     cmocka_unit_test(a_full_tier_is_no_trouble),
-        cmocka_unit_test(one_verdict_in_three_views),       cmocka_unit_test(what_is_an_alert_is_a_warning),
+        cmocka_unit_test(K25_a_look_leaves_one_snapshot),
+        cmocka_unit_test(K25_also_when_storage_is_down),
+        cmocka_unit_test(N11_ten_thousand_operations),
+        cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
+        cmocka_unit_test(pressure_is_answered_with_a_size),
+        cmocka_unit_test(pressure_is_one_everywhere),
+        cmocka_unit_test(pressure_below_its_thresholds_is_an_alert),
+        cmocka_unit_test(every_owner_is_accounted_for),
+        cmocka_unit_test(a_full_tier_is_no_trouble),
+        cmocka_unit_test(one_verdict_in_three_views),
+        cmocka_unit_test(what_is_an_alert_is_a_warning),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
