@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "monitor/fields.h"
+#include "monitor/pressure.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +12,8 @@
 #define QUIET_MS 300000
 #define POOR_HIT_RATE 50.0
 #define GOOD_HIT_RATE 55.0
-#define HIGH_PRESSURE 75.0
-#define CALM_PRESSURE 70.0
+#define HIGH_PRESSURE PRESSURE_USUAL_WARNING
+#define CALM_PRESSURE (PRESSURE_USUAL_WARNING - PRESSURE_LEAVE_POINTS)
 #define DOWN_SECONDS 60
 #define RATE_SPAN_NS 300000000000ULL /* the lookups of so long count */
 #define RATE_STEP_NS 10000000000ULL  /* between two looks that are kept */
@@ -258,24 +259,24 @@ void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses
     char message[160];
     snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", poor ? "Only " : "", percent,
              (unsigned long long)new_lookups);
-    if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, "low_hit_rate", message);
-    if (poor) alerts_trigger(alerts, "low_hit_rate", alert_of_hit_rate(percent), QUIET_MS, message);
+    if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, ALERT_HIT_RATE, message);
+    if (poor) alerts_trigger(alerts, ALERT_HIT_RATE, alert_of_hit_rate(percent), QUIET_MS, message);
 }
 
 void alerts_watch_pressure(struct alerts *alerts, double percent)
 {
     char message[128];
     snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
-    if (percent <= CALM_PRESSURE) alerts_resolve(alerts, "memory_pressure", message);
+    if (percent <= CALM_PRESSURE) alerts_resolve(alerts, ALERT_PRESSURE, message);
     if (percent < HIGH_PRESSURE) return;
     enum alert_severity severity = percent >= 95 ? ALERT_CRITICAL : percent >= 85 ? ALERT_HIGH : ALERT_MEDIUM;
-    alerts_trigger(alerts, "memory_pressure", severity, 0, message);
+    alerts_trigger(alerts, ALERT_PRESSURE, severity, 0, message);
 }
 
 void alerts_watch_part(struct alerts *alerts, const char *part, const char *state, double down_seconds)
 {
     char id[64], message[160];
-    snprintf(id, sizeof id, "down:%s", part);
+    snprintf(id, sizeof id, ALERT_DOWN "%s", part);
     if (down_seconds <= 0) {
         snprintf(message, sizeof message, "%s is up again.", part);
         alerts_resolve(alerts, id, message);

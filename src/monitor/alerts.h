@@ -17,6 +17,12 @@
 enum alert_severity { ALERT_MEDIUM, ALERT_HIGH, ALERT_CRITICAL, ALERT_SEVERITIES };
 const char *alert_severity_name(enum alert_severity severity);
 
+/* What alerts are of. */
+#define ALERT_HIT_RATE "low_hit_rate"
+#define ALERT_PRESSURE "memory_pressure"
+#define ALERT_THRESHOLD "memory_threshold" /* the cache reached one that somebody set, or broke its bound */
+#define ALERT_DOWN "down:"                 /* and the name of the part */
+
 /* A copy of one alert, as `notify` gets it. */
 struct alert {
     char id[64];

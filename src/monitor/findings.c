@@ -5,6 +5,7 @@
  * miss-ratio curve), or where it is broken. Thresholds warn where somebody set them.
  */
 #include "base/check.h"
+#include "monitor/alerts.h"
 #include "monitor/monitor.h"
 
 #include <inttypes.h>
@@ -96,7 +97,7 @@ static void find_threshold(struct aic_monitor *monitor, const struct event *last
         finding_advise(found, "memory.max_bytes", below(monitor_warning_bytes(monitor)), NULL,
                        "With this bound the memory tier evicts before it reaches memory.warning_bytes.");
     }
-    found->alert = MEMORY_THRESHOLD_ALERT;
+    found->alert = ALERT_THRESHOLD;
 }
 
 /* " It evicts 12 entries a minute.", or nothing. */

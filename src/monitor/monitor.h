@@ -185,9 +185,6 @@ AIC_MUST_CHECK aic_status memory_trend(struct aic_monitor *monitor, struct memor
 /* The same of a window of memory snapshots that was read and is not empty. */
 void memory_trend_of(struct aic_monitor *monitor, const struct window *window, struct memory_trend *out);
 
-/* The id of the alert that tells of a memory threshold which was reached. */
-#define MEMORY_THRESHOLD_ALERT "memory_threshold"
-
 /* Adds what the newest memory snapshot has to say. */
 AIC_MUST_CHECK aic_status memory_findings(struct aic_monitor *monitor, struct verdict *out);
 /* Would twice the memory answer three points more of all lookups, by the miss-ratio curve? Then *now and *twice get the

@@ -11,10 +11,7 @@
 #define WINDOW_MS 1800000ULL /* figures over half an hour */
 #define SAMPLES 1800
 #define ACTIONS_KEPT 20
-#define LEAVE_POINTS 5.0       /* a state is left so far below its threshold */
 #define CALM_NS 30000000000ULL /* normal for so long before the tier grows back */
-#define FLOOR_DIVISOR 5        /* never below a fifth of the configured size */
-#define GROW_DIVISOR 20        /* a twentieth back per tick */
 #define TREND_SAMPLES 10
 #define STABLE_POINTS 1.0
 
@@ -53,8 +50,8 @@ const char *pressure_state_name(enum pressure_state state)
 aic_status pressure_create(const struct pressure_options *options, struct pressure **out, aic_error *error)
 {
     struct pressure_options filled = *options;
-    if (filled.warning_percent == 0) filled.warning_percent = 75;
-    if (filled.critical_percent == 0) filled.critical_percent = 90;
+    if (filled.warning_percent == 0) filled.warning_percent = PRESSURE_USUAL_WARNING;
+    if (filled.critical_percent == 0) filled.critical_percent = PRESSURE_USUAL_CRITICAL;
     if (!(filled.warning_percent > 0 && filled.warning_percent < filled.critical_percent &&
           filled.critical_percent <= 100))
         return error_set(error, AIC_INVALID, "pressure",
@@ -84,9 +81,9 @@ static enum pressure_state next_state(const struct pressure *p, double percent, 
 {
     double warning = p->options.warning_percent, critical = p->options.critical_percent;
     if (percent >= critical) return PRESSURE_CRITICAL;
-    if (p->state == PRESSURE_CRITICAL && percent > critical - LEAVE_POINTS) return PRESSURE_CRITICAL;
+    if (p->state == PRESSURE_CRITICAL && percent > critical - PRESSURE_LEAVE_POINTS) return PRESSURE_CRITICAL;
     if (percent >= warning || stalled) return PRESSURE_WARNING;
-    if (p->state != PRESSURE_NORMAL && percent > warning - LEAVE_POINTS) return PRESSURE_WARNING;
+    if (p->state != PRESSURE_NORMAL && percent > warning - PRESSURE_LEAVE_POINTS) return PRESSURE_WARNING;
     return PRESSURE_NORMAL;
 }
 
@@ -111,10 +108,10 @@ struct plan {
 static uint64_t shrink_target(const struct pressure *p, double percent, uint64_t limit_bytes, uint64_t cache_bytes)
 {
     double threshold = p->state == PRESSURE_CRITICAL ? p->options.critical_percent : p->options.warning_percent;
-    double excess = (percent - (threshold - LEAVE_POINTS)) / 100 * (double)limit_bytes;
-    uint64_t least = p->cache_max_bytes / FLOOR_DIVISOR;
+    double excess = (percent - (threshold - PRESSURE_LEAVE_POINTS)) / 100 * (double)limit_bytes;
+    uint64_t least = p->cache_max_bytes / PRESSURE_FLOOR_DIVISOR;
     uint64_t from = excess > 0 ? cache_bytes : p->cache_limit;
-    uint64_t give = excess > 0 ? (uint64_t)excess : p->cache_max_bytes / GROW_DIVISOR;
+    uint64_t give = excess > 0 ? (uint64_t)excess : p->cache_max_bytes / PRESSURE_STEP_DIVISOR;
     uint64_t target = from > give ? from - give : 0;
     return target < least ? least : target;
 }
@@ -136,7 +133,7 @@ static struct plan decide(struct pressure *p, double percent, uint64_t limit_byt
         plan.resize_to = shrink_target(p, percent, limit_bytes, cache_bytes);
         if (plan.resize_to >= p->cache_limit) plan.resize_to = 0;
     } else if (p->state == PRESSURE_NORMAL && p->cache_limit < p->cache_max_bytes && now_ns - p->calm_ns >= CALM_NS) {
-        uint64_t grown = p->cache_limit + p->cache_max_bytes / GROW_DIVISOR + 1;
+        uint64_t grown = p->cache_limit + p->cache_max_bytes / PRESSURE_STEP_DIVISOR + 1;
         plan.resize_to = grown < p->cache_max_bytes ? grown : p->cache_max_bytes;
     }
     if (plan.resize_to > 0) p->cache_limit = plan.resize_to;

@@ -20,6 +20,14 @@
 
 #include <pthread.h>
 
+/* Percent of the memory limit: the default thresholds, and how far below its own a state is left. */
+#define PRESSURE_USUAL_WARNING 75
+#define PRESSURE_USUAL_CRITICAL 90
+#define PRESSURE_LEAVE_POINTS 5
+/* Of the memory tier's configured size: what is left of it at least, and what a stall takes and a tick gives back. */
+#define PRESSURE_FLOOR_DIVISOR 5
+#define PRESSURE_STEP_DIVISOR 20
+
 enum pressure_state { PRESSURE_NORMAL, PRESSURE_WARNING, PRESSURE_CRITICAL };
 const char *pressure_state_name(enum pressure_state state);
 
@@ -37,8 +45,8 @@ struct pressure_options {
     struct mem *mem;
     const aic_clock *clock;
     const char *root;         /* "" for this machine; borrowed as long as the monitor lives */
-    double warning_percent;   /* 0: 75 */
-    double critical_percent;  /* 0: 90 */
+    double warning_percent;   /* 0: PRESSURE_USUAL_WARNING */
+    double critical_percent;  /* 0: PRESSURE_USUAL_CRITICAL */
     uint64_t cache_max_bytes; /* the memory tier's configured limit */
     struct pressure_actions actions;
 };

@@ -94,12 +94,12 @@ static void judge(struct overview *overview)
     unsigned counts[SEVERITIES];
     if (warnings_find(overview, &verdict) != AIC_OK) return; /* the next second will do */
     for (size_t i = 0; i < verdict.count; i++)
-        if (verdict.findings[i].alert != NULL && strcmp(verdict.findings[i].alert, MEMORY_THRESHOLD_ALERT) == 0)
+        if (verdict.findings[i].alert != NULL && strcmp(verdict.findings[i].alert, ALERT_THRESHOLD) == 0)
             reached = &verdict.findings[i];
     if (reached != NULL)
-        alerts_trigger(alerts, MEMORY_THRESHOLD_ALERT,
-                       reached->severity == SEVERITY_CRITICAL ? ALERT_CRITICAL : ALERT_MEDIUM, 0, reached->message);
-    else alerts_resolve(alerts, MEMORY_THRESHOLD_ALERT, "The cache is below its thresholds again.");
+        alerts_trigger(alerts, ALERT_THRESHOLD, reached->severity == SEVERITY_CRITICAL ? ALERT_CRITICAL : ALERT_MEDIUM,
+                       0, reached->message);
+    else alerts_resolve(alerts, ALERT_THRESHOLD, "The cache is below its thresholds again.");
     verdict_count(&verdict, counts);
     atomic_store_explicit(&overview->criticals, counts[SEVERITY_CRITICAL], memory_order_relaxed);
 }

@@ -12,17 +12,8 @@
 #include <sys/statvfs.h>
 
 #define NEARLY_FULL 0.75 /* of the queue */
-/* Percent of the memory limit: the defaults of the thresholds of pressure, and how far below one a state is left. */
-#define USUAL_WARNING 75
-#define USUAL_CRITICAL 90
-#define LEAVE_POINTS 5
-/* What pressure.c takes of the memory tier: all but a fifth at most, for a stall a twentieth. */
-#define LEAST_DIVISOR 5
-#define STALL_DIVISOR 20
 #define MB 1048576.0
-/* Ids of alerts that tell of what is found here. */
-#define STORAGE_ALERT "down:storage"
-#define PRESSURE_ALERT "memory_pressure"
+#define STORAGE_ALERT ALERT_DOWN "storage"
 
 /* Of the file system, or of the process's limit on files. */
 static bool is_limited(const char *trouble)
@@ -131,11 +122,13 @@ static void find_writes_fail(struct verdict *out, const char *directory, const s
 static void advise_pressure(struct finding *found, const struct pressure_figures *now)
 {
     static const char usual[] = "The default: pressure would be normal there, and the memory tier not cut.";
-    bool calm = now->warning_percent < USUAL_WARNING && now->percent <= USUAL_WARNING - LEAVE_POINTS;
-    bool no_error = now->state == PRESSURE_CRITICAL && now->percent <= USUAL_CRITICAL - LEAVE_POINTS;
-    if (calm) finding_advise(found, "pressure.warning", USUAL_WARNING, NULL, "%s", usual);
-    if (now->critical_percent < USUAL_CRITICAL && (no_error || (calm && now->critical_percent <= USUAL_WARNING)))
-        finding_advise(found, "pressure.critical", USUAL_CRITICAL, NULL, "%s",
+    bool calm = now->warning_percent < PRESSURE_USUAL_WARNING &&
+                now->percent <= PRESSURE_USUAL_WARNING - PRESSURE_LEAVE_POINTS;
+    bool no_error = now->state == PRESSURE_CRITICAL && now->percent <= PRESSURE_USUAL_CRITICAL - PRESSURE_LEAVE_POINTS;
+    if (calm) finding_advise(found, "pressure.warning", PRESSURE_USUAL_WARNING, NULL, "%s", usual);
+    if (now->critical_percent < PRESSURE_USUAL_CRITICAL &&
+        (no_error || (calm && now->critical_percent <= PRESSURE_USUAL_WARNING)))
+        finding_advise(found, "pressure.critical", PRESSURE_USUAL_CRITICAL, NULL, "%s",
                        calm ? usual : "The default: pressure would not be critical there.");
 }
 
@@ -147,7 +140,7 @@ static uint64_t whole_mebibytes(double bytes)
 /* The tier is as small as it gets and the rest is still too much: the limit, where it is one that can be set. */
 static void advise_limit(struct finding *found, const struct pressure_figures *now, double others, double calm)
 {
-    double least = (double)now->cache_max_bytes / LEAST_DIVISOR;
+    double least = (double)now->cache_max_bytes / PRESSURE_FLOOR_DIVISOR;
     if (now->cgroup_version == 0) return;
     finding_advise(found, now->cgroup_version == 1 ? "cgroup memory.limit_in_bytes" : "cgroup memory.max",
                    whole_mebibytes((others + least) / calm) + (1ULL << 20), NULL,
@@ -163,13 +156,14 @@ static void advise_limit(struct finding *found, const struct pressure_figures *n
 static void advise_size(struct finding *found, const struct pressure_figures *now, uint64_t tier_bytes)
 {
     char reason[256];
-    double calm = (now->warning_percent - LEAVE_POINTS) / 100, limit = (double)now->limit_bytes;
-    double used = now->percent / 100 * limit, most = (double)now->cache_max_bytes, least = most / LEAST_DIVISOR;
+    double calm = (now->warning_percent - PRESSURE_LEAVE_POINTS) / 100, limit = (double)now->limit_bytes;
+    double used = now->percent / 100 * limit, most = (double)now->cache_max_bytes,
+           least = most / PRESSURE_FLOOR_DIVISOR;
     double others = used > (double)tier_bytes ? used - (double)tier_bytes : 0, size = calm * limit - others;
     bool stalled = used <= calm * limit, enough = stalled || size >= least;
     if (limit == 0 || calm <= 0) return;
     if (stalled) {
-        size = most - most / STALL_DIVISOR;
+        size = most - most / PRESSURE_STEP_DIVISOR;
         snprintf(reason, sizeof reason,
                  "Programs waited for memory below the threshold: a twentieth less for the tier.");
     } else if (enough) {
@@ -195,7 +189,7 @@ static void find_pressure(struct verdict *out, const struct pressure_figures *no
         [PRESSURE_WARNING] = SEVERITY_WARNING, [PRESSURE_CRITICAL] = SEVERITY_CRITICAL};
     if (now->state == PRESSURE_NORMAL) return;
     char cut[112] = "";
-    bool stalled = now->percent <= now->warning_percent - LEAVE_POINTS;
+    bool stalled = now->percent <= now->warning_percent - PRESSURE_LEAVE_POINTS;
     if (now->cache_limit < now->cache_max_bytes)
         snprintf(cut, sizeof cut, " The memory tier is cut to %.1f MB of %.1f MB and grows back when pressure is over.",
                  (double)now->cache_limit / MB, (double)now->cache_max_bytes / MB);
@@ -204,8 +198,8 @@ static void find_pressure(struct verdict *out, const struct pressure_figures *no
         "Memory pressure is %s: %.1f%% of the memory limit is in use%s (pressure.warning %.0f, pressure.critical "
         "%.0f; a state is left %d points below).%s",
         pressure_state_name(now->state), now->percent, stalled ? " and programs waited for memory" : "",
-        now->warning_percent, now->critical_percent, LEAVE_POINTS, cut);
-    found->alert = PRESSURE_ALERT;
+        now->warning_percent, now->critical_percent, PRESSURE_LEAVE_POINTS, cut);
+    found->alert = ALERT_PRESSURE;
     advise_pressure(found, now);
     advise_size(found, now, tier_bytes);
 }
@@ -267,7 +261,7 @@ static void advise_hit_rate(struct finding *found, const struct overview_options
 static void advise_alert_size(struct finding *found, const struct pressure_figures *now, uint64_t tier_bytes)
 {
     struct pressure_figures usual = *now;
-    if (usual.warning_percent > USUAL_WARNING) usual.warning_percent = USUAL_WARNING;
+    if (usual.warning_percent > PRESSURE_USUAL_WARNING) usual.warning_percent = PRESSURE_USUAL_WARNING;
     advise_size(found, &usual, tier_bytes);
 }
 
@@ -284,12 +278,12 @@ static void find_alert(struct verdict *out, const struct overview_options *optio
         if (severity > found->severity) found->severity = severity;
     }
     /* A threshold that is not reached any more: the next tick resolves its alert. */
-    if (known || strcmp(alert->id, MEMORY_THRESHOLD_ALERT) == 0 || out->count == VERDICT_FINDINGS) return;
+    if (known || strcmp(alert->id, ALERT_THRESHOLD) == 0 || out->count == VERDICT_FINDINGS) return;
     struct finding *found = verdict_add(out, severity, alert->id, alert->opened_ms, "%s", alert->message);
     found->alert = found->code;
     found->alerted = true;
-    if (strcmp(alert->id, PRESSURE_ALERT) == 0) advise_alert_size(found, now, stats->memory_bytes);
-    else if (strcmp(alert->id, "low_hit_rate") == 0) advise_hit_rate(found, options, stats);
+    if (strcmp(alert->id, ALERT_PRESSURE) == 0) advise_alert_size(found, now, stats->memory_bytes);
+    else if (strcmp(alert->id, ALERT_HIT_RATE) == 0) advise_hit_rate(found, options, stats);
     else advise_place(found, options->data_dir, NULL);
 }
 

@@ -99,6 +99,7 @@ void webhook_destroy(struct webhook **webhook)
     self->stopping = true;
     pthread_mutex_unlock(&self->mutex);
     backend_destroy(&self->backend);
+    CHECK(!self->busy && self->notice == NULL); /* its last call has ended */
     while (self->count > 0) mem_free_string(self->mem, MEM_MONITOR, take_first(self));
     pthread_mutex_destroy(&self->mutex);
     mem_free(self->mem, MEM_MONITOR, self, sizeof *self);
