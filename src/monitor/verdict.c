@@ -9,6 +9,7 @@
 const char *severity_name(enum severity severity)
 {
     static const char *const names[SEVERITIES] = {"info", "warning", "critical"};
+    CHECK(severity < SEVERITIES);
     return names[severity];
 }
 

@@ -166,7 +166,10 @@ void overview_leave(struct overview *overview, struct tally *tally)
 {
     pthread_mutex_lock(&overview->mutex);
     struct tally **link = &overview->tallies;
-    while (*link != tally) link = &(*link)->next;
+    while (*link != tally) {
+        CHECK(*link != NULL); /* it has joined */
+        link = &(*link)->next;
+    }
     *link = tally->next;
     tally_add(overview->past, tally);
     pthread_mutex_unlock(&overview->mutex);

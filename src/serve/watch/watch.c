@@ -231,6 +231,7 @@ static aic_status create_parts(struct watch *watch, aic_error *error)
 
 aic_status watch_create(const struct watch_options *options, struct watch **out, aic_error *error)
 {
+    CHECK(options->webhook == NULL || options->back != NULL);
     struct watch *watch = mem_zalloc(options->mem, MEM_MONITOR, sizeof *watch);
     if (watch == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "no memory for the watch");
     watch->options = *options;
