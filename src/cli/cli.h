@@ -180,6 +180,8 @@ int output_end(int result);     /* `result`, or CLI_ERROR, which is told, where 
 void print_view(aic_view text); /* JSON or a page, and a newline when there is none */
 /* The reply's body on standard output, indented when that is a terminal. */
 void print_json(const struct reply *reply);
+/* Is it a terminal that obeys escape sequences? */
+bool print_obeys(int descriptor);
 /* 1536 -> "1.5 KiB"; 83.2 -> "1m 23s". */
 #define PRINT_BYTES 32
 const char *print_size(char out[PRINT_BYTES], uint64_t bytes);

@@ -282,11 +282,15 @@ void print_param(FILE *out, const char *param)
     fputs(": ", out);
 }
 
-void progress_begin(struct progress *progress, const char *what, uint64_t total)
+bool print_obeys(int descriptor)
 {
     const char *kind = getenv("TERM");
-    bool obeys = kind != NULL && strcmp(kind, "dumb") != 0; /* escape sequences */
-    *progress = (struct progress){.what = what, .total = total, .on = obeys && isatty(STDERR_FILENO) != 0};
+    return kind != NULL && strcmp(kind, "dumb") != 0 && isatty(descriptor) != 0;
+}
+
+void progress_begin(struct progress *progress, const char *what, uint64_t total)
+{
+    *progress = (struct progress){.what = what, .total = total, .on = print_obeys(STDERR_FILENO)};
 }
 
 void progress_show(struct progress *progress, uint64_t done, const char *note)

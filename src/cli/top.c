@@ -17,7 +17,6 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -372,9 +371,7 @@ int command_top(struct cli *cli)
     if (top == NULL) return cli_fail("no memory");
     top->cli = cli;
     top->once = cli_has(cli, "once");
-    const char *kind = getenv("TERM");
-    bool dumb = kind == NULL || strcmp(kind, "dumb") == 0; /* it obeys no escape sequences */
-    top->terminal = !top->once && !cli->json && !dumb && isatty(STDOUT_FILENO);
+    top->terminal = !top->once && !cli->json && print_obeys(STDOUT_FILENO);
     struct termios before;
     bool keys = top->terminal && tcgetattr(STDIN_FILENO, &before) == 0;
     struct sigaction action = {.sa_handler = on_signal};
