@@ -282,12 +282,9 @@ void conn_serve_ready(struct conn *conn)
         return;
     }
     if (conn->eof && exchange->gone_at_eof) exchange_tell_hangup(exchange);
-    if (conn->read_again) {
-        conn->read_again = false;
-        conn_read(conn);
-    } else {
-        conn_run(conn);
-    }
+    /* Where nothing may be read now, what was read and what is queued still want their turn. */
+    if (conn->read_again && conn_wants_input(conn)) conn_read(conn);
+    else conn_run(conn);
     if (conn->phase == CONN_CLOSED || !exchange->handed || exchange->drain == NULL || conn->out.pending > 0) return;
     http_drain_fn *drain = exchange->drain;
     exchange->drain = NULL;

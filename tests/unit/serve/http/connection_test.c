@@ -89,6 +89,20 @@ static void on_mirror(struct http_exchange *exchange)
     http_body_start(exchange, stream_body, NULL);
 }
 
+/* Takes a body piece by piece: the test says when it wants the next. */
+static void take_piece(struct http_exchange *exchange, enum http_body_event event, aic_view bytes, void *context)
+{
+    (void)bytes, (void)context;
+    if (event == HTTP_BODY_DATA) http_body_pause(exchange);
+    else http_reply_bytes(exchange, 200, "text/plain", AIC_LITERAL("all of it"));
+}
+
+static void on_piecewise(struct http_exchange *exchange)
+{
+    kept = exchange;
+    http_body_start(exchange, take_piece, NULL);
+}
+
 static void on_query(struct http_exchange *exchange)
 {
     aic_view value = {NULL, 0};
@@ -98,10 +112,15 @@ static void on_query(struct http_exchange *exchange)
 }
 
 static const struct http_route ROUTES[] = {
-    {HTTP_VERB_GET, "/hello", on_hello}, {HTTP_VERB_POST, "/echo", on_echo, HTTP_BODY_BUFFERED},
-    {HTTP_VERB_GET, "/buf/{x}", on_buf}, {HTTP_VERB_GET, "/pieces", on_pieces},
-    {HTTP_VERB_GET, "/keep", on_keep},   {HTTP_VERB_POST, "/mirror", on_mirror, HTTP_BODY_STREAMED},
-    {HTTP_VERB_GET, "/query", on_query}, {HTTP_VERB_GET, "/small", on_small},
+    {HTTP_VERB_GET, "/hello", on_hello},
+    {HTTP_VERB_POST, "/echo", on_echo, HTTP_BODY_BUFFERED},
+    {HTTP_VERB_GET, "/buf/{x}", on_buf},
+    {HTTP_VERB_GET, "/pieces", on_pieces},
+    {HTTP_VERB_GET, "/keep", on_keep},
+    {HTTP_VERB_POST, "/mirror", on_mirror, HTTP_BODY_STREAMED},
+    {HTTP_VERB_GET, "/query", on_query},
+    {HTTP_VERB_GET, "/small", on_small},
+    {HTTP_VERB_POST, "/piecewise", on_piecewise, HTTP_BODY_STREAMED},
 };
 
 static const char *const REQUESTS[] = {
@@ -385,6 +404,23 @@ static void test_body_cut_while_streamed(struct drive *drive)
     assert_int_equal(failed_bodies, 1);
 }
 
+/* The client has ended its side, and its body is taken slowly: what was read of it before is still delivered. */
+static void test_body_is_taken_after_the_end(struct drive *drive)
+{
+    int client = drive_connect(drive);
+    drive_text(drive, client,
+               "POST /piecewise HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+               "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n");
+    assert_int_equal(shutdown(client, SHUT_WR), 0);
+    for (int piece = 0; piece < 3; piece++) {
+        assert_true(kept->paused);
+        http_body_resume(kept);
+        drive_turn(drive);
+    }
+    expect_answer(drive, client, "HTTP/1.1 200");
+    close(client);
+}
+
 static void on_finished(void *context, struct http_exchange *exchange, int status, uint64_t bytes)
 {
     (void)context;
@@ -430,6 +466,7 @@ int main(void)
         cmocka_unit_test_in(test_no_answer_waits_long, a_server),
         cmocka_unit_test_in(test_held_answer_is_given_back, a_server),
         cmocka_unit_test_in(test_body_cut_while_streamed, a_server),
+        cmocka_unit_test_in(test_body_is_taken_after_the_end, a_server),
         cmocka_unit_test_in(test_counters, a_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
