@@ -109,7 +109,8 @@ class SlowReaders(unittest.TestCase):
         refused = rest(*held[3])
         self.assertIn(b"\r\nRetry-After: 1\r\n", refused)
         self.assertEqual(json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["code"], "answers_full")
-        # What is short is answered, and what was begun goes on.
+        # What is short is answered, figures have room of their own, and what was begun goes on.
+        self.assertGreater(metric(daemon, "aicache_http_answer_bytes"), 11 * MIB)
         self.assertEqual(ask(daemon, "GET", "/cache/entries/" + small)[0], 200)
         self.assertEqual(ask(daemon, "GET", "/health")[0], 200)
         self.assertEqual(ask(daemon, "DELETE", "/cache/entries/" + small)[0], 204)

@@ -238,8 +238,10 @@ struct http_server {
     void (*thread_stop)(void *context, struct http_thread *thread, void *data);
     void (*finished)(void *context, struct http_exchange *exchange, int status, uint64_t body_bytes);
     struct http_live_limits limits;
-    struct room bodies;    /* against limits.bodies_bytes */
-    struct room answers;   /* against limits.answers_bytes */
+    struct room bodies;  /* against limits.bodies_bytes */
+    struct room answers; /* against limits.answers_bytes */
+    struct room figures; /* against figures_limit, HTTP_FIGURES_BYTES */
+    _Atomic uint64_t figures_limit;
     _Atomic uint64_t open; /* connections of all threads, against limits.connections; relaxed, it orders nothing */
     _Atomic uint64_t crowded_ms; /* see http_server_crowded_ms(); relaxed: stands for itself */
     _Atomic uint64_t stop_in_ms; /* written before the stop is posted, which orders it */

@@ -406,6 +406,11 @@ struct mem *http_answer_mem(const struct http_exchange *exchange)
     return &exchange->conn->thread->server->answers.mem;
 }
 
+struct mem *http_figures_mem(const struct http_exchange *exchange)
+{
+    return &exchange->conn->thread->server->figures.mem;
+}
+
 bool http_answer_hold(const struct http_exchange *exchange, uint64_t bytes)
 {
     struct room *room = &exchange->conn->thread->server->answers;

@@ -131,6 +131,10 @@ struct mem *http_body_mem(const struct http_exchange *exchange);
  */
 #define HTTP_SMALL_ANSWER 16384
 struct mem *http_answer_mem(const struct http_exchange *exchange);
+/* The same for the figures that an operator needs when that room is full: a room of their own beside it, which no other
+ * answer takes from them, of HTTP_FIGURES_BYTES. */
+#define HTTP_FIGURES_BYTES ((uint64_t)8 << 20)
+struct mem *http_figures_mem(const struct http_exchange *exchange);
 /* The same for bytes of an answer that were allocated elsewhere: counts them, or returns false and counts nothing. Who
  * counted them lets them go when they are sent. Any thread. */
 bool http_answer_hold(const struct http_exchange *exchange, uint64_t bytes);
@@ -210,7 +214,8 @@ void http_reply_lines(struct http_exchange *exchange, aic_view lines);
 void http_reply_empty(struct http_exchange *exchange, int status);
 /* A reply whose body is copied. `type` is a static string, the Content-Type. */
 void http_reply_bytes(struct http_exchange *exchange, int status, const char *type, aic_view body);
-/* A reply that takes the buffer's bytes over; *body is empty afterwards. A buffer that failed is answered 503. */
+/* A reply that takes the buffer's bytes over; *body is empty afterwards. A buffer that failed is answered 503, and why:
+ * no room, or no memory. */
 void http_reply_buf(struct http_exchange *exchange, int status, const char *type, struct buf *body);
 
 /*

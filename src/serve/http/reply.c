@@ -212,15 +212,18 @@ void http_reply_bytes(struct http_exchange *exchange, int status, const char *ty
 static void reply_full(struct http_exchange *exchange, const struct mem *mem)
 {
     char message[160];
-    struct http_thread *thread = exchange->conn->thread;
+    const struct http_server *server = exchange->conn->thread->server;
+    bool figures = mem == &server->figures.mem;
     buf_clear(&exchange->fields);
-    if (mem != &thread->server->answers.mem) {
+    if (mem != &server->answers.mem && !figures) {
         reply_problem(exchange, 503, "no_memory", NULL, "No memory for the answer.");
         return;
     }
-    snprintf(message, sizeof message,
-             "The answers that are not yet sent may hold %llu bytes (limits.answers_bytes), and hold too many now.",
-             (unsigned long long)LIMIT(thread, answers_bytes));
+    const struct room *room = figures ? &server->figures : &server->answers;
+    snprintf(message, sizeof message, "The %s that are not yet sent may hold %llu bytes (%s), and hold too many now.",
+             figures ? "figures" : "answers",
+             (unsigned long long)atomic_load_explicit(room->limit, memory_order_relaxed),
+             figures ? "beside limits.answers_bytes" : "limits.answers_bytes");
     http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
     reply_problem(exchange, 503, "answers_full", NULL, message);
 }

@@ -169,6 +169,8 @@ aic_status http_server_create(const struct http_options *options, struct http_se
     server->mem = options->mem;
     room_init(&server->bodies, server, MEM_CONNECTIONS, &server->limits.bodies_bytes, 0);
     room_init(&server->answers, server, MEM_ANSWERS, &server->limits.answers_bytes, HTTP_SMALL_ANSWER);
+    atomic_init(&server->figures_limit, HTTP_FIGURES_BYTES);
+    room_init(&server->figures, server, MEM_ANSWERS, &server->figures_limit, HTTP_SMALL_ANSWER);
     copy_options(server, options);
     aic_status status;
     TRY_OR_FAIL(router_create(server->mem, options->routes, options->route_count, &server->router, error));
@@ -204,6 +206,7 @@ void http_server_destroy(struct http_server **server_pointer)
     for (unsigned i = 0; i < server->listener_count; i++) listener_close(&server->listeners[i]);
     room_fini(&server->bodies);
     room_fini(&server->answers);
+    room_fini(&server->figures);
     mem_free(server->mem, MEM_CONNECTIONS, server->threads_block, server->threads_bytes);
     tls_destroy(&server->tls);
     router_destroy(&server->router);
@@ -262,7 +265,8 @@ uint64_t http_server_body_bytes(const struct http_server *server)
 
 uint64_t http_server_answer_bytes(const struct http_server *server)
 {
-    return atomic_load_explicit(&server->answers.bytes, memory_order_relaxed);
+    return atomic_load_explicit(&server->answers.bytes, memory_order_relaxed) +
+           atomic_load_explicit(&server->figures.bytes, memory_order_relaxed);
 }
 
 void http_server_counters(const struct http_server *server, struct http_counters *out)
@@ -277,5 +281,6 @@ void http_server_counters(const struct http_server *server, struct http_counters
     out->bodies_refused += atomic_load_explicit(&server->bodies.mem.failures, memory_order_relaxed);
     out->answer_bytes = http_server_answer_bytes(server);
     out->answer_limit = atomic_load_explicit(&server->limits.answers_bytes, memory_order_relaxed);
-    out->answers_refused = atomic_load_explicit(&server->answers.mem.failures, memory_order_relaxed);
+    out->answers_refused = atomic_load_explicit(&server->answers.mem.failures, memory_order_relaxed) +
+                           atomic_load_explicit(&server->figures.mem.failures, memory_order_relaxed);
 }

@@ -137,7 +137,8 @@ AIC_MUST_CHECK aic_status http_server_reload_tls(struct http_server *server, con
 void http_server_counters(const struct http_server *server, struct http_counters *out);
 /* Bytes of bodies that are held now, against limits.bodies_bytes. Any thread. */
 uint64_t http_server_body_bytes(const struct http_server *server);
-/* Bytes of answers that are held now, against limits.answers_bytes. Any thread. */
+/* Bytes of answers that are held now, against limits.answers_bytes, and of figures, which have room beside. Any
+ * thread. */
 uint64_t http_server_answer_bytes(const struct http_server *server);
 
 #endif

@@ -235,6 +235,7 @@ void handle_metrics(struct http_exchange *exchange)
 {
     struct metrics_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
     if (job == NULL) return;
+    buf_init(&job->work.body, http_figures_mem(exchange), MEM_ANSWERS); /* it says why there is no other room */
     job->open_metrics = negotiate(exchange, "Accept", "application/openmetrics-text", "text/plain");
     job->work.run = run_metrics;
     job->work.finish = finish_metrics;

@@ -74,7 +74,7 @@ void work_start(struct work *work)
 
 void work_refuse(struct work *work)
 {
-    if (work->body.failed) http_reply_full(work->exchange);
+    if (work->body.failed) http_reply_buf(work->exchange, 503, HTTP_JSON, &work->body);
     else http_reply_error(work->exchange, work->status, &work->error);
 }
 

@@ -34,7 +34,7 @@ struct work {
     struct buf scratch; /* what is unescaped of it */
     aic_status status;
     aic_error error;
-    struct buf body; /* of the answer; counts against limits.answers_bytes */
+    struct buf body; /* of the answer; counts against limits.answers_bytes, but that of /metrics */
 };
 
 /* A deadline for what walks the whole cache. */

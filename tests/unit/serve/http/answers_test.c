@@ -13,15 +13,24 @@
 #define ANSWER_BYTES ((size_t)3000000)
 #define HELD_MOST 64
 
-/* A large answer from the room for answers. */
-static void on_large(struct http_exchange *exchange)
+static void reply_large(struct http_exchange *exchange, struct mem *mem)
 {
     struct buf body;
-    buf_init(&body, http_answer_mem(exchange), MEM_ANSWERS);
+    buf_init(&body, mem, MEM_ANSWERS);
     char *room = buf_reserve(&body, ANSWER_BYTES);
     if (room != NULL) memset(room, 'x', ANSWER_BYTES);
     if (room != NULL) buf_commit(&body, ANSWER_BYTES);
     http_reply_buf(exchange, 200, "text/plain", &body);
+}
+
+static void on_large(struct http_exchange *exchange)
+{
+    reply_large(exchange, http_answer_mem(exchange));
+}
+
+static void on_figures(struct http_exchange *exchange)
+{
+    reply_large(exchange, http_figures_mem(exchange));
 }
 
 static void on_small(struct http_exchange *exchange)
@@ -41,10 +50,13 @@ static void on_fields(struct http_exchange *exchange)
     http_reply_bytes(exchange, 200, "text/plain", AIC_LITERAL("fields"));
 }
 
-static const struct http_route ROUTES[] = {
-    {HTTP_VERB_GET, "/large", on_large}, {HTTP_VERB_GET, "/small", on_small}, {HTTP_VERB_GET, "/fields", on_fields}};
+static const struct http_route ROUTES[] = {{HTTP_VERB_GET, "/large", on_large},
+                                           {HTTP_VERB_GET, "/small", on_small},
+                                           {HTTP_VERB_GET, "/fields", on_fields},
+                                           {HTTP_VERB_GET, "/figures", on_figures}};
 
 static const char LARGE[] = "GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+static const char FIGURES[] = "GET /figures HTTP/1.1\r\nHost: x\r\n\r\n";
 static const char SMALL[] = "GET /small HTTP/1.1\r\nHost: x\r\n\r\n";
 static const char FIELDS[] = "GET /fields HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -173,6 +185,28 @@ static void test_beyond_the_limit_is_503(void **state)
     close_place(&place);
 }
 
+/* Figures have room where other answers have none, up to a limit of their own, and take none from them. */
+static void test_figures_have_room_of_their_own(void **state)
+{
+    (void)state;
+    struct place place;
+    int clients[4];
+    open_place(&place, ANSWER_BYTES);
+    for (size_t i = 0; i < COUNT_OF(clients); i++) clients[i] = drive_connect(&place.drive);
+    drive_text(&place.drive, clients[0], FIGURES);
+    drive_text(&place.drive, clients[1], FIGURES);
+    assert_int_equal(held_by(&place), 2 * ANSWER_BYTES);
+    expect_answer(&place, clients[2], FIGURES, "HTTP/1.1 503 ", "8388608 bytes (beside limits.answers_bytes)");
+    drive_text(&place.drive, clients[2], LARGE);
+    assert_int_equal(held_by(&place), 3 * ANSWER_BYTES);
+    expect_answer(&place, clients[3], LARGE, "HTTP/1.1 503 ", "3000000 bytes (limits.answers_bytes)");
+    close(clients[0]);
+    drive_turn(&place.drive);
+    expect_answer(&place, clients[3], FIGURES, "HTTP/1.1 200 ", "xxxx");
+    for (size_t i = 1; i < COUNT_OF(clients); i++) close(clients[i]);
+    close_place(&place);
+}
+
 static void test_a_limit_that_is_raised_lets_in(void **state)
 {
     (void)state;
@@ -249,8 +283,11 @@ static void test_a_large_answer_is_taken_in_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_byte_is_counted),           cmocka_unit_test(test_beyond_the_limit_is_503),
-        cmocka_unit_test(test_a_limit_that_is_raised_lets_in),  cmocka_unit_test(test_copied_bytes_count),
+        cmocka_unit_test(test_every_byte_is_counted),
+        cmocka_unit_test(test_beyond_the_limit_is_503),
+        cmocka_unit_test(test_figures_have_room_of_their_own),
+        cmocka_unit_test(test_a_limit_that_is_raised_lets_in),
+        cmocka_unit_test(test_copied_bytes_count),
         cmocka_unit_test(test_a_large_answer_is_taken_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
