@@ -20,19 +20,24 @@ struct world {
     struct backend *backend;
 };
 
-static void world_open(struct world *w, const char *const *script, unsigned slots)
+/* What backend_create() says, with the allocation `refused` failing (TEST_MEM_NEVER: none). */
+static aic_status world_try(struct world *w, int64_t refused, const char *const *script, struct backend_options options)
 {
-    test_mem_init(&w->test, TEST_MEM_NEVER);
+    test_mem_init(&w->test, refused);
     listener_open(&w->listener, script);
     assert_int_equal(loop_init(&w->loop), AIC_OK);
     assert_int_equal(loop_start(&w->loop), AIC_OK);
-    struct backend_options options = {.mem = &w->test.mem,
-                                      .loop = &w->loop,
-                                      .name = "test",
-                                      .url = w->listener.url,
-                                      .slots = slots,
-                                      .answer_bytes = 64};
-    assert_int_equal(backend_create(&options, &w->backend, NULL), AIC_OK);
+    options.mem = &w->test.mem;
+    options.loop = &w->loop;
+    options.name = "test";
+    options.url = w->listener.url;
+    options.answer_bytes = 64;
+    return backend_create(&options, &w->backend, NULL);
+}
+
+static void world_open(struct world *w, const char *const *script, unsigned slots)
+{
+    assert_int_equal(world_try(w, TEST_MEM_NEVER, script, (struct backend_options){.slots = slots}), AIC_OK);
 }
 
 static void world_close(struct world *w)
@@ -80,6 +85,13 @@ static void end(struct asked *asked)
     assert_int_equal(asked->done, 1);
 }
 
+/* With a deadline that is not what the test is about. */
+static void ask(struct world *w, struct asked *asked, bool repeatable)
+{
+    begin(w, asked, PATIENT_MS, repeatable);
+    end(asked);
+}
+
 static struct backend_figures figures_of(const struct world *w)
 {
     struct backend_figures figures;
@@ -95,16 +107,14 @@ static void an_answer_comes_back(void **state)
     struct world w;
     struct asked asked;
     world_open(&w, script, 1);
-    begin(&w, &asked, PATIENT_MS, true);
-    end(&asked);
+    ask(&w, &asked, true);
     assert_int_equal(asked.call.status, AIC_OK);
     assert_int_equal(asked.call.code, 200);
     assert_string_equal(asked.answer, "hello");
     assert_non_null(strstr(w.listener.heads[0], "POST /hook/x HTTP/1.1"));
     assert_non_null(strstr(w.listener.heads[0], "Content-Type: application/json"));
     assert_string_equal(w.listener.bodies[0], "{}");
-    begin(&w, &asked, PATIENT_MS, true);
-    end(&asked); /* what it does not like is an answer, too, and asked once */
+    ask(&w, &asked, true); /* what it does not like is an answer, too, and asked once */
     assert_int_equal(asked.call.code, 404);
     assert_int_equal(figures_of(&w).answered, 2);
     assert_int_equal(figures_of(&w).waiting, 0);
@@ -121,19 +131,16 @@ static void passing_faults_are_tried_again(void **state)
     struct world w;
     struct asked asked;
     world_open(&w, script, 1);
-    begin(&w, &asked, PATIENT_MS, true);
-    end(&asked);
+    ask(&w, &asked, true);
     assert_int_equal(asked.call.status, AIC_OK);
     assert_int_equal(asked.call.code, 200);
     assert_int_equal(listener_count(&w.listener), 3);
     assert_int_equal(figures_of(&w).retried, 2);
     world_close(&w);
     world_open(&w, script, 1);
-    begin(&w, &asked, PATIENT_MS, false);
-    end(&asked);
+    ask(&w, &asked, false);
     assert_int_equal(asked.call.code, 503);
-    begin(&w, &asked, PATIENT_MS, false);
-    end(&asked);
+    ask(&w, &asked, false);
     assert_int_equal(asked.call.status, AIC_UNAVAILABLE);
     assert_int_equal(listener_count(&w.listener), 2);
     world_close(&w);
@@ -148,8 +155,7 @@ static void retry_after_beyond_the_deadline_ends_the_call(void **state)
     struct world w;
     struct asked asked;
     world_open(&w, script, 1);
-    begin(&w, &asked, PATIENT_MS, true);
-    end(&asked);
+    ask(&w, &asked, true);
     assert_int_equal(asked.call.code, 429);
     assert_int_equal(listener_count(&w.listener), 1);
     world_close(&w);
@@ -189,8 +195,7 @@ static void the_breaker_opens_and_closes(void **state)
     struct asked asked;
     world_open(&w, script, 2);
     for (int i = 0; i < 5; i++) {
-        begin(&w, &asked, PATIENT_MS, false);
-        end(&asked);
+        ask(&w, &asked, false);
         assert_int_equal(asked.call.status, AIC_UNAVAILABLE);
     }
     assert_false(figures_of(&w).up);
@@ -199,8 +204,7 @@ static void the_breaker_opens_and_closes(void **state)
     end(&asked);
     assert_true(asked.call.status == AIC_UNAVAILABLE || asked.call.status == AIC_TIMEOUT);
     assert_int_equal(listener_count(&w.listener), 5);
-    begin(&w, &asked, PATIENT_MS, false);
-    end(&asked);
+    ask(&w, &asked, false);
     assert_int_equal(asked.call.status, AIC_OK);
     assert_true(figures_of(&w).up);
     world_close(&w);
@@ -216,8 +220,7 @@ static void too_large_an_answer_is_refused(void **state)
     struct world w;
     struct asked asked;
     world_open(&w, script, 1);
-    begin(&w, &asked, PATIENT_MS, true);
-    end(&asked);
+    ask(&w, &asked, true);
     assert_int_equal(asked.call.status, AIC_FULL);
     assert_int_equal(listener_count(&w.listener), 1);
     world_close(&w);
@@ -229,8 +232,7 @@ static void *ask_many(void *context)
     struct world *w = context;
     for (int i = 0; i < 10; i++) {
         struct asked asked;
-        begin(w, &asked, PATIENT_MS, true);
-        end(&asked);
+        ask(w, &asked, true);
         assert_int_equal(asked.call.code, 200);
     }
     return NULL;
@@ -277,16 +279,9 @@ static void survives_every_failed_allocation(void **state)
     bool refused = true;
     for (int64_t n = 0; refused; n++) {
         assert_true(n < 40);
-        test_mem_init(&w.test, n);
-        listener_open(&w.listener, script);
-        assert_int_equal(loop_init(&w.loop), AIC_OK);
-        assert_int_equal(loop_start(&w.loop), AIC_OK);
-        struct backend_options options = {
-            .mem = &w.test.mem, .loop = &w.loop, .name = "test", .url = w.listener.url, .tries = 1, .answer_bytes = 64};
-        aic_status status = backend_create(&options, &w.backend, NULL);
+        aic_status status = world_try(&w, n, script, (struct backend_options){.tries = 1});
         if (status == AIC_OK) {
-            begin(&w, &asked, PATIENT_MS, true);
-            end(&asked);
+            ask(&w, &asked, true);
             refused = test_mem_refused(&w.test);
             assert_true(refused ? asked.call.status != AIC_OK : asked.call.status == AIC_OK);
         } else {
