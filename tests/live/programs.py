@@ -13,6 +13,7 @@ import tempfile
 import termios
 import threading
 import time
+import unittest
 
 AICACHED = os.environ.get("AICACHED", "build/aicached")
 AICACHE = os.environ.get("AICACHE", "build/aicache")
@@ -109,6 +110,22 @@ class Running:
         if self.owned:
             shutil.rmtree(self.directory, ignore_errors=True)
         return status
+
+
+class RunningTest(unittest.TestCase):
+    """One daemon per class."""
+    config = ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Running(cls.config)
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+
+    def client(self, *arguments, stdin=None, **environment):
+        return self.daemon.client(*arguments, stdin=stdin, **environment)
 
 
 class Terminal:

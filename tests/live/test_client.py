@@ -9,23 +9,14 @@ import tempfile
 import time
 import unittest
 
-from programs import AICACHE, Running, Terminal, run
+from programs import AICACHE, Running, RunningTest, Terminal, run
 
 
-class Client(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Running("memory.max_bytes: 64M\n")
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.daemon.stop() == 0
+class Client(RunningTest):
+    config = "memory.max_bytes: 64M\n"
 
     def setUp(self):
         self.client("invalidate", "--all")
-
-    def client(self, *arguments, stdin=None, **environment):
-        return self.daemon.client(*arguments, stdin=stdin, **environment)
 
     def test_put_and_lookup(self):
         key = self.client("put", "summarize", "a text", '{"a": 1.0}', "--options", '{"t": 0.5}', "--question", "why?", "--ttl", "1h", "--tag", "x", "--tag", "y",

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from programs import AICACHE, Running, clean_environment, run
+from programs import AICACHE, RunningTest, clean_environment, run
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -50,14 +50,8 @@ class Peer:
             peer.close()
 
 
-class Streams(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Running("memory.max_bytes: 64M\n")
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.daemon.stop() == 0
+class Streams(RunningTest):
+    config = "memory.max_bytes: 64M\n"
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from programs import AICACHE, Running, Terminal, clean_environment, die_with_parent, run
+from programs import AICACHE, RunningTest, Terminal, clean_environment, die_with_parent, run
 
 RLO = "\u202e"  # what follows is shown from right to left
 
@@ -22,20 +22,9 @@ def until(said):
         time.sleep(0.05)
 
 
-class Shown(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Running()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.daemon.stop() == 0
-
+class Shown(RunningTest):
     def setUp(self):
         self.client("invalidate", "--all")
-
-    def client(self, *arguments, stdin=None, **environment):
-        return self.daemon.client(*arguments, stdin=stdin, **environment)
 
     def terminal(self, columns, *arguments, **environment):
         terminal = Terminal(40, columns, [AICACHE, "--url", self.daemon.url, *arguments], **environment)

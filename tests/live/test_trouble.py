@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-from programs import AICACHED, Running, clean_environment, run
+from programs import AICACHED, Running, RunningTest, clean_environment, run
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x00020000, 0x10000000, 0x4000, 0x40000
@@ -236,14 +236,8 @@ class Stops(unittest.TestCase):
                 self.assertEqual(daemon.stop(), 0, number)
 
 
-class Senders(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Running("limits: {header_bytes: 4K}\ntimeouts: {header: 2s, body: 2s, idle: 10s}\n")
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.daemon.stop() == 0
+class Senders(RunningTest):
+    config = "limits: {header_bytes: 4K}\ntimeouts: {header: 2s, body: 2s, idle: 10s}\n"
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", int(self.daemon.port)), timeout=30)
