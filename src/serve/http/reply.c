@@ -119,6 +119,7 @@ bool reply_head(struct http_exchange *exchange, int status, const char *type, ui
     char *room = output_reserve(&conn->out, most);
     if (room == NULL) { /* what was answered before it may leave first */
         conn_flush(conn);
+        if (conn->phase == CONN_CLOSED) return false;
         if (conn->out.pending == 0) room = output_reserve(&conn->out, most);
     }
     if (room == NULL) {

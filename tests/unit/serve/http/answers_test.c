@@ -246,6 +246,29 @@ static void test_copied_bytes_count(void **state)
     close_place(&place);
 }
 
+/* The client is found gone when what is there is to leave first: the next answer is written for nobody, and no later
+ * client, whose connection takes the same memory, is sent it. */
+static void test_nothing_is_left_for_the_next_client(void **state)
+{
+    (void)state;
+    struct place place;
+    char requests[8 * sizeof FIELDS] = "";
+    char got[4096];
+    bool eof;
+    open_place(&place, 60000);
+    for (int i = 0; i < 8; i++) strcat(requests, FIELDS);
+    int client = drive_connect(&place.drive);
+    assert_int_equal(send(client, requests, strlen(requests), 0), strlen(requests));
+    close(client);
+    drive_turn(&place.drive);
+    assert_int_equal(place.drive.thread->live, 0);
+    assert_int_equal(held_by(&place), 0);
+    client = drive_connect(&place.drive);
+    assert_int_equal(drive_receive(&place.drive, client, got, sizeof got, &eof), 0);
+    close(client);
+    close_place(&place);
+}
+
 /* ---- slow readers ---- */
 
 /* After write_ms: did the client, which took so many bytes since it began, take too little? */
@@ -286,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_every_byte_is_counted),
         cmocka_unit_test(test_beyond_the_limit_is_503),
         cmocka_unit_test(test_figures_have_room_of_their_own),
+        cmocka_unit_test(test_nothing_is_left_for_the_next_client),
         cmocka_unit_test(test_a_limit_that_is_raised_lets_in),
         cmocka_unit_test(test_copied_bytes_count),
         cmocka_unit_test(test_a_large_answer_is_taken_in_time),
