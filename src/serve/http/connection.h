@@ -363,9 +363,6 @@ void exchange_tell_gone(struct http_exchange *exchange);
 void exchange_tell_hangup(struct http_exchange *exchange);
 
 /* ---- reply.c ---- */
-/* Writes the head of a reply. length UINT64_MAX: streamed. False: the connection was closed, for want of memory
- * or because the client had gone. */
-bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length);
 /* Writes a whole error reply, but completes nothing. */
 void reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field,
                    const char *message);

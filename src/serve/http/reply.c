@@ -98,7 +98,9 @@ static void give_up(struct conn *conn)
 /* Everything but Connection and the handler's own fields is shorter than this, the type aside. */
 #define HEAD_ROOM 256
 
-bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length)
+/* Writes the head of a reply, and keeps room behind it for `copied` bytes of its body. length UINT64_MAX: streamed.
+ * False: the connection was closed, for want of memory or because the client had gone. */
+static bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length, size_t copied)
 {
     struct conn *conn = exchange->conn;
     bool keep = conn_keeps_alive(conn);
@@ -115,7 +117,7 @@ bool reply_head(struct http_exchange *exchange, int status, const char *type, ui
         give_up(conn);
         return false;
     }
-    size_t most = HEAD_ROOM + type_size + exchange->fields.size;
+    size_t most = HEAD_ROOM + type_size + exchange->fields.size + copied;
     char *room = output_reserve(&conn->out, most);
     if (room == NULL) { /* what was answered before it may leave first */
         conn_flush(conn);
@@ -192,13 +194,14 @@ static bool may_reply(const struct http_exchange *exchange)
 
 void http_reply_empty(struct http_exchange *exchange, int status)
 {
-    if (may_reply(exchange)) reply_head(exchange, status, NULL, 0);
+    if (may_reply(exchange)) reply_head(exchange, status, NULL, 0, 0);
     conn_completed(exchange->conn);
 }
 
 static void reply_copied(struct http_exchange *exchange, int status, const char *type, aic_view body)
 {
-    if (!reply_head(exchange, status, type, body.size) || exchange->bodiless) return;
+    if (!reply_head(exchange, status, type, body.size, exchange->bodiless ? 0 : body.size) || exchange->bodiless)
+        return;
     exchange->sent_bytes = body.size;
     if (output_copy(&exchange->conn->out, body) != AIC_OK) give_up(exchange->conn);
 }
@@ -240,7 +243,7 @@ void http_reply_buf(struct http_exchange *exchange, int status, const char *type
     bool fine = buf_status(body) == AIC_OK;
     if (may_reply(exchange) && !fine) {
         reply_full(exchange, body->mem);
-    } else if (may_reply(exchange) && reply_head(exchange, status, type, body->size) && !exchange->bodiless) {
+    } else if (may_reply(exchange) && reply_head(exchange, status, type, body->size, 0) && !exchange->bodiless) {
         exchange->sent_bytes = body->size;
         if (output_own(&exchange->conn->out, body) != AIC_OK) give_up(exchange->conn);
     }
@@ -255,7 +258,7 @@ void http_reply_pieces(struct http_exchange *exchange, int status, const char *t
     size_t size = 0;
     for (size_t i = 0; i < count; i++) size += pieces[i].size;
     struct output *out = &exchange->conn->out;
-    bool wanted = may_reply(exchange) && reply_head(exchange, status, type, size) && !exchange->bodiless;
+    bool wanted = may_reply(exchange) && reply_head(exchange, status, type, size, 0) && !exchange->bodiless;
     if (wanted) exchange->sent_bytes = size;
     /* A short beginning goes with the head. */
     if (wanted && count > 0 && pieces[0].size <= HEAD_ROOM && output_copy(out, pieces[0]) == AIC_OK) pieces++, count--;
@@ -308,7 +311,7 @@ void reply_problem(struct http_exchange *exchange, int status, const char *code,
     if (status == 401 && exchange->fields.size == 0)
         http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
     if (buf_status(&body) == AIC_OK) reply_copied(exchange, status, HTTP_JSON, buf_view(&body));
-    else reply_head(exchange, status, NULL, 0);
+    else reply_head(exchange, status, NULL, 0, 0);
     buf_fini(&body);
 }
 
@@ -341,7 +344,7 @@ void http_stream_open(struct http_exchange *exchange, int status, const char *ty
     /* An answer that begins before the body was asked for does not replace it: a waiting client is told to go on first.
      */
     if (may_reply(exchange) && exchange->route->body == HTTP_BODY_STREAMED) conn_send_continue(conn);
-    bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX);
+    bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX, 0);
     exchange->streaming = true;
     if (!wanted) return;
     if (conn->phase == CONN_WAIT) conn->deadline_ms = 0;
