@@ -499,6 +499,7 @@ static int with_settings(struct daemon *daemon, struct option_report *report)
     struct settings_origins origins;
     aic_status status = settings_load(&daemon->mem, &daemon->input, &daemon->settings, origins.items, report);
     bool checking = has_action(&daemon->input, "check-config", NULL);
+    if (status == AIC_OK) daemon_check_memory(&daemon->settings, &origins, report);
     if (status == AIC_OK && checking) {
         status = daemon_try(daemon, &origins, report);
         if (status != AIC_OK) settings_release(&daemon->mem, &daemon->settings);

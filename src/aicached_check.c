@@ -293,6 +293,24 @@ static void try_memory(const struct trial *trial)
                     (unsigned long long)host.total_bytes);
 }
 
+void daemon_check_memory(const struct settings *settings, const struct settings_origins *origins,
+                         struct option_report *report)
+{
+    struct host_memory host;
+    struct settings_need need;
+    host_memory_read("", &host);
+    uint64_t limit = host.cgroup_least_bytes;
+    settings_need(settings, limit, &need);
+    if (limit == 0 || need.least <= limit) return;
+    option_warn(
+        report, origins->items[option_find(settings_table(), "memory.max_bytes") - settings_table()->rows],
+        "memory.max_bytes",
+        "a full tier and one large request take %lluM of memory, all that may wait makes it %lluM, and the cgroup "
+        "is limited to %lluM; a value of %lluM would fit",
+        (unsigned long long)need.least >> 20, (unsigned long long)need.most >> 20, (unsigned long long)limit >> 20,
+        (unsigned long long)need.fits >> 20);
+}
+
 aic_status daemon_try(struct daemon *daemon, const struct settings_origins *origins, struct option_report *report)
 {
     struct trial trial = {daemon, origins, report};

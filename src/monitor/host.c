@@ -171,6 +171,8 @@ static bool read_cgroup(const char *root, const struct cgroup_files *files, stru
     bool found = false;
     for (;;) {
         struct level level = {.limit = level_limit(root, files, group, out->total_bytes)};
+        if (level.limit > 0 && (out->cgroup_least_bytes == 0 || level.limit < out->cgroup_least_bytes))
+            out->cgroup_least_bytes = level.limit;
         if ((level.limit > 0 || !found) && read_usage(root, files, group, &level)) {
             if (!found || ratio(level.working, level.limit) > ratio(out->cgroup_working_bytes, out->cgroup_limit_bytes))
                 take_level(files, group, &level, out);

@@ -20,6 +20,7 @@ struct host_memory {
     uint64_t rss_bytes, rss_anon_bytes;    /* of this process */
     bool in_cgroup;                        /* a cgroup limits this process */
     unsigned cgroup_version;               /* 1 or 2 */
+    uint64_t cgroup_least_bytes;           /* the least limit of all levels; 0: none */
     /* Of the level nearest to its limit; without any limit below the machine's memory, of our own group. */
     char cgroup_path[HOST_PATH_BYTES]; /* below the mount, "/" for the mount itself */
     uint64_t cgroup_limit_bytes;       /* 0: none */

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon, LiveTest, until
+from daemon import PROGRAM, Daemon, LiveTest, until
 from test_monitor import MB, noise, resident
 
 
@@ -271,6 +271,33 @@ class Curve(LiveTest):
         self.assertGreater(ratios[1], 0.5)  # everything fits
 
 
+class Slack(unittest.TestCase):
+    """What a burst took of the allocator goes back to the kernel while nothing is asked of the daemon."""
+
+    def test_given_back_while_idle(self):
+        daemon = Daemon(("--storage-kind", "none", "--memory-max-bytes", "8M", "--threads", "2"))
+        self.addCleanup(daemon.close)
+        if daemon.get("/monitoring/memory").json["allocator"]["name"] != "jemalloc":
+            self.skipTest("a sanitizer's allocator holds back what was freed")
+
+        def anonymous():
+            with open("/proc/%d/status" % daemon.process.pid) as file:
+                return int(re.search(r"RssAnon:\s*(\d+) kB", file.read()).group(1)) << 10
+
+        def write(index):
+            for turn in range(20):
+                daemon.put(text="burst %d %d" % (index, turn), response=noise(MB))
+        peak = [0]
+        threads = [threading.Thread(target=write, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            peak[0] = max(peak[0], anonymous())
+            time.sleep(0.01)
+        # 8 MiB of tier and 7 % of it, 25 MiB of program, and what compression has gathered; nothing is asked meanwhile.
+        self.assertTrue(until(lambda: anonymous() < 40 * MB, 120), "%d MiB stay of %d" % (anonymous() >> 20, peak[0] >> 20))
+
+
 class Pressure(unittest.TestCase):
     """A real cgroup with a limit of 160 MiB around a memory tier of 128 MiB: it fills, the tier shrinks, the daemon lives, and what was taken comes back."""
 
@@ -303,6 +330,31 @@ class Pressure(unittest.TestCase):
         except OSError:
             return False
         return True
+
+    def test_what_cannot_fit_is_told(self):
+        group = self.group()
+
+        def enter():
+            with open(os.path.join(group, "cgroup.procs"), "w") as file:
+                file.write(str(os.getpid()))
+        flags = ["--storage-kind", "none", "--listen", "127.0.0.1:0", "--limits-bodies-bytes", "16M", "--limits-answers-bytes", "16M"]
+        told = rb"memory\.max_bytes: a full tier and one large request take 202M of memory, all that may wait makes it 218M, .* limited to 160M; a value of 87M would fit"
+        check = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "128M", *flags], capture_output=True, preexec_fn=enter, timeout=60)
+        self.assertEqual(check.returncode, 0)
+        if b"cgroup" not in check.stderr:
+            daemon = Daemon(("--storage-kind", "none"), enter=enter)
+            self.addCleanup(daemon.close)
+            until(lambda: daemon.get("/monitoring/pressure").json["cgroup"]["usage_bytes"] > 0)
+            if not daemon.get("/monitoring/pressure").json["cgroup"]["limited"]:
+                self.skipTest("the limit of the new cgroup is not seen from inside")
+        self.assertRegex(check.stderr, told)
+        fits = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "87M", *flags], capture_output=True, preexec_fn=enter, timeout=60)
+        self.assertEqual((fits.returncode, fits.stderr), (0, b""))
+        with subprocess.Popen([PROGRAM, "--memory-max-bytes", "128M", *flags], stderr=subprocess.PIPE, preexec_fn=enter) as daemon:
+            lines = [daemon.stderr.readline(), daemon.stderr.readline()]
+            daemon.terminate()
+        self.assertRegex(lines[0], rb"listening on")
+        self.assertRegex(lines[1], rb"warning settings.*" + told)
 
     def test_shrinks_under_pressure_and_grows_back(self):
         group = self.group()

@@ -246,6 +246,22 @@ static void check_tls(const struct rules *rules)
                   "it stands alone; accepted: tls.certificate and tls.key together, or neither");
 }
 
+/* -------------------------------------------------------------------------------------------------------- need -- */
+
+#define MIB ((uint64_t)1 << 20)
+#define PROGRAM_BYTES (50 * MIB) /* program, libraries, measurements, stacks, compression, what the allocator keeps */
+#define TIER_PERCENT 107         /* of memory.max_bytes: with the free pieces between values */
+
+void settings_need(const struct settings *settings, uint64_t limit, struct settings_need *out)
+{
+    uint64_t queue = settings->storage_kind != SETTINGS_STORAGE_NONE ? settings->storage_queue_bytes : 0;
+    uint64_t others = PROGRAM_BYTES + settings->limits_body_bytes;
+    out->least = settings->memory_max_bytes / 100 * TIER_PERCENT + others;
+    out->most = out->least - settings->limits_body_bytes + queue + settings->limits_bodies_bytes +
+                settings->limits_answers_bytes;
+    out->fits = limit > others ? (limit - others) / TIER_PERCENT * 100 / MIB * MIB : 0;
+}
+
 /* -------------------------------------------------------------------------------------------------------- load -- */
 
 static const char *variable(char *const *environment, const char *name)

@@ -110,4 +110,13 @@ bool settings_address_is_local(const struct settings_address *address);
 uint64_t settings_warning_bytes(const struct settings *settings);
 uint64_t settings_critical_bytes(const struct settings *settings);
 
+/* What memory a daemon with these settings takes beside the map of its store, by docs/operations.md, "Sizing". */
+struct settings_need {
+    uint64_t least; /* with a full tier and one request of the largest size */
+    uint64_t most;  /* when all waits that may: storage.queue_bytes, limits.bodies_bytes and limits.answers_bytes */
+    uint64_t fits;  /* the memory.max_bytes of which the least fits the limit, a whole number of MiB; 0: none does */
+};
+/* limit: bytes. Any thread. */
+void settings_need(const struct settings *settings, uint64_t limit, struct settings_need *out);
+
 #endif

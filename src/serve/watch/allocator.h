@@ -18,7 +18,11 @@ struct allocator_figures {
 
 /* Any thread; microseconds. */
 void allocator_read(struct allocator_figures *out);
-/* Gives free pages back to the kernel; may take milliseconds. Any thread but a front one. */
+/* Gives free pages back to the kernel that nobody has wanted for some seconds; once a second. jemalloc does it by
+ * itself only where it is called, and a daemon that is idle after a burst calls it nowhere. Any thread but a front one.
+ */
+void allocator_decay(void);
+/* Gives all free pages back to the kernel; may take milliseconds. Any thread but a front one. */
 void allocator_purge(void);
 
 #endif

@@ -385,6 +385,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
     alerts_watch_hit_rate(watch->alerts, stats_hits(&facts->stats), facts->stats.misses, is_cold(watch, &facts->stats));
     probes_each(parts_probes(parts), watch_part, watch);
     if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);
+    allocator_decay();
     if (watch->ticks % SAVE_TICKS == SAVE_TICKS - 1) save_history(watch);
     watch->ticks++;
 }

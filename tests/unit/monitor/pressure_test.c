@@ -341,6 +341,9 @@ static void measures_each_level_against_its_own_limit(void **state)
         expect_level(&w, "/p/a", 10, 9, 90);
         put_level(&w, version, "/p/a", "10\n", "9\n", "1");
         expect_level(&w, "/p", 300, 280, 90);
+        struct host_memory host;
+        host_memory_read(w.root, &host);
+        assert_int_equal(host.cgroup_least_bytes, 10); /* though the other is nearer to its own */
         put_level(&w, version, "/p", "300\n", "280\n", "200");
         expect_level(&w, "/p/a", 10, 9, 80);
         world_close(&w);

@@ -344,6 +344,36 @@ static void options_must_agree(void **state)
     }
 }
 
+/* The formula of docs/operations.md, "Sizing". */
+static void memory_that_is_needed(void **state)
+{
+    (void)state;
+    const uint64_t mib = 1 << 20;
+    static const struct {
+        const char *yaml;
+        unsigned limit, least, most, fits; /* in MiB */
+    } rows[] = {
+        {"", 339, 339, 707, 255}, /* 256M + 7 % + 50M + 16M; without the last, but with 64M + 256M + 64M */
+        {"", 200, 339, 707, 125},
+        {"", 66, 339, 707, 0},
+        {"memory: {max_bytes: 32M}\nstorage: {kind: none}\n"
+         "limits: {body_bytes: 1M, bodies_bytes: 4M, answers_bytes: 4M}",
+         100, 85, 92, 45},
+        {"memory: {max_bytes: 0}", 100, 66, 434, 31},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct load self;
+        struct settings_need need;
+        load(&self, rows[i].yaml);
+        assert_int_equal(self.status, AIC_OK);
+        settings_need(&self.settings, rows[i].limit * mib, &need);
+        assert_int_equal(need.least / mib, rows[i].least);
+        assert_int_equal(need.most / mib, rows[i].most);
+        assert_int_equal(need.fits, rows[i].fits * mib);
+        unload(&self);
+    }
+}
+
 /* Q01: the seven presets with exactly these columns; what of them is an option takes effect. */
 static void presets_are_those_of_the_table(void **state)
 {
@@ -535,6 +565,7 @@ int main(void)
         cmocka_unit_test(operations_have_times),
         cmocka_unit_test(keys_are_read),
         cmocka_unit_test(options_must_agree),
+        cmocka_unit_test(memory_that_is_needed),
         cmocka_unit_test(presets_are_those_of_the_table),
         cmocka_unit_test(the_file_overrides_a_preset),
         cmocka_unit_test(reloads_change_what_is_live),
