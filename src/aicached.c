@@ -499,7 +499,6 @@ static int with_settings(struct daemon *daemon, struct option_report *report)
     struct settings_origins origins;
     aic_status status = settings_load(&daemon->mem, &daemon->input, &daemon->settings, origins.items, report);
     bool checking = has_action(&daemon->input, "check-config", NULL);
-    if (status == AIC_OK) daemon_check_memory(&daemon->settings, &origins, report);
     if (status == AIC_OK && checking) {
         status = daemon_try(daemon, &origins, report);
         if (status != AIC_OK) settings_release(&daemon->mem, &daemon->settings);
@@ -514,7 +513,10 @@ static int with_settings(struct daemon *daemon, struct option_report *report)
     int result = 0;
     if (checking) printf("The settings are fine.\n");
     else if (has_action(&daemon->input, "print-config", NULL)) result = print_settings(daemon, &origins);
-    else result = serve(daemon, report);
+    else {
+        daemon_try_memory(&daemon->settings, &origins, report);
+        result = serve(daemon, report);
+    }
     settings_release(&daemon->mem, &daemon->settings);
     return result;
 }

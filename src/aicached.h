@@ -57,9 +57,9 @@ void daemon_log_lines(struct daemon *daemon, aic_log_level level, const char *pa
                       const struct buf *lines);
 /* Reads file and environment again; changes what is live and logs what changed, what cannot and what is wrong. */
 void daemon_reload(struct daemon *daemon);
-/* Warns of a memory.max_bytes that the cgroups of this process have no room for. */
-void daemon_check_memory(const struct settings *settings, const struct settings_origins *origins,
-                         struct option_report *report);
+/* Warns of a memory.max_bytes that the cgroups of this process, or the machine, have no room for. */
+void daemon_try_memory(const struct settings *settings, const struct settings_origins *origins,
+                       struct option_report *report);
 /* Tries what a start with the daemon's settings needs, and changes nothing. AIC_INVALID: `report` says what would fail.
  * AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status daemon_try(struct daemon *daemon, const struct settings_origins *origins,

@@ -282,33 +282,24 @@ static void try_tls(const struct trial *trial)
                   "%s; accepted: files in PEM that this user may read, a certificate and its key", error.message);
 }
 
-static void try_memory(const struct trial *trial)
-{
-    struct host_memory host;
-    uint64_t wanted = trial->daemon->settings.memory_max_bytes;
-    host_memory_read("", &host);
-    if (host.total_bytes > 0 && wanted > host.total_bytes)
-        option_warn(trial->report, origin_of(trial, "memory.max_bytes"), "memory.max_bytes",
-                    "%llu bytes are more than the machine has (%llu)", (unsigned long long)wanted,
-                    (unsigned long long)host.total_bytes);
-}
-
-void daemon_check_memory(const struct settings *settings, const struct settings_origins *origins,
-                         struct option_report *report)
+void daemon_try_memory(const struct settings *settings, const struct settings_origins *origins,
+                       struct option_report *report)
 {
     struct host_memory host;
     struct settings_need need;
     host_memory_read("", &host);
-    uint64_t limit = host.cgroup_least_bytes;
+    bool grouped = host.cgroup_least_bytes > 0;
+    uint64_t limit = grouped ? host.cgroup_least_bytes : host.total_bytes;
     settings_need(settings, limit, &need);
     if (limit == 0 || need.least <= limit) return;
-    option_warn(
-        report, origins->items[option_find(settings_table(), "memory.max_bytes") - settings_table()->rows],
-        "memory.max_bytes",
-        "a full tier and one large request take %lluM of memory, all that may wait makes it %lluM, and the cgroup "
-        "is limited to %lluM; a value of %lluM would fit",
-        (unsigned long long)need.least >> 20, (unsigned long long)need.most >> 20, (unsigned long long)limit >> 20,
-        (unsigned long long)need.fits >> 20);
+    char advice[64] = "none would fit";
+    if (need.fits > 0) snprintf(advice, sizeof advice, "%lluM would fit", (unsigned long long)need.fits >> 20);
+    option_warn(report, origins->items[option_find(settings_table(), "memory.max_bytes") - settings_table()->rows],
+                "memory.max_bytes",
+                "a full tier and one large request take %lluM of memory, all that may wait makes it %lluM, and the %s "
+                "has %lluM; %s",
+                (unsigned long long)need.least >> 20, (unsigned long long)need.most >> 20,
+                grouped ? "cgroup" : "machine", (unsigned long long)limit >> 20, advice);
 }
 
 aic_status daemon_try(struct daemon *daemon, const struct settings_origins *origins, struct option_report *report)
@@ -320,7 +311,7 @@ aic_status daemon_try(struct daemon *daemon, const struct settings_origins *orig
     try_sockets(&trial);
     try_addresses(&trial);
     try_tls(&trial);
-    try_memory(&trial);
+    daemon_try_memory(&daemon->settings, origins, report);
     if (buf_status(&report->text) != AIC_OK) return AIC_NO_MEMORY;
     return report->errors > errors ? AIC_INVALID : AIC_OK;
 }

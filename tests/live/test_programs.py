@@ -447,6 +447,13 @@ class Signals(unittest.TestCase):
             self.assertEqual(again.client("lookup", "qa", "a").out, '"b"\n')
             self.assertEqual(again.stop(), 0)
 
+    def test_memory_that_cannot_fit_is_told_at_start(self):
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        for size in (machine - (1 << 20), machine):  # what is beside the tier counts, too
+            daemon = Running("memory: {max_bytes: %d}\n" % size)
+            daemon.wait_for(r"warning settings: .*memory\.max_bytes: a full tier and one large request take \d+M of memory, .*; \d+M would fit")
+            self.assertEqual(daemon.stop(), 0)
+
     def test_reload(self):
         digest = hashlib.sha256(b"secret-key-of-the-test").hexdigest()
         daemon = Running("log.level: info\n")

@@ -338,7 +338,7 @@ class Pressure(unittest.TestCase):
             with open(os.path.join(group, "cgroup.procs"), "w") as file:
                 file.write(str(os.getpid()))
         flags = ["--storage-kind", "none", "--listen", "127.0.0.1:0", "--limits-bodies-bytes", "16M", "--limits-answers-bytes", "16M"]
-        told = rb"memory\.max_bytes: a full tier and one large request take 202M of memory, all that may wait makes it 218M, .* limited to 160M; a value of 87M would fit"
+        told = rb"memory\.max_bytes: a full tier and one large request take 202M of memory, all that may wait makes it 218M, and the cgroup has 160M; 87M would fit"
         check = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "128M", *flags], capture_output=True, preexec_fn=enter, timeout=60)
         self.assertEqual(check.returncode, 0)
         if b"cgroup" not in check.stderr:
