@@ -414,8 +414,9 @@ void settings_release(struct mem *mem, struct settings *settings)
 uint64_t settings_warning_bytes(const struct settings *settings)
 {
     if (settings->memory_warning_bytes != 0) return settings->memory_warning_bytes;
-    bool set = settings->memory_critical_bytes != 0 && settings->memory_critical_bytes <= settings->memory_max_bytes;
-    if (!set) return settings->memory_max_bytes + 1;
+    bool beyond = settings->memory_critical_bytes == 0 ||
+                  settings->memory_critical_bytes > settings->memory_max_bytes + 1;
+    if (beyond) return settings->memory_max_bytes + 1;
     return settings->memory_critical_bytes > 1 ? settings->memory_critical_bytes - 1 : 1;
 }
 

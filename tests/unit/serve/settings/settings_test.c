@@ -76,6 +76,21 @@ static void defaults_are_those_of_the_contract(void **state)
     unload(&self);
 }
 
+/* Below the bound, at it and beyond it. */
+static void critical_alone_has_its_warning(void **state)
+{
+    (void)state;
+    for (unsigned critical = (1 << 20) - 1; critical <= (1 << 20) + 2; critical++) {
+        struct load self;
+        char yaml[80];
+        snprintf(yaml, sizeof yaml, "memory: {max_bytes: 1M, critical_bytes: %u}\n", critical);
+        load(&self, yaml);
+        if (self.status != AIC_OK) fail_msg("%s", self.findings);
+        assert_true(settings_warning_bytes(&self.settings) < settings_critical_bytes(&self.settings));
+        unload(&self);
+    }
+}
+
 static void zero_is_not_the_default(void **state)
 {
     (void)state;
@@ -556,6 +571,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(zero_is_not_the_default),
+        cmocka_unit_test(critical_alone_has_its_warning),
         cmocka_unit_test(data_dir_has_a_place),
         cmocka_unit_test(strangers_need_keys),
         cmocka_unit_test(addresses_are_checked),
