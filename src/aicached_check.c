@@ -279,7 +279,7 @@ static void try_tls(const struct trial *trial)
     if (status == AIC_OK) return;
     const char *option = strcmp(error.field, "tls.key") == 0 ? "tls.key" : "tls.certificate";
     option_refuse(trial->report, origin_of(trial, option), option,
-                  "%s; accepted: files in PEM that this user may read, a certificate and its key", error.message);
+                  "%s Accepted are files in PEM that this user may read, a certificate and its key.", error.message);
 }
 
 void daemon_try_memory(const struct settings *settings, const struct settings_origins *origins,

@@ -248,11 +248,11 @@ static void accept_wait(struct http_thread *thread)
     if (!thread->stopping) uv_timer_start(&thread->accept_pause, accept_resume, ACCEPT_PAUSE_MS, 0);
 }
 
-/* Has it sent nothing of a request, nor anything left to be sent? */
+/* Has it sent nothing of a request, also none that TLS has taken in already, nor anything left to be sent? */
 static bool is_idle(const struct conn *conn)
 {
     return conn->phase == CONN_HEAD && !conn->exchange.handed && !conn->arrived && !conn->close_after &&
-           conn->in_start == conn->in_end && conn->out.pending == 0;
+           !conn->read_again && conn->in_start == conn->in_end && conn->out.pending == 0;
 }
 
 /* Does `conn` give way before `other`? Those that were served go first (their clients connect again), then those that
