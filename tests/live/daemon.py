@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from programs import die_with_parent
+from programs import clean_environment, die_with_parent
 
 PROGRAM = os.environ.get("AICACHED", "build/aicached")
 
@@ -85,7 +85,7 @@ class Daemon:
         self.log_path = os.path.join(self.directory, "log")
         self.log = open(self.log_path, "a+b")
         # The store's recount holds the locks of all shards, more than the thread sanitizer's deadlock detector can follow.
-        environment = {"TSAN_OPTIONS": "detect_deadlocks=0:report_signal_unsafe=0", **os.environ, **self.environment}
+        environment = {"TSAN_OPTIONS": "detect_deadlocks=0:report_signal_unsafe=0", **clean_environment(), **self.environment}
         # Unbuffered: what follows the first line is the logger's.
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment,
                                         preexec_fn=self.begin, bufsize=0)

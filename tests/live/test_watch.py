@@ -13,6 +13,7 @@ import time
 import unittest
 
 from daemon import PROGRAM, Daemon, LiveTest, until
+from programs import clean_environment
 from test_monitor import MB, noise, resident
 
 
@@ -337,9 +338,10 @@ class Pressure(unittest.TestCase):
         def enter():
             with open(os.path.join(group, "cgroup.procs"), "w") as file:
                 file.write(str(os.getpid()))
+        inside = {"preexec_fn": enter, "env": clean_environment()}
         flags = ["--storage-kind", "none", "--listen", "127.0.0.1:0", "--limits-bodies-bytes", "16M", "--limits-answers-bytes", "16M"]
         told = rb"memory\.max_bytes: a full tier and one large request take 202M of memory, all that may wait makes it 218M, and the cgroup has 160M; 87M would fit"
-        check = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "128M", *flags], capture_output=True, preexec_fn=enter, timeout=60)
+        check = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "128M", *flags], capture_output=True, timeout=60, **inside)
         self.assertEqual(check.returncode, 0)
         if b"cgroup" not in check.stderr:
             daemon = Daemon(("--storage-kind", "none"), enter=enter)
@@ -348,9 +350,9 @@ class Pressure(unittest.TestCase):
             if not daemon.get("/monitoring/pressure").json["cgroup"]["limited"]:
                 self.skipTest("the limit of the new cgroup is not seen from inside")
         self.assertRegex(check.stderr, told)
-        fits = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "87M", *flags], capture_output=True, preexec_fn=enter, timeout=60)
+        fits = subprocess.run([PROGRAM, "--check-config", "--memory-max-bytes", "87M", *flags], capture_output=True, timeout=60, **inside)
         self.assertEqual((fits.returncode, fits.stderr), (0, b""))
-        with subprocess.Popen([PROGRAM, "--memory-max-bytes", "128M", *flags], stderr=subprocess.PIPE, preexec_fn=enter) as daemon:
+        with subprocess.Popen([PROGRAM, "--memory-max-bytes", "128M", *flags], stderr=subprocess.PIPE, **inside) as daemon:
             lines = [daemon.stderr.readline(), daemon.stderr.readline()]
             daemon.terminate()
         self.assertRegex(lines[0], rb"listening on")
