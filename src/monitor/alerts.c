@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "monitor/fields.h"
-#include "monitor/pressure.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,8 +11,6 @@
 #define QUIET_MS 300000
 #define POOR_HIT_RATE 50.0
 #define GOOD_HIT_RATE 55.0
-#define HIGH_PRESSURE PRESSURE_USUAL_WARNING
-#define CALM_PRESSURE (PRESSURE_USUAL_WARNING - PRESSURE_LEAVE_POINTS)
 #define DOWN_SECONDS 60
 #define RATE_SPAN_NS 300000000000ULL /* the lookups of so long count */
 #define RATE_STEP_NS 10000000000ULL  /* between two looks that are kept */
@@ -263,13 +260,17 @@ void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses
     if (poor) alerts_trigger(alerts, ALERT_HIT_RATE, alert_of_hit_rate(percent), QUIET_MS, message);
 }
 
-void alerts_watch_pressure(struct alerts *alerts, double percent)
+void alerts_watch_pressure(struct alerts *alerts, const struct pressure_figures *now)
 {
+    double medium = now->warning_percent > PRESSURE_USUAL_WARNING ? now->warning_percent : PRESSURE_USUAL_WARNING;
+    double critical = now->critical_percent > 95 ? now->critical_percent : 95;
     char message[128];
-    snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", percent);
-    if (percent <= CALM_PRESSURE) alerts_resolve(alerts, ALERT_PRESSURE, message);
-    if (percent < HIGH_PRESSURE) return;
-    enum alert_severity severity = percent >= 95 ? ALERT_CRITICAL : percent >= 85 ? ALERT_HIGH : ALERT_MEDIUM;
+    snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", now->percent);
+    if (now->percent <= medium - PRESSURE_LEAVE_POINTS) alerts_resolve(alerts, ALERT_PRESSURE, message);
+    if (now->percent < medium) return;
+    enum alert_severity severity = now->percent >= critical ? ALERT_CRITICAL
+                                   : now->percent >= 85     ? ALERT_HIGH
+                                                            : ALERT_MEDIUM;
     alerts_trigger(alerts, ALERT_PRESSURE, severity, 0, message);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "monitor/pressure.h"
 
 #include <pthread.h>
 
@@ -62,9 +63,11 @@ void alerts_write(struct alerts *alerts, struct json_writer *out);
  * resolved from 55 % on. At most one notice in 300 s, but a resolution is told at once. While the cache is `cold` (not
  * yet filled, nor long up) nothing is judged, and what is counted then does not count later. One thread. */
 void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses, bool cold);
-/* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical; resolved at 70 and below, as the states
- * of monitor/pressure.h are left. */
-void alerts_watch_pressure(struct alerts *alerts, double percent);
+/* Percent of the memory limit: from 75 medium, from 85 high, from 95 critical; resolved five points below, as the
+ * states of monitor/pressure.h are left. Thresholds of pressure that are set higher hold for the alert too: it is open
+ * in no state that is normal, and not critical in one that is a warning. Lower ones do not: they cut the memory tier
+ * early and wake nobody. */
+void alerts_watch_pressure(struct alerts *alerts, const struct pressure_figures *now);
 /* Seconds that a part has been not healthy but, in a word, `state` ("down", "degraded"); 0: it is healthy. From 60 s on
  * medium, 300 high, 900 critical. */
 void alerts_watch_part(struct alerts *alerts, const char *part, const char *state, double down_seconds);

@@ -257,17 +257,9 @@ static void advise_hit_rate(struct finding *found, const struct overview_options
                         (unsigned long long)(stats->evicted_capacity + stats->storage_evicted));
 }
 
-/* The alert begins at the usual threshold and ends as it is left, also where a warning begins above. */
-static void advise_alert_size(struct finding *found, const struct pressure_figures *now, uint64_t tier_bytes)
-{
-    struct pressure_figures usual = *now;
-    if (usual.warning_percent > PRESSURE_USUAL_WARNING) usual.warning_percent = PRESSURE_USUAL_WARNING;
-    advise_size(found, &usual, tier_bytes);
-}
-
 /* An open alert marks the finding that it tells of; where there is none, it becomes one. */
-static void find_alert(struct verdict *out, const struct overview_options *options, const struct pressure_figures *now,
-                       const aic_stats *stats, const struct alert *alert)
+static void find_alert(struct verdict *out, const struct overview_options *options, const aic_stats *stats,
+                       const struct alert *alert)
 {
     enum severity severity = alert->severity == ALERT_CRITICAL ? SEVERITY_CRITICAL : SEVERITY_WARNING;
     bool known = false;
@@ -277,14 +269,15 @@ static void find_alert(struct verdict *out, const struct overview_options *optio
         known = found->alerted = true;
         if (severity > found->severity) found->severity = severity;
     }
-    /* A threshold that is not reached any more: the next tick resolves its alert. */
-    if (known || strcmp(alert->id, ALERT_THRESHOLD) == 0 || out->count == VERDICT_FINDINGS) return;
+    /* Where a threshold is not reached any more, the next tick resolves its alert. */
+    bool over = strcmp(alert->id, ALERT_THRESHOLD) == 0 || strcmp(alert->id, ALERT_PRESSURE) == 0;
+    if (known || over || out->count == VERDICT_FINDINGS) return;
     struct finding *found = verdict_add(out, severity, alert->id, alert->opened_ms, "%s", alert->message);
     found->alert = found->code;
     found->alerted = true;
-    if (strcmp(alert->id, ALERT_PRESSURE) == 0) advise_alert_size(found, now, stats->memory_bytes);
-    else if (strcmp(alert->id, ALERT_HIT_RATE) == 0) advise_hit_rate(found, options, stats);
-    else advise_place(found, options->data_dir, NULL);
+    if (strcmp(alert->id, ALERT_HIT_RATE) == 0) advise_hit_rate(found, options, stats);
+    else if (strcmp(alert->id, STORAGE_ALERT) == 0) advise_place(found, options->data_dir, NULL);
+    else finding_advise_text(found, "health", "aicache health", "Says what the last check of this part found.");
 }
 
 aic_status warnings_find(const struct overview *overview, struct verdict *out)
@@ -308,6 +301,6 @@ aic_status warnings_find(const struct overview *overview, struct verdict *out)
     find_pressure(out, &pressure, stats.memory_bytes);
     find_crowd(out, overview);
     size_t count = alerts_read_open(watch_alerts(overview->watch), open, COUNT_OF(open));
-    for (size_t i = 0; i < count; i++) find_alert(out, options, &pressure, &stats, &open[i]);
+    for (size_t i = 0; i < count; i++) find_alert(out, options, &stats, &open[i]);
     return AIC_OK;
 }

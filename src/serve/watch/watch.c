@@ -381,7 +381,7 @@ void watch_tick(struct watch *watch, const struct parts_facts *facts, struct par
         atomic_store_explicit(&watch->options.monitor->tier_cut,
                               pressure.cache_limit < pressure.cache_max_bytes || pressure.state != PRESSURE_NORMAL,
                               memory_order_relaxed);
-    alerts_watch_pressure(watch->alerts, pressure.percent);
+    alerts_watch_pressure(watch->alerts, &pressure);
     alerts_watch_hit_rate(watch->alerts, stats_hits(&facts->stats), facts->stats.misses, is_cold(watch, &facts->stats));
     probes_each(parts_probes(parts), watch_part, watch);
     if (watch->options.pools != NULL) object_pools_shrink(watch->options.pools, false);

@@ -249,6 +249,12 @@ static void says_little_of_a_hit_rate_that_swings(void **state)
     world_close(&w);
 }
 
+static void watch_pressure(struct world *w, double percent)
+{
+    alerts_watch_pressure(
+        w->alerts, &(struct pressure_figures){.percent = percent, .warning_percent = 75, .critical_percent = 90});
+}
+
 /* As the state of pressure: entered at 75 %, left at 70 %. */
 static void resolves_pressure_five_points_below(void **state)
 {
@@ -256,14 +262,14 @@ static void resolves_pressure_five_points_below(void **state)
     struct world w;
     world_open(&w);
     for (int i = 0; i < 16; i++) {
-        alerts_watch_pressure(w.alerts, i % 2 == 0 ? 76.8 : 74.1);
+        watch_pressure(&w, i % 2 == 0 ? 76.8 : 74.1);
         assert_int_equal(alerts_open_count(w.alerts), 1);
     }
-    alerts_watch_pressure(w.alerts, 70.1);
+    watch_pressure(&w, 70.1);
     assert_int_equal(w.told, 1);
-    alerts_watch_pressure(w.alerts, 70);
+    watch_pressure(&w, 70);
     assert_int_equal(alerts_open_count(w.alerts), 0);
-    alerts_watch_pressure(w.alerts, 74.9);
+    watch_pressure(&w, 74.9);
     assert_int_equal(alerts_open_count(w.alerts), 0);
     assert_int_equal(w.told, 2);
     world_close(&w);
@@ -276,11 +282,11 @@ static void watches_pressure_and_parts(void **state)
     world_open(&w);
     static const double percent[] = {74.9, 75, 85, 95};
     for (unsigned i = 0; i < 4; i++) {
-        alerts_watch_pressure(w.alerts, percent[i]);
+        watch_pressure(&w, percent[i]);
         assert_int_equal(w.told, i);
         if (i > 0) assert_int_equal(w.last.severity, ALERT_MEDIUM + (int)i - 1);
     }
-    alerts_watch_pressure(w.alerts, 50);
+    watch_pressure(&w, 50);
     assert_int_equal(alerts_open_count(w.alerts), 0);
     assert_string_equal(w.last.message, "Memory is at 50.0% of its limit.");
     alerts_watch_part(w.alerts, "storage", "down", 59);
