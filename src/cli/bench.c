@@ -1,33 +1,76 @@
 /*
  * bench.c - `aicache bench`: fills the cache with entries of its own, then measures.
+ *
+ * Driven by libcurl, a request would take more CPU than the daemon that is measured: three times as long for a get, as
+ * tried. So libcurl makes the connections (addresses, unix sockets, TLS) and moves bytes; requests are made beforehand,
+ * and answers are read as far as status and length tell. Each thread has an epoll and some connections, each connection
+ * one request under way.
  */
 #include "cli/commands.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/plural.h"
-#include "cli/load.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <netdb.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define BENCH_OPERATION "aicache-bench"
+#define BENCH_GRACE_NS UINT64_C(5000000000) /* after the time: the daemon has stopped answering */
+#define HEAD_BYTES 16384
+#define READ_BYTES 65536
 
 enum mode { MODE_LOOKUP, MODE_GET, MODE_PUT, MODE_MIXED };
 static const char *const mode_names[] = {"lookup", "get", "put", "mixed"};
+
+/* The requests of one entry, head and body. */
+struct entry {
+    struct buf lookup, get, put;
+};
 
 struct bench {
     struct cli *cli;
     enum mode mode;
     uint64_t duration_ms, connections, threads, keys, bytes;
-    struct buf lookups, gets, puts;              /* requests, one after the other */
-    uint32_t *lookup_ends, *get_ends, *put_ends; /* owned, `keys` each: where each request ends */
-    aic_view *requests;                          /* owned, what is sent */
-    size_t request_count;
-    char host[300];
+    struct entry *entries; /* owned, `keys` of them */
+    uint64_t filled;       /* entries that hold something */
+    uint64_t end_ns;
+    /* The sum of what the threads did. */
+    uint64_t requests, failed /* status 400 and more */, broken /* connections that ended early */;
+    uint64_t bytes_in, bytes_out;
+    double seconds;
+    struct hist_total latency_ns;
+};
+
+struct connection {
+    CURL *curl; /* owned; NULL: it was not made */
+    int descriptor;
+    bool open;
+    aic_view request;
+    size_t sent, received; /* of the request and its answer */
+    size_t answer_size;    /* 0: its head is not complete yet */
+    uint64_t started_ns;
+    int status;
+    char head[HEAD_BYTES + 1];
+};
+
+struct loader {
+    struct bench *bench;
+    pthread_t thread;
+    int epoll;
+    struct connection *connections; /* owned */
+    unsigned count, open;
+    size_t next;       /* request */
+    bool is_no_answer; /* something came that is no HTTP with a length */
+    uint64_t requests, failed, broken, bytes_in, bytes_out;
+    struct hist latency_ns;
+    char bytes[READ_BYTES];
 };
 
 static int read_options(struct bench *bench)
@@ -60,58 +103,7 @@ static int read_options(struct bench *bench)
     return bench->duration_ms > 0 ? CLI_OK : cli_fail("--duration: accepted: more than 0");
 }
 
-/* --------------------------------------------------------------------------------------------------- addresses -- */
-
-static int resolve(struct bench *bench, const char *host, const char *port, struct load_options *options)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-    char plain[256];
-    snprintf(plain, sizeof plain, "%s", host[0] == '[' ? host + 1 : host);
-    plain[strcspn(plain, "]")] = '\0';
-    int failed = getaddrinfo(plain, port, &hints, &found);
-    if (failed != 0) return cli_fail("%s: %s", host, gai_strerror(failed));
-    memcpy(&options->address, found->ai_addr, found->ai_addrlen);
-    options->address_size = found->ai_addrlen;
-    freeaddrinfo(found);
-    snprintf(bench->host, sizeof bench->host, "%s:%s", host, port);
-    return CLI_OK;
-}
-
-static int find_unix(struct bench *bench, const char *path, struct load_options *options)
-{
-    struct sockaddr_un *address = (struct sockaddr_un *)&options->address;
-    address->sun_family = AF_UNIX;
-    if (strlen(path) >= sizeof address->sun_path) return cli_fail("the path of the unix socket is too long");
-    strcpy(address->sun_path, path);
-    options->address_size = sizeof *address;
-    snprintf(bench->host, sizeof bench->host, "aicache");
-    return CLI_OK;
-}
-
-static int find_address(struct bench *bench, struct load_options *options)
-{
-    struct cli *cli = bench->cli;
-    if (session_unix(cli) != NULL) return find_unix(bench, session_unix(cli), options);
-    CURLU *url = curl_url();
-    char *scheme = NULL, *host = NULL, *port = NULL;
-    int result = CLI_ERROR;
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, session_target(cli), CURLU_DEFAULT_SCHEME) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
-        cli_fail("%s is no address", session_place(cli));
-    else if (strcmp(scheme, "http") != 0)
-        cli_fail("bench speaks plain HTTP, and no TCP address does where TLS is configured: let the daemon listen on a "
-                 "unix socket too, and give --unix PATH");
-    else result = resolve(bench, host, port, options);
-    curl_free(port);
-    curl_free(host);
-    curl_free(scheme);
-    curl_url_cleanup(url);
-    return result;
-}
-
-/* ---------------------------------------------------------------------------------------------------- requests -- */
+/* --------------------------------------------------------------------------------------------------------- fill -- */
 
 static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *out)
 {
@@ -146,164 +138,291 @@ static void write_body(struct bench *bench, uint64_t key, bool put, struct buf *
     json_close(&writer, '}');
 }
 
-static int write_head(struct bench *bench, const char *verb, const char *path, size_t body, struct buf *out)
+static void write_request(struct bench *bench, const char *verb, const char *path, const struct buf *body,
+                          struct buf *out)
 {
-    buf_printf(out, "%s %s HTTP/1.1\r\nHost: %s\r\n", verb, path, bench->host);
-    if (body > 0) buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body);
-    if (session_authorization(bench->cli, out) != CLI_OK) return CLI_ERROR;
-    buf_append_text(out, session_api_key(bench->cli) != NULL ? "\r\n\r\n" : "\r\n");
-    return CLI_OK;
-}
-
-static int add_request(struct bench *bench, const char *verb, const char *path, const struct buf *body, struct buf *out,
-                       uint32_t *end)
-{
-    if (write_head(bench, verb, path, body != NULL ? body->size : 0, out) != CLI_OK) return CLI_ERROR;
+    buf_printf(out, "%s %s HTTP/1.1\r\n", verb, path);
+    session_write_head(bench->cli, out);
+    if (body != NULL) buf_printf(out, "Content-Length: %zu\r\n", body->size);
+    buf_append_text(out, "\r\n");
     if (body != NULL) buf_append_view(out, buf_view(body));
-    *end = (uint32_t)out->size;
-    return buf_status(out) == AIC_OK && out->size < UINT32_MAX ? CLI_OK : cli_fail("no memory");
 }
 
 /* Stores one entry, which tells its key, and makes its requests. */
-static int prepare_key(struct bench *bench, uint64_t key, struct buf *body)
+static int fill_one(struct bench *bench, uint64_t key, struct buf *body)
 {
+    struct entry *entry = &bench->entries[key];
     struct reply reply;
     char path[128];
-    buf_clear(body);
+    buf_init(&entry->lookup, &bench->cli->mem, MEM_OTHER);
+    buf_init(&entry->get, &bench->cli->mem, MEM_OTHER);
+    buf_init(&entry->put, &bench->cli->mem, MEM_OTHER);
+    bench->filled = key + 1;
     write_body(bench, key, true, body);
     if (buf_status(body) != AIC_OK) return cli_fail("no memory");
     int result = session_ask(bench->cli, "PUT", "/cache/entries", buf_view(body), &reply);
     if (result == CLI_NO) result = session_complain(bench->cli, &reply);
-    if (result == CLI_OK) snprintf(path, sizeof path, "/cache/entries/%.64s", json_text_at(reply.json, "key", ""));
-    if (result == CLI_OK)
-        result = add_request(bench, "PUT", "/cache/entries", body, &bench->puts, &bench->put_ends[key]);
-    if (result == CLI_OK) result = add_request(bench, "GET", path, NULL, &bench->gets, &bench->get_ends[key]);
+    if (result == CLI_OK) {
+        snprintf(path, sizeof path, "/cache/entries/%.64s", json_text_at(reply.json, "key", ""));
+        write_request(bench, "PUT", "/cache/entries", body, &entry->put);
+        write_request(bench, "GET", path, NULL, &entry->get);
+        buf_clear(body);
+        write_body(bench, key, false, body);
+        write_request(bench, "POST", "/cache/lookup", body, &entry->lookup);
+        if (body->failed || entry->lookup.failed || entry->get.failed || entry->put.failed)
+            result = cli_fail("no memory");
+    }
     buf_clear(body);
-    write_body(bench, key, false, body);
-    if (result == CLI_OK)
-        result = add_request(bench, "POST", "/cache/lookup", body, &bench->lookups, &bench->lookup_ends[key]);
     reply_fini(&reply);
     return result;
 }
 
-static aic_view request_of(const struct buf *all, const uint32_t *ends, size_t index)
+static int fill(struct bench *bench)
 {
-    size_t start = index > 0 ? ends[index - 1] : 0;
-    return (aic_view){all->data + start, ends[index] - start};
-}
-
-/* In mixed mode each tenth request is a put. */
-static void arrange(struct bench *bench)
-{
-    for (size_t i = 0; i < bench->request_count; i++) {
-        size_t key = (size_t)((i * 2654435761u) % bench->keys);
-        bool put = bench->mode == MODE_PUT || (bench->mode == MODE_MIXED && i % 10 == 9);
-        if (put) bench->requests[i] = request_of(&bench->puts, bench->put_ends, key);
-        else if (bench->mode == MODE_GET) bench->requests[i] = request_of(&bench->gets, bench->get_ends, key);
-        else bench->requests[i] = request_of(&bench->lookups, bench->lookup_ends, key);
-    }
-}
-
-static int prepare(struct bench *bench)
-{
-    struct mem *mem = &bench->cli->mem;
     struct progress progress;
     struct buf body;
-    size_t ends = (size_t)bench->keys * sizeof(uint32_t);
-    bench->request_count = (size_t)bench->keys * 10;
-    bench->lookup_ends = mem_alloc(mem, MEM_OTHER, ends);
-    bench->get_ends = mem_alloc(mem, MEM_OTHER, ends);
-    bench->put_ends = mem_alloc(mem, MEM_OTHER, ends);
-    bench->requests = mem_alloc(mem, MEM_OTHER, bench->request_count * sizeof *bench->requests);
-    if (bench->lookup_ends == NULL || bench->get_ends == NULL || bench->put_ends == NULL || bench->requests == NULL)
-        return cli_fail("no memory");
     int result = CLI_OK;
-    buf_init(&body, mem, MEM_OTHER);
+    bench->entries = mem_alloc(&bench->cli->mem, MEM_OTHER, bench->keys * sizeof *bench->entries);
+    if (bench->entries == NULL) return cli_fail("no memory");
+    buf_init(&body, &bench->cli->mem, MEM_OTHER);
     progress_begin(&progress, "fill", bench->keys);
     for (uint64_t key = 0; key < bench->keys && result == CLI_OK; key++) {
-        result = prepare_key(bench, key, &body);
+        result = fill_one(bench, key, &body);
         progress_show(&progress, key, "");
     }
     progress_end(&progress);
     buf_fini(&body);
-    if (result == CLI_OK) arrange(bench);
     return result;
 }
 
-static void fini(struct bench *bench)
+static void empty(struct bench *bench)
 {
-    struct mem *mem = &bench->cli->mem;
-    size_t ends = (size_t)bench->keys * sizeof(uint32_t);
-    mem_free(mem, MEM_OTHER, bench->lookup_ends, ends);
-    mem_free(mem, MEM_OTHER, bench->get_ends, ends);
-    mem_free(mem, MEM_OTHER, bench->put_ends, ends);
-    mem_free(mem, MEM_OTHER, bench->requests, bench->request_count * sizeof *bench->requests);
-    buf_fini(&bench->lookups);
-    buf_fini(&bench->gets);
-    buf_fini(&bench->puts);
+    for (uint64_t key = 0; key < bench->filled; key++) {
+        buf_fini(&bench->entries[key].lookup);
+        buf_fini(&bench->entries[key].get);
+        buf_fini(&bench->entries[key].put);
+    }
+    mem_free(&bench->cli->mem, MEM_OTHER, bench->entries, bench->keys * sizeof *bench->entries);
 }
 
-/* ------------------------------------------------------------------------------------------------------ result -- */
+/* ------------------------------------------------------------------------------------------------------ measure -- */
 
-static double microseconds(const struct load_result *result, double fraction)
+static void end(struct loader *loader, struct connection *connection, bool broken)
 {
-    return (double)hist_percentile(&result->latency_ns, fraction) / 1000;
+    CHECK(connection->open && loader->open > 0);
+    connection->open = false;
+    loader->open--;
+    loader->broken += broken;
 }
 
-static void print_result(const struct bench *bench, const struct load_result *result)
+/* Sends what the socket takes; what is left waits for EPOLLOUT. */
+static void send_rest(struct loader *loader, struct connection *connection)
 {
-    double rate = (double)result->requests / result->seconds;
-    double traffic = (double)result->bytes_in / result->seconds / 1e6;
+    while (connection->sent < connection->request.size) {
+        size_t put = 0;
+        CURLcode code = curl_easy_send(connection->curl, connection->request.data + connection->sent,
+                                       connection->request.size - connection->sent, &put);
+        if (code == CURLE_AGAIN) return;
+        if (code != CURLE_OK) {
+            end(loader, connection, true);
+            return;
+        }
+        connection->sent += put;
+        loader->bytes_out += put;
+    }
+}
+
+/* In mixed mode each tenth request is a put. */
+static void begin(struct loader *loader, struct connection *connection)
+{
+    const struct bench *bench = loader->bench;
+    size_t index = loader->next++;
+    const struct entry *entry = &bench->entries[index * 2654435761u % bench->keys];
+    bool put = bench->mode == MODE_PUT || (bench->mode == MODE_MIXED && index % 10 == 9);
+    connection->request = buf_view(put ? &entry->put : bench->mode == MODE_GET ? &entry->get : &entry->lookup);
+    connection->sent = connection->received = connection->answer_size = 0;
+    connection->started_ns = clock_mono_ns(clock_system());
+    send_rest(loader, connection);
+}
+
+/* Looks for the end of the head; what is known then is status and size. False for what this client does not
+ * understand. */
+static bool read_head(struct connection *connection, const char *bytes, size_t size)
+{
+    size_t room = HEAD_BYTES - connection->received, taken = size < room ? size : room;
+    memcpy(connection->head + connection->received, bytes, taken);
+    connection->head[connection->received + taken] = '\0';
+    char *blank = strstr(connection->head, "\r\n\r\n");
+    if (blank == NULL) return taken == size;
+    blank[2] = '\0';
+    if (strncmp(connection->head, "HTTP/1.1 ", 9) != 0) return false;
+    connection->status = (int)strtol(connection->head + 9, NULL, 10);
+    connection->answer_size = (size_t)(blank - connection->head) + 4;
+    if (connection->status == 204) return true;
+    const char *field = strcasestr(connection->head, "\r\ncontent-length:");
+    if (field != NULL) connection->answer_size += strtoull(field + 17, NULL, 10);
+    return field != NULL;
+}
+
+static void take(struct loader *loader, struct connection *connection, size_t size)
+{
+    loader->bytes_in += size;
+    bool good = connection->answer_size > 0 || read_head(connection, loader->bytes, size);
+    connection->received += size;
+    if (!good || (connection->answer_size > 0 && connection->received > connection->answer_size)) {
+        loader->is_no_answer = true;
+        end(loader, connection, false);
+    } else if (connection->received == connection->answer_size) {
+        uint64_t now = clock_mono_ns(clock_system());
+        hist_record(&loader->latency_ns, now - connection->started_ns);
+        loader->requests++;
+        loader->failed += connection->status >= 400;
+        if (now < loader->bench->end_ns) begin(loader, connection);
+        else end(loader, connection, false);
+    }
+}
+
+static void on_ready(struct loader *loader, struct connection *connection)
+{
+    send_rest(loader, connection);
+    while (connection->open) {
+        size_t got = 0;
+        CURLcode code = curl_easy_recv(connection->curl, loader->bytes, sizeof loader->bytes, &got);
+        if (code == CURLE_AGAIN) return;
+        if (code == CURLE_OK && got > 0) take(loader, connection, got);
+        else end(loader, connection, true);
+    }
+}
+
+static void *run(void *context)
+{
+    struct loader *loader = context;
+    struct epoll_event events[64];
+    loader->open = loader->count;
+    for (unsigned i = 0; i < loader->count; i++) begin(loader, &loader->connections[i]);
+    while (loader->open > 0 && !loader->is_no_answer &&
+           clock_mono_ns(clock_system()) < loader->bench->end_ns + BENCH_GRACE_NS) {
+        int ready = epoll_wait(loader->epoll, events, COUNT_OF(events), 1000);
+        for (int i = 0; i < ready; i++) {
+            struct connection *connection = events[i].data.ptr;
+            if (connection->open) on_ready(loader, connection);
+        }
+    }
+    loader->broken += loader->open;
+    return NULL;
+}
+
+static int setup(struct loader *loader, struct bench *bench, unsigned index)
+{
+    uint64_t threads = bench->threads;
+    loader->bench = bench;
+    loader->next = bench->keys * 10 / threads * index;
+    loader->count = (unsigned)(bench->connections / threads + (index < bench->connections % threads));
+    loader->epoll = epoll_create1(EPOLL_CLOEXEC);
+    loader->connections = mem_zalloc(&bench->cli->mem, MEM_OTHER, loader->count * sizeof *loader->connections);
+    if (loader->epoll < 0 || loader->connections == NULL) return cli_fail("no memory");
+    for (unsigned i = 0; i < loader->count; i++) {
+        struct connection *connection = &loader->connections[i];
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
+        void *curl = NULL;
+        int result = session_connect(bench->cli, &curl, &connection->descriptor);
+        connection->curl = curl;
+        if (result != CLI_OK) return result;
+        connection->open = true;
+        if (epoll_ctl(loader->epoll, EPOLL_CTL_ADD, connection->descriptor, &event) != 0) return cli_fail("no memory");
+    }
+    return CLI_OK;
+}
+
+static void teardown(struct loader *loader, struct mem *mem)
+{
+    for (unsigned i = 0; loader->connections != NULL && i < loader->count; i++)
+        curl_easy_cleanup(loader->connections[i].curl);
+    if (loader->epoll >= 0) close(loader->epoll);
+    mem_free(mem, MEM_OTHER, loader->connections, loader->count * sizeof *loader->connections);
+}
+
+static void gather(struct bench *bench, const struct loader *loader)
+{
+    bench->requests += loader->requests;
+    bench->failed += loader->failed;
+    bench->broken += loader->broken;
+    bench->bytes_in += loader->bytes_in;
+    bench->bytes_out += loader->bytes_out;
+    hist_add(&bench->latency_ns, &loader->latency_ns);
+}
+
+static int measure(struct bench *bench)
+{
+    int result = CLI_OK;
+    unsigned made = 0, running = 0;
+    size_t bytes = bench->threads * sizeof(struct loader);
+    struct loader *loaders = mem_zalloc(&bench->cli->mem, MEM_OTHER, bytes);
+    if (loaders == NULL) return cli_fail("no memory");
+    while (made < bench->threads && result == CLI_OK) {
+        result = setup(&loaders[made], bench, made);
+        made++;
+    }
+    uint64_t started = clock_mono_ns(clock_system());
+    bench->end_ns = started + bench->duration_ms * 1000000;
+    while (running < made && result == CLI_OK) {
+        if (pthread_create(&loaders[running].thread, NULL, run, &loaders[running]) == 0) running++;
+        else result = cli_fail("no more threads can be made");
+    }
+    for (unsigned i = 0; i < made; i++) {
+        if (i < running) pthread_join(loaders[i].thread, NULL);
+        if (loaders[i].is_no_answer) result = cli_fail("an answer is no HTTP with a length");
+        gather(bench, &loaders[i]);
+        teardown(&loaders[i], &bench->cli->mem);
+    }
+    bench->seconds = (double)(clock_mono_ns(clock_system()) - started) * 1e-9;
+    mem_free(&bench->cli->mem, MEM_OTHER, loaders, bytes);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------------- result -- */
+
+static double microseconds(const struct bench *bench, double fraction)
+{
+    return (double)hist_percentile(&bench->latency_ns, fraction) / 1000;
+}
+
+static int print_result(const struct bench *bench)
+{
+    double rate = (double)bench->requests / bench->seconds;
     if (bench->cli->json) {
         printf("{\"mode\":\"%s\",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"broken\":%" PRIu64
                ",\"seconds\":%.3f,\"requests_per_second\":%.1f,"
                "\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
                ",\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
-               mode_names[bench->mode], result->requests, result->failed, result->broken, result->seconds, rate,
-               result->bytes_in, result->bytes_out, microseconds(result, 0.5), microseconds(result, 0.9),
-               microseconds(result, 0.99), microseconds(result, 0.999), (double)result->latency_ns.max / 1000);
-        return;
+               mode_names[bench->mode], bench->requests, bench->failed, bench->broken, bench->seconds, rate,
+               bench->bytes_in, bench->bytes_out, microseconds(bench, 0.5), microseconds(bench, 0.9),
+               microseconds(bench, 0.99), microseconds(bench, 0.999), (double)bench->latency_ns.max / 1000);
+    } else {
+        printf("%s: %" PRIu64 " %s in %.2f s over %" PRIu64 " %s: %.0f a second, %.1f MB/s of answers\n",
+               mode_names[bench->mode], bench->requests, plural(bench->requests, "request", "requests"), bench->seconds,
+               bench->connections, plural(bench->connections, "connection", "connections"), rate,
+               (double)bench->bytes_in / bench->seconds / 1e6);
+        print_times_head();
+        print_times_of("all", &bench->latency_ns);
+        if (bench->failed + bench->broken > 0)
+            printf("%" PRIu64 " %s, %" PRIu64 " %s broke\n", bench->failed,
+                   plural(bench->failed, "answer was an error", "answers were errors"), bench->broken,
+                   plural(bench->broken, "connection", "connections"));
     }
-    printf("%s: %" PRIu64 " %s in %.2f s over %" PRIu64 " %s: %.0f a second, %.1f MB/s of answers\n",
-           mode_names[bench->mode], result->requests, plural(result->requests, "request", "requests"), result->seconds,
-           bench->connections, plural(bench->connections, "connection", "connections"), rate, traffic);
-    print_times_head();
-    print_times_of("all", &result->latency_ns);
-    if (result->failed + result->broken > 0)
-        printf("%" PRIu64 " %s, %" PRIu64 " %s broke\n", result->failed,
-               plural(result->failed, "answer was an error", "answers were errors"), result->broken,
-               plural(result->broken, "connection", "connections"));
-}
-
-static int measure(struct bench *bench)
-{
-    struct load_options options = {.mem = &bench->cli->mem,
-                                   .threads = (unsigned)bench->threads,
-                                   .connections = (unsigned)bench->connections,
-                                   .duration_ns = bench->duration_ms * 1000000};
-    struct load_result *result = mem_alloc(&bench->cli->mem, MEM_OTHER, sizeof *result);
-    int outcome = result != NULL ? find_address(bench, &options) : cli_fail("no memory");
-    if (outcome == CLI_OK) outcome = prepare(bench);
-    if (outcome == CLI_OK) {
-        options.requests = bench->requests;
-        options.request_count = bench->request_count;
-        aic_status status = load_run(&options, result);
-        if (status == AIC_OK) print_result(bench, result);
-        else outcome = cli_fail("the daemon's answers could not be measured: %s", aic_status_text(status));
-        if (status == AIC_OK && result->failed + result->broken > 0) outcome = CLI_NO;
-    }
-    mem_free(&bench->cli->mem, MEM_OTHER, result, sizeof *result);
-    return outcome;
+    return bench->failed + bench->broken > 0 ? CLI_NO : CLI_OK;
 }
 
 int command_bench(struct cli *cli)
 {
-    struct bench bench = {.cli = cli};
-    if (read_options(&bench) != CLI_OK) return CLI_ERROR;
-    buf_init(&bench.lookups, &cli->mem, MEM_OTHER);
-    buf_init(&bench.gets, &cli->mem, MEM_OTHER);
-    buf_init(&bench.puts, &cli->mem, MEM_OTHER);
-    int result = measure(&bench);
-    fini(&bench);
+    struct bench *bench = mem_zalloc(&cli->mem, MEM_OTHER, sizeof *bench);
+    if (bench == NULL) return cli_fail("no memory");
+    bench->cli = cli;
+    int result = read_options(bench);
+    if (result == CLI_OK) result = fill(bench);
+    if (result == CLI_OK) result = measure(bench);
+    if (result == CLI_OK) result = print_result(bench);
+    empty(bench);
+    mem_free(&cli->mem, MEM_OTHER, bench, sizeof *bench);
     return result;
 }

@@ -137,14 +137,16 @@ int session_events(struct cli *cli, const char *path, session_take_fn *take, ses
 /* CLI_ERROR. */
 int session_events_complain(struct cli *cli, struct session_end *end);
 void session_close(struct session **session);
-/* Where requests go: "http://127.0.0.1:8080" or "unix:PATH". */
-const char *session_target(struct cli *cli);
-/* The same as it may be shown: without user, password and path. Valid until the next call. */
+/* Where requests go, as it may be shown: without user, password and path. Valid until the next call. */
 const char *session_place(struct cli *cli);
-const char *session_unix(struct cli *cli);
-const char *session_api_key(struct cli *cli);
-/* Appends "Authorization: Bearer KEY", without a line end; nothing without a key. CLI_ERROR after a message. */
-int session_authorization(struct cli *cli, struct buf *out);
+/*
+ * For who sends and reads bytes by itself, once something was asked: a connection of its own, as this session has one.
+ * *out is a CURL handle for curl_easy_send(), curl_easy_recv() and, in any case, curl_easy_cleanup(); NULL: none was
+ * made. CLI_ERROR after a message. The handle is good as long as the session, on any one thread.
+ */
+int session_connect(struct cli *cli, void **out, int *descriptor);
+/* Appends the lines of a request's head that are the same in all of them: Host, Content-Type, Authorization. */
+void session_write_head(struct cli *cli, struct buf *out);
 /* Tells what an error reply says. Returns CLI_ERROR. */
 int session_complain(struct cli *cli, const struct reply *reply);
 

@@ -21,7 +21,7 @@ struct session {
     struct buf url;
 };
 
-const char *session_target(struct cli *cli)
+static const char *session_target(struct cli *cli)
 {
     const char *given = cli_value(cli, "url");
     const char *variable = getenv("AICACHE_URL");
@@ -29,7 +29,7 @@ const char *session_target(struct cli *cli)
     return variable != NULL && variable[0] != '\0' ? variable : "http://127.0.0.1:8080";
 }
 
-const char *session_unix(struct cli *cli)
+static const char *session_unix(struct cli *cli)
 {
     const char *given = cli_value(cli, "unix");
     const char *variable = getenv("AICACHE_UNIX");
@@ -38,7 +38,7 @@ const char *session_unix(struct cli *cli)
     return variable;
 }
 
-const char *session_api_key(struct cli *cli)
+static const char *session_api_key(struct cli *cli)
 {
     const char *given = cli_value(cli, "api-key");
     const char *variable = getenv("AICACHE_API_KEY");
@@ -46,36 +46,33 @@ const char *session_api_key(struct cli *cli)
     return variable != NULL && variable[0] != '\0' ? variable : NULL;
 }
 
-/* The key may stand in a file, so that it does not show in the list of processes. */
-int session_authorization(struct cli *cli, struct buf *out)
+static int add_header(struct session *session, const char *line)
 {
-    const char *given = session_api_key(cli);
-    if (given == NULL) return CLI_OK;
-    buf_append_text(out, "Authorization: Bearer ");
-    size_t start = out->size;
-    if (cli_read_value(cli, given, out) != CLI_OK) return CLI_ERROR;
-    if (buf_status(out) != AIC_OK) return cli_fail("no memory");
-    out->size = view_trim_end(buf_view(out), "\r\n").size;
-    for (size_t at = start; at < out->size; at++) {
-        unsigned char byte = (unsigned char)out->data[at];
-        if (byte < ' ' || byte == 0x7f)
-            return cli_fail("the API key cannot be sent: it holds a control character, byte %zu of it", at - start + 1);
-    }
+    struct curl_slist *grown = curl_slist_append(session->headers, line);
+    if (grown == NULL) return cli_fail("no memory");
+    session->headers = grown;
     return CLI_OK;
 }
 
+/* The key may stand in a file, so that it does not show in the list of processes. */
 static int add_api_key(struct cli *cli, struct session *session)
 {
+    static const char name[] = "Authorization: Bearer ";
+    const char *given = session_api_key(cli);
     struct buf line;
-    if (session_api_key(cli) == NULL) return CLI_OK;
+    if (given == NULL) return CLI_OK;
     buf_init(&line, &cli->mem, MEM_OTHER);
-    int result = session_authorization(cli, &line);
-    buf_append_byte(&line, '\0');
-    if (result == CLI_OK) {
-        struct curl_slist *grown = buf_status(&line) == AIC_OK ? curl_slist_append(session->headers, line.data) : NULL;
-        if (grown != NULL) session->headers = grown;
-        else result = cli_fail("no memory");
+    buf_append_text(&line, name);
+    int result = cli_read_value(cli, given, &line);
+    line.size = view_trim_end(buf_view(&line), "\r\n").size;
+    for (size_t at = strlen(name); at < line.size && result == CLI_OK; at++) {
+        unsigned char byte = (unsigned char)line.data[at];
+        if (byte < ' ' || byte == 0x7f)
+            result = cli_fail("the API key cannot be sent: it holds a control character, byte %zu of it",
+                              at - strlen(name) + 1);
     }
+    buf_append_byte(&line, '\0');
+    if (result == CLI_OK) result = buf_status(&line) == AIC_OK ? add_header(session, line.data) : cli_fail("no memory");
     buf_fini(&line);
     return result;
 }
@@ -87,10 +84,10 @@ static int open_session(struct cli *cli)
     cli->session = session;
     buf_init(&session->url, &cli->mem, MEM_OTHER);
     session->curl = curl_easy_init();
-    session->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    struct curl_slist *grown = curl_slist_append(session->headers, "Expect:");
-    if (grown != NULL) session->headers = grown;
-    return session->curl != NULL && grown != NULL ? add_api_key(cli, session) : cli_fail("no memory");
+    if (session->curl == NULL) return cli_fail("no memory");
+    if (add_header(session, "Content-Type: application/json") != CLI_OK || add_header(session, "Expect:") != CLI_OK)
+        return CLI_ERROR;
+    return add_api_key(cli, session);
 }
 
 void session_close(struct session **session)
@@ -194,6 +191,42 @@ int session_send(struct cli *cli, const char *verb, const char *path, aic_view b
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
     }
     return perform(cli, reply);
+}
+
+int session_connect(struct cli *cli, void **out, int *descriptor)
+{
+    char why[CURL_ERROR_SIZE] = "";
+    curl_socket_t socket;
+    CHECK(cli->session != NULL); /* something was asked before */
+    CURL *curl = curl_easy_duphandle(cli->session->curl);
+    if (curl == NULL) return cli_fail("no memory");
+    curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
+    if (code == CURLE_OK) code = curl_easy_getinfo(curl, CURLINFO_ACTIVESOCKET, &socket);
+    *out = curl;
+    *descriptor = code == CURLE_OK ? socket : -1;
+    return code == CURLE_OK ? CLI_OK : blame_daemon(cli, code, why);
+}
+
+void session_write_head(struct cli *cli, struct buf *out)
+{
+    char *host = NULL, *port = NULL;
+    CURLU *url = curl_url();
+    CHECK(cli->session != NULL);
+    if (url != NULL && curl_url_set(url, CURLUPART_URL, cli->session->url.data, CURLU_GUESS_SCHEME) == CURLUE_OK &&
+        curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
+        buf_printf(out, "Host: %s:%s\r\n", host, port);
+    else out->failed = true;
+    for (const struct curl_slist *line = cli->session->headers; line != NULL; line = line->next) {
+        if (line->data[strlen(line->data) - 1] != ':') buf_printf(out, "%s\r\n", line->data); /* others are left out */
+    }
+    curl_free(port);
+    curl_free(host);
+    curl_url_cleanup(url);
 }
 
 static void parse(struct reply *reply)

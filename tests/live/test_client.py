@@ -99,9 +99,11 @@ class Client(RunningTest):
             self.addCleanup(daemon.stop)
             url = "https://127.0.0.1:" + daemon.port
             self.assertEqual(run(AICACHE, "--url", url, "--ca", certificate, "stats").status, 0)
-            self.assertIn("let the daemon listen on a unix socket too", run(AICACHE, "--url", url, "bench").err)
-            bench = run(AICACHE, "--unix", path, "bench", "--duration", "100ms", "--keys", "5", "--connections", "1")
-            self.assertEqual(bench.status, 0, bench.err)
+            for place in (("--url", url, "--ca", certificate), ("--unix", path)):
+                bench = run(AICACHE, *place, "bench", "--mode", "mixed", "--duration", "100ms", "--keys", "5", "--bytes", "100K", "--connections", "2", "--json")
+                self.assertEqual((bench.status, json.loads(bench.out)["requests"] > 2), (0, True), bench.err)
+            distrusted = run(AICACHE, "--url", url, "bench", "--keys", "1")
+            self.assertEqual((distrusted.status, "certificate" in distrusted.err), (2, True), distrusted.err)
             for verb in ("stats", "put qa text response"):  # GET and PUT
                 plain = run(AICACHE, "--url", daemon.url, *verb.split())
                 self.assertEqual((plain.status, plain.err), (2, "aicache: 400: This address speaks TLS; ask it by https.\n"))
