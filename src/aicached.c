@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "base/streams.h"
-#include "monitor/host.h"
+#include "observe/host.h"
 #include "tier/tier.h"
 
 #include <errno.h>

@@ -9,9 +9,9 @@
 #define AICACHED_H
 
 #include "cache/cache.h"
+#include "observe/oplog.h"
 #include "serve/routes/routes.h"
 #include "serve/settings/settings.h"
-#include "serve/watch/oplog.h"
 
 #include "base/loop.h"
 

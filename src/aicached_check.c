@@ -9,7 +9,7 @@
 #include "aicached.h"
 
 #include "base/check.h"
-#include "monitor/host.h"
+#include "observe/host.h"
 #include "serve/http/tls.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 #include "aicached.h"
 
 #include "base/check.h"
-#include "monitor/monitor.h"
+#include "observe/monitor.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -18,9 +18,9 @@ import re
 import subprocess
 import sys
 
-FLOORS = ["base", "store", "net", "tier", "monitor", "cache", "serve", "cli"]
+FLOORS = ["base", "store", "net", "tier", "cache", "observe", "serve", "cli"]
 # What each folder of serve sees of the others.
-SERVE = {"settings": [], "http": [], "watch": ["http"], "routes": ["http", "watch"]}
+SERVE = {"settings": [], "http": [], "routes": ["http"]}
 FILE_LINES, FUNCTION_LINES = 600, 100
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.M)
 ALLOCATION = re.compile(r"(?<![\w>.])(malloc|calloc|realloc|reallocarray|strdup|strndup|asprintf)[ ]*\(")

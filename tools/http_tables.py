@@ -33,7 +33,7 @@ def routes():
 def metrics():
     yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"
-    for _name, text, kind, labels, meaning in rows("src/serve/watch/metrics.def", "METRIC"):
+    for _name, text, kind, labels, meaning in rows("src/observe/metrics.def", "METRIC"):
         names = " ".join("`%s`" % label for label in labels.split(",") if label)
         yield "| `%s` | %s | %s | %s |" % (text, kind.lower(), names, meaning)
 

@@ -5,7 +5,7 @@
 #include <aicache/monitor.h>
 
 #include "base/check.h"
-#include "monitor/monitor.h"
+#include "observe/monitor.h"
 
 #include <pthread.h>
 #include <stdio.h>

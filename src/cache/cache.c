@@ -124,6 +124,8 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     mem_init(&cache->mem, options->allocator);
     cache->clock = options->clock != NULL ? *options->clock : *clock_system();
     cache->monitor = options->monitor;
+    /* A monitor begins with the pointer to its meter; what else it holds is no business of the cache's. */
+    if (cache->monitor != NULL) cache->meter = *(const struct cache_meter *const *)(const void *)cache->monitor;
     cache->log = options->log;
     cache->log_context = options->log_context;
     cache->durability = options->storage_durability;

@@ -4,7 +4,6 @@
  */
 #include "cache/inner.h"
 #include "cache/text_tier.h"
-#include "monitor/monitor.h"
 
 #include <string.h>
 
@@ -133,7 +132,7 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t end
     cache_observe_end(cache, event);
     if (cache->monitor == NULL) return;
     aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_miss_data(outcome, text_length);
-    monitor_operation_between(cache->monitor, AIC_LITERAL("get"), started_ns, ended_ns, hit, text_length, data);
+    cache->meter->operation(cache->monitor, AIC_LITERAL("get"), started_ns, ended_ns, hit, text_length, data);
 }
 
 /* The time at which a get ends, if anybody is to be told of it. */

@@ -108,8 +108,9 @@ struct aic_cache {
     char fingerprint[FINGERPRINT_DIGITS + 1]; /* of the secret; never changed after the open */
     struct codec *codec;
     struct store *store;
-    struct gate *gate; /* NULL: no storage tier */
-    struct aic_monitor *monitor;
+    struct gate *gate;               /* NULL: no storage tier */
+    struct aic_monitor *monitor;     /* borrowed; NULL: none */
+    const struct cache_meter *meter; /* how it is told */
     struct observer observer;
     void (*log)(void *context, aic_log_level level, const char *line);
     void *log_context;

@@ -2,7 +2,6 @@
  * lookup.c - finding entries: memory first, then storage within a deadline, and moving what storage had into memory.
  */
 #include "cache/inner.h"
-#include "monitor/monitor.h"
 
 #include <string.h>
 
@@ -106,7 +105,7 @@ static aic_status hit_from_pin(struct cache_hit *hit, aic_view ns)
 static void tell_reference(struct aic_cache *cache, const aic_key *key, const struct cache_hit *hit)
 {
     if (cache->monitor != NULL)
-        monitor_reference(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
+        cache->meter->referenced(cache->monitor, key, hit != NULL ? store_cost(pin_size(&hit->pin)) : 0);
 }
 
 aic_status cache_lookup_memory(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit)

@@ -1,18 +1,38 @@
 /*
- * observe.h - tells one listener of every operation of a cache, with what it did to memory: the source of the operation
- * log.
+ * observe.h - what a cache tells of its operations, and to whom: a monitor with its measurements, and one listener that
+ * is the source of the operation log. The cache knows neither; both are given to it.
  *
- * Without a listener an operation pays one relaxed load. The listener runs on the thread of the operation, under no
- * lock, and must not wait.
+ * Without a monitor an operation pays one comparison, without a listener one relaxed load. Both are told on the thread
+ * of the operation, under no lock, and must not wait.
  */
 #ifndef CACHE_OBSERVE_H
 #define CACHE_OBSERVE_H
 
 #include <aicache/aicache.h>
+#include <aicache/monitor.h>
 
 #include <stdatomic.h>
 
 struct aic_cache;
+
+/*
+ * What a monitor is to the cache. Every `struct aic_monitor` begins with a pointer to one of these, which outlives it;
+ * the functions are those of <aicache/monitor.h> where they have their names. Times are of the cache's monotonic clock.
+ */
+struct cache_meter {
+    void (*key_generation)(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
+                           aic_view data);
+    void (*operation)(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
+                      uint64_t text_length, aic_view data);
+    void (*compression)(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,
+                        aic_view operation);
+    void (*invalidation)(aic_monitor *monitor, aic_view pattern, uint64_t keys, double seconds, aic_view type,
+                         aic_view context, aic_view data);
+    /* A lookup of a key, and an entry that the memory tier took; `bytes` is what the entry takes there, 0 for a miss.
+     */
+    void (*referenced)(aic_monitor *monitor, const aic_key *key, uint64_t bytes);
+    void (*stored)(aic_monitor *monitor, const aic_key *key, uint64_t bytes);
+};
 
 struct cache_event {
     const char *kind;   /* "get", "set", "delete", "invalidate" */

@@ -5,7 +5,6 @@
 #include "cache/inner.h"
 #include "cache/text_tier.h"
 
-#include "monitor/monitor.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -42,8 +41,8 @@ static aic_status encode(struct aic_cache *cache, const struct cache_put *put, s
     record->content = record_content(put->response, record->seq);
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;
     if (cache->monitor != NULL && record->form.compressed)
-        aic_monitor_compression(cache->monitor, put->response.size, record->payload.size, seconds_since(cache, started),
-                                put->request.operation);
+        cache->meter->compression(cache->monitor, put->response.size, record->payload.size,
+                                  seconds_since(cache, started), put->request.operation);
     return AIC_OK;
 }
 
@@ -128,7 +127,7 @@ static aic_status write_tiers(struct aic_cache *cache, const aic_key *key, const
     placement->up = placement->queued && health.reads_up && health.writes_up;
     placement->tiers = tiers_of(kept == AIC_OK, placement->queued, health.writes_up);
     if (kept == AIC_OK && cache->monitor != NULL)
-        monitor_stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
+        cache->meter->stored(cache->monitor, key, store_cost(parts[0].iov_len + parts[1].iov_len));
     /* An invalidation that runs has seen both tiers, one, or none of them: this put came before it, then. It cannot end
      * unseen, because it waits for every writer before it leaves the list. */
     if (filter_list_strikes(&cache->filters, record)) undo(cache, key);
@@ -178,8 +177,8 @@ static void record_set(struct aic_cache *cache, const struct cache_put *put, uin
                  status < 0 ? "failed" : "not_stored");
         data = aic_view_of(failure);
     }
-    aic_monitor_operation(cache->monitor, AIC_LITERAL("set"), seconds_since(cache, started), false, put->text_length,
-                          data);
+    cache->meter->operation(cache->monitor, AIC_LITERAL("set"), started, clock_mono_ns(&cache->clock), false,
+                            put->text_length, data);
 }
 
 aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic_put_result *result, aic_error *error)

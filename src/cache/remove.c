@@ -17,7 +17,6 @@
 #include "base/plural.h"
 #include "cache/patience.h"
 
-#include <aicache/monitor.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -120,7 +119,8 @@ static void record_delete(struct aic_cache *cache, uint64_t started, aic_status 
 {
     if (cache->monitor == NULL) return;
     aic_view data = status == AIC_MISS ? AIC_LITERAL("{\"reason\":\"not_found\"}") : (aic_view){0};
-    aic_monitor_operation(cache->monitor, AIC_LITERAL("delete"), seconds_since(cache, started), false, 0, data);
+    cache->meter->operation(cache->monitor, AIC_LITERAL("delete"), started, clock_mono_ns(&cache->clock), false, 0,
+                            data);
 }
 
 static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish)
@@ -473,9 +473,10 @@ static void record_event(struct aic_cache *cache, const aic_filter *filter, uint
     else
         snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
                  cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "memory", aic_status_text(status));
-    double seconds = seconds_since(cache, started);
-    aic_monitor_invalidation(cache->monitor, word, sums->removed, seconds, type, note, aic_view_of(data));
-    aic_monitor_operation(cache->monitor, AIC_LITERAL("invalidate"), seconds, false, 0, (aic_view){NULL, 0});
+    uint64_t ended = clock_mono_ns(&cache->clock);
+    cache->meter->invalidation(cache->monitor, word, sums->removed, (double)(ended - started) / 1e9, type, note,
+                               aic_view_of(data));
+    cache->meter->operation(cache->monitor, AIC_LITERAL("invalidate"), started, ended, false, 0, (aic_view){NULL, 0});
 }
 
 static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bool dry_run, stop_flag *stop,

@@ -8,7 +8,6 @@
 #include "base/utf8.h"
 #include "base/view.h"
 
-#include <aicache/monitor.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,8 +172,8 @@ aic_status cache_key(struct aic_cache *cache, const struct key_request *request,
     TRY(key_compute(cache->digest, &cache->mem, request, out, &length, error));
     if (text_length != NULL) *text_length = length;
     if (cache->monitor != NULL)
-        aic_monitor_key_generation(cache->monitor, seconds_since(cache, started), length, request->operation,
-                                   text_tier_data(length));
+        cache->meter->key_generation(cache->monitor, seconds_since(cache, started), length, request->operation,
+                                     text_tier_data(length));
     return AIC_OK;
 }
 

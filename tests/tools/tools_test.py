@@ -140,13 +140,13 @@ class Floors(unittest.TestCase):
     def test_within_serve(self):
         def include(header):
             return '/* assert */\n#include "serve/%s"\n' % header
-        for name, header in (("http/a.c", "watch/watch.h"), ("settings/a.h", "http/http.h"), ("watch/a.c", "routes/front.h"), ("routes/a.c", "settings/settings.h")):
+        for name, header in (("http/a.c", "routes/routes.h"), ("settings/a.h", "http/http.h"), ("routes/a.c", "settings/settings.h")):
             self.assertIn("knows nothing of serve/" + header, self.findings("src/serve/" + name, include(header))[0])
-        self.assertIn("knows nothing of serve/routes/", self.findings("tests/unit/serve/watch/a_test.c", include("routes/front.h"))[0])
+        self.assertIn("knows nothing of serve/routes/", self.findings("tests/unit/serve/http/a_test.c", include("routes/front.h"))[0])
         self.assertIn("knows nothing of serve/a.h", self.findings("src/serve/routes/b.c", include("a.h"))[0])
         self.assertIn("lies in no part of serve", self.findings("src/serve/a.c", "int a;\n")[0])
         self.assertIn("lies in no part of serve", self.findings("src/serve/other/a.def", "int a;\n")[0])
-        for name, header in (("routes/a.c", "watch/watch.h"), ("routes/routes.def", "http/http.h"), ("watch/a.h", "http/server.h"), ("settings/a.c", "settings/settings.h")):
+        for name, header in (("routes/routes.def", "http/http.h"), ("routes/a.h", "http/server.h"), ("settings/a.c", "settings/settings.h")):
             self.assertEqual(self.findings("src/serve/" + name, include(header)), [])
 
     def test_the_public_header(self):

@@ -6,8 +6,8 @@
 #ifndef SERVE_CALL_H
 #define SERVE_CALL_H
 
+#include "observe/labels.h"
 #include "serve/http/http.h"
-#include "serve/watch/labels.h"
 
 /* What a request needs to be known of: lies in http_state(). The guard fills the caller in, zeroed when there is none.
  */

@@ -7,13 +7,14 @@
 #define SERVE_FRONT_H
 
 #include "base/json.h"
+#include "observe/overview.h"
+#include "observe/snapshot.h"
+#include "serve/http/server.h"
 #include "serve/routes/auth.h"
 #include "serve/routes/lanes.h"
 #include "serve/routes/memo.h"
 #include "serve/routes/tails.h"
 #include "serve/routes/unpacked.h"
-#include "serve/watch/overview.h"
-#include "serve/watch/snapshot.h"
 
 struct front;
 

@@ -5,13 +5,13 @@
 #include "base/check.h"
 #include "base/plural.h"
 #include "cache/cache.h"
-#include "monitor/fields.h"
+#include "observe/fields.h"
+#include "observe/stats.h"
 #include "serve/http/negotiate.h"
 #include "serve/routes/front.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/render.h"
 #include "serve/routes/reply.h"
-#include "serve/watch/stats.h"
 
 #include <stdio.h>
 #include <string.h>

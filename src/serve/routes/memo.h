@@ -14,7 +14,7 @@
 #define SERVE_MEMO_H
 
 #include "base/mem.h"
-#include "serve/watch/labels.h"
+#include "observe/labels.h"
 
 #define MEMO_SLOTS 1024
 #define MEMO_MAX_BODY 4096

@@ -6,16 +6,16 @@
 #include "base/prom.h"
 #include "base/status.h"
 #include "cache/cache.h"
-#include "monitor/fields.h"
-#include "monitor/monitor.h"
+#include "observe/breakdown.h"
+#include "observe/fields.h"
+#include "observe/metrics.h"
+#include "observe/monitor.h"
+#include "observe/pools.h"
+#include "observe/warnings.h"
 #include "serve/http/negotiate.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
-#include "serve/watch/breakdown.h"
-#include "serve/watch/metrics.h"
-#include "serve/watch/pools.h"
-#include "serve/watch/warnings.h"
 
 /* False when measurements are off; that is answered then. */
 static bool has_monitor(struct http_exchange *exchange)

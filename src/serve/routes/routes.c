@@ -8,7 +8,7 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "base/view.h"
-#include "monitor/host.h"
+#include "observe/host.h"
 #include "serve/http/head.h"
 #include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
@@ -36,13 +36,19 @@ _Static_assert(COUNT_OF(table) <= TALLY_MAX_ROUTES, "every route has its counter
 
 /* ------------------------------------------------------------------------------------------------- the daemon's -- */
 
+static struct overview_route route_names(size_t index)
+{
+    CHECK(index < COUNT_OF(table));
+    return (struct overview_route){http_verb_name(table[index].verb), table[index].path};
+}
+
 aic_status routes_create(const struct overview_options *options, struct auth *auth, struct routes **out)
 {
     uint64_t seed;
     TRY(digest_random(&seed, sizeof seed));
     struct routes *routes = mem_zalloc(options->mem, MEM_OTHER, sizeof *routes);
     if (routes == NULL) return AIC_NO_MEMORY;
-    aic_status status = overview_init(&routes->overview, options, table, COUNT_OF(table), seed);
+    aic_status status = overview_init(&routes->overview, options, route_names, COUNT_OF(table), seed);
     if (status == AIC_OK) {
         status = lanes_create(options->mem, host_cores("", uv_available_parallelism()), &routes->lanes);
         if (status != AIC_OK) overview_fini(&routes->overview);
@@ -118,9 +124,33 @@ void routes_reload_memory(struct routes *routes, uint64_t max_bytes)
     watch_set_memory_limit(routes->overview.watch, max_bytes);
 }
 
-void routes_attach(struct routes *routes, const struct http_server *server)
+static void tell_room(void *server, uint64_t *connections, uint64_t *crowded_ms)
 {
-    overview_attach(&routes->overview, server);
+    *connections = http_server_connections(server);
+    *crowded_ms = http_server_crowded_ms(server);
+}
+
+static void tell_figures(void *server, overview_tell_fn *tell, void *to)
+{
+    struct http_counters counters;
+    http_server_counters(server, &counters);
+    tell(to, METRIC_HTTP_CONNECTIONS, counters.open);
+    tell(to, METRIC_HTTP_ACCEPTED, counters.accepted);
+    tell(to, METRIC_HTTP_REJECTED, counters.rejected);
+    tell(to, METRIC_HTTP_BODIES_REFUSED, counters.bodies_refused);
+    tell(to, METRIC_HTTP_ANSWER_BYTES, counters.answer_bytes);
+    tell(to, METRIC_HTTP_ANSWER_LIMIT, counters.answer_limit);
+    tell(to, METRIC_HTTP_ANSWERS_REFUSED, counters.answers_refused);
+    tell(to, METRIC_HTTP_ERRORS, counters.parse_errors);
+    tell(to, METRIC_HTTP_TIMEOUTS, counters.timeouts);
+    tell(to, METRIC_HTTP_IN, counters.bytes_in);
+    tell(to, METRIC_HTTP_OUT, counters.bytes_out);
+}
+
+void routes_attach(struct routes *routes, struct http_server *server)
+{
+    struct overview_front front = {.context = server, .room = tell_room, .figures = tell_figures};
+    overview_attach(&routes->overview, &front);
 }
 
 void routes_detach(struct routes *routes)

@@ -16,8 +16,9 @@
 #ifndef SERVE_ROUTES_H
 #define SERVE_ROUTES_H
 
+#include "observe/overview.h"
+#include "serve/http/server.h"
 #include "serve/routes/auth.h"
-#include "serve/watch/overview.h"
 
 struct routes;
 
@@ -29,7 +30,7 @@ void routes_destroy(struct routes **routes);
 /* Fills routes, route_count, guard, context, thread_start, thread_stop and finished. */
 void routes_serve(struct routes *routes, struct http_options *options);
 /* The server whose counters /metrics shows, from before its start until after its stop. */
-void routes_attach(struct routes *routes, const struct http_server *server);
+void routes_attach(struct routes *routes, struct http_server *server);
 /* Ends the threads of the lanes, which post to the server's: after its stop, before it is destroyed. */
 void routes_detach(struct routes *routes);
 

@@ -3,10 +3,10 @@
  */
 #include "base/check.h"
 #include "cache/cache.h"
-#include "monitor/fields.h"
+#include "observe/fields.h"
+#include "observe/stats.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
-#include "serve/watch/stats.h"
 
 #include <stdio.h>
 

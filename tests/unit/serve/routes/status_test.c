@@ -6,7 +6,7 @@
 #include "routes_world.h"
 
 #include "base/check.h"
-#include "monitor/monitor.h"
+#include "observe/monitor.h"
 #include "serve/routes/front.h"
 
 #include <sys/stat.h>

@@ -1,0 +1,25 @@
+/*
+ * metrics.h - the page of GET /metrics, from one table (metrics.def).
+ */
+#ifndef OBSERVE_METRICS_H
+#define OBSERVE_METRICS_H
+
+#include "base/buf.h"
+
+struct overview;
+
+enum metric {
+#define METRIC(name, text, type, labels, help) METRIC_##name,
+#include "observe/metrics.def"
+#undef METRIC
+    METRIC_COUNT
+};
+
+/*
+ * Appends the whole page. `ns` (absent: all) leaves only that namespace's lookups in it: what another namespace is
+ * called and does is nobody's business. Any thread; takes the overview's mutex for as long as adding the threads'
+ * figures takes. AIC_NO_MEMORY.
+ */
+AIC_MUST_CHECK aic_status metrics_write(struct overview *overview, aic_view ns, bool open_metrics, struct buf *out);
+
+#endif

@@ -1,0 +1,362 @@
+#include "observe/snapshot.h"
+
+#include "base/check.h"
+#include "observe/fields.h"
+#include "observe/monitor.h"
+#include "observe/stats.h"
+#include "observe/warnings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOP_SHOWN 10
+#define SLOW_SHOWN 10
+#define SLOW_MULTIPLIER 5 /* times the usual: worth a look on a screen that is always on */
+
+struct snapshot {
+    _Atomic unsigned holders; /* release by whoever lets go, acquire by the last, who frees */
+    struct mem *mem;
+    struct buf text;
+};
+
+struct snapshot *snapshot_pin(struct snapshot *snapshot)
+{
+    atomic_fetch_add_explicit(&snapshot->holders, 1, memory_order_relaxed);
+    return snapshot;
+}
+
+void snapshot_release(void *held)
+{
+    struct snapshot *snapshot = held;
+    if (atomic_fetch_sub_explicit(&snapshot->holders, 1, memory_order_acq_rel) != 1) return;
+    struct mem *mem = snapshot->mem;
+    buf_fini(&snapshot->text);
+    mem_free(mem, MEM_MONITOR, snapshot, sizeof *snapshot);
+}
+
+aic_view snapshot_text(const struct snapshot *snapshot)
+{
+    return buf_view(&snapshot->text);
+}
+
+/* What is gathered before it is written. */
+struct view {
+    struct overview *overview;
+    struct parts_facts facts;
+    struct tally_sum *sum;
+    struct overview_marks marks; /* to be taken off what is told as of the last reset */
+    uint64_t now_ms, now_ns;
+};
+
+static double percent(uint64_t part, uint64_t whole)
+{
+    return whole > 0 ? (double)part / (double)whole * 100 : 0;
+}
+
+/* Of a counter, what came since it was marked; a reset may have come between the two. */
+static uint64_t since(uint64_t now, uint64_t marked)
+{
+    return now > marked ? now - marked : 0;
+}
+
+/* What came between two looks at the same durations. */
+static void take_off(const struct hist_total *all, const struct hist_total *before, struct hist_total *out)
+{
+    memset(out, 0, sizeof *out);
+    for (unsigned i = 0; i < HIST_BUCKETS; i++) out->counts[i] = since(all->counts[i], before->counts[i]);
+    out->count = since(all->count, before->count);
+    out->max = all->max;
+}
+
+/* ------------------------------------------------------------------------------------------------------ traffic -- */
+
+static void write_recent(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    uint64_t hits = stats_hits(stats);
+    double seconds = last->time_ns > 0 ? (double)(view->now_ns - last->time_ns) / 1e9 : 0;
+    bool counted = seconds > 0 && hits >= last->hits && stats->misses >= last->misses;
+    uint64_t new_hits = counted ? hits - last->hits : 0;
+    uint64_t lookups = counted ? new_hits + stats->misses - last->misses : 0;
+    json_key(out, "recent");
+    json_open(out, '{');
+    put_number(out, "lookups_per_second", counted ? (double)lookups / seconds : 0);
+    json_key(out, "hit_rate");
+    if (lookups > 0) json_put_double(out, percent(new_hits, lookups));
+    else json_put_null(out);
+    json_close(out, '}');
+    last->time_ns = view->now_ns;
+    last->hits = hits;
+    last->misses = stats->misses;
+}
+
+static void write_traffic(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    uint64_t hits = stats_hits(stats);
+    json_key(out, "traffic");
+    json_open(out, '{');
+    put_time(out, "since", view->marks.since_ms);
+    put_count(out, "hits", hits);
+    put_count(out, "misses", stats->misses);
+    put_count(out, "puts", since(stats->puts, view->marks.puts));
+    put_number(out, "hit_rate", percent(hits, hits + stats->misses));
+    write_recent(view, last, out);
+    json_key(out, "saved");
+    json_open(out, '{');
+    put_count(out, "tokens",
+              since(view->sum->prompt_tokens_saved + view->sum->completion_tokens_saved, view->marks.tokens_saved));
+    double cost = view->sum->cost_saved_usd - view->marks.cost_saved_usd;
+    put_number(out, "cost_usd", cost > 0 ? cost : 0);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
+static void write_percentiles(const char *name, const struct hist_total *durations, struct json_writer *out)
+{
+    static const struct {
+        const char *name;
+        double fraction;
+    } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
+    json_key(out, name);
+    if (durations->count == 0) {
+        json_put_null(out);
+        return;
+    }
+    json_open(out, '{');
+    for (unsigned i = 0; i < COUNT_OF(wanted); i++)
+        put_number(out, wanted[i].name, (double)hist_percentile(durations, wanted[i].fraction) / 1e9);
+    json_close(out, '}');
+}
+
+/* Percentiles of the lookups since the last reset, and of those since the last snapshot. */
+static void write_latency(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    struct hist_total all, some;
+    overview_lookups(view->sum, &all);
+    take_off(&all, &view->marks.lookup_ns, &some);
+    write_percentiles("latency", &some, out);
+    take_off(&all, &last->lookup_ns, &some);
+    write_percentiles("latency_recent", &some, out);
+    last->lookup_ns = all;
+}
+
+static int by_lookups(const void *a, const void *b)
+{
+    const struct labels_series *x = a, *y = b;
+    uint64_t left = 0, right = 0;
+    for (unsigned i = 0; i < TALLY_OUTCOMES; i++) {
+        left += x->counts[i];
+        right += y->counts[i];
+    }
+    return (left < right) - (left > right);
+}
+
+static void write_top(const struct view *view, struct json_writer *out)
+{
+    struct mem *mem = view->overview->options.mem;
+    struct labels_page *labels = mem_alloc(mem, MEM_OTHER, sizeof *labels);
+    size_t count = 0;
+    if (labels != NULL) {
+        labels_read(&view->overview->labels, labels);
+        count = labels->count;
+        qsort(labels->series, count, sizeof labels->series[0], by_lookups);
+    }
+    json_key(out, "top");
+    json_open(out, '[');
+    for (size_t i = 0; i < count && i < TOP_SHOWN; i++) {
+        const struct labels_series *pair = &labels->series[i];
+        uint64_t hits = pair->counts[TALLY_HIT_MEMORY] + pair->counts[TALLY_HIT_STORAGE];
+        uint64_t lookups = hits + pair->counts[TALLY_MISS];
+        if (lookups == 0) break;
+        json_open(out, '{');
+        put_view(out, "namespace", labels_page_text(labels, LABELS_NAMESPACE, pair->ns));
+        put_view(out, "operation", labels_page_text(labels, LABELS_OPERATION, pair->operation));
+        put_count(out, "lookups", lookups);
+        put_number(out, "hit_rate", percent(hits, lookups));
+        json_close(out, '}');
+    }
+    json_close(out, ']');
+    mem_free(mem, MEM_OTHER, labels, sizeof *labels);
+}
+
+/* ------------------------------------------------------------------------------------------------ tiers, memory -- */
+
+static void write_tiers(const struct view *view, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    json_key(out, "tiers");
+    json_open(out, '{');
+    json_key(out, "memory");
+    json_open(out, '{');
+    put_count(out, "entries", stats->memory_entries);
+    put_count(out, "bytes", stats->memory_bytes);
+    put_count(out, "max_bytes", stats->memory_max_bytes);
+    put_count(out, "hits", stats->hits_memory);
+    put_count(out, "evicted", since(stats->evicted_capacity, view->marks.memory_evicted));
+    json_close(out, '}');
+    json_key(out, "storage");
+    json_open(out, '{');
+    put_text(out, "kind", stats->storage_configured ? view->overview->options.storage_kind : "none");
+    put_text(out, "status", stats_storage_status(stats));
+    put_count(out, "entries", stats->storage_entries);
+    put_count(out, "bytes", stats->storage_bytes);
+    put_count(out, "max_bytes", stats->storage_max_bytes);
+    put_count(out, "hits", stats->hits_storage);
+    put_count(out, "evicted", since(stats->storage_evicted, view->marks.storage_evicted));
+    put_count(out, "queue_bytes", stats->queue_bytes);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
+/* The parts of process_bytes as the history keeps them, so that the page draws past and present alike. */
+static void write_resident(const struct view *view, struct json_writer *out)
+{
+    struct history_sample first, last = {0};
+    aic_monitor *monitor = view->overview->options.monitor;
+    if (monitor == NULL || !history_span(&monitor->history, HISTORY_SECONDS, 1, &first, &last)) return;
+    put_count(out, "resident_tier_bytes", last.resident_tier_bytes);
+    put_count(out, "resident_storage_bytes", last.resident_storage_bytes);
+    put_count(out, "resident_heap_bytes", last.resident_heap_bytes);
+    put_count(out, "resident_program_bytes", last.resident_program_bytes);
+}
+
+/* Growth and evictions are those of /monitoring/memory; null where they are not known. */
+static void write_trend(const struct memory_trend *trend, struct json_writer *out)
+{
+    const struct {
+        const char *name;
+        bool known;
+        double value;
+    } figures[] = {{"growth_bytes_per_hour", trend->known, trend->bytes_per_hour},
+                   {"evictions_per_minute", trend->known, trend->evictions_per_minute},
+                   {"growth_span_seconds", trend->known, trend->seconds},
+                   {"projected_seconds_to_limit", trend->projected, trend->seconds_to_limit}};
+    put_flag(out, "at_limit", trend->at_limit);
+    for (unsigned i = 0; i < COUNT_OF(figures); i++) {
+        json_key(out, figures[i].name);
+        if (figures[i].known) json_put_double(out, figures[i].value);
+        else json_put_null(out);
+    }
+}
+
+static aic_status write_memory(const struct view *view, struct json_writer *out)
+{
+    const aic_stats *stats = &view->facts.stats;
+    struct overview *overview = view->overview;
+    struct memory_trend trend = {.at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes)};
+    if (overview->options.monitor != NULL) TRY(memory_trend(overview->options.monitor, &trend));
+    json_key(out, "memory");
+    json_open(out, '{');
+    put_count(out, "bytes", stats->memory_bytes);
+    put_count(out, "max_bytes", stats->memory_max_bytes);
+    put_count(out, "warning_bytes", atomic_load_explicit(&overview->warning_bytes, memory_order_relaxed));
+    put_count(out, "critical_bytes", atomic_load_explicit(&overview->critical_bytes, memory_order_relaxed));
+    put_count(out, "process_bytes", view->facts.host.rss_bytes);
+    write_resident(view, out);
+    write_trend(&trend, out);
+    json_close(out, '}');
+    json_key(out, "breakdown");
+    watch_write_breakdown(overview->watch, out);
+    return AIC_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------ monitor -- */
+
+static aic_status write_monitor(const struct view *view, struct json_writer *out)
+{
+    aic_monitor *monitor = view->overview->options.monitor;
+    json_key(out, "curve");
+    if (monitor == NULL || view->facts.stats.memory_max_bytes == 0) json_put_null(out);
+    else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
+    json_key(out, "warnings");
+    struct verdict verdict;
+    TRY(warnings_find(view->overview, &verdict));
+    verdict_write(&verdict, out);
+    json_key(out, "slow");
+    if (monitor != NULL) TRY(slow_recent_write(monitor, SLOW_MULTIPLIER, SLOW_SHOWN, out));
+    else json_put_raw(out, AIC_LITERAL("[]"));
+    json_key(out, "pressure");
+    pressure_write(watch_pressure(view->overview->watch), out);
+    json_key(out, "alerts");
+    alerts_write(watch_alerts(view->overview->watch), out);
+    return AIC_OK;
+}
+
+static void write_health(const struct view *view, struct json_writer *out)
+{
+    struct probe_report reports[PART_COUNT];
+    unsigned up, counted;
+    for (enum part part = 0; part < PART_COUNT; part++) parts_read(view->overview->parts, part, &reports[part]);
+    enum probe_status overall = overview_health(view->overview, reports, &up, &counted);
+    json_key(out, "health");
+    json_open(out, '{');
+    put_text(out, "status", probe_status_name(overall));
+    json_key(out, "parts");
+    json_open(out, '[');
+    for (enum part part = 0; part < PART_COUNT; part++) {
+        if (reports[part].status == PROBE_DISABLED) continue;
+        json_open(out, '{');
+        put_text(out, "name", part_name(part));
+        put_text(out, "status", probe_status_name(reports[part].status));
+        put_text(out, "details", reports[part].details);
+        put_number(out, "response_time_ms", reports[part].response_ms);
+        json_close(out, '}');
+    }
+    json_close(out, ']');
+    json_close(out, '}');
+}
+
+/* -------------------------------------------------------------------------------------------------------- whole -- */
+
+static aic_status write_all(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+{
+    const struct overview *overview = view->overview;
+    json_open(out, '{');
+    put_count(out, "time_ms", view->now_ms);
+    put_text(out, "version", overview->options.version);
+    put_number(out, "uptime_seconds", (double)(view->now_ns - overview->started_ns) / 1e9);
+    write_traffic(view, last, out);
+    write_latency(view, last, out);
+    write_top(view, out);
+    write_tiers(view, out);
+    TRY(write_memory(view, out));
+    TRY(write_monitor(view, out));
+    write_health(view, out);
+    json_close(out, '}');
+    return AIC_OK;
+}
+
+aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, struct snapshot **out)
+{
+    struct mem *mem = overview->options.mem;
+    struct view view = {.overview = overview,
+                        .now_ms = clock_wall_ms(overview->options.clock),
+                        .now_ns = clock_mono_ns(overview->options.clock)};
+    struct snapshot *made = mem_zalloc(mem, MEM_MONITOR, sizeof *made);
+    view.sum = mem_alloc(mem, MEM_MONITOR, sizeof *view.sum);
+    aic_status status = made != NULL && view.sum != NULL ? AIC_OK : AIC_NO_MEMORY;
+    if (status == AIC_OK) {
+        made->mem = mem;
+        atomic_init(&made->holders, 1);
+        buf_init(&made->text, mem, MEM_MONITOR);
+        parts_facts(overview->parts, &view.facts);
+        overview_marks(overview, &view.marks);
+        overview_sum(overview, view.sum);
+        struct json_writer writer;
+        buf_append_text(&made->text, "data: ");
+        json_writer_init(&writer, &made->text);
+        status = write_all(&view, last, &writer);
+        buf_append_text(&made->text, "\n\n");
+        if (status == AIC_OK) status = buf_status(&made->text);
+    }
+    mem_free(mem, MEM_MONITOR, view.sum, sizeof *view.sum);
+    if (status == AIC_OK) {
+        *out = made;
+    } else if (made != NULL) {
+        buf_fini(&made->text);
+        mem_free(mem, MEM_MONITOR, made, sizeof *made);
+    }
+    return status;
+}
