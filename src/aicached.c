@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/streams.h"
 #include "observe/host.h"
-#include "tier/tier.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <errno.h>
 #include <signal.h>

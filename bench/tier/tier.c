@@ -12,9 +12,9 @@
  * at the end. Each record has three labels (partition, operation, model), or --labels of them: a label costs a row in a
  * random place of an index.
  */
-#include "tier/tier.h"
 #include "base/check.h"
 #include "support.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

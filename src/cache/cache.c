@@ -3,6 +3,7 @@
  */
 #include "cache/inner.h"
 #include "cache/patience.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <errno.h>
 #include <signal.h>

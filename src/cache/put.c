@@ -211,12 +211,12 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
 
 aic_status cache_durability(const struct aic_cache *cache, aic_durability asked, aic_durability *out, aic_error *error)
 {
-    *out = asked != AIC_DURABILITY_DEFAULT ? asked : cache->durability;
     if ((unsigned)asked > AIC_DURABILITY_DISK)
         return error_set(error, AIC_INVALID, "durability", "memory, storage and disk are accepted");
     if (asked > AIC_DURABILITY_MEMORY && cache->gate == NULL)
         return error_set(error, AIC_INVALID, "durability", "there is no storage tier; only memory is accepted");
-    if (*out == AIC_DURABILITY_DEFAULT || cache->gate == NULL) *out = AIC_DURABILITY_MEMORY;
+    aic_durability wanted = asked != AIC_DURABILITY_DEFAULT ? asked : cache->durability;
+    *out = wanted == AIC_DURABILITY_DEFAULT || cache->gate == NULL ? AIC_DURABILITY_MEMORY : wanted;
     return AIC_OK;
 }
 

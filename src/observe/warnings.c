@@ -5,7 +5,6 @@
 #include "cache/cache.h"
 #include "observe/monitor.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,37 +14,24 @@
 #define MB 1048576.0
 #define STORAGE_ALERT ALERT_DOWN "storage"
 
-/* Of the file system, or of the process's limit on files. */
-static bool is_limited(const char *trouble)
-{
-    return trouble != NULL && strcmp(trouble, strerror(EFBIG)) == 0;
-}
-
-static bool is_full(const char *trouble)
-{
-    return trouble != NULL && (strcmp(trouble, strerror(ENOSPC)) == 0 || strcmp(trouble, strerror(EDQUOT)) == 0);
-}
-
 /* What helps at once, without a restart: it comes first. */
-static void advise_place(struct finding *found, const char *directory, const char *trouble)
+static void advise_place(struct finding *found, const char *directory, enum tier_cause cause)
 {
     char reason[256];
     struct statvfs room;
-    bool full = is_full(trouble);
-    /* LMDB's own texts begin so; those of the system do not. */
-    bool damaged = trouble != NULL && strncmp(trouble, "MDB_CORRUPTED", 13) == 0;
+    bool full = cause == TIER_CAUSE_FULL;
     if (directory == NULL) directory = "";
     if (full && statvfs(directory, &room) == 0)
         snprintf(reason, sizeof reason,
                  "Free space on the file system that data_dir lies on: %llu of its %llu bytes are free. Storage takes "
                  "writes again by itself; a restart loses those that wait in its queue.",
                  (unsigned long long)room.f_bavail * room.f_frsize, (unsigned long long)room.f_blocks * room.f_frsize);
-    else if (damaged)
+    else if (cause == TIER_CAUSE_DAMAGED)
         snprintf(
             reason, sizeof reason,
             "The store's file is damaged: it is dropped and begun anew by itself. Should this stay, stop the daemon "
             "and remove the directory cache in data_dir; only cached answers are lost.");
-    else if (is_limited(trouble))
+    else if (cause == TIER_CAUSE_LIMIT)
         snprintf(reason, sizeof reason,
                  "A file may not grow further: raise the process's limit (LimitFSIZE= of a unit, ulimit -f, prlimit "
                  "while it runs), or the file system's own. Storage takes writes again by itself.");
@@ -82,7 +68,7 @@ static void find_storage_down(struct verdict *out, const struct overview_options
         "Storage does not answer%s%s: what it alone has is a miss. Since the start %llu lookups ran into their "
         "deadline of %llu ms and %llu reads or writes failed; %llu writes wait in its queue (%llu of %llu bytes), "
         "%llu were dropped.",
-        gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
+        gate->trouble.text != NULL ? ": " : "", gate->trouble.text != NULL ? gate->trouble.text : "",
         (unsigned long long)stats->storage_timeouts, (unsigned long long)options->storage_deadline_ms,
         (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
         (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
@@ -105,12 +91,13 @@ static void find_writes_fail(struct verdict *out, const char *directory, const s
     struct finding *found = verdict_add(
         out, SEVERITY_CRITICAL, "storage_writes_fail", gate->writes_down_ms,
         "Storage takes no writes%s%s: %llu wait in its queue (%llu of %llu bytes), %llu were dropped.",
-        gate->trouble != NULL ? ": " : "", gate->trouble != NULL ? gate->trouble : "",
+        gate->trouble.text != NULL ? ": " : "", gate->trouble.text != NULL ? gate->trouble.text : "",
         (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
         (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
     found->alert = STORAGE_ALERT;
-    bool full = is_full(gate->trouble) || is_limited(gate->trouble);
-    advise_place(found, directory, gate->trouble);
+    enum tier_cause cause = gate->trouble.cause;
+    bool full = cause == TIER_CAUSE_FULL || cause == TIER_CAUSE_LIMIT;
+    advise_place(found, directory, cause);
     if (full && present_size(stats) < stats->storage_max_bytes)
         finding_advise(found, "storage.max_bytes", present_size(stats), NULL,
                        "Where there is no more: keep the store at the size that it has, so that it evicts instead "
@@ -276,7 +263,7 @@ static void find_alert(struct verdict *out, const struct overview_options *optio
     found->alert = found->code;
     found->alerted = true;
     if (strcmp(alert->id, ALERT_HIT_RATE) == 0) advise_hit_rate(found, options, stats);
-    else if (strcmp(alert->id, STORAGE_ALERT) == 0) advise_place(found, options->data_dir, NULL);
+    else if (strcmp(alert->id, STORAGE_ALERT) == 0) advise_place(found, options->data_dir, TIER_CAUSE_UNKNOWN);
     else finding_advise_text(found, "health", "aicache health", "Says what the last check of this part found.");
 }
 

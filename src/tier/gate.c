@@ -63,7 +63,7 @@ void gate_unlock(struct gate *gate)
     void (*log)(void *, aic_log_level, const char *) = gate->log;
     void *context = gate->log_context;
     bool ask = (notes >> GATE_NOTE_WRITES_DOWN & 1) != 0 && gate->tier->ops->trouble != NULL;
-    struct tidings tidings = {ask ? gate->tier->ops->trouble(gate->tier) : NULL, gate->refused};
+    struct tidings tidings = {ask ? gate->tier->ops->trouble(gate->tier).text : NULL, gate->refused};
     pthread_mutex_unlock(&gate->lock);
     tell(log, context, notes, &tidings);
 }
@@ -337,10 +337,10 @@ static uint64_t writes_down_since_ms(const struct gate *gate)
 }
 
 /* What is the matter with writes that are down. */
-static const char *write_trouble(const struct gate *gate)
+static struct tier_trouble write_trouble(const struct gate *gate)
 {
-    if (gate_write_hang_ns(gate) != 0) return "a write does not come back";
-    return gate->tier->ops->trouble != NULL ? gate->tier->ops->trouble(gate->tier) : NULL;
+    if (gate_write_hang_ns(gate) != 0) return (struct tier_trouble){TIER_CAUSE_HANGS, "a write does not come back"};
+    return gate->tier->ops->trouble != NULL ? gate->tier->ops->trouble(gate->tier) : (struct tier_trouble){0};
 }
 
 /* Nobody but who looks sees that the writer does not come back. */
@@ -362,7 +362,7 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
         .distrusted = gate->distrusted,
         .writes_down_ms = health.writes_up ? 0 : writes_down_since_ms(gate),
         .reads_down_ms = health.reads_up ? 0 : reads_down_since_ms(gate),
-        .trouble = health.writes_up ? NULL : write_trouble(gate),
+        .trouble = health.writes_up ? (struct tier_trouble){0} : write_trouble(gate),
         .queue_entries = gate->queue.waiting + gate->queue.flying,
         .queue_bytes = gate->queue.bytes,
         .queue_max_bytes = gate->queue.max_bytes,

@@ -97,8 +97,8 @@ struct gate_stats {
     uint64_t writes_down_ms; /* wall clock: since when writes are not admitted, or one hangs, or the tier is not
                                 trusted; 0: none of it */
     uint64_t
-        reads_down_ms;   /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
-    const char *trouble; /* while they are not: what the tier says of it, a text that lives for ever; NULL */
+        reads_down_ms; /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
+    struct tier_trouble trouble; /* while writes are down: why */
     uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, refused_writes /* too large */, timeouts,
         errors, opened;
 };

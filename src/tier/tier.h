@@ -63,6 +63,20 @@ struct tier_stats {
     uint64_t last_seq; /* the greatest of any record that was ever in this store */
 };
 
+/* Why storage takes no writes, as far as somebody can do something about it. */
+enum tier_cause {
+    TIER_CAUSE_UNKNOWN,
+    TIER_CAUSE_FULL,    /* the file system, or its user's share of it, has no room */
+    TIER_CAUSE_LIMIT,   /* a file may not grow further: the process's limit, or the file system's */
+    TIER_CAUSE_DAMAGED, /* what was stored cannot be relied on, and is dropped */
+    TIER_CAUSE_HANGS,   /* a write does not come back */
+    TIER_CAUSE_DEVICE,  /* anything else that the device or its rights refuse */
+};
+struct tier_trouble {
+    enum tier_cause cause;
+    const char *text; /* the error by its usual words, for people; lives for ever. NULL: nothing is known */
+};
+
 struct tier;
 struct tier_ops {
     const char *kind; /* "lmdb" */
@@ -90,9 +104,8 @@ struct tier_ops {
     /* From here on all that was applied, and each apply() that returns from now on, outlives a power failure, for ever:
      * also in the processes after this one. AIC_IO: it cannot be promised. May be absent. */
     aic_status (*harden)(struct tier *tier);
-    /* Why the last write or sync that failed did so, as a text that lives for ever; NULL: nothing is known. May be
-     * absent. Does not block. */
-    const char *(*trouble)(struct tier *tier);
+    /* Why the last write or sync that failed did so. May be absent. Does not block. */
+    struct tier_trouble (*trouble)(struct tier *tier);
     /* What it holds is broken, so that nothing of it can be relied on until clear() has begun anew; its calls are
      * AIC_DAMAGED until then. May be absent. Does not block. */
     bool (*damaged)(struct tier *tier);
@@ -106,32 +119,5 @@ struct tier {
     const struct tier_ops *ops;
     uint64_t max_record_bytes; /* apply() refuses what is larger, always; 0: it takes any. Never changes */
 };
-
-struct lmdb_options {
-    struct mem *mem;
-    const aic_clock *clock;
-    const char *directory; /* exists or is made, mode 0700 */
-    uint64_t max_bytes;    /* of the file; beyond, what expires first is evicted */
-    tier_describe_fn *describe;
-    void *describe_context;
-    /* Told when a store from before a power failure is dropped; may be NULL. */
-    void (*log)(void *context, aic_log_level level, const char *line);
-    void *log_context;
-    const char *boot_id_path; /* NULL: /proc/sys/kernel/random/boot_id */
-};
-/* AIC_LOCKED, AIC_NEWER, AIC_DAMAGED (not a store of ours), AIC_INVALID (max_bytes below LMDB_MIN_BYTES), AIC_IO,
- * AIC_NO_MEMORY; `error` says what and what to do. *out is closed with its `close`. */
-#define LMDB_MIN_BYTES ((uint64_t)4 << 20)
-/* A record may be this part of max_bytes: a larger one would empty the store of much else on its way in. */
-#define LMDB_RECORD_SHARE 4
-AIC_MUST_CHECK aic_status lmdb_tier_open(const struct lmdb_options *options, struct tier **out, aic_error *error);
-
-/*
- * Takes SIGBUS for the whole process, so that an LMDB store's page that the disk does not give, or that was cut off, is
- * damage and no end of the process: its calls are AIC_DAMAGED and clear() begins a new file. For a program that owns
- * its signals; a library must not. What faults elsewhere goes to whoever had the signal before. Before other threads
- * run; again only where somebody has taken the signal away.
- */
-void tier_guard_faults(void);
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "support.h"
 #include "tier/gate.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

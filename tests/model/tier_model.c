@@ -8,7 +8,7 @@
  */
 #include "base/check.h"
 #include "support.h"
-#include "tier/tier.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -58,6 +58,9 @@ static void the_options_say_what_is_usual(void **state)
     assert_int_equal(put_durable(table->cache, "x", AIC_DURABILITY_DEFAULT, NULL), AIC_OK);
     assert_int_equal(put_durable(table->cache, "x", AIC_DURABILITY_DISK, &error), AIC_INVALID);
     assert_string_equal(error.field, "durability");
+    aic_durability wanted = AIC_DURABILITY_STORAGE;
+    assert_int_equal(cache_durability(table->cache, AIC_DURABILITY_DISK, &wanted, &error), AIC_INVALID);
+    assert_int_equal(wanted, AIC_DURABILITY_STORAGE); /* what is refused writes nothing */
     aic_cache_close(&table->cache);
 }
 

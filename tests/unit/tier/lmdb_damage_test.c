@@ -3,7 +3,7 @@
  * store has one that works after one restart, or two where a look takes long. Kills alone lose nothing.
  */
 #include "tier/gate.h"
-#include "tier/lmdb_check.h"
+#include "tier/lmdb/check.h"
 #include "world.h"
 
 #include <fcntl.h>
@@ -509,6 +509,24 @@ static void test_one_damaged_entry_costs_one_entry(void **state)
     }
 }
 
+/* A list of labels whose name has no label's size leads nowhere: whoever walks over all lists takes it for damage. */
+static void test_a_list_of_another_size_is_damage(void **state)
+{
+    struct world *world = *state;
+    struct lmdb_tier *lmdb = (struct lmdb_tier *)world->tier;
+    struct sample sample = sample_of(1);
+    MDB_txn *txn;
+    MDB_val name = {3, "abc"}, front = {LMDB_FRONT_BYTES, "12345678"};
+    assert_int_equal(put(world, 1, &sample), AIC_OK);
+    assert_int_equal(mdb_txn_begin(lmdb->env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_put(txn, lmdb->databases[LMDB_LABELS], &name, &front, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    flip_first_envelope(world);
+    assert_int_equal(drop(world, 1), AIC_DAMAGED);
+    assert_true(world->tier->ops->damaged(world->tier));
+    assert_int_equal(world->tier->ops->clear(world->tier), AIC_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, world_setup, world_teardown)
@@ -525,6 +543,7 @@ int main(void)
         TEST(blobs_outlive_damaged_entries),
         TEST(kills_alone_keep_everything),
         TEST(one_damaged_entry_costs_one_entry),
+        TEST(a_list_of_another_size_is_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

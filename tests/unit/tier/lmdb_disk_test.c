@@ -283,7 +283,7 @@ static void test_a_full_disk_is_told_from_a_broken_one(void **state)
         mend();
         assert_true(atomic_load(&room_asked) > rooms);
         assert_int_equal(atomic_load(&count_asked) - counts, cases[i].counts ? 1 : 0);
-        assert_string_equal(world->tier->ops->trouble(world->tier), strerror(cases[i].told));
+        assert_string_equal(world->tier->ops->trouble(world->tier).text, strerror(cases[i].told));
     }
     /* What says itself what is wrong is believed. */
     atomic_store(&room_error, EDQUOT);
@@ -293,7 +293,7 @@ static void test_a_full_disk_is_told_from_a_broken_one(void **state)
     assert_int_equal(put(world, 2, &plain), AIC_IO);
     mend();
     assert_int_equal(atomic_load(&room_asked), rooms);
-    assert_string_equal(world->tier->ops->trouble(world->tier), strerror(ENOSPC));
+    assert_string_equal(world->tier->ops->trouble(world->tier).text, strerror(ENOSPC));
     atomic_store(&room_error, 0);
     assert_int_equal(put(world, 2, &plain), AIC_OK);
     assert_there(world, 1, &plain);

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "support.h"
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

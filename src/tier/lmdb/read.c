@@ -1,10 +1,10 @@
 /*
- * lmdb_read.c - single records and blobs.
+ * read.c - single records and blobs.
  *
  * A record is copied out and the transaction ended before anybody is called: a reader that lingers pins pages, and the
  * file grows.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 

@@ -1,5 +1,5 @@
 /*
- * lmdb_home.h - the directory of a store: who holds it, and whether its bytes can be trusted after a power failure.
+ * home.h - the directory of a store: who holds it, and whether its bytes can be trusted after a power failure.
  *
  *   cache.mdb, cache.mdb-lock   LMDB's own
  *   cache.lock                  flock()ed while a process has the store open; says which one, and how many before it
@@ -14,7 +14,7 @@
  *
  * What ends without closing may have been ended by the store itself: a damaged page can take the process along. A
  * signal that kills says nothing of that, so such ends only lead to a look at the file before it is used
- * (lmdb_check.h): a short one after a single end, since a start must not depend on the number of entries, and a whole
+ * (check.h): a short one after a single end, since a start must not depend on the number of entries, and a whole
  * one after the second in a row.
  *
  * One thread at a time; the tier calls it under its write lock.

@@ -1,5 +1,5 @@
 /*
- * lmdb_tier.h - what the files of the LMDB tier share: the databases, their rows, and transactions.
+ * inner.h - what the files of the LMDB tier share: the databases, their rows, and transactions.
  *
  * One environment in DIR/cache.mdb, seven databases:
  *
@@ -35,11 +35,11 @@
  * Locks, in this order: write_lock (one writer), map_lock (shared by transactions, exclusive while the map moves),
  * pool_lock (idle read transactions).
  */
-#ifndef TIER_LMDB_TIER_H
-#define TIER_LMDB_TIER_H
+#ifndef TIER_LMDB_INNER_H
+#define TIER_LMDB_INNER_H
 
-#include "tier/lmdb_home.h"
-#include "tier/tier.h"
+#include "tier/lmdb/home.h"
+#include "tier/lmdb/lmdb.h"
 
 #include <lmdb.h>
 #include <pthread.h>
@@ -76,7 +76,7 @@ enum {
     LMDB_ROUGH_PAGE_BYTES = 4096, /* for estimates; the true size is known under a lock only */
 };
 
-/* ------------------------------------------------------------------------------------------- rows (lmdb_row.c) -- */
+/* ------------------------------------------------------------------------------------------- rows (row.c) -- */
 
 struct lmdb_envelope {
     aic_key key;
@@ -221,7 +221,7 @@ static inline struct lmdb_tier *lmdb_of(struct tier *tier)
 aic_status lmdb_status(int code);
 void lmdb_count(_Atomic uint64_t *counter, uint64_t amount);
 
-/* -------------------------------------------------------------------------------------- environment (lmdb_env.c) -- */
+/* -------------------------------------------------------------------------------------- environment (env.c) -- */
 
 /* Opens the environment and its databases; the caller holds map_lock exclusively or is alone. AIC_NEWER, AIC_DAMAGED,
  * AIC_NO_MEMORY, AIC_IO. */
@@ -265,7 +265,7 @@ void lmdb_suspect(struct lmdb_tier *lmdb, int code);
 AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
 
-/* ---------------------------------------------------------------------------------------- finding (lmdb_find.c) -- */
+/* ---------------------------------------------------------------------------------------- finding (find.c) -- */
 
 /* What a row of keys leads to. Valid until the transaction ends or writes. */
 struct lmdb_entry {
@@ -288,7 +288,7 @@ AIC_MUST_CHECK int lmdb_find(struct lmdb_tier *lmdb, MDB_txn *txn, const aic_key
 AIC_MUST_CHECK int lmdb_front_has(struct lmdb_tier *lmdb, MDB_txn *txn, struct lmdb_front front, uint64_t label,
                                   uint64_t row, bool *shared);
 
-/* ---------------------------------------------------------------------------------------- writing (lmdb_write.c) -- */
+/* ---------------------------------------------------------------------------------------- writing (write.c) -- */
 
 /* One write transaction under way. Lives on the writer's stack. */
 struct lmdb_write {
@@ -311,7 +311,7 @@ AIC_MUST_CHECK aic_status lmdb_shrink(struct lmdb_tier *lmdb);
 aic_status lmdb_apply(struct tier *tier, const struct tier_write *writes, size_t count);
 aic_status lmdb_expire(struct tier *tier, size_t max, size_t *removed);
 
-/* ------------------------------------------------------------------------------ removing (lmdb_remove.c), shared with
+/* ------------------------------------------------------------------------------ removing (remove.c), shared with
  * writing -- */
 
 /* Takes out what leads to an entry that was found, and its chunks; the entry itself too unless `next` (NULL: nothing)
@@ -328,8 +328,8 @@ AIC_MUST_CHECK int lmdb_evict(struct lmdb_write *write);
 /* Pages that may be in use after a commit: the limit less the reserve that copy-on-write needs. */
 uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb);
 
-/* --------------------------------------------------------------------------------- reading (lmdb_read.c,
- * lmdb_select.c) -- */
+/* --------------------------------------------------------------------------------- reading (read.c,
+ * select.c) -- */
 
 aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out);
 aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
@@ -343,7 +343,7 @@ aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);
 aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
                           bool (*visit)(void *context, aic_view name, aic_view value), void *context);
 
-/* -------------------------------------------------------------------------------------- checking (lmdb_verify.c) -- */
+/* -------------------------------------------------------------------------------------- checking (verify.c) -- */
 
 aic_status lmdb_verify(struct tier *tier, aic_error *error);
 /* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For

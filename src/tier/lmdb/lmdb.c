@@ -3,16 +3,16 @@
  * table of operations.
  *
  * The idea: one LMDB environment without a sync per commit (measured with 1..50 KB values, 64 a commit: 835 MB/s
- * replaced against 133 with one), one fdatasync now and then, and a mark (lmdb_home.h) that tells after a power failure
+ * replaced against 133 with one), one fdatasync now and then, and a mark (home.h) that tells after a power failure
  * whether the file can be trusted. A crash of the process alone never harms it: LMDB's pages are copied on write, and
  * the kernel keeps what was committed.
  *
  * Opening takes the same time for any number of entries: the counters are kept in the same transactions as the entries.
  *
- * Threads: any, for every operation. Locks: see lmdb_tier.h.
+ * Threads: any, for every operation. Locks: see inner.h.
  */
-#include "tier/lmdb_check.h"
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/check.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 #include "base/plural.h"
@@ -249,10 +249,15 @@ static void lmdb_close(struct tier *tier)
     mem_free(lmdb->mem, MEM_STORAGE, lmdb, sizeof *lmdb);
 }
 
-static const char *lmdb_trouble(struct tier *tier)
+static struct tier_trouble lmdb_trouble(struct tier *tier)
 {
     int code = atomic_load_explicit(&lmdb_of(tier)->trouble, memory_order_relaxed);
-    return code != 0 ? mdb_strerror(code) : NULL;
+    if (code == 0) return (struct tier_trouble){TIER_CAUSE_UNKNOWN, NULL};
+    enum tier_cause cause = code == ENOSPC || code == EDQUOT ? TIER_CAUSE_FULL
+                            : code == EFBIG                  ? TIER_CAUSE_LIMIT
+                            : lmdb_is_damage(code)           ? TIER_CAUSE_DAMAGED
+                                                             : TIER_CAUSE_DEVICE;
+    return (struct tier_trouble){cause, mdb_strerror(code)};
 }
 
 static const struct tier_ops lmdb_ops = {

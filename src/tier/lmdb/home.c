@@ -1,4 +1,4 @@
-#include "tier/lmdb_home.h"
+#include "tier/lmdb/home.h"
 
 #include "base/check.h"
 #include "base/status.h"

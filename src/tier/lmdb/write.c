@@ -1,5 +1,5 @@
 /*
- * lmdb_write.c - one writer at a time: the transaction, what to do when the map or the limit is reached, and the
+ * write.c - one writer at a time: the transaction, what to do when the map or the limit is reached, and the
  * operations that change things.
  *
  * The limit is kept by evicting after the writes of a batch, inside its transaction, down to 7/8 of the pages. The rest
@@ -7,7 +7,7 @@
  * enough (large batches in a small store, no contiguous run), room is made in transactions of their own and the batch
  * is tried again.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 

@@ -1,4 +1,4 @@
-#include "tier/lmdb_check.h"
+#include "tier/lmdb/check.h"
 
 #include "base/check.h"
 

@@ -1,5 +1,5 @@
 /*
- * lmdb_env.c - LMDB's environment: opening, the size of its map, read transactions.
+ * env.c - LMDB's environment: opening, the size of its map, read transactions.
  *
  * The map starts small and doubles, up to max_bytes exactly: LMDB never allocates a page beyond its map, so the file
  * cannot grow past the limit. It moves only while map_lock is held exclusively, that is with no transaction alive. Idle
@@ -7,8 +7,8 @@
  *
  * Never MDB_WRITEMAP: a stray pointer of ours must not reach the file. Never MDB_NOMEMINIT: heap bytes must not either.
  */
-#include "tier/lmdb_check.h"
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/check.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 #include "base/status.h"

@@ -1,5 +1,5 @@
 /*
- * lmdb_select.c - which records carry all of these labels?
+ * select.c - which records carry all of these labels?
  *
  * The idea: the rows of one label are a list of fronts of keys in their order, so several labels are a merge of sorted
  * lists: each list is asked for its first front at or after the candidate; whoever has a greater one makes the next
@@ -13,7 +13,7 @@
  *
  * The merge is the leapfrog join of T. Veldhuizen, "Leapfrog Triejoin" (2014), section 3.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 

@@ -1,8 +1,8 @@
 /*
- * lmdb_find.c - from a key to its entry: the front of the key leads to a row, the row to an envelope, and the envelope
+ * find.c - from a key to its entry: the front of the key leads to a row, the row to an envelope, and the envelope
  * proves that it is the one that was meant.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 

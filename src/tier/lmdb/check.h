@@ -1,5 +1,5 @@
 /*
- * lmdb_check.h - is the structure of an LMDB file whole? Asked of the bytes themselves, without LMDB: its own walks
+ * check.h - is the structure of an LMDB file whole? Asked of the bytes themselves, without LMDB: its own walks
  * trust every page, and a damaged one ends the process (an assertion, a wild read).
  *
  * From the newer meta page every page of every tree is visited once: its number, its kind, the bounds and sizes of its

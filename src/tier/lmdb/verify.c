@@ -1,10 +1,10 @@
 /*
- * lmdb_verify.c - recounts the store: every entry has exactly its rows, every row its entry, and the counters agree.
+ * verify.c - recounts the store: every entry has exactly its rows, every row its entry, and the counters agree.
  *
  * It works in short transactions, so that a check of many gigabytes pins no pages. What must hold at every moment is
  * compared within one of them; the sum of the record bytes is compared when nothing was committed meanwhile.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 #include "base/status.h"
@@ -111,8 +111,9 @@ static aic_status check_entry(struct walk *walk, MDB_txn *txn, MDB_val key, MDB_
 static aic_status check_key(struct walk *walk, MDB_txn *txn, MDB_val front, MDB_val place)
 {
     struct lmdb_entry entry;
-    if (front.mv_size != LMDB_FRONT_BYTES || lmdb_entry_at(walk->lmdb, txn, place, &entry) == MDB_CORRUPTED)
+    if (front.mv_size != LMDB_FRONT_BYTES || place.mv_size != sizeof(struct lmdb_place))
         return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
+    TRY(lmdb_status(lmdb_entry_at(walk->lmdb, txn, place, &entry)));
     if (!entry.sound) return damaged_row(walk, entry.row, "a key leads to no entry");
     bool agrees = memcmp(front.mv_data, entry.envelope.key.bytes, LMDB_FRONT_BYTES) == 0;
     return agrees ? AIC_OK : damaged(walk, &entry.envelope.key, "another key leads to it");

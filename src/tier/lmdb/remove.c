@@ -1,7 +1,7 @@
 /*
- * lmdb_remove.c - taking an entry out with everything that points to it, and choosing what leaves first.
+ * remove.c - taking an entry out with everything that points to it, and choosing what leaves first.
  */
-#include "tier/lmdb_tier.h"
+#include "tier/lmdb/inner.h"
 
 #include "base/check.h"
 
@@ -117,6 +117,10 @@ static int remove_from_lists(struct lmdb_write *write, struct lmdb_front front, 
     code = mdb_cursor_open(write->txn, write->lmdb->databases[LMDB_LABELS], &list);
     while (code == 0 && (code = mdb_cursor_get(lists, &id, &value, MDB_NEXT_NODUP)) == 0) {
         bool shared = true;
+        if (id.mv_size != sizeof(struct lmdb_number_row)) {
+            code = MDB_CORRUPTED;
+            break;
+        }
         MDB_val found_id = id, found = lmdb_val(front.bytes, sizeof front.bytes);
         code = mdb_cursor_get(list, &found_id, &found, MDB_GET_BOTH);
         if (code == 0) code = lmdb_front_has(write->lmdb, write->txn, front, lmdb_row_number(id.mv_data), row, &shared);
