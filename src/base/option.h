@@ -192,6 +192,10 @@ void option_swap(const struct option_row *row, void *a, void *b);
 const struct option_row *option_find(const struct option_table *table, const char *name);
 /* Appends the value as a user would write it; equal values give equal text. */
 void option_write(const struct option_row *row, const void *target, struct buf *out);
+/* Appends what a row accepts, as the end of a sentence: "a number of bytes, alone or with K, M or G, from 1K to 1G". */
+void option_write_accepted(const struct option_row *row, struct buf *out);
+/* The index of a choice, in any case: false where it is none of them. */
+bool option_choice(const char *choices, const char *text, unsigned *index);
 /* Appends a number in the largest unit of its type that divides it. */
 void option_write_number(enum option_type type, uint64_t number, struct buf *out);
 /* The table's name nearest to `name`, or NULL when none is near. */

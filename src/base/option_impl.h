@@ -6,12 +6,9 @@
 
 #include "base/option.h"
 
-/* What a row accepts, as the end of a sentence. */
-void option_write_accepted(const struct option_row *row, struct buf *out);
 /* A word for a truth. */
 bool option_bool(const char *text, bool *out);
-/* The index of a choice, and the choice of an index. */
-bool option_choice(const char *choices, const char *text, unsigned *index);
+/* The choice of an index. */
 aic_view option_choice_name(const char *choices, unsigned index);
 
 /* Reads one value into the target: a scalar text, or a node of any kind. What is wrong goes into the report.

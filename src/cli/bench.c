@@ -77,11 +77,9 @@ static int read_options(struct bench *bench)
 {
     struct cli *cli = bench->cli;
     const char *mode = cli_value(cli, "mode");
-    size_t found = mode == NULL ? 0 : COUNT_OF(mode_names);
-    for (size_t i = 0; mode != NULL && i < COUNT_OF(mode_names); i++) {
-        if (strcmp(mode, mode_names[i]) == 0) found = i;
-    }
-    if (found == COUNT_OF(mode_names)) return cli_fail("--mode: accepted: lookup, get, put, mixed");
+    unsigned found = MODE_LOOKUP;
+    if (mode != NULL && !option_choice("lookup|get|put|mixed", mode, &found))
+        return cli_fail("--mode: accepted: lookup, get, put, mixed");
     bench->mode = (enum mode)found;
     bench->duration_ms = 5000;
     bench->connections = 16;

@@ -13,90 +13,121 @@
 
 /* ----------------------------------------------------------------------------------------------------- presets -- */
 
-static json_object *describe(const struct settings_preset *preset)
+/* What a preset is made of, and what is sensible in its place. */
+static const struct column {
+    const char *name;   /* in JSON, and of --override */
+    const char *option; /* of the daemon; NULL: of other caches of this kind, so that it is checked and no more */
+    enum { WHOLE, TRUTH, CHOICE, ADDRESS } kind;
+    uint64_t min, max;
+    const char *title; /* in the table */
+    int width;
+} columns[] = {
+    {"default_ttl", "ttl.default", WHOLE, 60, 604800, "ttl", 5},
+    {"storage", "storage.kind", CHOICE, 0, 0, "storage", 7},
+    {"memory_entries", "memory.max_entries", WHOLE, 1, 10000, "entries", 8},
+    {"compress_above", "compression.threshold_bytes", WHOLE, 0, 1073741824, "compress", 8},
+    {"compression_level", "compression.level", WHOLE, 1, 9, "level", 5},
+    {"monitor", "monitor.enabled", TRUTH, 0, 0, "monitor", 7},
+    {"log_level", "log.level", CHOICE, 0, 0, "log", 7},
+    {"connections", NULL, WHOLE, 1, 100, NULL, 0},
+    {"connect_timeout", NULL, WHOLE, 1, 60, NULL, 0},
+    {"redis_url", NULL, ADDRESS, 0, 0, NULL, 0},
+};
+
+static const char *setting_of(const struct option_preset *preset, const char *option)
 {
-    json_object *out = json_object_new_object();
+    const struct option_setting *setting = preset->settings;
+    while (setting->name != NULL && strcmp(setting->name, option) != 0) setting++;
+    CHECK(setting->name != NULL);
+    return setting->value;
+}
+
+/* JSON's null is no limit. */
+static json_object *value_of(const struct option_preset *preset, const struct column *column)
+{
+    const char *text = setting_of(preset, column->option);
+    if (column->kind == TRUTH) return json_object_new_boolean(strcmp(text, "true") == 0);
+    if (column->kind != WHOLE) return json_object_new_string(text);
+    uint64_t number = strtoull(text, NULL, 10);
+    return number == 0 && column->min > 0 ? NULL : json_object_new_uint64(number);
+}
+
+static json_object *describe(const struct option_preset *preset)
+{
+    json_object *out = json_object_new_object(), *operations = json_object_new_object();
     json_object_object_add(out, "name", json_object_new_string(preset->name));
-    json_object_object_add(out, "purpose", json_object_new_string(preset->purpose));
-    json_object_object_add(out, "default_ttl", json_object_new_uint64(preset->default_ttl));
-    json_object_object_add(out, "storage", json_object_new_string(preset->storage));
-    json_object_object_add(out, "memory_entries",
-                           preset->memory_entries > 0 ? json_object_new_uint64(preset->memory_entries) : NULL);
-    json_object_object_add(out, "compress_above", json_object_new_uint64(preset->compress_above));
-    json_object_object_add(out, "compression_level", json_object_new_uint64(preset->level));
-    json_object_object_add(out, "monitor", json_object_new_boolean(preset->monitor));
-    json_object_object_add(out, "log_level", json_object_new_string(preset->log_level));
-    json_object *operations = json_object_new_object();
-    for (const char *at = preset->operations; *at != '\0';) { /* "name: seconds, name: seconds" */
-        char name[64];
-        size_t size = strcspn(at, ":");
-        if (size >= sizeof name) break;
-        memcpy(name, at, size);
-        name[size] = '\0';
-        json_object_object_add(operations, name, json_object_new_uint64(strtoull(at + size + 1, NULL, 10)));
-        at += strcspn(at, ",");
-        at += strspn(at, ", ");
+    json_object_object_add(out, "purpose", json_object_new_string(preset->help));
+    for (const struct column *column = columns; column->option != NULL; column++)
+        json_object_object_add(out, column->name, value_of(preset, column));
+    const char *at = setting_of(preset, "ttl.operations"); /* "{name: seconds, name: seconds}" */
+    char name[64];
+    uint64_t seconds;
+    int used;
+    while (sscanf(at, "%*[{, ]%63[^:]: %" SCNu64 "%n", name, &seconds, &used) == 2) {
+        json_object_object_add(operations, name, json_object_new_uint64(seconds));
+        at += used;
     }
     json_object_object_add(out, "operations", operations);
     return out;
 }
 
 /* A row of the table, and below it what the preset is for and its times to live by operation. */
-static void print_preset(const struct settings_preset *preset)
+static void print_preset(const struct option_preset *preset)
 {
-    char entries[24] = "by bytes";
-    if (preset->memory_entries > 0) snprintf(entries, sizeof entries, "%" PRIu64, preset->memory_entries);
-    printf("%-14s %5" PRIu64 " %7s %8s %8" PRIu64 " %5" PRIu64 " %7s %7s\n", preset->name, preset->default_ttl,
-           preset->storage, entries, preset->compress_above, preset->level, preset->monitor ? "yes" : "no",
-           preset->log_level);
-    const char *const below[] = {preset->purpose, preset->operations};
-    for (size_t i = 0; i < COUNT_OF(below); i++) {
-        if (below[i][0] == '\0') continue;
-        fputs("    ", stdout);
-        print_text(stdout, below[i], 4, print_columns(PRINT_COLUMNS));
-        putchar('\n');
+    char operations[256];
+    printf("%-14s", preset->name);
+    for (const struct column *column = columns; column->option != NULL; column++) {
+        const char *text = setting_of(preset, column->option);
+        if (column->kind == WHOLE && column->min > 0 && strcmp(text, "0") == 0) text = "by bytes";
+        if (column->kind == TRUTH) text = strcmp(text, "true") == 0 ? "yes" : "no";
+        printf(" %*s", column->width, text);
     }
+    snprintf(operations, sizeof operations, "%s", setting_of(preset, "ttl.operations") + 1);
+    operations[strcspn(operations, "}")] = '\0';
+    const char *const below[] = {preset->help, operations};
+    for (size_t i = 0; i < COUNT_OF(below) && below[i][0] != '\0'; i++) {
+        fputs("\n    ", stdout);
+        print_text(stdout, below[i], 4, print_columns(PRINT_COLUMNS));
+    }
+    putchar('\n');
 }
 
 int command_config_presets(struct cli *cli)
 {
-    size_t count;
-    const struct settings_preset *presets = settings_presets(&count);
+    const struct option_table *table = settings_table();
     json_object *list = json_object_new_array();
-    if (!cli->json)
-        printf("%-14s %5s %7s %8s %8s %5s %7s %7s\n", "preset", "ttl", "storage", "entries", "compress", "level",
-               "monitor", "log");
-    for (size_t i = 0; i < count; i++) {
-        if (cli->json) json_object_array_add(list, describe(&presets[i]));
-        else print_preset(&presets[i]);
+    if (!cli->json) {
+        printf("%-14s", "preset");
+        for (const struct column *column = columns; column->option != NULL; column++)
+            printf(" %*s", column->width, column->title);
+        putchar('\n');
+    }
+    for (size_t i = 0; i < table->preset_count; i++) {
+        if (cli->json) json_object_array_add(list, describe(&table->presets[i]));
+        else print_preset(&table->presets[i]);
     }
     if (cli->json) puts(json_object_to_json_string_ext(list, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(list);
     return CLI_OK;
 }
 
-static const struct settings_preset *find_preset(const char *name)
+/* NULL after a message. */
+static const struct option_preset *find_preset(struct cli *cli, const char *name)
 {
-    size_t count;
-    const struct settings_preset *presets = settings_presets(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(presets[i].name, name) == 0) return &presets[i];
-    }
-    return NULL;
-}
-
-static int refuse_preset(struct cli *cli, const char *name)
-{
+    const struct option_table *table = settings_table();
     char quoted[OPTION_QUOTE_SIZE];
     struct buf names;
-    size_t count;
-    const struct settings_preset *presets = settings_presets(&count);
     buf_init(&names, &cli->mem, MEM_OTHER);
-    for (size_t i = 0; i < count; i++) buf_printf(&names, "%s%s", i > 0 ? ", " : "", presets[i].name);
-    cli_fail("%s is no preset; available: %.*s", option_quote(quoted, name), (int)names.size,
-             names.size > 0 ? names.data : "");
+    for (size_t i = 0; i < table->preset_count; i++) {
+        if (strcmp(table->presets[i].name, name) == 0) {
+            buf_fini(&names);
+            return &table->presets[i];
+        }
+        buf_printf(&names, "%s%s", i > 0 ? ", " : "", table->presets[i].name);
+    }
+    cli_fail("%s is no preset; available: %.*s", option_quote(quoted, name), (int)names.size, names.data);
     buf_fini(&names);
-    return CLI_ERROR;
+    return NULL;
 }
 
 /* --------------------------------------------------------------------------------------------------- recommend -- */
@@ -185,23 +216,6 @@ int command_config_recommend(struct cli *cli)
 
 /* ------------------------------------------------------------------------------------------------------- check -- */
 
-/* What a preset is made of, and what is sensible. */
-static const struct bound {
-    const char *name;
-    enum { WHOLE, TRUTH, LEVEL, ADDRESS } kind;
-    uint64_t min, max;
-} bounds[] = {
-    {"default_ttl", WHOLE, 60, 604800},
-    {"connections", WHOLE, 1, 100},
-    {"connect_timeout", WHOLE, 1, 60},
-    {"memory_entries", WHOLE, 1, 10000},
-    {"compress_above", WHOLE, 0, 1073741824},
-    {"compression_level", WHOLE, 1, 9},
-    {"monitor", TRUTH, 0, 0},
-    {"log_level", LEVEL, 0, 0},
-    {"redis_url", ADDRESS, 0, 0},
-};
-
 static bool is_redis_address(const char *text)
 {
     static const char *const schemes[] = {"redis://", "rediss://", "unix://"};
@@ -212,42 +226,46 @@ static bool is_redis_address(const char *text)
     return false;
 }
 
-static bool is_log_level(const char *text)
-{
-    return strcmp(text, "debug") == 0 || strcmp(text, "info") == 0 || strcmp(text, "warning") == 0 ||
-           strcmp(text, "error") == 0;
-}
-
-/* One value against its bound. CLI_ERROR after a message. */
-static int check_value(const struct bound *bound, json_object *value)
+/* One value against what is sensible. CLI_ERROR after a message. */
+static int check_value(struct cli *cli, const struct column *column, json_object *value)
 {
     char quoted[OPTION_QUOTE_SIZE];
-    option_quote(quoted, value != NULL ? json_object_get_string(value) : "null");
-    if (bound->kind == WHOLE) {
-        if (!json_object_is_type(value, json_type_int))
-            return cli_fail("%s expects int; %s came; accepted: %" PRIu64 " to %" PRIu64, bound->name, quoted,
-                            bound->min, bound->max);
+    static const struct {
+        json_c_type type;
+        const char *name;
+    } wanted[] = {
+        [WHOLE] = {json_type_int, "int"},
+        [TRUTH] = {json_type_boolean, "bool"},
+        [CHOICE] = {json_type_string, "text"},
+        [ADDRESS] = {json_type_string, "text"},
+    };
+    const char *text = value != NULL ? json_object_get_string(value) : "null";
+    option_quote(quoted, text);
+    if (!json_object_is_type(value, wanted[column->kind].type))
+        return cli_fail("%s expects %s; %s came", column->name, wanted[column->kind].name, quoted);
+    if (column->kind == WHOLE) {
         int64_t number = json_object_get_int64(value);
-        bool fits = number >= 0 && (uint64_t)number >= bound->min && (uint64_t)number <= bound->max;
-        return fits ? CLI_OK
-                    : cli_fail("%s must be between %" PRIu64 " and %" PRIu64 "; %s came", bound->name, bound->min,
-                               bound->max, quoted);
+        if (number < 0 || (uint64_t)number < column->min || (uint64_t)number > column->max)
+            return cli_fail("%s must be between %" PRIu64 " and %" PRIu64 "; %s came", column->name, column->min,
+                            column->max, quoted);
+    } else if (column->kind == ADDRESS && !is_redis_address(text)) {
+        return cli_fail("%s must begin with redis://, rediss:// or unix://; %s came", column->name, quoted);
+    } else if (column->kind == CHOICE) {
+        const struct option_row *row = option_find(settings_table(), column->option);
+        CHECK(row != NULL);
+        unsigned index;
+        struct buf accepted;
+        if (option_choice(row->choices, text, &index)) return CLI_OK;
+        buf_init(&accepted, &cli->mem, MEM_OTHER);
+        option_write_accepted(row, &accepted);
+        cli_fail("%s: %s came; accepted: %.*s", column->name, quoted, (int)accepted.size, accepted.data);
+        buf_fini(&accepted);
+        return CLI_ERROR;
     }
-    if (bound->kind == TRUTH)
-        return json_object_is_type(value, json_type_boolean)
-                   ? CLI_OK
-                   : cli_fail("%s expects bool; %s came; accepted: true, false", bound->name, quoted);
-    if (!json_object_is_type(value, json_type_string)) return cli_fail("%s expects text; %s came", bound->name, quoted);
-    const char *text = json_object_get_string(value);
-    if (bound->kind == LEVEL)
-        return is_log_level(text) ? CLI_OK
-                                  : cli_fail("%s: %s came; accepted: debug, info, warning, error", bound->name, quoted);
-    return is_redis_address(text)
-               ? CLI_OK
-               : cli_fail("%s must begin with redis://, rediss:// or unix://; %s came", bound->name, quoted);
+    return CLI_OK;
 }
 
-static int check_operations(json_object *operations)
+static int check_operations(struct cli *cli, json_object *operations)
 {
     int worst = CLI_OK;
     if (!json_object_is_type(operations, json_type_object))
@@ -256,8 +274,8 @@ static int check_operations(json_object *operations)
     {
         char label[160];
         snprintf(label, sizeof label, "operations.%.100s", name);
-        struct bound bound = {label, WHOLE, 0, 604800};
-        if (check_value(&bound, value) != CLI_OK) worst = CLI_ERROR;
+        struct column column = {label, NULL, WHOLE, 0, 604800, NULL, 0};
+        if (check_value(cli, &column, value) != CLI_OK) worst = CLI_ERROR;
     }
     return worst;
 }
@@ -296,13 +314,13 @@ static int check_options(struct cli *cli, const char *preset, json_object *overr
 }
 
 /* *known: the preset has such a value, so that an acceptable one takes its place. */
-static int check_override(const char *name, json_object *value, bool *known)
+static int check_override(struct cli *cli, const char *name, json_object *value, bool *known)
 {
     *known = true;
-    for (size_t i = 0; i < COUNT_OF(bounds); i++) {
-        if (strcmp(bounds[i].name, name) == 0) return check_value(&bounds[i], value);
+    for (size_t i = 0; i < COUNT_OF(columns); i++) {
+        if (strcmp(columns[i].name, name) == 0) return check_value(cli, &columns[i], value);
     }
-    if (strcmp(name, "operations") == 0) return check_operations(value);
+    if (strcmp(name, "operations") == 0) return check_operations(cli, value);
     if (option_find(settings_table(), name) != NULL) return CLI_OK; /* check_options() judges it */
     *known = false;
     char quoted[OPTION_QUOTE_SIZE];
@@ -313,8 +331,8 @@ static int check_override(const char *name, json_object *value, bool *known)
 static int check_preset(struct cli *cli)
 {
     const char *name = cli_value(cli, "preset") != NULL ? cli_value(cli, "preset") : "simple";
-    const struct settings_preset *preset = find_preset(name);
-    if (preset == NULL) return refuse_preset(cli, name);
+    const struct option_preset *preset = find_preset(cli, name);
+    if (preset == NULL) return CLI_ERROR;
     struct buf text;
     int worst = CLI_OK;
     buf_init(&text, &cli->mem, MEM_OTHER);
@@ -329,7 +347,7 @@ static int check_preset(struct cli *cli)
         json_object_object_foreach(overrides, key, value)
         {
             bool known;
-            if (check_override(key, value, &known) != CLI_OK) worst = CLI_ERROR;
+            if (check_override(cli, key, value, &known) != CLI_OK) worst = CLI_ERROR;
             else if (known) json_object_object_add(all, key, json_object_get(value));
         }
     }

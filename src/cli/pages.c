@@ -149,10 +149,10 @@ static void write_words(const struct cli_option *options, struct buf *out)
 /* The values of an option that are known by name, a space between two; nothing where there is no fixed set. */
 static void write_choices(const struct cli_option *option, struct buf *out)
 {
-    size_t count = 0;
-    const struct settings_preset *presets = settings_presets(&count);
+    const struct option_table *table = settings_table();
     bool preset = strcmp(option->value, "PRESET") == 0;
-    for (size_t i = 0; preset && i < count; i++) buf_printf(out, "%s%s", i > 0 ? " " : "", presets[i].name);
+    for (size_t i = 0; preset && i < table->preset_count; i++)
+        buf_printf(out, "%s%s", i > 0 ? " " : "", table->presets[i].name);
     for (const char *at = option->choices; at != NULL && *at != '\0'; at++)
         buf_append_byte(out, *at == '|' ? ' ' : *at);
 }

@@ -55,19 +55,6 @@ enum settings_storage { SETTINGS_STORAGE_NONE, SETTINGS_STORAGE_LMDB };
 /* The table of the daemon. Static. */
 const struct option_table *settings_table(void);
 
-/* The presets with every column of their table (for `aicache config`). */
-struct settings_preset {
-    const char *name;
-    const char *purpose;
-    uint64_t default_ttl;
-    const char *storage;
-    uint64_t memory_entries /* 0: by bytes */, compress_above, level;
-    bool monitor;
-    const char *log_level;
-    const char *operations; /* "summarize: 1800, qa: 900"; "" for the built-in ones */
-};
-const struct settings_preset *settings_presets(size_t *count);
-
 /*
  * Loads from all sources and checks what no single row can see (addresses that need keys, a key without a certificate,
  * warning above critical). Fills data_dir when it is not given. AIC_OK, AIC_INVALID with the report filled,

@@ -329,51 +329,30 @@ static const struct option_action actions[] = {
 /* What the client reads, and what this table does not: no reason for a warning. */
 static const char *const known_foreign[] = {"AICACHE_CONFIG", "AICACHE_URL", "AICACHE_API_KEY", "AICACHE_UNIX", NULL};
 
-/* Symbol, name, purpose, default ttl, storage kind, memory entries (0: by bytes), compress above, level, monitor, log,
- * operations. Every column is an option of this daemon. */
-#define PRESET_MAP(X)                                                                                                  \
-    X(disabled, "disabled", "next to no caching, and nothing on disk: for finding out what the cache hides", 300,      \
-      "none", 10, 10000, 1, false, "warning", "")                                                                      \
-    X(minimal, "minimal", "small devices and tests", 900, "lmdb", 25, 5000, 1, false, "error", "")                     \
-    X(simple, "simple", "one service, no special demands", 3600, "lmdb", 100, 1000, 3, true, "info", "")               \
-    X(development, "development", "short-lived entries and every event in the log", 600, "lmdb", 50, 2000, 1, true,    \
-      "debug", "")                                                                                                     \
-    X(production, "production", "web services", 7200, "lmdb", 0, 500, 3, true, "info", "")                             \
-    X(ai_development, "ai-development", "trying prompts and models", 1800, "lmdb", 100, 1000, 3, true, "debug",        \
-      "summarize: 1800, sentiment: 900, key_points: 1200, questions: 1500, qa: 900")                                   \
-    X(ai_production, "ai-production", "LLM answers that are expensive to make", 14400, "lmdb", 0, 300, 3, true,        \
-      "info", "summarize: 14400, sentiment: 7200, key_points: 10800, questions: 9600, qa: 7200")
-
-static const struct settings_preset described[] = {
-#define PRESET_ROW(symbol, ...) {__VA_ARGS__},
-    PRESET_MAP(PRESET_ROW)
-#undef PRESET_ROW
-};
-
-#define PRESET_SETTINGS(symbol, name, purpose, ttl, storage, entries, compress, level, monitor, log, operations)       \
-    static const struct option_setting settings_of_##symbol[] = {{"ttl.default", #ttl "s"},                            \
-                                                                 {"ttl.operations", "{" operations "}"},               \
-                                                                 {"storage.kind", storage},                            \
-                                                                 {"memory.max_entries", #entries},                     \
-                                                                 {"compression.threshold_bytes", #compress},           \
-                                                                 {"compression.level", #level},                        \
-                                                                 {"monitor.enabled", #monitor},                        \
-                                                                 {"log.level", log},                                   \
-                                                                 {NULL, NULL}};
-PRESET_MAP(PRESET_SETTINGS)
-#undef PRESET_SETTINGS
-
+/* Every column is an option of this daemon; entries 0: the memory tier is bounded by bytes alone. */
+#define PRESET(name, purpose, ttl, storage, entries, compress, level, monitor, log, operations)                        \
+    {name, purpose,                                                                                                    \
+     (const struct option_setting[]){{"ttl.default", #ttl},                                                            \
+                                     {"ttl.operations", "{" operations "}"},                                           \
+                                     {"storage.kind", storage},                                                        \
+                                     {"memory.max_entries", #entries},                                                 \
+                                     {"compression.threshold_bytes", #compress},                                       \
+                                     {"compression.level", #level},                                                    \
+                                     {"monitor.enabled", #monitor},                                                    \
+                                     {"log.level", log},                                                               \
+                                     {NULL, NULL}}},
 static const struct option_preset presets[] = {
-#define PRESET_ENTRY(symbol, name, purpose, ...) {name, purpose, settings_of_##symbol},
-    PRESET_MAP(PRESET_ENTRY)
-#undef PRESET_ENTRY
-};
-
-const struct settings_preset *settings_presets(size_t *count)
-{
-    *count = COUNT_OF(described);
-    return described;
-}
+    PRESET("disabled", "next to no caching, and nothing on disk: for finding out what the cache hides", 300, "none", 10,
+           10000, 1, false, "warning",
+           "") PRESET("minimal", "small devices and tests", 900, "lmdb", 25, 5000, 1, false, "error", "")
+        PRESET("simple", "one service, no special demands", 3600, "lmdb", 100, 1000, 3, true, "info", "")
+            PRESET("development", "short-lived entries and every event in the log", 600, "lmdb", 50, 2000, 1, true,
+                   "debug", "") PRESET("production", "web services", 7200, "lmdb", 0, 500, 3, true, "info", "")
+                PRESET("ai-development", "trying prompts and models", 1800, "lmdb", 100, 1000, 3, true, "debug",
+                       "summarize: 1800, sentiment: 900, key_points: 1200, questions: 1500, qa: 900")
+                    PRESET("ai-production", "LLM answers that are expensive to make", 14400, "lmdb", 0, 300, 3, true,
+                           "info", "summarize: 14400, sentiment: 7200, key_points: 10800, questions: 9600, qa: 7200")};
+#undef PRESET
 
 const struct option_table *settings_table(void)
 {

@@ -410,10 +410,9 @@ static void presets_are_those_of_the_table(void **state)
         {"ai-development", 1800, true, 100, 1000, 3, true, AIC_LOG_DEBUG, 5},
         {"ai-production", 14400, true, 0, 300, 3, true, AIC_LOG_INFO, 5},
     };
-    size_t count;
-    const struct settings_preset *presets = settings_presets(&count);
-    assert_int_equal(count, COUNT_OF(want));
-    for (size_t i = 0; i < count; i++) {
+    const struct option_preset *presets = settings_table()->presets;
+    assert_int_equal(settings_table()->preset_count, COUNT_OF(want));
+    for (size_t i = 0; i < COUNT_OF(want); i++) {
         struct load self;
         char yaml[64];
         assert_string_equal(presets[i].name, want[i].name);
@@ -422,7 +421,6 @@ static void presets_are_those_of_the_table(void **state)
         if (self.status != AIC_OK) fail_msg("%s", self.findings);
         assert_int_equal(self.settings.ttl_default, want[i].ttl);
         assert_int_equal(self.settings.storage_kind != SETTINGS_STORAGE_NONE, want[i].stores);
-        assert_string_equal(presets[i].storage, want[i].stores ? "lmdb" : "none");
         assert_int_equal(self.settings.memory_max_entries, want[i].entries);
         assert_int_equal(self.settings.compression_threshold_bytes, want[i].compress);
         assert_int_equal(self.settings.compression_level, want[i].level);
