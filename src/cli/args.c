@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <string.h>
 
-/* The words of argv that belong to a command's name are marked by nulling them; what is left is read in order. */
 static const struct cli_option *find_option(const struct cli_option *options, const char *name, size_t size)
 {
     for (; options != NULL && options->name != NULL; options++) {
@@ -19,29 +18,13 @@ static const struct cli_option *find_option(const struct cli_option *options, co
     return NULL;
 }
 
-static const struct cli_option *known_option(const struct cli_command *command, const char *name, size_t size)
+/* The option of any command: one that several have takes a value in all of them or in none. */
+static const struct cli_option *any_option(const char *name, size_t size)
 {
     const struct cli_option *option = find_option(cli_common_options, name, size);
-    if (option == NULL && command != NULL) option = find_option(command->options, name, size);
+    for (size_t i = 0; option == NULL && i < cli_command_count; i++)
+        option = find_option(cli_commands[i].options, name, size);
     return option;
-}
-
-static bool is_option(const char *word)
-{
-    return word[0] == '-' && word[1] != '\0';
-}
-
-/* Before the command is known, an option takes the next word when a command of any name has such an option with a
- * value. */
-static bool takes_value(const char *word)
-{
-    size_t size = strlen(word);
-    if (size < 3 || strchr(word, '=') != NULL) return false;
-    const struct cli_option *option = find_option(cli_common_options, word + 2, size - 2);
-    for (size_t i = 0; option == NULL && i < cli_command_count; i++) {
-        option = find_option(cli_commands[i].options, word + 2, size - 2);
-    }
-    return option != NULL && option->value != NULL;
 }
 
 static const struct cli_command *command_named(const char *first, const char *second)
@@ -56,14 +39,6 @@ static const struct cli_command *command_named(const char *first, const char *se
     return NULL;
 }
 
-static bool asks_for_help(const struct cli *cli)
-{
-    for (int i = 1; i < cli->argc && strcmp(cli->argv[i], "--") != 0; i++) {
-        if (strcmp(cli->argv[i], "--help") == 0 || strcmp(cli->argv[i], "-h") == 0) return true;
-    }
-    return false;
-}
-
 /* The first word of several commands, with --help, is `aicache help WORD`; everything else here is an error. */
 static int refuse_command(struct cli *cli, const char *first, const char *second)
 {
@@ -73,7 +48,7 @@ static int refuse_command(struct cli *cli, const char *first, const char *second
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
         if (strncmp(name, first, size) == 0 && name[size] == ' ') {
-            if (second == NULL && asks_for_help(cli)) {
+            if (second == NULL && cli_has(cli, "help")) {
                 cli->command = command_named("help", NULL);
                 return CLI_OK;
             }
@@ -88,25 +63,6 @@ static int refuse_command(struct cli *cli, const char *first, const char *second
     char quoted[OPTION_QUOTE_SIZE];
     return cli_fail("there is no command %s%s%s%s; aicache help lists all of them", option_quote(quoted, first),
                     best != NULL ? ", did you mean " : "", best != NULL ? best : "", best != NULL ? "?" : "");
-}
-
-/* Finds the command's words, nulls them in argv. */
-static int find_command(struct cli *cli)
-{
-    int words[2] = {0, 0};
-    size_t found = 0;
-    for (int i = 1; i < cli->argc && found < 2; i++) {
-        if (strcmp(cli->argv[i], "--") == 0) break;
-        if (!is_option(cli->argv[i])) words[found++] = i;
-        else if (takes_value(cli->argv[i])) i++;
-    }
-    if (found == 0) return CLI_OK;
-    const char *first = cli->argv[words[0]], *second = found == 2 ? cli->argv[words[1]] : NULL;
-    cli->command = command_named(first, second);
-    if (cli->command == NULL) return refuse_command(cli, first, second);
-    cli->argv[words[0]] = NULL;
-    if (strchr(cli->command->name, ' ') != NULL) cli->argv[words[1]] = NULL;
-    return CLI_OK;
 }
 
 static int refuse_option(const struct cli *cli, const char *word)
@@ -128,51 +84,67 @@ static int refuse_option(const struct cli *cli, const char *word)
                     cli->command != NULL ? cli->command->name : "");
 }
 
-/* One option word at *at; values are left in argv, where cli_value() finds them. */
-static int check_option(struct cli *cli, int *at)
+/* Options and words, each in their order. *names: how many of the words may name a command. */
+static void split(struct cli *cli, int argc, char **argv, size_t *names)
 {
-    const char *word = cli->argv[*at];
-    if (strcmp(word, "-h") == 0) cli->argv[*at] = "--help";
-    word = cli->argv[*at];
-    const char *equals = strchr(word, '=');
-    size_t size = equals != NULL ? (size_t)(equals - word) : strlen(word);
-    const struct cli_option *option = size > 2 && word[1] == '-' ? known_option(cli->command, word + 2, size - 2)
-                                                                 : NULL;
-    if (option == NULL) return refuse_option(cli, word);
-    if (option->value == NULL) return equals == NULL ? CLI_OK : cli_fail("--%s takes no value", option->name);
-    if (equals != NULL) return CLI_OK;
-    if (*at + 1 >= cli->argc || cli->argv[*at + 1] == NULL)
-        return cli_fail("--%s needs a value: %s", option->name, option->value);
-    ++*at;
+    bool has_options = true;
+    for (int at = 1; at < argc; at++) {
+        const char *word = strcmp(argv[at], "-h") == 0 ? "--help" : argv[at];
+        if (has_options && strcmp(word, "--") == 0) {
+            has_options = false;
+        } else if (!has_options || word[0] != '-' || word[1] == '\0') {
+            cli->arguments[cli->argument_count++] = argv[at];
+            *names += has_options;
+        } else {
+            struct cli_given *given = &cli->given[cli->given_count++];
+            const char *equals = strchr(word, '=');
+            size_t size = equals != NULL ? (size_t)(equals - word) : strlen(word);
+            bool named = size > 2 && word[1] == '-';
+            given->word = word;
+            given->option = named ? any_option(word + 2, size - 2) : NULL;
+            given->value = equals != NULL ? equals + 1 : "";
+            bool separate = equals == NULL && given->option != NULL && given->option->value != NULL;
+            if (separate) given->value = ++at < argc ? argv[at] : NULL;
+        }
+    }
+}
+
+/* Takes the command's words out of the arguments. */
+static int find_command(struct cli *cli, size_t names)
+{
+    if (names == 0) return CLI_OK;
+    const char *first = cli->arguments[0], *second = names > 1 ? cli->arguments[1] : NULL;
+    cli->command = command_named(first, second);
+    if (cli->command == NULL) return refuse_command(cli, first, second);
+    unsigned taken = strchr(cli->command->name, ' ') != NULL ? 2 : 1;
+    cli->argument_count -= taken;
+    memmove(cli->arguments, cli->arguments + taken, cli->argument_count * sizeof *cli->arguments);
     return CLI_OK;
 }
 
-static int split(struct cli *cli)
+static int check_option(const struct cli *cli, const struct cli_given *given)
 {
-    bool only_arguments = false;
-    for (int at = 1; at < cli->argc; at++) {
-        char *word = cli->argv[at];
-        if (word == NULL) continue;
-        if (!only_arguments && strcmp(word, "--") == 0) {
-            only_arguments = true;
-        } else if (only_arguments || !is_option(word)) {
-            cli->arguments[cli->argument_count++] = word;
-        } else {
-            int failed = check_option(cli, &at);
-            if (failed != CLI_OK) return failed;
-        }
-    }
-    return CLI_OK;
+    const struct cli_option *option = given->option;
+    const struct cli_option *own = cli->command != NULL ? cli->command->options : NULL;
+    size_t size = option != NULL ? strlen(option->name) : 0;
+    bool known = option != NULL && (find_option(cli_common_options, option->name, size) != NULL ||
+                                    find_option(own, option->name, size) != NULL);
+    if (!known) return refuse_option(cli, given->word);
+    if (option->value == NULL && strchr(given->word, '=') != NULL) return cli_fail("--%s takes no value", option->name);
+    return given->value != NULL ? CLI_OK : cli_fail("--%s needs a value: %s", option->name, option->value);
 }
 
 int cli_parse(struct cli *cli, int argc, char **argv)
 {
-    *cli = (struct cli){.argc = argc, .argv = argv};
+    size_t names = 0;
+    *cli = (struct cli){.argc = argc};
     mem_init(&cli->mem, NULL);
     cli->arguments = mem_alloc(&cli->mem, MEM_OTHER, ((size_t)argc + 1) * sizeof *cli->arguments);
-    if (cli->arguments == NULL) return cli_fail("no memory");
-    int failed = find_command(cli);
-    if (failed == CLI_OK) failed = split(cli);
+    cli->given = mem_alloc(&cli->mem, MEM_OTHER, ((size_t)argc + 1) * sizeof *cli->given);
+    if (cli->arguments == NULL || cli->given == NULL) return cli_fail("no memory");
+    split(cli, argc, argv, &names);
+    int failed = find_command(cli, names);
+    for (size_t i = 0; i < cli->given_count && failed == CLI_OK; i++) failed = check_option(cli, &cli->given[i]);
     if (failed != CLI_OK) return failed;
     cli->json = cli_has(cli, "json");
     if (cli->command == NULL || cli_has(cli, "help")) return CLI_OK;
@@ -188,24 +160,15 @@ void cli_fini(struct cli *cli)
 {
     session_close(&cli->session);
     mem_free(&cli->mem, MEM_OTHER, cli->arguments, ((size_t)cli->argc + 1) * sizeof *cli->arguments);
+    mem_free(&cli->mem, MEM_OTHER, cli->given, ((size_t)cli->argc + 1) * sizeof *cli->given);
     mem_fini(&cli->mem);
 }
 
 const char *cli_each(const struct cli *cli, const char *option, size_t index)
 {
-    size_t size = strlen(option);
-    for (int at = 1; at < cli->argc; at++) {
-        const char *word = cli->argv[at];
-        if (word == NULL || !is_option(word)) continue;
-        if (strcmp(word, "--") == 0) break;
-        const char *equals = strchr(word, '=');
-        size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
-        const struct cli_option *known = length > 2 ? known_option(cli->command, word + 2, length - 2) : NULL;
-        if (known == NULL) continue;
-        bool separate = known->value != NULL && equals == NULL;
-        bool match = length == size + 2 && memcmp(word + 2, option, size) == 0;
-        if (match && index-- == 0) return equals != NULL ? equals + 1 : separate ? cli->argv[at + 1] : "";
-        if (separate) at++;
+    for (size_t i = 0; i < cli->given_count; i++) {
+        const struct cli_given *given = &cli->given[i];
+        if (given->option != NULL && strcmp(given->option->name, option) == 0 && index-- == 0) return given->value;
     }
     return NULL;
 }

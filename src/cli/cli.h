@@ -28,6 +28,21 @@ enum { CLI_OK = 0, CLI_NO = 1, CLI_ERROR = 2 };
 /* ---- commands and their arguments (args.c, commands.c) ---- */
 
 struct cli;
+struct reply;
+
+/* How what a user says becomes JSON. */
+enum cli_kind {
+    CLI_UNSENT, /* it is no part of the request */
+    CLI_TEXT,
+    CLI_TEXTS, /* a list, of an option that may be repeated */
+    CLI_TRUE,  /* a switch */
+    CLI_WHOLE,
+    CLI_SECONDS,
+    CLI_NUMBER,
+    CLI_OBJECT,
+    CLI_JSON /* any value; what begins like JSON (an object, a list, a quote) and is none is refused, the rest is text
+              */
+};
 
 struct cli_option {
     const char *name;  /* without dashes */
@@ -35,6 +50,8 @@ struct cli_option {
                           presets for PRESET */
     const char *help;
     const char *choices; /* "memory|storage": all that is accepted; NULL: not a fixed set */
+    enum cli_kind sent;  /* as a member of the request's body, or in its query */
+    const char *member;  /* "tokens.prompt_tokens"; NULL: its name, with '_' for '-' */
 };
 
 struct cli_command {
@@ -45,6 +62,10 @@ struct cli_command {
     const char *detail;               /* a paragraph or more */
     const struct cli_option *options; /* ended by a NULL name; NULL: none of its own */
     int (*run)(struct cli *cli);
+    /* Of one request that command_request() sends: */
+    const char *verb, *route;
+    void (*print)(json_object *answer); /* for people; with --json the answer is printed as it is */
+    int (*judge)(json_object *answer);  /* CLI_NO: it was not what was wanted; NULL: each is good */
 };
 
 extern const struct cli_command cli_commands[];
@@ -56,9 +77,13 @@ struct cli {
     struct mem mem;
     const struct cli_command *command;
     int argc;
-    char **argv;
     char **arguments; /* of the command, in order; owned */
     unsigned argument_count;
+    struct cli_given {
+        const struct cli_option *option; /* NULL: no command has it */
+        const char *word, *value;        /* "--name" or "--name=VALUE", "VALUE"; "" for a switch */
+    } * given;                           /* options, in order; owned */
+    size_t given_count;
     bool json;                   /* --json */
     struct session *session;     /* made by the first request */
     char place[URL_PLACE_BYTES]; /* what session_place() returned last */
@@ -81,61 +106,64 @@ int cli_number(const struct cli *cli, const char *option, enum option_type type,
 /* The text of an argument: itself, the contents of a file for "@FILE", standard input for "-". Appended. CLI_ERROR
  * after a message. */
 int cli_read_value(struct cli *cli, const char *argument, struct buf *out);
-/* Appends it as a JSON string; bytes that are no UTF-8 are refused. */
-int cli_write_text(struct cli *cli, const char *what, const char *argument, struct json_writer *out);
-/* Appends the value as it is when it is JSON, else as a JSON string; with `string` always as one. What begins like JSON
- * (an object, a list, a quote) and is none is refused without `string`: it is JSON with a mistake. */
-int cli_write_json(struct cli *cli, const char *what, const char *argument, bool string, struct json_writer *out);
-/* As above, but only a JSON object is accepted. */
-int cli_write_object(struct cli *cli, const char *what, const char *argument, struct json_writer *out);
+/* Appends it as JSON: as CLI_TEXT, CLI_NUMBER, CLI_OBJECT or CLI_JSON. `what` begins messages. CLI_ERROR after one. */
+int cli_write_value(struct cli *cli, const char *what, const char *argument, enum cli_kind kind,
+                    struct json_writer *out);
+
+/* ---- what it becomes (request.c) ---- */
+
+/* Appends `path`, and as its query those options of the command that are sent; ended by a NUL byte. CLI_ERROR after a
+ * message: no memory. */
+int request_path(struct cli *cli, const char *path, struct buf *out);
+/* Sends the request of the command's row: with PUT and POST, arguments and options are its body. Of 400 and more
+ * CLI_ERROR, told. Release the reply in any case. */
+int request_ask(struct cli *cli, struct reply *reply);
 
 /* ---- the daemon (session.c) ---- */
 
 struct reply {
-    long status; /* HTTP */
+    long status; /* HTTP; 0: there was no answer */
     struct buf body;
     json_object *json; /* the body parsed, or NULL when it is no JSON; owned */
+    char why[256];     /* of status 0 */
+    bool absent;       /* of status 0: nobody listens there */
 };
 
-/* Sends; `body` with data NULL sends none. CLI_OK with any HTTP status, or CLI_ERROR after a message: the daemon could
- * not be reached. */
-int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
-void reply_fini(struct reply *reply);
-/*
- * The same; a status of 400 and more is told on standard error (or with --json as it came on standard output) and gives
- * CLI_ERROR, 404 gives CLI_NO without a word. Release the reply in any case.
- */
-int session_ask(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
-/* Streams: the answer's body goes to `sink`, the request's comes from `source`; either may be NULL. --timeout bounds
- * the time in which nothing moves; the time that source and sink take is not counted. */
-struct session_stream {
-    FILE *source;
-    FILE *sink;
-    const char *name;      /* of the source or sink, for messages */
-    const char *what;      /* for the progress line */
-    uint64_t total;        /* bytes of the source, 0: unknown */
-    bool patient;          /* no limit on time unless --timeout was given: the answer comes in one piece, at the end */
-    bool any_status;       /* the caller judges the answer: CLI_OK whatever its status */
-    uint64_t lines, bytes; /* out: what the sink got */
-};
-int session_stream(struct cli *cli, const char *verb, const char *path, struct session_stream *stream,
-                   struct reply *reply);
-/*
- * Server-sent events: each event's data goes to `take`; `idle` is called ten times a second. Either ends the stream by
- * false, which is CLI_OK. CLI_ERROR without a message otherwise: `end` says why, and session_events_complain() tells it
- * once the terminal is as it was. Release `end->refusal` in any case.
- */
-struct session_end {
-    struct reply
-        refusal; /* the answer that is no stream; status 0: there was none, the daemon is not there (any more) */
-    char why[256];
-};
 typedef bool session_take_fn(void *context, aic_view data);
 typedef bool session_idle_fn(void *context);
-int session_events(struct cli *cli, const char *path, session_take_fn *take, session_idle_fn *idle, void *context,
-                   struct session_end *end);
-/* CLI_ERROR. */
-int session_events_complain(struct cli *cli, struct session_end *end);
+
+/* What goes out and where the answer goes: into the reply, where nothing else is said or its status is 300 and more.
+ * --timeout bounds the time in which nothing moves; the time that source and sink take is not counted. */
+struct session_stream {
+    aic_view body;         /* to send; data NULL: none */
+    FILE *source;          /* the same from a file; NULL: none */
+    FILE *sink;            /* NULL: none */
+    const char *name;      /* of the source or sink, for messages */
+    const char *what;      /* for the progress line; NULL: there is none */
+    uint64_t total;        /* bytes of the source, 0: unknown */
+    bool patient;          /* no limit on time unless --timeout was given: the answer comes in one piece, at the end */
+    bool any_status;       /* the caller judges the answer: CLI_OK whatever its status, and nothing is parsed */
+    uint64_t lines, bytes; /* out: what the sink got */
+    /* Server-sent events: each event's data goes to `take`; `idle` is called ten times a second. Either ends the stream
+     * by false, which is CLI_OK. There is no limit on time, and a failure is CLI_ERROR without a message:
+     * session_complain() tells it once the terminal is as it was. */
+    session_take_fn *take;
+    session_idle_fn *idle;
+    void *context;
+};
+/*
+ * Sends a request. CLI_OK: the answer is good. A status of 400 and more is told on standard error (or with --json as it
+ * came on standard output) and gives CLI_ERROR, 404 gives CLI_NO without a word; a
+ * daemon that could not be reached is told, too, and CLI_ERROR. Release the reply in any case.
+ */
+int session_stream(struct cli *cli, const char *verb, const char *path, struct session_stream *stream,
+                   struct reply *reply);
+/* The same with nothing but a body; `data` NULL sends none. */
+int session_ask(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
+/* The same for any status. */
+int session_send(struct cli *cli, const char *verb, const char *path, aic_view body, struct reply *reply);
+void reply_parse(struct reply *reply);
+void reply_fini(struct reply *reply);
 void session_close(struct session **session);
 /* Where requests go, as it may be shown: without user, password and path. Valid until the next call. */
 const char *session_place(struct cli *cli);
@@ -147,7 +175,7 @@ const char *session_place(struct cli *cli);
 int session_connect(struct cli *cli, void **out, int *descriptor);
 /* Appends the lines of a request's head that are the same in all of them: Host, Content-Type, Authorization. */
 void session_write_head(struct cli *cli, struct buf *out);
-/* Tells what an error reply says. Returns CLI_ERROR. */
+/* Tells what an error reply says, or why there was none. Returns CLI_ERROR. */
 int session_complain(struct cli *cli, const struct reply *reply);
 
 /* Appends "?name=value" or "&name=value", percent-encoded; nothing for NULL. */

@@ -9,25 +9,27 @@
 
 #define NAMESPACE_OPTION                                                                                               \
     {                                                                                                                  \
-        "namespace", "NAME", "the namespace; without it the one of the API key, or `default`"                          \
+        "namespace", "NAME", "the namespace; without it the one of the API key, or `default`", .sent = CLI_TEXT        \
     }
 #define FILL_OPTION                                                                                                    \
     {                                                                                                                  \
         "namespace", "NAME",                                                                                           \
             "the namespace to fill: lines without one take it, lines of another are rejected; without it the API "     \
-            "key's own (admin: each line's, or `default`)"                                                             \
+            "key's own (admin: each line's, or `default`)",                                                            \
+            .sent = CLI_TEXT                                                                                           \
     }
 #define REQUEST_OPTIONS                                                                                                \
-    NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object"},                                     \
-        {"model", "NAME", "the model that is asked: the same as the member `model` of --options"},                     \
+    NAMESPACE_OPTION, {"options", "JSON", "the request's options, a JSON object", .sent = CLI_OBJECT},                 \
+        {"model", "NAME", "the model that is asked: the same as the member `model` of --options", .sent = CLI_TEXT},   \
     {                                                                                                                  \
-        "question", "TEXT", "the request's question"                                                                   \
+        "question", "TEXT", "the request's question", .sent = CLI_TEXT                                                 \
     }
 #define LABEL_OPTIONS                                                                                                  \
-    NAMESPACE_OPTION, {"all-namespaces", NULL, "entries of every namespace (admin)"},                                  \
-        {"operation", "NAME", "of this operation"}, {"model", "NAME", "of this model"},                                \
+    NAMESPACE_OPTION, {"all-namespaces", NULL, "entries of every namespace (admin)", .sent = CLI_TRUE},                \
+        {"operation", "NAME", "of this operation", .sent = CLI_TEXT},                                                  \
+        {"model", "NAME", "of this model", .sent = CLI_TEXT},                                                          \
     {                                                                                                                  \
-        "tag", "NAME", "with this tag"                                                                                 \
+        "tag", "NAME", "with this tag", .sent = CLI_TEXT                                                               \
     }
 
 const struct cli_option cli_common_options[] = {
@@ -46,37 +48,38 @@ const struct cli_option cli_common_options[] = {
 
 static const struct cli_option namespace_options[] = {NAMESPACE_OPTION, {0}};
 static const struct cli_option get_options[] = {
-    NAMESPACE_OPTION, {"metadata", NULL, "what is known of the entry, instead of the response"}, {0}};
+    NAMESPACE_OPTION, {"metadata", NULL, "what is known of the entry, instead of the response", .sent = CLI_TRUE}, {0}};
 static const struct cli_option request_options[] = {REQUEST_OPTIONS, {0}};
 static const struct cli_option put_options[] = {
     REQUEST_OPTIONS,
     {"string", NULL, "RESPONSE is text, also when it happens to be JSON"},
-    {"ttl", "DURATION", "time to live, 0 never expires; without it the operation's default"},
-    {"tag", "NAME", "a tag; may be repeated"},
-    {"prompt-tokens", "NUMBER", "tokens of the prompt"},
-    {"completion-tokens", "NUMBER", "tokens of the answer"},
-    {"cost-usd", "NUMBER", "what the answer cost"},
-    {"durability", "LEVEL", "wait until it is applied (storage) or synced (disk)", "memory|storage|disk"},
+    {"ttl", "DURATION", "time to live, 0 never expires; without it the operation's default", .sent = CLI_SECONDS},
+    {"tag", "NAME", "a tag; may be repeated", .sent = CLI_TEXTS, .member = "tags"},
+    {"prompt-tokens", "NUMBER", "tokens of the prompt", .sent = CLI_WHOLE, .member = "tokens.prompt_tokens"},
+    {"completion-tokens", "NUMBER", "tokens of the answer", .sent = CLI_WHOLE, .member = "tokens.completion_tokens"},
+    {"cost-usd", "NUMBER", "what the answer cost", .sent = CLI_NUMBER},
+    {"durability", "LEVEL", "wait until it is applied (storage) or synced (disk)", "memory|storage|disk", CLI_TEXT},
     {0},
 };
 static const struct cli_option list_options[] = {
     LABEL_OPTIONS,
-    {"limit", "NUMBER", "entries of a page, 1 to 1000; 50"},
+    {"limit", "NUMBER", "entries of a page, 1 to 1000; 50", .sent = CLI_TEXT},
     {"cursor", "TEXT", "go on where a page ended"},
     {"all", NULL, "all pages"},
     {0},
 };
 static const struct cli_option invalidate_options[] = {
     LABEL_OPTIONS,
-    {"pattern", "GLOB", "whose operation or one of whose tags matches"},
-    {"older-than", "DURATION", "stored at least so long ago"},
-    {"tier", "NAME", "memory or storage; without it both", "memory|storage"},
-    {"context", "TEXT", "a note that is recorded"},
-    {"dry-run", NULL, "count only"},
-    {"all", NULL, "everything of the namespace"},
+    {"pattern", "GLOB", "whose operation or one of whose tags matches", .sent = CLI_TEXT},
+    {"older-than", "DURATION", "stored at least so long ago", .sent = CLI_SECONDS, .member = "older_than_seconds"},
+    {"tier", "NAME", "memory or storage; without it both", "memory|storage", CLI_TEXT},
+    {"context", "TEXT", "a note that is recorded", .sent = CLI_TEXT},
+    {"dry-run", NULL, "count only", .sent = CLI_TRUE},
+    {"all", NULL, "everything of the namespace", .sent = CLI_TRUE},
     {0},
 };
-static const struct cli_option slow_options[] = {{"multiplier", "NUMBER", "times slower than the usual; 2"}, {0}};
+static const struct cli_option slow_options[] = {
+    {"multiplier", "NUMBER", "times slower than the usual; 2", .sent = CLI_TEXT}, {0}};
 static const struct cli_option top_options[] = {{"once", NULL, "one snapshot, without drawing"}, {0}};
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
 static const struct cli_option import_options[] = {
@@ -118,8 +121,11 @@ static const struct cli_option check_options[] = {
 
 const struct cli_command cli_commands[] = {
 #define COMMAND(function, name, arguments, min, max, options, summary, detail)                                         \
-    {name, arguments, min, max, summary, detail, options, function},
+    {name, arguments, min, max, summary, detail, options, function, NULL, NULL, NULL, NULL},
+#define REQUEST(function, verb, route, print, judge, name, arguments, min, max, options, summary, detail)              \
+    {name, arguments, min, max, summary, detail, options, function, verb, route, print, judge},
 #include "cli/commands.def"
+#undef REQUEST
 #undef COMMAND
 };
 const size_t cli_command_count = COUNT_OF(cli_commands);

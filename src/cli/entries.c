@@ -13,15 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void add_labels(struct cli *cli, struct buf *path)
-{
-    query_add(path, "namespace", cli_value(cli, "namespace"));
-    if (cli_has(cli, "all-namespaces")) query_add(path, "all_namespaces", "true");
-    query_add(path, "operation", cli_value(cli, "operation"));
-    query_add(path, "model", cli_value(cli, "model"));
-    query_add(path, "tag", cli_value(cli, "tag"));
-}
-
 /* -------------------------------------------------------------------------------------------------------- list -- */
 
 /* A row of a list: what is known of an entry in so many columns, its key of 64 behind it where a terminal has room. */
@@ -77,15 +68,10 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     *reply = (struct reply){0};
     buf_init(&path, &cli->mem, MEM_OTHER);
     buf_append_text(&path, "/cache/entries");
-    add_labels(cli, &path);
-    query_add(&path, "limit",
-              cli_value(cli, "limit") != NULL ? cli_value(cli, "limit")
-              : cli_has(cli, "all")           ? "1000"
-                                              : "50");
     query_add(&path, "cursor", cursor);
-    buf_append_byte(&path, '\0');
-    int result = buf_status(&path) == AIC_OK ? session_ask(cli, "GET", path.data, (aic_view){0}, reply)
-                                             : cli_fail("no memory");
+    if (!cli_has(cli, "limit")) query_add(&path, "limit", cli_has(cli, "all") ? "1000" : "50");
+    int result = request_path(cli, "", &path);
+    if (result == CLI_OK) result = session_ask(cli, "GET", path.data, (aic_view){0}, reply);
     buf_fini(&path);
     if (result == CLI_NO) result = session_complain(cli, reply);
     if (result != CLI_OK) return result;
@@ -124,35 +110,6 @@ int command_list(struct cli *cli)
 
 /* -------------------------------------------------------------------------------------------------- invalidate -- */
 
-static int write_filter(struct cli *cli, struct json_writer *out)
-{
-    static const char *const texts[] = {"namespace", "operation", "model", "tag", "pattern", "tier", "context"};
-    uint64_t seconds = 0;
-    for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        if (!cli_has(cli, texts[i])) continue;
-        json_key(out, texts[i]);
-        if (cli_write_text(cli, texts[i], cli_value(cli, texts[i]), out) != CLI_OK) return CLI_ERROR;
-    }
-    if (cli_number(cli, "older-than", OPTION_SECONDS, &seconds) != CLI_OK) return CLI_ERROR;
-    if (cli_has(cli, "older-than")) {
-        json_key(out, "older_than_seconds");
-        json_put_u64(out, seconds);
-    }
-    if (cli_has(cli, "all-namespaces")) {
-        json_key(out, "all_namespaces");
-        json_put_bool(out, true);
-    }
-    if (cli_has(cli, "all")) {
-        json_key(out, "all");
-        json_put_bool(out, true);
-    }
-    if (cli_has(cli, "dry-run")) {
-        json_key(out, "dry_run");
-        json_put_bool(out, true);
-    }
-    return CLI_OK;
-}
-
 /* As the daemon judges it, in the words of this command line. */
 static bool names_something(const struct cli *cli)
 {
@@ -168,32 +125,25 @@ int command_invalidate(struct cli *cli)
     if (!names_something(cli))
         return cli_fail("nothing is named: give --namespace, --operation, --model, --tag, --pattern or --older-than, "
                         "or --all for everything");
-    struct buf body;
-    struct json_writer writer;
-    struct reply reply = {0};
+    return command_request(cli);
+}
+
+void print_invalidation(json_object *answer)
+{
     char size[PRINT_BYTES];
-    buf_init(&body, &cli->mem, MEM_OTHER);
-    json_writer_init(&writer, &body);
-    json_open(&writer, '{');
-    int result = write_filter(cli, &writer);
-    json_close(&writer, '}');
-    if (result == CLI_OK && buf_status(&body) != AIC_OK) result = cli_fail("no memory");
-    if (result == CLI_OK) result = session_ask(cli, "POST", "/cache/invalidate", buf_view(&body), &reply);
-    buf_fini(&body);
-    if (result == CLI_NO) result = session_complain(cli, &reply);
-    uint64_t matched = json_u64_at(reply.json, "matched");
-    if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK && json_bool_at(reply.json, "dry_run"))
+    uint64_t matched = json_u64_at(answer, "matched");
+    if (json_bool_at(answer, "dry_run"))
         printf("%llu %s; nothing was removed\n", (unsigned long long)matched,
                plural(matched, "entry matches", "entries match"));
-    else if (result == CLI_OK) {
+    else
         printf("%llu %s matched, %llu removed, %s freed\n", (unsigned long long)matched,
-               plural(matched, "entry", "entries"), (unsigned long long)json_u64_at(reply.json, "removed"),
-               print_size(size, json_u64_at(reply.json, "bytes_freed")));
-    }
-    if (result == CLI_OK && matched == 0) result = CLI_NO;
-    reply_fini(&reply);
-    return result;
+               plural(matched, "entry", "entries"), (unsigned long long)json_u64_at(answer, "removed"),
+               print_size(size, json_u64_at(answer, "bytes_freed")));
+}
+
+int judge_invalidation(json_object *answer)
+{
+    return json_u64_at(answer, "matched") > 0 ? CLI_OK : CLI_NO;
 }
 
 /* ---------------------------------------------------------------------------------------------- export, import -- */
@@ -205,12 +155,9 @@ int command_export(struct cli *cli)
     struct output output;
     if (output_open(&output, cli->argument_count > 0 ? cli->arguments[0] : NULL) != CLI_OK) return CLI_ERROR;
     buf_init(&path, &cli->mem, MEM_OTHER);
-    buf_append_text(&path, "/cache/export");
-    add_labels(cli, &path);
-    buf_append_byte(&path, '\0');
     struct session_stream stream = {.sink = output.file, .name = output.name, .what = "export"};
-    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "GET", path.data, &stream, &reply)
-                                             : cli_fail("no memory");
+    int result = request_path(cli, "/cache/export", &path);
+    if (result == CLI_OK) result = session_stream(cli, "GET", path.data, &stream, &reply);
     if (result == CLI_NO) result = session_complain(cli, &reply);
     result = output_close(&output, result);
     char size[PRINT_BYTES];
@@ -289,11 +236,8 @@ static int import_lines(struct cli *cli, const char *route)
                                     .what = strcmp(route, "/cache/warm") == 0 ? "warm" : "import"};
     if (fstat(fileno(file), &facts) == 0 && S_ISREG(facts.st_mode)) stream.total = (uint64_t)facts.st_size;
     buf_init(&path, &cli->mem, MEM_OTHER);
-    buf_append_text(&path, route);
-    query_add(&path, "namespace", cli_value(cli, "namespace"));
-    buf_append_byte(&path, '\0');
-    int result = buf_status(&path) == AIC_OK ? session_stream(cli, "POST", path.data, &stream, &reply)
-                                             : cli_fail("no memory");
+    int result = request_path(cli, route, &path);
+    if (result == CLI_OK) result = session_stream(cli, "POST", path.data, &stream, &reply);
     if (result == CLI_NO) result = session_complain(cli, &reply);
     if (result == CLI_OK) print_import(cli, &reply);
     if (result == CLI_OK && json_u64_at(reply.json, "rejected") > 0) result = CLI_NO;
@@ -379,9 +323,10 @@ int command_verify(struct cli *cli)
     const char *directory = cli_value(cli, "data-dir");
     struct reply reply;
     if (directory != NULL) return verify_directory(cli, directory);
-    struct session_stream stream = {.what = "verify", .patient = true, .any_status = true};
+    struct session_stream stream = {.patient = true, .any_status = true};
     int result = session_stream(cli, "POST", "/cache/verify", &stream, &reply);
     if (result == CLI_OK) {
+        reply_parse(&reply);
         bool sound = reply.status == 200;
         bool damaged = strcmp(json_text_at(reply.json, "error.code", ""), "damaged") == 0;
         if (!sound && !damaged) result = session_complain(cli, &reply);

@@ -8,124 +8,144 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* The text of an option, if it was given, as the member of its name. */
-static int write_option(struct cli *cli, const char *name, struct json_writer *out)
+/* The member of the body, or the parameter of the query, that an option becomes. */
+static const char *member_of(const struct cli_option *option, char out[40])
 {
-    char option[32];
-    if (!cli_has(cli, name)) return CLI_OK;
-    snprintf(option, sizeof option, "--%s", name);
-    json_key(out, name);
-    return cli_write_text(cli, option, cli_value(cli, name), out);
-}
-
-/* The members that a request and a put share. */
-static int write_request(struct cli *cli, struct json_writer *out)
-{
-    json_key(out, "operation");
-    if (cli_write_text(cli, "OPERATION", cli->arguments[0], out) != CLI_OK) return CLI_ERROR;
-    json_key(out, "text");
-    if (cli_write_text(cli, "TEXT", cli->arguments[1], out) != CLI_OK) return CLI_ERROR;
-    if (cli_has(cli, "options")) {
-        json_key(out, "options");
-        if (cli_write_object(cli, "--options", cli_value(cli, "options"), out) != CLI_OK) return CLI_ERROR;
+    snprintf(out, 40, "%s", option->member != NULL ? option->member : option->name);
+    for (char *at = out; *at != '\0'; at++) {
+        if (*at == '-') *at = '_';
     }
-    if (write_option(cli, "question", out) != CLI_OK || write_option(cli, "model", out) != CLI_OK) return CLI_ERROR;
-    return write_option(cli, "namespace", out);
+    return out;
 }
 
-static int write_number(struct cli *cli, const char *option, const char *member, enum option_type type,
-                        struct json_writer *out)
+int request_path(struct cli *cli, const char *path, struct buf *out)
 {
+    char member[40];
+    buf_append_text(out, path);
+    for (const struct cli_option *option = cli->command->options; option != NULL && option->name != NULL; option++) {
+        CHECK(option->sent == CLI_UNSENT || option->sent == CLI_TEXT || option->sent == CLI_TRUE);
+        if (option->sent == CLI_TEXT) query_add(out, member_of(option, member), cli_value(cli, option->name));
+        else if (option->sent == CLI_TRUE && cli_has(cli, option->name))
+            query_add(out, member_of(option, member), "true");
+    }
+    buf_append_byte(out, '\0');
+    return buf_status(out) == AIC_OK ? CLI_OK : cli_fail("no memory");
+}
+
+static int write_option(struct cli *cli, const struct cli_option *option, struct json_writer *out)
+{
+    char what[40];
+    const char *text;
     uint64_t number = 0;
-    if (!cli_has(cli, option)) return CLI_OK;
-    if (cli_number(cli, option, type, &number) != CLI_OK) return CLI_ERROR;
-    json_key(out, member);
-    json_put_u64(out, number);
-    return CLI_OK;
-}
-
-static int write_tokens(struct cli *cli, struct json_writer *out)
-{
-    if (!cli_has(cli, "prompt-tokens") && !cli_has(cli, "completion-tokens")) return CLI_OK;
-    json_key(out, "tokens");
-    json_open(out, '{');
-    if (write_number(cli, "prompt-tokens", "prompt_tokens", OPTION_U64, out) != CLI_OK) return CLI_ERROR;
-    if (write_number(cli, "completion-tokens", "completion_tokens", OPTION_U64, out) != CLI_OK) return CLI_ERROR;
-    json_close(out, '}');
-    return CLI_OK;
-}
-
-static int write_cost(struct cli *cli, struct json_writer *out)
-{
-    const char *text = cli_value(cli, "cost-usd");
-    struct json json;
-    if (text == NULL) return CLI_OK;
-    json_init(&json, &cli->mem, MEM_OTHER);
-    bool number = json_scan(&json, aic_view_of(text), NULL) == AIC_OK && json.tokens[0].type == JSON_NUMBER;
-    json_fini(&json);
-    if (!number) return cli_fail("--cost-usd: that is no number; accepted: a number, such as 0.0125");
-    json_key(out, "cost_usd");
-    json_put_raw(out, aic_view_of(text));
-    return CLI_OK;
-}
-
-static int write_tags(struct cli *cli, struct json_writer *out)
-{
-    const char *tag;
-    if (!cli_has(cli, "tag")) return CLI_OK;
-    json_key(out, "tags");
-    json_open(out, '[');
-    for (size_t i = 0; (tag = cli_each(cli, "tag", i)) != NULL; i++) {
-        if (cli_write_text(cli, "--tag", tag, out) != CLI_OK) return CLI_ERROR;
+    snprintf(what, sizeof what, "--%s", option->name);
+    switch (option->sent) {
+    case CLI_TRUE: json_put_bool(out, true); return CLI_OK;
+    case CLI_WHOLE:
+    case CLI_SECONDS:
+        if (cli_number(cli, option->name, option->sent == CLI_WHOLE ? OPTION_U64 : OPTION_SECONDS, &number) != CLI_OK)
+            return CLI_ERROR;
+        json_put_u64(out, number);
+        return CLI_OK;
+    case CLI_TEXTS:
+        json_open(out, '[');
+        for (size_t i = 0; (text = cli_each(cli, option->name, i)) != NULL; i++) {
+            if (cli_write_value(cli, what, text, CLI_TEXT, out) != CLI_OK) return CLI_ERROR;
+        }
+        json_close(out, ']');
+        return CLI_OK;
+    default: return cli_write_value(cli, what, cli_value(cli, option->name), option->sent, out);
     }
-    json_close(out, ']');
+}
+
+/* "tokens.prompt_tokens" is a member of the object `tokens`, which is `open` while its members follow one another. */
+static void write_member(const char *member, char open[40], struct json_writer *out)
+{
+    const char *dot = strchr(member, '.');
+    size_t size = dot != NULL ? (size_t)(dot - member) : 0;
+    bool same = strlen(open) == size && memcmp(open, member, size) == 0;
+    if (!same && open[0] != '\0') json_close(out, '}');
+    snprintf(open, 40, "%.*s", (int)size, member);
+    if (!same && size > 0) {
+        json_key(out, open);
+        json_open(out, '{');
+    }
+    if (member[0] != '\0') json_key(out, dot != NULL ? dot + 1 : member);
+}
+
+static int write_body(struct cli *cli, struct json_writer *out)
+{
+    static const struct {
+        const char *member, *what;
+        enum cli_kind kind;
+    } arguments[] = {
+        {"operation", "OPERATION", CLI_TEXT}, {"text", "TEXT", CLI_TEXT}, {"response", "RESPONSE", CLI_JSON}};
+    char member[40], open[40] = "";
+    CHECK(cli->argument_count <= COUNT_OF(arguments));
+    for (size_t i = 0; i < cli->argument_count; i++) {
+        enum cli_kind kind = cli_has(cli, "string") ? CLI_TEXT : arguments[i].kind;
+        json_key(out, arguments[i].member);
+        if (cli_write_value(cli, arguments[i].what, cli->arguments[i], kind, out) != CLI_OK) return CLI_ERROR;
+    }
+    for (const struct cli_option *option = cli->command->options; option != NULL && option->name != NULL; option++) {
+        if (option->sent == CLI_UNSENT || !cli_has(cli, option->name)) continue;
+        write_member(member_of(option, member), open, out);
+        if (write_option(cli, option, out) != CLI_OK) return CLI_ERROR;
+    }
+    write_member("", open, out);
     return CLI_OK;
 }
 
-static int write_put(struct cli *cli, struct json_writer *out)
+int request_ask(struct cli *cli, struct reply *reply)
 {
-    if (write_request(cli, out) != CLI_OK) return CLI_ERROR;
-    if (write_number(cli, "ttl", "ttl", OPTION_SECONDS, out) != CLI_OK) return CLI_ERROR;
-    if (write_tags(cli, out) != CLI_OK || write_tokens(cli, out) != CLI_OK || write_cost(cli, out) != CLI_OK)
-        return CLI_ERROR;
-    if (write_option(cli, "durability", out) != CLI_OK) return CLI_ERROR;
-    json_key(out, "response");
-    return cli_write_json(cli, "RESPONSE", cli->arguments[2], cli_has(cli, "string"), out);
-}
-
-/* Builds a body by `write` and sends it. The reply is to be released in any case. */
-static int ask_with_body(struct cli *cli, const char *verb, const char *path,
-                         int (*write)(struct cli *, struct json_writer *), struct reply *reply)
-{
-    struct buf body;
+    struct buf path, body;
     struct json_writer writer;
+    const struct cli_command *command = cli->command;
+    bool has_body = strcmp(command->verb, "GET") != 0;
+    int result = CLI_OK;
     *reply = (struct reply){0};
+    buf_init(&path, &cli->mem, MEM_OTHER);
     buf_init(&body, &cli->mem, MEM_OTHER);
-    json_writer_init(&writer, &body);
-    json_open(&writer, '{');
-    int result = write(cli, &writer);
-    json_close(&writer, '}');
-    if (result == CLI_OK && buf_status(&body) != AIC_OK) result = cli_fail("no memory");
-    if (result == CLI_OK) result = session_ask(cli, verb, path, buf_view(&body), reply);
+    if (has_body) {
+        json_writer_init(&writer, &body);
+        json_open(&writer, '{');
+        result = write_body(cli, &writer);
+        json_close(&writer, '}');
+        if (result == CLI_OK && buf_status(&body) != AIC_OK) result = cli_fail("no memory");
+    } else {
+        result = request_path(cli, command->route, &path);
+    }
+    if (result == CLI_OK)
+        result = session_ask(cli, command->verb, has_body ? command->route : path.data,
+                             has_body ? buf_view(&body) : (aic_view){0}, reply);
     if (result == CLI_NO) result = session_complain(cli, reply);
     buf_fini(&body);
+    buf_fini(&path);
     return result;
 }
 
-int command_put(struct cli *cli)
+int command_request(struct cli *cli)
 {
     struct reply reply;
-    int result = ask_with_body(cli, "PUT", "/cache/entries", write_put, &reply);
+    int result = request_ask(cli, &reply);
     if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK) puts(json_text_at(reply.json, "key", "-"));
-    if (result == CLI_OK && json_object_array_length(json_at(reply.json, "tier")) == 0) {
-        char size[PRINT_BYTES];
-        fprintf(stderr, "aicache: not kept: no tier took its %s; each is off or its limits are too small for it\n",
-                print_size(size, json_u64_at(reply.json, "stored_bytes")));
-        result = CLI_NO;
-    }
+    else if (result == CLI_OK) cli->command->print(reply.json);
+    if (result == CLI_OK && cli->command->judge != NULL) result = cli->command->judge(reply.json);
     reply_fini(&reply);
     return result;
+}
+
+void print_put(json_object *answer)
+{
+    puts(json_text_at(answer, "key", "-"));
+}
+
+int judge_put(json_object *answer)
+{
+    char size[PRINT_BYTES];
+    if (json_object_array_length(json_at(answer, "tier")) > 0) return CLI_OK;
+    fprintf(stderr, "aicache: not kept: no tier took its %s; each is off or its limits are too small for it\n",
+            print_size(size, json_u64_at(answer, "stored_bytes")));
+    return CLI_NO;
 }
 
 /* The response's own bytes, not as json-c would print them. */
@@ -143,7 +163,7 @@ static int print_member(struct cli *cli, const struct reply *reply, const char *
 int command_lookup(struct cli *cli)
 {
     struct reply reply;
-    int result = ask_with_body(cli, "POST", "/cache/lookup", write_request, &reply);
+    int result = request_ask(cli, &reply);
     bool hit = result == CLI_OK && json_bool_at(reply.json, "hit");
     if (result == CLI_OK && cli->json) print_json(&reply);
     else if (hit) result = print_member(cli, &reply, "response");
@@ -180,7 +200,7 @@ static void print_nearest(json_object *root)
     print_row("searched", text);
 }
 
-static void print_explanation(json_object *root)
+void print_explanation(json_object *root)
 {
     char text[256], left[PRINT_BYTES], age[PRINT_BYTES];
     json_object *ttl = json_at(root, "ttl_seconds");
@@ -241,30 +261,17 @@ static void print_metadata(json_object *root)
         print_row(i == 0 ? "tier" : "", json_object_get_string(json_object_array_get_idx(tiers, i)));
 }
 
-int command_explain(struct cli *cli)
-{
-    struct reply reply;
-    int result = ask_with_body(cli, "POST", "/cache/explain", write_request, &reply);
-    if (result == CLI_OK && cli->json) print_json(&reply);
-    else if (result == CLI_OK) print_explanation(reply.json);
-    reply_fini(&reply);
-    return result;
-}
-
 /* "/cache/entries/KEY?namespace=..." Keys are checked here, so that no argument becomes another path. */
 static int entry_path(struct cli *cli, const char *key, struct buf *path)
 {
     aic_key parsed;
-    char quoted[OPTION_QUOTE_SIZE];
+    char quoted[OPTION_QUOTE_SIZE], route[128];
     if (aic_key_parse(aic_view_of(key), &parsed) != AIC_OK) {
         return cli_fail("%s is no key; accepted: 64 lower-case hex digits", option_quote(quoted, key));
     }
     buf_clear(path);
-    buf_printf(path, "/cache/entries/%s", key);
-    if (cli_has(cli, "metadata")) query_add(path, "metadata", "1");
-    query_add(path, "namespace", cli_value(cli, "namespace"));
-    buf_append_byte(path, '\0');
-    return buf_status(path) == AIC_OK ? CLI_OK : cli_fail("no memory");
+    snprintf(route, sizeof route, "/cache/entries/%s", key);
+    return request_path(cli, route, path);
 }
 
 int command_get(struct cli *cli)

@@ -9,14 +9,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-static int ask(struct cli *cli, const char *path, struct reply *reply)
-{
-    int result = session_ask(cli, "GET", path, (aic_view){0}, reply);
-    if (result == CLI_NO) result = session_complain(cli, reply);
-    if (result == CLI_OK && cli->json) print_json(reply);
-    return result;
-}
-
 static void row(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void row(const char *name, const char *format, ...)
 {
@@ -73,7 +65,7 @@ static void print_own_stats(json_object *root)
     row("storage", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
 }
 
-static void print_stats(json_object *root)
+void print_stats(json_object *root)
 {
     char since[PRINT_BYTES];
     if (json_at(root, "namespace") != NULL) {
@@ -90,15 +82,6 @@ static void print_stats(json_object *root)
     row("kind", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
     row("entries", "%llu", whole(root, "storage.keys"));
     row_bytes(root, "bytes", "storage.bytes", "storage.max_bytes");
-}
-
-int command_stats(struct cli *cli)
-{
-    struct reply reply;
-    int result = ask(cli, "/cache/status", &reply);
-    if (result == CLI_OK && !cli->json) print_stats(reply.json);
-    reply_fini(&reply);
-    return result;
 }
 
 static void print_part(const char *name, json_object *part)
@@ -122,9 +105,9 @@ static void print_health(json_object *root)
 /* 503 says that the daemon cannot serve: an answer, not an error. */
 int command_health(struct cli *cli)
 {
-    struct session_stream stream = {.what = "health", .any_status = true};
     struct reply reply;
-    int result = session_stream(cli, "GET", "/health", &stream, &reply);
+    int result = session_send(cli, "GET", "/health", (aic_view){0}, &reply);
+    if (result == CLI_OK) reply_parse(&reply);
     bool told = result == CLI_OK && json_at(reply.json, "status") != NULL;
     if (result == CLI_OK && !told) result = session_complain(cli, &reply);
     if (told && cli->json) print_json(&reply);
@@ -183,7 +166,7 @@ static void print_thresholds(json_object *root)
     }
 }
 
-static void print_memory(json_object *root)
+void print_memory(json_object *root)
 {
     char trend[PRINT_TREND_BYTES];
     bool on = json_double_at(root, "memory_tier_limit_mb") > 0;
@@ -212,15 +195,6 @@ static void print_memory(json_object *root)
     print_breakdown(json_at(root, "breakdown"));
 }
 
-int command_memory(struct cli *cli)
-{
-    struct reply reply;
-    int result = ask(cli, "/monitoring/memory", &reply);
-    if (result == CLI_OK && !cli->json) print_memory(reply.json);
-    reply_fini(&reply);
-    return result;
-}
-
 /* "memory.max_bytes 536870912 (512.0 MiB): why"; "data_dir /var/lib/aicache: why". */
 static void print_advice(json_object *advice)
 {
@@ -236,7 +210,7 @@ static void print_advice(json_object *advice)
     putchar('\n');
 }
 
-static void print_warning(json_object *warning)
+static void print_one_warning(json_object *warning)
 {
     printf("%-8s ", json_text_at(warning, "severity", "-"));
     print_text(stdout, json_text_at(warning, "message", ""), 9, print_columns(INT_MAX));
@@ -246,23 +220,25 @@ static void print_warning(json_object *warning)
         print_advice(json_object_array_get_idx(advice, i));
 }
 
-int command_warnings(struct cli *cli)
+static size_t length_of(json_object *list)
 {
-    struct reply reply;
-    int result = ask(cli, "/monitoring/warnings", &reply);
-    json_object *list = json_object_is_type(reply.json, json_type_array) ? reply.json : json_at(reply.json, "warnings");
-    size_t count = list != NULL ? json_object_array_length(list) : 0;
-    for (size_t i = 0; result == CLI_OK && !cli->json && i < count; i++)
-        print_warning(json_object_array_get_idx(list, i));
-    if (result == CLI_OK && !cli->json && count == 0) puts("no warnings");
-    if (result == CLI_OK && count > 0) result = CLI_NO;
-    reply_fini(&reply);
-    return result;
+    return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
+void print_warnings(json_object *answer)
+{
+    for (size_t i = 0; i < length_of(answer); i++) print_one_warning(json_object_array_get_idx(answer, i));
+    if (length_of(answer) == 0) puts("no warnings");
+}
+
+int judge_warnings(json_object *answer)
+{
+    return length_of(answer) > 0 ? CLI_NO : CLI_OK;
 }
 
 #define SLOW_SHOWN 10 /* of each stream; --json shows all */
 
-static void print_slow(json_object *root)
+void print_slow(json_object *root)
 {
     char at[PRINT_BYTES];
     size_t total = 0;
@@ -270,7 +246,7 @@ static void print_slow(json_object *root)
     width = width < 12 ? 12 : width > 40 ? 40 : width;
     json_object_object_foreach(root, stream, list)
     {
-        size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+        size_t count = length_of(list);
         if (count == 0) continue;
         if (total == 0) printf("  %-19s  %-*s  %12s  %s\n", "at", width, "operation", "took", "times the usual");
         puts(stream);
@@ -285,19 +261,4 @@ static void print_slow(json_object *root)
         total += count;
     }
     if (total == 0) puts("nothing was slow");
-}
-
-int command_slow(struct cli *cli)
-{
-    struct buf path;
-    struct reply reply = {0};
-    buf_init(&path, &cli->mem, MEM_OTHER);
-    buf_append_text(&path, "/monitoring/slow");
-    query_add(&path, "multiplier", cli_value(cli, "multiplier"));
-    buf_append_byte(&path, '\0');
-    int result = buf_status(&path) == AIC_OK ? ask(cli, path.data, &reply) : cli_fail("no memory");
-    if (result == CLI_OK && !cli->json) print_slow(reply.json);
-    reply_fini(&reply);
-    buf_fini(&path);
-    return result;
 }

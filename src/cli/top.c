@@ -348,20 +348,21 @@ static bool pause_for(struct top *top, uint64_t pause_ms, const char *why)
 }
 
 /* Follows the stream, again and again as long as that is of use. */
-static int follow(struct top *top, struct session_end *end)
+static int follow(struct top *top, struct reply *reply)
 {
     uint64_t pause_ms = TOP_PAUSE_MIN_MS;
     top->last = time(NULL);
     while (true) {
         uint64_t began_ms = top->last_ms = now_ms();
-        int result = session_events(top->cli, "/monitoring/stream", on_snapshot, on_idle, top, end);
-        bool lasting = end->refusal.status >= 400 && end->refusal.status < 500;
+        struct session_stream stream = {.take = on_snapshot, .idle = on_idle, .context = top};
+        int result = session_stream(top->cli, "GET", "/monitoring/stream", &stream, reply);
+        bool lasting = reply->status >= 400 && reply->status < 500;
         if (result == CLI_OK || lasting || !top->terminal || !top->came) return result;
         if (top->last_ms != began_ms) pause_ms = TOP_PAUSE_MIN_MS;
         top->drawn_ms = 0;
-        if (!pause_for(top, pause_ms, end->why)) return CLI_OK;
+        if (!pause_for(top, pause_ms, reply->why)) return CLI_OK;
         pause_ms = pause_ms * 2 < TOP_PAUSE_MAX_MS ? pause_ms * 2 : TOP_PAUSE_MAX_MS;
-        reply_fini(&end->refusal);
+        reply_fini(reply);
     }
 }
 
@@ -385,13 +386,13 @@ int command_top(struct cli *cli)
         tcsetattr(STDIN_FILENO, TCSANOW, &raw);
     }
     if (top->terminal) fputs("\033[?1049h\033[?25l", stdout); /* a screen of its own, no cursor */
-    struct session_end end = {0};
-    int result = follow(top, &end);
+    struct reply reply = {0};
+    int result = follow(top, &reply);
     if (top->terminal) fputs("\033[?25h\033[?1049l", stdout);
     (void)output_works();
     if (keys) tcsetattr(STDIN_FILENO, TCSANOW, &before);
-    if (result == CLI_ERROR) result = session_events_complain(cli, &end);
-    reply_fini(&end.refusal);
+    if (result == CLI_ERROR) result = session_complain(cli, &reply);
+    reply_fini(&reply);
     mem_free(&cli->mem, MEM_OTHER, top, sizeof *top);
     return result;
 }

@@ -47,53 +47,36 @@ static int write_string(const char *what, aic_view text, struct json_writer *out
     return CLI_OK;
 }
 
-int cli_write_text(struct cli *cli, const char *what, const char *argument, struct json_writer *out)
-{
-    struct buf text;
-    buf_init(&text, &cli->mem, MEM_OTHER);
-    int result = cli_read_value(cli, argument, &text);
-    if (result == CLI_OK) result = write_string(what, text.size > 0 ? buf_view(&text) : AIC_LITERAL(""), out);
-    buf_fini(&text);
-    return result;
-}
-
-static int write_value(struct cli *cli, const char *what, const struct buf *text, bool string, bool object,
-                       struct json_writer *out)
+static int write_json(struct cli *cli, const char *what, aic_view text, enum cli_kind kind, struct json_writer *out)
 {
     struct json json;
     aic_error error = {0};
-    /* The bytes of a stored value would keep the white space around it. */
-    aic_view value = text->size > 0 ? view_trim(buf_view(text), " \t\r\n") : AIC_LITERAL("");
+    aic_view value = view_trim(text, " \t\r\n"); /* the bytes of a stored value would keep the white space around it */
     json_init(&json, &cli->mem, MEM_OTHER);
-    aic_status status = string ? AIC_INVALID : json_scan(&json, value, &error);
+    bool good = json_scan(&json, value, &error) == AIC_OK;
+    bool object = good && json.tokens[0].type == JSON_OBJECT, number = good && json.tokens[0].type == JSON_NUMBER;
     int result = CLI_OK;
-    if (status == AIC_OK && (!object || json.tokens[0].type == JSON_OBJECT)) json_put_raw(out, value);
-    else if (!string && !object && value.size > 0 && memchr("{[\"", value.data[0], 3) != NULL)
+    if (kind == CLI_NUMBER && !number)
+        result = cli_fail("%s: that is no number; accepted: a number, such as 0.0125", what);
+    else if (kind == CLI_OBJECT && !object)
+        result = cli_fail("%s: %s; accepted: a JSON object", what, good ? "it is no object" : error.message);
+    else if (good) json_put_raw(out, value);
+    else if (value.size > 0 && memchr("{[\"", value.data[0], 3) != NULL)
         result = cli_fail("%s: it begins like JSON and is none: %s; --string stores it as text", what, error.message);
-    else if (object)
-        result = cli_fail("%s: %s; accepted: a JSON object", what,
-                          status == AIC_OK ? "it is no object" : error.message);
-    else result = write_string(what, text->size > 0 ? buf_view(text) : AIC_LITERAL(""), out);
+    else result = write_string(what, text, out);
     json_fini(&json);
     return result;
 }
 
-int cli_write_json(struct cli *cli, const char *what, const char *argument, bool string, struct json_writer *out)
+int cli_write_value(struct cli *cli, const char *what, const char *argument, enum cli_kind kind,
+                    struct json_writer *out)
 {
     struct buf text;
     buf_init(&text, &cli->mem, MEM_OTHER);
     int result = cli_read_value(cli, argument, &text);
-    if (result == CLI_OK) result = write_value(cli, what, &text, string, false, out);
-    buf_fini(&text);
-    return result;
-}
-
-int cli_write_object(struct cli *cli, const char *what, const char *argument, struct json_writer *out)
-{
-    struct buf text;
-    buf_init(&text, &cli->mem, MEM_OTHER);
-    int result = cli_read_value(cli, argument, &text);
-    if (result == CLI_OK) result = write_value(cli, what, &text, false, true, out);
+    aic_view view = text.size > 0 ? buf_view(&text) : AIC_LITERAL("");
+    if (result == CLI_OK)
+        result = kind == CLI_TEXT ? write_string(what, view, out) : write_json(cli, what, view, kind, out);
     buf_fini(&text);
     return result;
 }
