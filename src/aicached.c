@@ -162,8 +162,12 @@ static int setup_cache(struct daemon *daemon)
 
 static void teardown_cache(struct daemon *daemon)
 {
-    if (daemon->cache != NULL && aic_cache_sync(daemon->cache) != AIC_OK) {
-        log_line(daemon->log, AIC_LOG_ERROR, "cache", "the last writes could not be synced to disk");
+    aic_status status = daemon->cache != NULL ? aic_cache_sync(daemon->cache) : AIC_OK;
+    if (status != AIC_OK) {
+        struct gate_stats storage;
+        gate_stats(cache_gate(daemon->cache), &storage);
+        log_line(daemon->log, AIC_LOG_ERROR, "cache", "the last writes could not be synced to disk: %s",
+                 storage.trouble.text != NULL ? storage.trouble.text : aic_status_text(status));
     }
     aic_cache_close(&daemon->cache);
 }

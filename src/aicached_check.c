@@ -83,7 +83,7 @@ static void remove_made(char *path, size_t first)
     for (size_t end = strlen(path); end >= first; end--) {
         if (path[end] != '/' && path[end] != '\0') continue;
         path[end] = '\0';
-        if (rmdir(path) != 0) errno = 0; /* "a//b": the same one twice */
+        (void)rmdir(path); /* of "a//b" the same one twice */
     }
 }
 

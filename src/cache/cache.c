@@ -185,9 +185,13 @@ static aic_status make_codec(struct aic_cache *cache, const aic_options *options
 static aic_status make_directory(const char *path, aic_error *error)
 {
     if (mkdir(path, 0700) == 0) return AIC_OK;
+    int why = errno;
     struct stat entry;
-    if (errno == EEXIST && stat(path, &entry) == 0 && S_ISDIR(entry.st_mode)) return AIC_OK;
-    int why = errno == EEXIST ? ENOTDIR : errno;
+    if (why == EEXIST) {
+        if (stat(path, &entry) != 0) why = errno; /* of a link that leads nowhere, for one */
+        else if (S_ISDIR(entry.st_mode)) return AIC_OK;
+        else why = ENOTDIR;
+    }
     return error_set(error, AIC_IO, "data_dir", "cannot make the directory '%.200s': %s", path, strerror(why));
 }
 

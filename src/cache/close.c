@@ -7,7 +7,6 @@
  */
 #include "cache/inner.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <time.h>
 

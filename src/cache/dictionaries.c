@@ -79,7 +79,8 @@ void dictionaries_train(struct aic_cache *cache)
     unsigned trained = 0;
     aic_status status = codec_train(cache->codec, keep, cache, &trained);
     if (status != AIC_OK)
-        cache_log(cache, AIC_LOG_WARNING, "a compression dictionary could not be made: %s", aic_status_text(status));
+        cache_log(cache, AIC_LOG_WARNING, "a compression dictionary could not be made: %s",
+                  cache->gate != NULL ? tier_why(gate_tier(cache->gate), status) : aic_status_text(status));
     if (trained > 0)
         cache_log(cache, AIC_LOG_INFO, "%u new compression %s", trained, plural(trained, "dictionary", "dictionaries"));
 }

@@ -12,6 +12,7 @@
  */
 #include "cache/inner.h"
 
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/view.h"
 
@@ -28,21 +29,9 @@
 #define SECRET_PATH_SIZE 4096
 #define FINGERPRINT_BLOB AIC_LITERAL("secret/fingerprint")
 
-static aic_status refuse(aic_error *error, const char *path, const char *what)
+static aic_status refuse(aic_error *error, const char *path, const char *what, int fault)
 {
-    return error_set(error, AIC_IO, "secret_file", "%s '%.200s': %s", what, path, strerror(errno));
-}
-
-static aic_status write_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, bytes, size);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return AIC_IO;
-        bytes += written;
-        size -= (size_t)written;
-    }
-    return AIC_OK;
+    return error_set(error, AIC_IO, "secret_file", "%s '%.200s': %s", what, path, strerror(fault));
 }
 
 /* Writes it aside and links it in place, so that a crash leaves a whole secret or none; whoever is second reads the
@@ -59,16 +48,15 @@ static aic_status secret_make(const char *path, aic_error *error)
         return error_set(error, AIC_INVALID, "data_dir", "the path is too long");
     (void)unlink(aside);
     int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return refuse(error, path, "cannot make the secret");
-    aic_status status = write_all(fd, text, 2 * SECRET_BYTES + 1);
-    if (status == AIC_OK && fsync(fd) != 0) status = AIC_IO;
-    if (status == AIC_OK && link(aside, path) != 0 && errno != EEXIST) status = AIC_IO;
-    if (status != AIC_OK) (void)refuse(error, path, "cannot write the secret");
+    if (fd < 0) return refuse(error, path, "cannot make the secret", errno);
+    int fault = file_write(fd, text, 2 * SECRET_BYTES + 1, 0);
+    if (fault == 0 && fsync(fd) != 0) fault = errno;
+    if (fault == 0 && link(aside, path) != 0 && errno != EEXIST) fault = errno;
     close(fd);
     (void)unlink(aside);
     explicit_bzero(raw, sizeof raw);
     explicit_bzero(text, sizeof text);
-    return status;
+    return fault == 0 ? AIC_OK : refuse(error, path, "cannot write the secret", fault);
 }
 
 static int hex_digit(char c)
@@ -105,21 +93,16 @@ static aic_status secret_use(struct aic_cache *cache, char *text, size_t size, c
 static aic_status secret_read(struct aic_cache *cache, int fd, const char *path, struct digest **out, aic_error *error)
 {
     struct stat entry;
-    if (fstat(fd, &entry) != 0) return refuse(error, path, "cannot look at the secret");
+    if (fstat(fd, &entry) != 0) return refuse(error, path, "cannot look at the secret", errno);
     if (!S_ISREG(entry.st_mode))
         return error_set(error, AIC_INVALID, "secret_file", "'%.200s' is no regular file", path);
     if ((entry.st_mode & 077) != 0)
         cache_log(cache, AIC_LOG_WARNING, "the secret '%.200s' can be read by others (mode %o); chmod 600 it", path,
                   (unsigned)(entry.st_mode & 0777));
     char text[SECRET_MAX_FILE];
-    size_t size = 0;
-    while (size < sizeof text) {
-        ssize_t got = read(fd, text + size, sizeof text - size);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return refuse(error, path, "cannot read the secret");
-        if (got == 0) break;
-        size += (size_t)got;
-    }
+    size_t size;
+    int fault = file_read(fd, text, sizeof text, 0, &size);
+    if (fault != 0) return refuse(error, path, "cannot read the secret", fault);
     aic_status status = size < sizeof text
                             ? secret_use(cache, text, size, path, out, error)
                             : error_set(error, AIC_INVALID, "secret_file", "'%.200s' is too long for a secret", path);
@@ -130,7 +113,7 @@ static aic_status secret_read(struct aic_cache *cache, int fd, const char *path,
 static aic_status secret_open(struct aic_cache *cache, const char *path, struct digest **out, aic_error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would wait for ever */
-    if (fd < 0) return refuse(error, path, "cannot read the secret");
+    if (fd < 0) return refuse(error, path, "cannot read the secret", errno);
     aic_status status = secret_read(cache, fd, path, out, error);
     close(fd);
     return status;
@@ -199,11 +182,12 @@ static aic_status fingerprint_compare(struct aic_cache *cache, const aic_options
         TRY(secret_path(options, path, error));
         return refuse_store(options, path, false, error);
     }
-    if (status == AIC_MISS) /* the gate's first sync brings it to disk */
+    bool missing = status == AIC_MISS;
+    if (missing) /* the gate's first sync brings it to disk */
         status = tier->ops->blob_put(tier, FINGERPRINT_BLOB, (aic_view){cache->fingerprint, FINGERPRINT_DIGITS});
     if (status == AIC_OK || status == AIC_NO_MEMORY) return status;
-    cache_log(cache, AIC_LOG_WARNING, "the store's fingerprint of its secret cannot be read or written: %s",
-              aic_status_text(status));
+    cache_log(cache, AIC_LOG_WARNING, "the store's fingerprint of its secret cannot be %s: %s",
+              missing ? "written" : "read", missing ? tier_why(tier, status) : aic_status_text(status));
     return AIC_OK;
 }
 

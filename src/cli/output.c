@@ -83,17 +83,20 @@ static bool open_part(struct output *output, const struct stat *old)
     memcpy(name + folder, pattern, sizeof pattern);
     sigset_t before;
     block(&before);
-    int descriptor = mkostemp(name, O_CLOEXEC);
+    int descriptor = mkostemp(name, O_CLOEXEC), why = errno;
     if (descriptor >= 0) {
         memcpy(part, name, folder + sizeof pattern);
         guard_part();
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
-    if (descriptor < 0) return false;
+    if (descriptor < 0) {
+        errno = why;
+        return false;
+    }
     int failed = old != NULL ? take_mode(descriptor, old) : fchmod(descriptor, usual_mode());
     if (failed == 0) output->file = fdopen(descriptor, "wb");
     if (output->file != NULL) return true;
-    int why = errno;
+    why = errno;
     close(descriptor);
     unlink(part);
     part[0] = '\0';
@@ -166,13 +169,10 @@ int output_close(struct output *output, int result)
     if (file == NULL) return result;
     if (file == stdout) return output_end(result);
     output->file = NULL;
-    bool written = fflush(file) == 0 && !ferror(file) && (!exchanged || fsync(fileno(file)) == 0);
-    int why = errno;
-    if (fclose(file) != 0 && written) {
-        written = false;
-        why = errno;
-    }
-    if (!written && result == CLI_OK) result = cli_fail("%s: %s", output->name, strerror(why));
+    int why = fflush(file) != 0 ? errno : ferror(file) ? EIO : 0; /* what failed earlier has left no number */
+    if (why == 0 && exchanged && fsync(fileno(file)) != 0) why = errno;
+    if (fclose(file) != 0 && why == 0) why = errno;
+    if (why != 0 && result == CLI_OK) result = cli_fail("%s: %s", output->name, strerror(why));
     if (!exchanged) return result;
     if (result == CLI_OK) return take_name(output);
     unlink(part);

@@ -246,7 +246,7 @@ static int send_all(struct replay *replay, uint64_t limit)
     char *line = NULL;
     size_t room = 0;
     int result = CLI_OK;
-    ssize_t size;
+    ssize_t size = 0;
     while (result == CLI_OK && !replay_stopped && replay->line < limit &&
            (size = getline(&line, &room, replay->file)) >= 0) {
         replay->line++;
@@ -256,7 +256,7 @@ static int send_all(struct replay *replay, uint64_t limit)
         if (text.size > 0) result = send_line(replay, text);
         show(replay);
     }
-    if (result == CLI_OK && !replay_stopped && ferror(replay->file))
+    if (size < 0 && !replay_stopped && !feof(replay->file)) /* a line too long for the memory is no error of the file */
         result = cli_fail("%s: %s", replay->name, strerror(errno));
     progress_end(&replay->progress);
     free(line);
@@ -387,9 +387,10 @@ int command_replay(struct cli *cli)
     replay->cli = cli;
     replay->name = standard ? "standard input" : cli->arguments[0];
     replay->file = standard ? stdin : fopen(cli->arguments[0], "rb");
+    int why = errno;
     json_init(&replay->json, &cli->mem, MEM_OTHER);
     buf_init(&replay->body, &cli->mem, MEM_OTHER);
-    int result = replay->file != NULL ? run(replay) : cli_fail("%s: %s", replay->name, strerror(errno));
+    int result = replay->file != NULL ? run(replay) : cli_fail("%s: %s", replay->name, strerror(why));
     if (replay->file != NULL && !standard) fclose(replay->file);
     buf_fini(&replay->body);
     json_fini(&replay->json);

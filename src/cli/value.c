@@ -17,9 +17,9 @@ static int read_stream(FILE *file, const char *name, struct buf *out)
         char *room = buf_reserve(out, 64 << 10);
         if (room == NULL || out->size > VALUE_MAX_BYTES) return cli_fail("%s: too large to be held in memory", name);
         size_t got = fread(room, 1, 64 << 10, file);
+        if (ferror(file)) return cli_fail("%s: %s", name, strerror(errno));
         buf_commit(out, got);
-        if (got > 0) continue;
-        return ferror(file) ? cli_fail("%s: %s", name, strerror(errno)) : CLI_OK;
+        if (got == 0) return CLI_OK;
     }
 }
 

@@ -1,6 +1,7 @@
 #include "observe/watch.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "cache/cache.h"
 #include "observe/breakdown.h"
@@ -140,8 +141,8 @@ static void load_history(struct watch *watch)
     struct stat info;
     if (fstat(fd, &info) == 0 && info.st_size > 0 && info.st_size <= HISTORY_MAX_BYTES) {
         char *room = buf_reserve(&text, (size_t)info.st_size);
-        ssize_t got = room != NULL ? read(fd, room, (size_t)info.st_size) : -1;
-        if (got > 0) buf_commit(&text, (size_t)got);
+        size_t got;
+        if (room != NULL && file_read(fd, room, (size_t)info.st_size, 0, &got) == 0) buf_commit(&text, got);
     }
     close(fd);
     if (text.size > 0 && history_load(&watch->options.monitor->history, buf_view(&text)) != AIC_OK &&
@@ -151,25 +152,26 @@ static void load_history(struct watch *watch)
     buf_fini(&text);
 }
 
-/* Beside the file and then in its place, so that a crash leaves the old one. */
-static bool write_whole(const char *path, aic_view bytes)
+/* Beside the file and then in its place, so that a crash leaves the old one. 0, or the number of the error. */
+static int write_whole(const char *path, aic_view bytes)
 {
     char beside[4096];
-    int size = snprintf(beside, sizeof beside, "%s.new", path);
-    if (size <= 0 || (size_t)size >= sizeof beside) return false;
+    if ((size_t)snprintf(beside, sizeof beside, "%s.new", path) >= sizeof beside) return ENAMETOOLONG;
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) return false;
-    bool written = write(fd, bytes.data, bytes.size) == (ssize_t)bytes.size;
-    bool closed = close(fd) == 0;
-    return written && closed && rename(beside, path) == 0;
+    if (fd < 0) return errno;
+    int fault = file_write(fd, bytes.data, bytes.size, 0);
+    if (close(fd) != 0 && fault == 0) fault = errno;
+    if (fault == 0 && rename(beside, path) != 0) fault = errno;
+    return fault;
 }
 
 static void *save_main(void *context)
 {
     struct watch *watch = context;
     struct saver *saver = &watch->saver;
-    if (!write_whole(watch->options.history_file, buf_view(&saver->text)) && watch->options.log != NULL)
-        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the history could not be saved: %s", strerror(errno));
+    int fault = write_whole(watch->options.history_file, buf_view(&saver->text));
+    if (fault != 0 && watch->options.log != NULL)
+        log_line(watch->options.log, AIC_LOG_WARNING, "monitor", "the history could not be saved: %s", strerror(fault));
     atomic_store_explicit(&saver->done, true, memory_order_release);
     return NULL;
 }

@@ -1,6 +1,7 @@
 #include "tier/journal.h"
 
 #include "base/check.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,11 +51,7 @@ static size_t padded(size_t size)
 
 static aic_status write_at(const struct journal *journal, const void *data, size_t size, size_t at)
 {
-    ssize_t written;
-    do {
-        written = pwrite(journal->fd, data, size, (off_t)at);
-    } while (written < 0 && errno == EINTR);
-    return written == (ssize_t)size ? AIC_OK : AIC_IO;
+    return file_write(journal->fd, data, size, at) == 0 ? AIC_OK : AIC_IO;
 }
 
 /* Says how far the records go. Durable with them: a header that got there before them tells of records that are not
@@ -105,26 +102,13 @@ static aic_status show_records(struct journal *journal, const char *bytes, size_
     return AIC_OK;
 }
 
-static aic_status read_file(struct journal *journal, char *bytes, size_t *size)
-{
-    *size = 0;
-    while (*size < JOURNAL_BYTES) {
-        ssize_t got = pread(journal->fd, bytes + *size, JOURNAL_BYTES - *size, (off_t)*size);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return AIC_IO;
-        if (got == 0) return AIC_OK;
-        *size += (size_t)got;
-    }
-    return AIC_OK;
-}
-
 /* Takes the file as it is. Nothing but zeros: new, or its first header was never written. Not ours, or records do not
  * reach as far as its header says: *intact false, and the next header has a generation that no record in it fits. */
 static aic_status take_file(struct journal *journal, char *bytes, journal_visit_fn *visit, void *context, bool *intact)
 {
     struct header header = {.generation = 0};
     size_t size;
-    TRY(read_file(journal, bytes, &size));
+    if (file_read(journal->fd, bytes, JOURNAL_BYTES, 0, &size) != 0) return AIC_IO;
     journal->used = sizeof header;
     if (size >= sizeof header) memcpy(&header, bytes, sizeof header);
     if (memcmp(header.magic, MAGIC, sizeof header.magic) == 0 && header.checksum == check_of(&header)) {
@@ -156,7 +140,7 @@ aic_status journal_open(struct mem *mem, const char *path, journal_visit_fn *vis
         return status;
     }
     journal->synced = journal->used;
-    if (allocate(journal) != AIC_OK) errno = 0; /* with the first record, then */
+    journal->allocated = allocate(journal) == AIC_OK; /* else with the first record */
     *out = journal;
     return AIC_OK;
 }

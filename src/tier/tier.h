@@ -120,4 +120,11 @@ struct tier {
     uint64_t max_record_bytes; /* apply() refuses what is larger, always; 0: it takes any. Never changes */
 };
 
+/* Why a write or a sync gave `status`, in words that live for ever. */
+static inline const char *tier_why(struct tier *tier, aic_status status)
+{
+    const char *text = status == AIC_IO && tier->ops->trouble != NULL ? tier->ops->trouble(tier).text : NULL;
+    return text != NULL ? text : aic_status_text(status);
+}
+
 #endif

@@ -377,6 +377,14 @@ class Client(RunningTest):
             self.assertRegex(done.err, "^aicache: standard input:1: refused with 400: .*" + re.escape(says))
             self.assertIn(says, json.loads(done.out)["first_bad_reason"])
 
+    @unittest.skipIf(any(name in AICACHE for name in ("/asan/", "/tsan/")), "a sanitizer needs all addresses")
+    def test_a_line_too_long_for_the_memory_is_no_end_of_the_file(self):
+        with tempfile.NamedTemporaryFile() as lines:
+            lines.truncate(1 << 30)
+            done = run("prlimit", "--as=%d" % (300 << 20), AICACHE, "replay", lines.name, AICACHE_URL=self.daemon.url)
+            self.assertEqual(done.status, 2, done.out)
+            self.assertIn("Cannot allocate memory", done.err)
+
     def test_nul_bytes_are_no_blanks(self):
         good = b'{"operation":"nul","text":"x"}\n'
         done = self.client("replay", "-", "--json", stdin=good + b"\0\0\0\n \t \n" + good.rstrip() + b" \0\n")

@@ -635,7 +635,19 @@ class Signals(unittest.TestCase):
             self.assertEqual(run(AICACHE, "put", "qa", "a", "b", "--url", url).status, 0)
             self.assertEqual(run(AICACHE, "lookup", "qa", "a", "--url", url).out, '"b"\n')
             daemon.send_signal(signal.SIGTERM)
+            said = daemon.stderr.read()
             self.assertEqual(daemon.wait(120), 0)
+            for line in ("fingerprint of its secret cannot be written", "storage: writes fail.*", "the last writes could not be synced to disk"):
+                self.assertRegex(said, line + ": File too large\n")
+
+    def test_a_file_that_holds_nothing_has_its_reason(self):
+        """The mark of a store is cut short, and that write says no reason of its own."""
+        with tempfile.TemporaryDirectory() as directory:
+            with open(directory + "/secret", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as secret:
+                secret.write("0123456789abcdef")
+            daemon, first = self.limited(resource.RLIMIT_FSIZE, 20, directory)
+            self.assertRegex(first, r"cannot start: .*: File too large")
+            self.assertEqual(daemon.wait(120), 1)
 
     def test_half_a_head_delays_no_stop(self):
         daemon = Running("timeouts: {drain: 100s, header: 1000s, idle: 1000s}\n")

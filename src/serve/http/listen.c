@@ -73,7 +73,8 @@ static aic_status resolve(const char *text, struct addrinfo **out, aic_error *er
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     int result = getaddrinfo(host, port, &hints, out);
     if (result != 0)
-        return error_set(error, AIC_INVALID, "listen", "Cannot resolve %.120s: %s.", text, gai_strerror(result));
+        return error_set(error, AIC_INVALID, "listen", "Cannot resolve %.120s: %s.", text,
+                         result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
     return AIC_OK;
 }
 

@@ -179,8 +179,7 @@ void tls_session_destroy(struct tls_session **session)
 static ssize_t translate(SSL *ssl, int result, bool *other_direction, int expected)
 {
     if (result > 0) return result;
-    int code = SSL_get_error(ssl, result);
-    int number = errno;
+    int number = errno, code = SSL_get_error(ssl, result);
     ERR_clear_error();
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) {
         *other_direction = code != expected;

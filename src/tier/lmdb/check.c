@@ -1,8 +1,8 @@
 #include "tier/lmdb/check.h"
 
 #include "base/check.h"
+#include "base/file.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -119,14 +119,11 @@ static aic_status found(struct check *check, uint64_t page, const char *what)
 
 static aic_status read_at(struct check *check, uint64_t offset, void *out, size_t size)
 {
-    for (size_t at = 0; at < size;) {
-        ssize_t got = pread(check->fd, (uint8_t *)out + at, size - at, (off_t)(offset + at));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return found(check, (offset + at) / check->page_bytes, "a page cannot be read");
-        if (got == 0) return found(check, offset / check->page_bytes, "a page lies beyond the end of the file");
-        at += (size_t)got;
-    }
-    return AIC_OK;
+    size_t got;
+    if (file_read(check->fd, out, size, offset, &got) != 0)
+        return found(check, (offset + got) / check->page_bytes, "a page cannot be read");
+    if (got == size) return AIC_OK;
+    return found(check, offset / check->page_bytes, "a page lies beyond the end of the file");
 }
 
 /* Every page is used once. */

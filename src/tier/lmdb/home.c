@@ -1,6 +1,7 @@
 #include "tier/lmdb/home.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/status.h"
 
 #include <dirent.h>
@@ -30,14 +31,16 @@ static ssize_t read_small(int directory_fd, const char *name, char *out, size_t 
 {
     int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return -1;
-    ssize_t size = read(fd, out, capacity - 1);
-    int code = errno;
+    size_t size;
+    int code = file_read(fd, out, capacity - 1, 0, &size);
     close(fd);
-    errno = code;
-    if (size < 0) return -1;
+    if (code != 0) {
+        errno = code;
+        return -1;
+    }
     while (size > 0 && (out[size - 1] == '\n' || out[size - 1] == '\0')) size--;
     out[size] = '\0';
-    return size;
+    return (ssize_t)size;
 }
 
 static void read_boot_id(struct lmdb_home *home, const char *path)
@@ -116,15 +119,16 @@ static void name_holder(const struct lmdb_home *home)
     int size = snprintf(line, sizeof line, "process %ld%s%s%s\n" ENDS "%u\n", (long)getpid(),
                         program[0] != '\0' ? " (" : "", program, program[0] != '\0' ? ")" : "", home->unclean_ends);
     /* Never empty on the way: on a full disk the bytes that are there are all that there will be. */
-    if (pwrite(home->lock_fd, line, (size_t)size, 0) == size && ftruncate(home->lock_fd, size) != 0) errno = 0;
+    bool named = file_write(home->lock_fd, line, (size_t)size, 0) == 0 && ftruncate(home->lock_fd, size) == 0;
+    (void)named;
 }
 
 /* One more than the last holder found, if that one has left its name. */
 static unsigned count_ends(const struct lmdb_home *home)
 {
     char text[160];
-    ssize_t size = pread(home->lock_fd, text, sizeof text - 1, 0);
-    if (size <= 0) return 0;
+    size_t size;
+    if (file_read(home->lock_fd, text, sizeof text - 1, 0, &size) != 0) return 0;
     text[size] = '\0';
     const char *line = strstr(text, "\n" ENDS);
     unsigned long before = line != NULL ? strtoul(line + sizeof ENDS, NULL, 10) : 0;
@@ -170,7 +174,8 @@ void lmdb_home_close(struct lmdb_home *home)
 {
     if (home->lock_fd >= 0) {
         /* Emptied first, so that nobody reads the name of a process that has let go. */
-        if (ftruncate(home->lock_fd, 0) != 0) errno = 0;
+        bool emptied = ftruncate(home->lock_fd, 0) == 0;
+        (void)emptied;
         close(home->lock_fd);
     }
     if (home->directory_fd >= 0) close(home->directory_fd);
@@ -207,16 +212,19 @@ aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error
     return AIC_OK;
 }
 
-static bool write_durably(const struct lmdb_home *home, const char *text, size_t size)
+/* 0, or the number of the error. */
+static int write_durably(const struct lmdb_home *home, const char *text, size_t size)
 {
     int fd = openat(home->directory_fd, STATE_NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return false;
-    bool fine = write(fd, text, size) == (ssize_t)size && fsync(fd) == 0;
-    if (close(fd) != 0) fine = false;
-    if (fine) fine = renameat(home->directory_fd, STATE_NEW_NAME, home->directory_fd, STATE_NAME) == 0;
+    if (fd < 0) return errno;
+    int fault = file_write(fd, text, size, 0);
+    if (fault == 0 && fsync(fd) != 0) fault = errno;
+    if (close(fd) != 0 && fault == 0) fault = errno;
+    if (fault != 0) return fault;
+    if (renameat(home->directory_fd, STATE_NEW_NAME, home->directory_fd, STATE_NAME) != 0) return errno;
     /* After the rename the new mark stands in any case; a directory that cannot be synced still is a failure of the
      * promise. */
-    return fine && fsync(home->directory_fd) == 0;
+    return fsync(home->directory_fd) == 0 ? 0 : errno;
 }
 
 aic_status lmdb_home_write(struct lmdb_home *home, bool clean)
@@ -226,7 +234,11 @@ aic_status lmdb_home_write(struct lmdb_home *home, bool clean)
                         clean ? "" : home->boot_id);
     /* A failed write leaves it unknown which mark stands; the next commit and the next settling write theirs again. */
     home->clean = home->open = false;
-    if (!write_durably(home, text, (size_t)size)) return AIC_IO;
+    int fault = write_durably(home, text, (size_t)size);
+    if (fault != 0) {
+        errno = fault;
+        return AIC_IO;
+    }
     home->clean = clean;
     home->open = !clean;
     return AIC_OK;
@@ -272,7 +284,7 @@ aic_status lmdb_home_swap(struct lmdb_home *home)
 
 void lmdb_home_drop_new(struct lmdb_home *home)
 {
-    if (unlinkat(home->directory_fd, LMDB_NEW_DATA_NAME, 0) != 0) errno = 0;
+    (void)unlinkat(home->directory_fd, LMDB_NEW_DATA_NAME, 0);
 }
 
 /* May the data file not grow so much, by the process's limit on the size of files? */

@@ -53,10 +53,10 @@ void lmdb_home_close(struct lmdb_home *home);
 void lmdb_home_forget_ends(struct lmdb_home *home);
 /* What the mark says. AIC_IO when it cannot be read. */
 AIC_MUST_CHECK aic_status lmdb_home_read(struct lmdb_home *home, enum lmdb_mark *out, aic_error *error);
-/* Writes the mark durably. AIC_IO: nobody knows which one stands. */
+/* Writes the mark durably. AIC_IO with errno: nobody knows which one stands. */
 AIC_MUST_CHECK aic_status lmdb_home_write(struct lmdb_home *home, bool clean);
-/* To be called before whatever changes the data: nothing may change while the mark says "clean", or may say so. AIC_IO.
- */
+/* To be called before whatever changes the data: nothing may change while the mark says "clean", or may say so. AIC_IO
+ * with errno. */
 AIC_MUST_CHECK aic_status lmdb_home_mark_open(struct lmdb_home *home);
 /* Is each commit to be synced, also by the processes after this one? */
 bool lmdb_home_is_synced(const struct lmdb_home *home);
@@ -64,7 +64,7 @@ bool lmdb_home_is_synced(const struct lmdb_home *home);
 AIC_MUST_CHECK aic_status lmdb_home_keep_synced(struct lmdb_home *home);
 /* Is there a data file? *bytes gets its size, 1 where that is not known. */
 bool lmdb_home_has_data(const struct lmdb_home *home, uint64_t *bytes);
-/* Removes the data file and LMDB's lock file. AIC_IO. */
+/* Removes the data file and LMDB's lock file. AIC_IO with errno. */
 AIC_MUST_CHECK aic_status lmdb_home_drop(struct lmdb_home *home);
 /* May the data file grow by so many bytes? 0, or why not: ENOSPC, EDQUOT, EFBIG (the process's limit). Leaves nothing
  * behind. */

@@ -304,7 +304,7 @@ typedef int lmdb_work_fn(struct lmdb_write *write, void *context);
 AIC_MUST_CHECK aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context);
 
 /* Before whatever changes the data: puts the mark to "open", or keeps it clean where commits are synced. The caller
- * holds write_lock. AIC_IO. */
+ * holds write_lock. AIC_IO with errno. */
 AIC_MUST_CHECK aic_status lmdb_before_commit(struct lmdb_tier *lmdb);
 /* Evicts until the store is within its limit. */
 AIC_MUST_CHECK aic_status lmdb_shrink(struct lmdb_tier *lmdb);

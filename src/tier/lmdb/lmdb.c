@@ -32,27 +32,32 @@ enum {
 
 /* ---------------------------------------------------------------------------------------------------------- sync -- */
 
-/* A descriptor of its own, so that neither a commit nor a moving map waits for the disk. */
-static int borrow_data_fd(struct lmdb_tier *lmdb)
+/* A descriptor of its own, so that neither a commit nor a moving map waits for the disk. 0, or the number of the error.
+ */
+static int borrow_data_fd(struct lmdb_tier *lmdb, int *fd)
 {
     pthread_rwlock_rdlock(&lmdb->map_lock);
-    int fd = lmdb->data_fd >= 0 ? fcntl(lmdb->data_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    *fd = lmdb->data_fd >= 0 ? fcntl(lmdb->data_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    int fault = *fd >= 0 ? 0 : lmdb->data_fd >= 0 ? errno : EIO;
     pthread_rwlock_unlock(&lmdb->map_lock);
-    return fd;
+    return fault;
 }
 
+/* AIC_IO with errno. */
 static aic_status sync_data(struct lmdb_tier *lmdb)
 {
     /* Acquire, partner of the release in publish(): what was committed up to this number is in the file before the
      * fdatasync. */
     uint64_t committed = atomic_load_explicit(&lmdb->committed, memory_order_acquire);
-    int fd = borrow_data_fd(lmdb);
-    if (fd < 0) return AIC_IO;
-    bool fine = fdatasync(fd) == 0;
-    if (!fine) atomic_store_explicit(&lmdb->trouble, errno, memory_order_relaxed);
-    close(fd);
-    if (!fine) {
-        atomic_store_explicit(&lmdb->sync_failed, true, memory_order_relaxed);
+    int fd, fault = borrow_data_fd(lmdb, &fd);
+    if (fault == 0) {
+        if (fdatasync(fd) != 0) fault = errno;
+        close(fd);
+        if (fault != 0) atomic_store_explicit(&lmdb->sync_failed, true, memory_order_relaxed);
+    }
+    if (fault != 0) {
+        atomic_store_explicit(&lmdb->trouble, fault, memory_order_relaxed);
+        errno = fault;
         return AIC_IO;
     }
     atomic_store_explicit(&lmdb->synced, committed, memory_order_relaxed);

@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* A row that is not there is no failure: what had to go is gone. */

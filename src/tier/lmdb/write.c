@@ -158,12 +158,16 @@ static int try_until_it_fits(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_w
     }
 }
 
-/* Before the first commit since the store was known to be whole on disk, its mark says so no longer. */
-static aic_status prepare(struct lmdb_tier *lmdb)
+/* Before the first commit since the store was known to be whole on disk, its mark says so no longer. *code says why
+ * not; of an opening that failed, EIO. */
+static aic_status prepare(struct lmdb_tier *lmdb, int *code)
 {
+    *code = EIO;
     if (lmdb_damaged(&lmdb->tier)) return AIC_DAMAGED;
     if (lmdb->env == NULL) TRY(lmdb_env_restart(lmdb));
-    return lmdb_before_commit(lmdb);
+    aic_status status = lmdb_before_commit(lmdb);
+    if (status != AIC_OK) *code = errno;
+    return status;
 }
 
 /* LMDB tells a write that was cut short as EIO, and the kernel cuts the last one that a disk has room for: what the
@@ -178,8 +182,8 @@ static int name_fault(const struct lmdb_tier *lmdb, int code, uint64_t need_byte
 aic_status lmdb_write(struct lmdb_tier *lmdb, uint64_t need_bytes, lmdb_work_fn *work, void *context)
 {
     pthread_mutex_lock(&lmdb->write_lock);
-    aic_status status = prepare(lmdb);
-    int code = status == AIC_OK ? 0 : errno;
+    int code;
+    aic_status status = prepare(lmdb, &code);
     if (status == AIC_OK) {
         code = try_until_it_fits(lmdb, need_bytes, work, context);
         status = lmdb_status(code);

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -398,6 +400,38 @@ static void begins_anew_after_a_damaged_history(void **state)
     world_close(&world);
 }
 
+/* Once a limit on files cuts the write short, which sets no errno. */
+static void says_why_the_history_is_not_saved(void **state)
+{
+    (void)state;
+    struct world world;
+    struct rlimit before;
+    int ends[2];
+    char said[1024] = "";
+    world_open(&world);
+    assert_int_equal(pipe(ends), 0);
+    struct log *log = NULL;
+    assert_int_equal(
+        log_create(&(struct log_options){.mem = &world.test.mem, .clock = &world.hand.clock, .fd = ends[1]}, &log),
+        AIC_OK);
+    watch_destroy(&world.watch);
+    struct watch_options options = options_of(&world);
+    options.log = log;
+    assert_int_equal(watch_create(&options, &world.watch, NULL), AIC_OK);
+    tick(&world);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){10, before.rlim_max}), 0);
+    watch_destroy(&world.watch); /* saves */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(read(ends[0], said, sizeof said - 1) > 0);
+    assert_true(has(said, "the history could not be saved: File too large"));
+    log_destroy(&log);
+    close(ends[0]);
+    close(ends[1]);
+    world_close(&world);
+}
+
 /* A pipe that nobody reads stands in for the disk: opening it for writing does not come back. */
 static void goes_on_while_the_disk_hangs(void **state)
 {
@@ -534,6 +568,7 @@ int main(void)
         cmocka_unit_test(releases_half_of_what_lies_idle_every_second),
         cmocka_unit_test(keeps_the_history_over_a_restart),
         cmocka_unit_test(begins_anew_after_a_damaged_history),
+        cmocka_unit_test(says_why_the_history_is_not_saved),
         cmocka_unit_test(goes_on_while_the_disk_hangs),
         cmocka_unit_test(counts_every_mapping_once),
         cmocka_unit_test(follows_memory_that_grows_quickly),
