@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #define SETTLE_WAIT_MS 1000
 
@@ -167,7 +167,10 @@ aic_status owed_open(struct aic_cache *cache, const char *data_dir)
     char path[4096];
     bool intact = true;
     if (data_dir == NULL || (size_t)snprintf(path, sizeof path, "%s/removals", data_dir) >= sizeof path) return AIC_OK;
-    bool missing = access(path, F_OK) != 0 && errno == ENOENT;
+    struct stat file;
+    bool known = stat(path, &file) == 0, missing = !known && errno == ENOENT;
+    /* Each open takes all its room before the first record, so less of it is a file that somebody cut. */
+    bool cut = known ? file.st_size < JOURNAL_BYTES : missing;
     aic_status status = journal_open(&cache->mem, path, take_record, cache, &intact, &owed->journal);
     if (status == AIC_NO_MEMORY) return status;
     if (status != AIC_OK) {
@@ -176,11 +179,11 @@ aic_status owed_open(struct aic_cache *cache, const char *data_dir)
         return AIC_OK;
     }
     /* Each open makes it, or says that it cannot. */
-    if (missing && has_entries(cache))
-        cache_log(
-            cache, AIC_LOG_WARNING,
-            "data_dir: the file 'removals' is missing beside stored entries: deletes that it may have kept are not "
-            "known any more");
+    if (cut && intact && has_entries(cache))
+        cache_log(cache, AIC_LOG_WARNING,
+                  "data_dir: the file 'removals' is %s beside stored entries: deletes that it may have kept are not "
+                  "known any more",
+                  missing ? "missing" : "cut short");
     if (journal_size(owed->journal) > 0)
         cache_log(cache, AIC_LOG_INFO,
                   "storage owes removals since an earlier process ended: they are carried out now");
