@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static _Thread_local const struct mem *refused_by;
+
 static void *system_acquire(void *context, size_t bytes)
 {
     (void)context;
@@ -48,6 +50,7 @@ void *mem_alloc(struct mem *mem, enum mem_owner owner, size_t bytes)
     void *block = mem->allocator.acquire(mem->allocator.context, bytes);
     if (block == NULL) {
         atomic_fetch_add_explicit(&mem->failures, 1, memory_order_relaxed);
+        if (refused_by != mem) refused_by = NULL; /* a mem within this one's allocator has been asked before */
         return NULL;
     }
     mem_count(mem, owner, (int64_t)bytes);
@@ -79,6 +82,16 @@ void mem_free(struct mem *mem, enum mem_owner owner, void *block, size_t bytes)
     mem->allocator.release(mem->allocator.context, block, bytes);
 }
 
+const struct mem *mem_refused_by(void)
+{
+    return refused_by;
+}
+
+void mem_refuse(const struct mem *mem)
+{
+    refused_by = mem;
+}
+
 char *mem_copy_string(struct mem *mem, enum mem_owner owner, aic_view text)
 {
     char *copy = mem_alloc(mem, owner, text.size + 1);
@@ -98,6 +111,7 @@ bool mem_may_map(struct mem *mem, size_t bytes)
     if (mem->allocator.acquire_mapping == NULL) return true;
     if (mem->allocator.acquire_mapping(mem->allocator.context, bytes)) return true;
     atomic_fetch_add_explicit(&mem->failures, 1, memory_order_relaxed);
+    refused_by = NULL;
     return false;
 }
 

@@ -57,6 +57,13 @@ void *mem_realloc(struct mem *mem, enum mem_owner owner, void *old, size_t old_b
 /* Accepts NULL. `bytes` is what was asked for. */
 void mem_free(struct mem *mem, enum mem_owner owner, void *block, size_t bytes);
 
+/*
+ * Why the calling thread's last allocation failed: the mem whose own limit refused it, or NULL when the memory itself
+ * was out. An allocator with a limit calls mem_refuse() with its mem before it returns NULL for it.
+ */
+const struct mem *mem_refused_by(void);
+void mem_refuse(const struct mem *mem);
+
 /* A NUL-terminated copy; released by mem_free_string(). NULL when the allocation fails. */
 char *mem_copy_string(struct mem *mem, enum mem_owner owner, aic_view text);
 void mem_free_string(struct mem *mem, enum mem_owner owner, char *text);

@@ -24,9 +24,7 @@ void conn_body_release(struct conn *conn)
 void conn_bodies_full(const struct conn *conn, struct head_refusal *why)
 {
     THREAD_COUNT(conn->thread, bodies_refused, 1);
-    head_refuse(why, 503, "bodies_full",
-                "The bodies of all requests together may hold %llu bytes (limits.bodies_bytes), and hold too many now.",
-                (unsigned long long)LIMIT(conn->thread, bodies_bytes));
+    room_refuse(&conn->thread->server->bodies, why);
 }
 
 /* Hands a piece of the body to whom it belongs. */
@@ -160,7 +158,8 @@ void conn_send_continue(struct conn *conn)
     conn->continue_due = false;
     if (conn->in_end > conn->in_start) return; /* the body is already coming */
     THREAD_COUNT(conn->thread, status_1xx, 1);
-    if (output_copy(&conn->out, AIC_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) != AIC_OK) conn_close(conn);
+    aic_view line = AIC_LITERAL("HTTP/1.1 100 Continue\r\n\r\n");
+    if (conn_reserve(conn, line.size) == NULL || output_copy(&conn->out, line) != AIC_OK) conn_close(conn);
 }
 
 void conn_want_body(struct conn *conn)

@@ -103,6 +103,16 @@ void conn_flush(struct conn *conn)
     note_all_sent(conn);
 }
 
+char *conn_reserve(struct conn *conn, size_t bytes)
+{
+    char *room = output_reserve(&conn->out, bytes);
+    if (room != NULL) return room;
+    conn_flush(conn);
+    if (conn->phase == CONN_CLOSED) return NULL;
+    output_seal(&conn->out);
+    return output_reserve(&conn->out, bytes);
+}
+
 void conn_cut(struct conn *conn)
 {
     if (conn->phase != CONN_CLOSED) conn_flush(conn);

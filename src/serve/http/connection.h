@@ -220,10 +220,12 @@ struct http_live_limits {
 struct room {
     struct http_server *server;
     enum mem_owner owner;
+    const char *code, *what, *option; /* for who is refused: code of the error, what it holds, what sets the limit */
     const _Atomic uint64_t *limit;
-    uint64_t small;         /* blocks up to this count, but are never refused */
-    _Atomic uint64_t bytes; /* held; relaxed, it orders nothing */
-    struct mem mem;         /* its failures: who found no room, or no memory */
+    uint64_t small;           /* blocks up to this count, but are never refused */
+    _Atomic uint64_t bytes;   /* held; relaxed, it orders nothing */
+    _Atomic uint64_t refused; /* how often `mem`, or http_answer_hold(), found no room; relaxed */
+    struct mem mem;
 };
 
 struct http_server {
@@ -289,6 +291,8 @@ void conn_widen_block(struct conn *conn);
 /* ---- server.c ---- */
 /* Counts so many bytes; false, and nothing is counted, when there is no room for them. Any thread. */
 bool room_take(struct room *room, uint64_t bytes);
+/* The sentence about a room that is full: 503. */
+void room_refuse(const struct room *room, struct head_refusal *why);
 void room_give(struct room *room, uint64_t bytes);
 
 /* ---- conn_body.c ---- */
@@ -300,7 +304,7 @@ void conn_want_body(struct conn *conn);
 bool conn_body_hold(struct conn *conn, uint64_t bytes);
 /* Frees what was gathered of a body, and its room. */
 void conn_body_release(struct conn *conn);
-/* The sentence about it. */
+/* Counts a body as refused; the sentence about it. */
 void conn_bodies_full(const struct conn *conn, struct head_refusal *why);
 /* Sends 100 Continue if the client waits for it and no body has come yet. */
 void conn_send_continue(struct conn *conn);
@@ -308,6 +312,10 @@ void conn_send_continue(struct conn *conn);
 /* ---- conn_output.c ---- */
 /* Sends what is queued, as far as the kernel takes it. */
 void conn_flush(struct conn *conn);
+/* Room in the queue for a copy of so many bytes; what was queued before it leaves, or stands in a block of its own,
+ * where there is none beside it. NULL: the connection is closed, or nothing was changed and mem_refused_by() says why.
+ */
+char *conn_reserve(struct conn *conn, size_t bytes);
 /* Has the client taken less in write_ms than it must: WRITE_PROGRESS, and one WRITE_PART of a large answer, so that no
  * memory is held for hours? What the kernel delivered to it counts, too. Where it has taken enough another such time
  * begins. */

@@ -415,7 +415,7 @@ bool http_answer_hold(const struct http_exchange *exchange, uint64_t bytes)
 {
     struct room *room = &exchange->conn->thread->server->answers;
     if (room_take(room, bytes)) return true;
-    atomic_fetch_add_explicit(&room->mem.failures, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&room->refused, 1, memory_order_relaxed);
     return false;
 }
 

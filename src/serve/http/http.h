@@ -15,8 +15,8 @@
  * the reply then goes nowhere, and every release callback still runs exactly once. A handler need not care;
  * http_is_gone() tells those who want to save work.
  *   - Views of the request (path, parameters, headers, query, body) stay as they are until the exchange is completed.
- *   - Replies return nothing: a failed allocation answers 503 or closes this one connection, and releases what was
- * handed over.
+ *   - Replies return nothing: an answer for which there is no room or no memory becomes a 503, or, where memory is out
+ * for that too, closes this one connection; what was handed over is released.
  */
 #ifndef SERVE_HTTP_H
 #define SERVE_HTTP_H
@@ -125,8 +125,8 @@ struct mem *http_mem(const struct http_exchange *exchange);
 struct mem *http_body_mem(const struct http_exchange *exchange);
 /*
  * For what answers are made of, as far as it may become large: what it gives counts against limits.answers_bytes until
- * it is released, that is sent, and there is none (NULL) when those are full; http_reply_full() says so. Blocks up to
- * HTTP_SMALL_ANSWER count too, but are never refused, so that whoever takes all the room keeps nobody from a short
+ * it is released, that is sent, and there is none (NULL) when those are full; http_reply_refused() says so. Blocks up
+ * to HTTP_SMALL_ANSWER count too, but are never refused, so that whoever takes all the room keeps nobody from a short
  * answer. Any thread, also after the reply, until the server is stopped.
  */
 #define HTTP_SMALL_ANSWER 16384
@@ -214,8 +214,8 @@ void http_reply_lines(struct http_exchange *exchange, aic_view lines);
 void http_reply_empty(struct http_exchange *exchange, int status);
 /* A reply whose body is copied. `type` is a static string, the Content-Type. */
 void http_reply_bytes(struct http_exchange *exchange, int status, const char *type, aic_view body);
-/* A reply that takes the buffer's bytes over; *body is empty afterwards. A buffer that failed is answered 503, and why:
- * no room, or no memory. */
+/* A reply that takes the buffer's bytes over; *body is empty afterwards. A buffer that failed, on this thread and as
+ * its last allocation, is answered as http_reply_refused() does. */
 void http_reply_buf(struct http_exchange *exchange, int status, const char *type, struct buf *body);
 
 /*
@@ -228,8 +228,9 @@ typedef void http_release_fn(void *context);
 void http_reply_pieces(struct http_exchange *exchange, int status, const char *type, const aic_view *pieces,
                        size_t count, http_release_fn *release, void *context);
 
-/* 503 and Retry-After, where http_answer_mem() had no room for the answer. */
-void http_reply_full(struct http_exchange *exchange);
+/* 503 for want of memory, and what it was: `full` is the mem of this server whose limit refused it (mem_refused_by() on
+ * the thread that asked; with Retry-After), or NULL, when memory itself was out. */
+void http_reply_refused(struct http_exchange *exchange, const struct mem *full);
 /* The error shape of the contract, from a status and the aic_error that explains it (NULL: the status's sentence). */
 void http_reply_error(struct http_exchange *exchange, aic_status status, const aic_error *error);
 /* The same from an HTTP status. `code` and `field` may be NULL; `message` is a sentence without user text. */

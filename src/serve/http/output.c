@@ -117,6 +117,28 @@ static char *copied_grow(struct output *output, size_t bytes)
     return copied->data + copied->size;
 }
 
+void output_seal(struct output *output)
+{
+    struct buf *copied = &output->copied;
+    struct output_segment *last = NULL;
+    CHECK(!output->keeps);
+    for (unsigned i = output->first; i < output->count; i++) {
+        struct output_segment *segment = &output->segments[i];
+        if (segment->data != NULL) continue;
+        segment->data = copied->data + segment->offset;
+        last = segment;
+    }
+    if (last == NULL) {
+        buf_fini(copied);
+    } else { /* they leave in order: with the last of them the block is free */
+        last->owned = copied->data;
+        last->owned_bytes = copied->capacity;
+        last->mem = copied->mem;
+        last->owner = copied->owner;
+    }
+    buf_init(copied, output->mem, MEM_CONNECTIONS);
+}
+
 char *output_reserve(struct output *output, size_t bytes)
 {
     struct buf *copied = &output->copied;

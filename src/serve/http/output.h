@@ -52,6 +52,9 @@ void output_drop(struct output *output);
 void output_keep(struct output *output, bool keeps);
 /* Room for `bytes` copied bytes, or NULL (then nothing has changed); follow with output_commit() of what was used. */
 char *output_reserve(struct output *output, size_t bytes);
+/* What is copied stays where it is, and the next copies go to a block of their own: what is asked for is then only as
+ * large as they are, however much is queued. Not of a queue that keeps its room. */
+void output_seal(struct output *output);
 AIC_MUST_CHECK aic_status output_commit(struct output *output, size_t bytes);
 AIC_MUST_CHECK aic_status output_copy(struct output *output, aic_view bytes);
 /* Queues borrowed pieces; `release` runs once, also when this fails (at once then). */

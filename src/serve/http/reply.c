@@ -99,35 +99,24 @@ static void give_up(struct conn *conn)
 #define HEAD_ROOM 256
 
 /* Writes the head of a reply, and keeps room behind it for `copied` bytes of its body. length UINT64_MAX: streamed.
- * False: the connection was closed, for want of memory or because the client had gone. */
-static bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length, size_t copied)
+ * False: nothing was written; the client has gone, or there was no room or no memory, as mem_refused_by() says. */
+static bool write_head(struct http_exchange *exchange, int status, const char *type, uint64_t length, size_t copied)
 {
     struct conn *conn = exchange->conn;
     bool keep = conn_keeps_alive(conn);
     bool streamed = length == UINT64_MAX;
     size_t type_size = type != NULL ? strlen(type) : 0;
-    if (streamed) exchange->chunked = !exchange->head.http10 && !has_no_body(status);
+    exchange->chunked = streamed && !exchange->head.http10 && !has_no_body(status);
     if (streamed && !exchange->chunked && !has_no_body(status)) {
         conn->close_after = true; /* to HTTP/1.0 the end of the connection is the end of the body */
         keep = false;
     }
     exchange->status = status;
-    if (has_no_body(status)) exchange->bodiless = true;
-    if (buf_status(&exchange->fields) != AIC_OK) {
-        give_up(conn);
-        return false;
-    }
-    size_t most = HEAD_ROOM + type_size + exchange->fields.size + copied;
-    char *room = output_reserve(&conn->out, most);
-    if (room == NULL) { /* what was answered before it may leave first */
-        conn_flush(conn);
-        if (conn->phase == CONN_CLOSED) return false;
-        if (conn->out.pending == 0) room = output_reserve(&conn->out, most);
-    }
-    if (room == NULL) {
-        give_up(conn);
-        return false;
-    }
+    exchange->bodiless = exchange->head.verb == HTTP_VERB_HEAD || has_no_body(status);
+    char *room = NULL;
+    if (buf_status(&exchange->fields) == AIC_OK)
+        room = conn_reserve(conn, HEAD_ROOM + type_size + exchange->fields.size + copied);
+    if (room == NULL) return false;
     char line_room[32];
     aic_view line = status_line(status, line_room);
     char *at = put(room, line.data, line.size);
@@ -148,8 +137,16 @@ static bool reply_head(struct http_exchange *exchange, int status, const char *t
     else if (exchange->head.http10) at = PUT(at, "Connection: keep-alive\r\n");
     if (exchange->fields.size > 0) at = put(at, exchange->fields.data, exchange->fields.size);
     at = PUT(at, "\r\n");
-    if (output_commit(&conn->out, (size_t)(at - room)) == AIC_OK) return true;
-    give_up(conn);
+    return output_commit(&conn->out, (size_t)(at - room)) == AIC_OK;
+}
+
+static void reply_refused(struct http_exchange *exchange, const struct mem *full);
+
+/* The same; what cannot be written is answered 503, whole, in its place. */
+static bool reply_head(struct http_exchange *exchange, int status, const char *type, uint64_t length, size_t copied)
+{
+    if (write_head(exchange, status, type, length, copied)) return true;
+    reply_refused(exchange, mem_refused_by());
     return false;
 }
 
@@ -198,43 +195,41 @@ void http_reply_empty(struct http_exchange *exchange, int status)
     conn_completed(exchange->conn);
 }
 
-static void reply_copied(struct http_exchange *exchange, int status, const char *type, aic_view body)
+/* False: see write_head(). */
+static bool write_copied(struct http_exchange *exchange, int status, const char *type, aic_view body)
 {
-    if (!reply_head(exchange, status, type, body.size, exchange->bodiless ? 0 : body.size) || exchange->bodiless)
-        return;
+    if (!write_head(exchange, status, type, body.size, body.size)) return false;
+    if (exchange->bodiless) return true;
     exchange->sent_bytes = body.size;
-    if (output_copy(&exchange->conn->out, body) != AIC_OK) give_up(exchange->conn);
+    return output_copy(&exchange->conn->out, body) == AIC_OK;
 }
 
 void http_reply_bytes(struct http_exchange *exchange, int status, const char *type, aic_view body)
 {
-    if (may_reply(exchange)) reply_copied(exchange, status, type, body);
+    if (may_reply(exchange) && !write_copied(exchange, status, type, body)) reply_refused(exchange, mem_refused_by());
     conn_completed(exchange->conn);
 }
 
-/* Where `mem` had no more. */
-static void reply_full(struct http_exchange *exchange, const struct mem *mem)
+/* Where `full` had no more, or NULL: memory had not. */
+static void reply_refused(struct http_exchange *exchange, const struct mem *full)
 {
-    char message[160];
-    const struct http_server *server = exchange->conn->thread->server;
-    bool figures = mem == &server->figures.mem;
-    buf_clear(&exchange->fields);
-    if (mem != &server->answers.mem && !figures) {
-        reply_problem(exchange, 503, "no_memory", NULL, "No memory for the answer.");
-        return;
+    struct http_server *server = exchange->conn->thread->server;
+    struct head_refusal why = {503, "no_memory", "No memory for the answer."};
+    if (reply_is_lost(exchange)) return;
+    buf_fini(&exchange->fields);
+    if (full != NULL) {
+        room_refuse(full == &server->bodies.mem    ? &server->bodies
+                    : full == &server->figures.mem ? &server->figures
+                                                   : &server->answers,
+                    &why);
+        http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
     }
-    const struct room *room = figures ? &server->figures : &server->answers;
-    snprintf(message, sizeof message, "The %s that are not yet sent may hold %llu bytes (%s), and hold too many now.",
-             figures ? "figures" : "answers",
-             (unsigned long long)atomic_load_explicit(room->limit, memory_order_relaxed),
-             figures ? "beside limits.answers_bytes" : "limits.answers_bytes");
-    http_reply_header(exchange, "Retry-After", AIC_LITERAL("1"));
-    reply_problem(exchange, 503, "answers_full", NULL, message);
+    reply_problem(exchange, 503, why.code, NULL, why.message);
 }
 
-void http_reply_full(struct http_exchange *exchange)
+void http_reply_refused(struct http_exchange *exchange, const struct mem *full)
 {
-    if (may_reply(exchange)) reply_full(exchange, &exchange->conn->thread->server->answers.mem);
+    if (may_reply(exchange)) reply_refused(exchange, full);
     conn_completed(exchange->conn);
 }
 
@@ -242,7 +237,7 @@ void http_reply_buf(struct http_exchange *exchange, int status, const char *type
 {
     bool fine = buf_status(body) == AIC_OK;
     if (may_reply(exchange) && !fine) {
-        reply_full(exchange, body->mem);
+        reply_refused(exchange, mem_refused_by());
     } else if (may_reply(exchange) && reply_head(exchange, status, type, body->size, 0) && !exchange->bodiless) {
         exchange->sent_bytes = body->size;
         if (output_own(&exchange->conn->out, body) != AIC_OK) give_up(exchange->conn);
@@ -310,8 +305,11 @@ void reply_problem(struct http_exchange *exchange, int status, const char *code,
     buf_append_byte(&body, '\n');
     if (status == 401 && exchange->fields.size == 0)
         http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
-    if (buf_status(&body) == AIC_OK) reply_copied(exchange, status, HTTP_JSON, buf_view(&body));
-    else reply_head(exchange, status, NULL, 0, 0);
+    if ((buf_status(&body) != AIC_OK || !write_copied(exchange, status, HTTP_JSON, buf_view(&body))) &&
+        !reply_is_lost(exchange)) {
+        buf_fini(&exchange->fields);
+        if (!write_head(exchange, status, NULL, 0, 0)) give_up(exchange->conn);
+    }
     buf_fini(&body);
 }
 
@@ -346,6 +344,8 @@ void http_stream_open(struct http_exchange *exchange, int status, const char *ty
     if (may_reply(exchange) && exchange->route->body == HTTP_BODY_STREAMED) conn_send_continue(conn);
     bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX, 0);
     exchange->streaming = true;
+    if (!wanted)
+        exchange->bodiless = true; /* what is written goes nowhere: it was answered 503, or the client is gone */
     if (!wanted) return;
     if (conn->phase == CONN_WAIT) conn->deadline_ms = 0;
     thread_mark_ready(conn);

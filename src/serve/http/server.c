@@ -129,10 +129,20 @@ void room_give(struct room *room, uint64_t bytes)
     CHECK(held >= bytes);
 }
 
+void room_refuse(const struct room *room, struct head_refusal *why)
+{
+    head_refuse(why, 503, room->code, "The %s may hold %llu bytes (%s), and hold too many now.", room->what,
+                (unsigned long long)atomic_load_explicit(room->limit, memory_order_relaxed), room->option);
+}
+
 static void *acquire_in_room(void *context, size_t bytes)
 {
     struct room *room = context;
-    if (!room_take(room, bytes)) return NULL;
+    if (!room_take(room, bytes)) {
+        atomic_fetch_add_explicit(&room->refused, 1, memory_order_relaxed);
+        mem_refuse(&room->mem);
+        return NULL;
+    }
     void *block = mem_alloc(room->server->mem, room->owner, bytes);
     if (block == NULL) room_give(room, bytes);
     return block;
@@ -145,10 +155,9 @@ static void release_in_room(void *context, void *block, size_t bytes)
     room_give(room, bytes);
 }
 
-static void room_init(struct room *room, struct http_server *server, enum mem_owner owner,
-                      const _Atomic uint64_t *limit, uint64_t small)
+static void room_init(struct room *room, struct room is)
 {
-    *room = (struct room){.server = server, .owner = owner, .limit = limit, .small = small};
+    *room = is;
     mem_init(&room->mem, &(aic_allocator){.acquire = acquire_in_room, .release = release_in_room, .context = room});
 }
 
@@ -167,10 +176,27 @@ aic_status http_server_create(const struct http_options *options, struct http_se
     struct http_server *server = mem_zalloc(options->mem, MEM_CONNECTIONS, sizeof *server);
     if (server == NULL) return error_set(error, AIC_NO_MEMORY, NULL, "No memory for the server.");
     server->mem = options->mem;
-    room_init(&server->bodies, server, MEM_CONNECTIONS, &server->limits.bodies_bytes, 0);
-    room_init(&server->answers, server, MEM_ANSWERS, &server->limits.answers_bytes, HTTP_SMALL_ANSWER);
+    room_init(&server->bodies, (struct room){.server = server,
+                                             .owner = MEM_CONNECTIONS,
+                                             .code = "bodies_full",
+                                             .what = "bodies of all requests, and what is made of them,",
+                                             .option = "limits.bodies_bytes",
+                                             .limit = &server->limits.bodies_bytes});
+    room_init(&server->answers, (struct room){.server = server,
+                                              .owner = MEM_ANSWERS,
+                                              .code = "answers_full",
+                                              .what = "answers that are not yet sent",
+                                              .option = "limits.answers_bytes",
+                                              .limit = &server->limits.answers_bytes,
+                                              .small = HTTP_SMALL_ANSWER});
     atomic_init(&server->figures_limit, HTTP_FIGURES_BYTES);
-    room_init(&server->figures, server, MEM_ANSWERS, &server->figures_limit, HTTP_SMALL_ANSWER);
+    room_init(&server->figures, (struct room){.server = server,
+                                              .owner = MEM_ANSWERS,
+                                              .code = "answers_full",
+                                              .what = "figures that are not yet sent",
+                                              .option = "beside limits.answers_bytes",
+                                              .limit = &server->figures_limit,
+                                              .small = HTTP_SMALL_ANSWER});
     copy_options(server, options);
     aic_status status;
     TRY_OR_FAIL(router_create(server->mem, options->routes, options->route_count, &server->router, error));
@@ -278,9 +304,9 @@ void http_server_counters(const struct http_server *server, struct http_counters
         HTTP_COUNTER_MAP(COUNTER_ADD)
 #undef COUNTER_ADD
     }
-    out->bodies_refused += atomic_load_explicit(&server->bodies.mem.failures, memory_order_relaxed);
+    out->bodies_refused += atomic_load_explicit(&server->bodies.refused, memory_order_relaxed);
     out->answer_bytes = http_server_answer_bytes(server);
     out->answer_limit = atomic_load_explicit(&server->limits.answers_bytes, memory_order_relaxed);
-    out->answers_refused = atomic_load_explicit(&server->answers.mem.failures, memory_order_relaxed) +
-                           atomic_load_explicit(&server->figures.mem.failures, memory_order_relaxed);
+    out->answers_refused = atomic_load_explicit(&server->answers.refused, memory_order_relaxed) +
+                           atomic_load_explicit(&server->figures.refused, memory_order_relaxed);
 }

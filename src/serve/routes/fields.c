@@ -81,12 +81,7 @@ aic_status fields_read(struct json *json, aic_view body, const struct field_rule
         if (required) return error_set(error, AIC_INVALID, NULL, "the body is empty; a JSON object is accepted");
         body = AIC_LITERAL("{}");
     }
-    aic_status status = json_scan(json, body, error);
-    if (status == AIC_NO_MEMORY)
-        return error_set(error, status, NULL,
-                         "no room to read the body: bodies and what is made of them may hold limits.bodies_bytes "
-                         "together");
-    TRY(status);
+    TRY(json_scan(json, body, error));
     uint8_t type = json->tokens[0].type;
     if (type != JSON_OBJECT)
         return error_set(error, AIC_INVALID, NULL, "the body is %s; a JSON object is accepted", type_names[type]);

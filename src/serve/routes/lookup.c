@@ -85,7 +85,7 @@ void lookup_finish(struct http_exchange *exchange, aic_status status, struct cac
     uint64_t bytes = hit->copy.capacity; /* 0 where it lies in memory now */
     if (bytes > 0 && !http_answer_hold(exchange, bytes)) {
         cache_hit_release(hit);
-        http_reply_full(exchange);
+        http_reply_refused(exchange, http_answer_mem(exchange));
         return;
     }
     struct answer *answer = answer_take(front_of(exchange));
@@ -207,7 +207,7 @@ static void finish_key(struct work *work)
         work->call->place = labels_find(&front->routes->overview.labels, job->request.key.ns, job->request.operation);
         look_up(work->exchange, job->request.key.ns);
     } else {
-        http_reply_error(work->exchange, work->status, &work->error);
+        work_refuse(work);
     }
     work_free(work);
 }

@@ -234,11 +234,13 @@ void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
     http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
 }
 
-static void answer_failed(struct http_exchange *exchange, struct answer *answer, aic_status status)
+/* `full`: of AIC_NO_MEMORY, see http_reply_refused(). */
+static void answer_failed(struct http_exchange *exchange, struct answer *answer, aic_status status,
+                          const struct mem *full)
 {
     answer_give(answer);
     if (status == AIC_DAMAGED) lookup_answer_miss(exchange, status);
-    else if (status == AIC_NO_MEMORY) http_reply_full(exchange);
+    else if (status == AIC_NO_MEMORY) http_reply_refused(exchange, full);
     else http_reply_error(exchange, status, NULL);
 }
 
@@ -267,10 +269,11 @@ static void finish_decode(struct work *work)
     struct answer *answer = ((struct decode_job *)work)->answer;
     struct http_exchange *exchange = work->exchange;
     aic_status status = work->status;
+    const struct mem *full = work->full;
     tally_bump(&work->front->tally.worker_decodes, 1);
     work_free(work);
     if (status == AIC_OK) lookup_answer_hit(exchange, answer);
-    else answer_failed(exchange, answer, status);
+    else answer_failed(exchange, answer, status, full);
 }
 
 static void decode_by_worker(struct http_exchange *exchange, struct answer *answer)
@@ -315,5 +318,5 @@ void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
     aic_status status = call->metadata_only ? answer_metadata(&found)
                         : call->by_key      ? answer_entry(&found)
                                             : answer_lookup(&found);
-    if (status != AIC_OK) answer_failed(exchange, answer, status);
+    if (status != AIC_OK) answer_failed(exchange, answer, status, mem_refused_by());
 }

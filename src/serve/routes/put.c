@@ -174,7 +174,8 @@ static void finish_put(struct work *work)
         work_again(work);
         return;
     }
-    answer_put(work->exchange, put, work->status, &work->error);
+    if (work->status < 0) work_refuse(work);
+    else answer_put(work->exchange, put, work->status, &work->error);
     work_free(work);
 }
 

@@ -100,8 +100,8 @@ static void finish_export(struct work *work)
     bool good = work->status == AIC_OK || work->status == AIC_MISS;
     bool fits = job->opened || !good || http_stream_reserve(exchange, EXPORT_QUEUE_BYTES);
     if (!job->opened && (!good || !fits)) {
-        if (work->status == AIC_NO_MEMORY || !fits) http_reply_full(exchange);
-        else http_reply_error(exchange, work->status, &work->error);
+        if (!fits) http_reply_refused(exchange, mem_refused_by());
+        else work_refuse(work);
         end_export(job);
         return;
     }
@@ -115,7 +115,7 @@ static void finish_export(struct work *work)
         go_on(exchange, job);
         return;
     }
-    if (work->status == AIC_NO_MEMORY && wait_for_room(job)) return;
+    if (work->full != NULL && wait_for_room(job)) return;
     if (good) http_stream_close(exchange);
     else http_stream_abort(exchange);
     end_export(job);
@@ -142,8 +142,9 @@ void handle_export(struct http_exchange *exchange)
 /* ------------------------------------------------------------------------------------------------------- import -- */
 
 struct import_job {
-    struct work work;    /* work.body: what the worker takes in */
-    struct buf incoming; /* what arrives meanwhile */
+    struct work work;       /* work.body: what the worker takes in */
+    struct buf incoming;    /* what arrives meanwhile */
+    const struct mem *full; /* why it failed, as work.full */
     aic_import *importer;
     bool busy; /* a worker has the importer and work.body */
     bool paused;
@@ -206,7 +207,7 @@ static void end_import(struct import_job *job)
     if (work->status == AIC_OK && !job->broken) {
         write_report(&report, job->importer);
         reply_json(work->exchange, 200, &report);
-    } else if (work->status == AIC_NO_MEMORY) {
+    } else if (work->full != NULL) {
         http_reply_header(work->exchange, "Retry-After", AIC_LITERAL("1"));
         http_reply_problem(work->exchange, 503, "bodies_full", NULL,
                            "no room for the lines: bodies and what is made of them may hold limits.bodies_bytes "
@@ -224,7 +225,10 @@ static void end_import(struct import_job *job)
 static void advance(struct import_job *job)
 {
     struct work *work = &job->work;
-    if (work->status == AIC_OK) work->status = buf_status(&job->incoming);
+    if (work->status == AIC_OK && buf_status(&job->incoming) != AIC_OK) {
+        work->status = AIC_NO_MEMORY;
+        work->full = job->full;
+    }
     if (job->broken || work->status != AIC_OK || job->last) {
         end_import(job);
         return;
@@ -253,9 +257,11 @@ static void finish_import(struct work *work)
 static void on_body(struct http_exchange *exchange, enum http_body_event event, aic_view bytes, void *context)
 {
     struct import_job *job = context;
+    bool failed = job->incoming.failed;
     if (event == HTTP_BODY_DATA) buf_append_view(&job->incoming, bytes);
     else if (event == HTTP_BODY_END) job->ended = true;
     else job->broken = true;
+    if (job->incoming.failed && !failed) job->full = mem_refused_by();
     if (!job->busy) {
         advance(job);
         return;

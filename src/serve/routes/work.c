@@ -54,6 +54,7 @@ static void run_job(struct lane_job *job)
     struct work *work = (struct work *)job;
     if (atomic_load_explicit(&work->gone, memory_order_relaxed)) work->status = AIC_CLOSED;
     else work->run(work);
+    work->full = work->status == AIC_NO_MEMORY ? mem_refused_by() : NULL;
     work->post.run = after;
     http_post(work->front->thread, &work->post);
 }
@@ -74,7 +75,7 @@ void work_start(struct work *work)
 
 void work_refuse(struct work *work)
 {
-    if (work->body.failed) http_reply_buf(work->exchange, 503, HTTP_JSON, &work->body);
+    if (work->full != NULL) http_reply_refused(work->exchange, work->full);
     else http_reply_error(work->exchange, work->status, &work->error);
 }
 

@@ -33,6 +33,7 @@ struct work {
     struct json json;   /* of the text */
     struct buf scratch; /* what is unescaped of it */
     aic_status status;
+    const struct mem *full; /* what had no room, when that is why status is AIC_NO_MEMORY; else NULL */
     aic_error error;
     struct buf body; /* of the answer; counts against limits.answers_bytes, but that of /metrics */
 };
@@ -52,7 +53,7 @@ void work_start(struct work *work);
 void work_again(struct work *work);
 /* Starts a job that only writes `body` and sets the status. */
 void work_answer(struct http_exchange *exchange, enum lane lane, void (*run)(struct work *work), uint64_t deadline_ms);
-/* Replies with the error of a status that is not AIC_OK, or that there was no room for the body. */
+/* Replies with the error of a status that is not AIC_OK; of no room with its limit. */
 void work_refuse(struct work *work);
 /* The usual `finish`: replies with `body` as JSON and 200 when status is AIC_OK, else with the error; frees. */
 void work_reply(struct work *work);
