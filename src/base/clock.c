@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include "base/check.h"
 #include "base/status.h"
 
 #include <stdio.h>
@@ -13,8 +14,23 @@ static uint64_t system_wall_ms(void *context)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static uint64_t held_wall_ms(void *context)
+{
+    struct clock_held *held = context;
+    return clock_wall_ms(&held->base) + atomic_load_explicit(&held->held_ms, memory_order_relaxed);
+}
+
+static uint64_t held_mono_ns(void *context)
+{
+    return clock_mono_ns(&((struct clock_held *)context)->base);
+}
+
 uint64_t clock_tick_ms(const aic_clock *clock)
 {
+    if (clock->wall_ms == held_wall_ms) {
+        struct clock_held *held = clock->context;
+        return clock_tick_ms(&held->base) + atomic_load_explicit(&held->held_ms, memory_order_relaxed);
+    }
     if (clock->wall_ms != system_wall_ms) return clock->wall_ms(clock->context);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
@@ -33,6 +49,23 @@ const aic_clock *clock_system(void)
 {
     static const aic_clock system = {.wall_ms = system_wall_ms, .mono_ns = system_mono_ns};
     return &system;
+}
+
+aic_clock clock_held_init(struct clock_held *held, const aic_clock *base)
+{
+    held->base = *base;
+    atomic_init(&held->held_ms, 0);
+    /* The system's needs no context, so that nothing stands between. */
+    return (aic_clock){held_wall_ms, base->mono_ns == system_mono_ns ? system_mono_ns : held_mono_ns, held};
+}
+
+void clock_hold(struct clock_held *held, int64_t step_ms, uint64_t max_ms)
+{
+    int64_t now_ms = (int64_t)atomic_load_explicit(&held->held_ms, memory_order_relaxed) - step_ms;
+    CHECK(max_ms <= INT64_MAX);
+    if (now_ms < 0) now_ms = 0;
+    if (now_ms > (int64_t)max_ms) now_ms = (int64_t)max_ms;
+    atomic_store_explicit(&held->held_ms, (uint64_t)now_ms, memory_order_relaxed);
 }
 
 aic_status clock_check(const aic_clock *clock, aic_error *error)

@@ -7,6 +7,8 @@
 
 #include <aicache/aicache.h>
 
+#include <stdatomic.h>
+
 /* The system's clock: CLOCK_REALTIME and CLOCK_MONOTONIC. Static, never released. */
 const aic_clock *clock_system(void);
 
@@ -33,5 +35,18 @@ static inline uint64_t clock_mono_ns(const aic_clock *clock)
 {
     return clock->mono_ns(clock->context);
 }
+
+/*
+ * A clock that stays ahead of another one by so much as it is told: where that one makes a small step back, whoever
+ * dates and expires by this one sees none. Any thread reads it; one at a time holds.
+ */
+struct clock_held {
+    aic_clock base;           /* never changed after the init */
+    _Atomic uint64_t held_ms; /* relaxed: nothing is ordered by it */
+};
+/* A clock that reads `held`, which it borrows; `base` is copied. Nothing is held yet. */
+aic_clock clock_held_init(struct clock_held *held, const aic_clock *base);
+/* The base made a step by so much, back when it is negative: held against, as far as `max_ms` in all. */
+void clock_hold(struct clock_held *held, int64_t step_ms, uint64_t max_ms);
 
 #endif

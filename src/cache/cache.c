@@ -123,7 +123,7 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     struct aic_cache *cache = mem_zalloc(&own, MEM_CACHE, sizeof *cache);
     if (cache == NULL) return NULL;
     mem_init(&cache->mem, options->allocator);
-    cache->clock = options->clock != NULL ? *options->clock : *clock_system();
+    cache->clock = clock_held_init(&cache->held, options->clock != NULL ? options->clock : clock_system());
     cache->monitor = options->monitor;
     /* A monitor begins with the pointer to its meter; what else it holds is no business of the cache's. */
     if (cache->monitor != NULL) cache->meter = *(const struct cache_meter *const *)(const void *)cache->monitor;

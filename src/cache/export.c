@@ -56,7 +56,7 @@ aic_status export_create(struct aic_cache *cache, struct mem *lines, const aic_f
     buf_init(&exporter->bytes, lines, MEM_CACHE);
     buf_init(&exporter->text, lines, MEM_CACHE);
     buf_init(&exporter->plain, lines, MEM_CACHE);
-    aic_status status = filter_take(&exporter->filter, filter, clock_wall_ms(&cache->clock), error);
+    aic_status status = cache_take_filter(cache, filter, &exporter->filter, error);
     exporter->filter.stop = stop;
     exporter->at.storage_done = cache->gate == NULL || (exporter->filter.tiers & AIC_IN_STORAGE) == 0;
     if (status == AIC_OK && !exporter->at.storage_done) {

@@ -17,7 +17,8 @@ static aic_status take_name(const char *field, aic_view from, char *text, aic_vi
     return AIC_OK;
 }
 
-aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms, aic_error *error)
+aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t last_seq, uint64_t now_ms,
+                       aic_error *error)
 {
     memset(filter, 0, sizeof *filter);
     bool has_ns = false;
@@ -41,6 +42,8 @@ aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t n
         filter->until_given = true;
         uint64_t age_ms = from->older_than_seconds > UINT64_MAX / 1000 ? UINT64_MAX : from->older_than_seconds * 1000;
         filter->until_ms = age_ms < now_ms ? now_ms - age_ms : 0;
+        filter->taken_ms = now_ms;
+        filter->taken_seq = last_seq;
     }
     if ((from->tiers & ~(unsigned)(AIC_IN_MEMORY | AIC_IN_STORAGE)) != 0)
         return error_set(error, AIC_INVALID, "tier", "a tier is one of memory and storage");
@@ -65,11 +68,23 @@ static bool some_glob(const struct filter *filter, const struct record *record)
     return false;
 }
 
+static bool is_old(const struct filter *filter, const struct record *record)
+{
+    bool ahead = record->created_ms > filter->taken_ms && record->seq <= filter->taken_seq;
+    return ahead || record->created_ms <= filter->until_ms;
+}
+
+static bool was_put_ahead(const struct filter *filter, const struct record *record)
+{
+    if (record->expires_ms == 0) return false;
+    return record->created_ms > filter->from_ms || record->seq > filter->from_seq;
+}
+
 bool filter_matches(const struct filter *filter, const struct record *record)
 {
     if (!filter->any_namespace && !view_equal(filter->ns, record->ns)) return false;
-    if (filter->until_given && record->created_ms > filter->until_ms) return false;
-    if (filter->from_ms != 0 && (record->expires_ms == 0 || record->created_ms <= filter->from_ms)) return false;
+    if (filter->until_given && !is_old(filter, record)) return false;
+    if (filter->from_ms != 0 && !was_put_ahead(filter, record)) return false;
     if (filter->until_seq != 0 && record->seq > filter->until_seq) return false;
     if (filter->has_operation && !view_equal(filter->operation, record->operation)) return false;
     if (filter->has_model && !view_equal(filter->model, record->model)) return false;

@@ -26,8 +26,11 @@ struct filter {
     bool any_namespace, has_operation, has_model, has_tag, has_pattern;
     bool until_given;
     uint64_t until_ms;                           /* created at or before: the age that was asked for */
+    uint64_t taken_ms, taken_seq;                /* when it was asked for: what was put before and is dated later has */
+                                                 /* no known age, and is old */
     uint64_t until_seq;                          /* the put's number at most; 0: any */
-    uint64_t from_ms;                            /* created after, and expires; 0: whatever */
+    uint64_t from_ms, from_seq;                  /* created after the one or put after the other, and expires; 0, 0: */
+                                                 /* whatever */
     unsigned tiers;                              /* AIC_IN_MEMORY | AIC_IN_STORAGE */
     aic_view ns, operation, model, tag, pattern; /* into the texts below once filter_take() copied them */
     char texts[4][AIC_MAX_NAME_BYTES];
@@ -36,9 +39,10 @@ struct filter {
 };
 _Static_assert(AIC_MAX_NAME_BYTES <= GLOB_MAX_TEXT, "every name can be matched");
 
-/* Checks and copies. `now_ms` turns an age into a date. A filter holds views into itself: it is not copied by value.
- * AIC_INVALID. */
-AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t now_ms, aic_error *error);
+/* Checks and copies. `now_ms` turns an age into a date; `last_seq` is of a put that was dated until then. A filter
+ * holds views into itself: it is not copied by value. AIC_INVALID. */
+AIC_MUST_CHECK aic_status filter_take(struct filter *filter, const aic_filter *from, uint64_t last_seq, uint64_t now_ms,
+                                      aic_error *error);
 static inline bool filter_is_stopped(const struct filter *filter)
 {
     return stop_is_set(filter->stop);

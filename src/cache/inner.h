@@ -99,11 +99,20 @@ struct dictionary_sweep {
     size_t count;
 };
 
+/* What is known of how far the wall clock is right; owned by the ticking thread. */
+struct clock_steps {
+    uint64_t ahead_ms;    /* wall time less monotonic time, modulo 2^64, at the last step */
+    uint64_t checked_seq; /* the last put before the step back that was seen last, or before the open */
+    uint64_t forward_seq; /* the last put before the first large step forward since then */
+    uint64_t forward_ms;  /* by how much the clock went forward since then, in large steps; 0: it did not */
+};
+
 #define FINGERPRINT_DIGITS 16
 
 struct aic_cache {
     struct mem mem;
-    aic_clock clock;
+    aic_clock clock; /* dates and expires entries; reads `held` */
+    struct clock_held held;
     struct digest *digest;
     char fingerprint[FINGERPRINT_DIGITS + 1]; /* of the secret; never changed after the open */
     struct codec *codec;
@@ -138,8 +147,8 @@ struct aic_cache {
     struct leases *leases;     /* owned */
     struct count_slot *counts; /* owned; one for each lane */
 
-    pthread_mutex_t ticking; /* one tick at a time; protects `sweep` and `clock_ahead_ms` */
-    uint64_t clock_ahead_ms; /* wall time less monotonic time, modulo 2^64, at the last tick */
+    pthread_mutex_t ticking; /* one tick at a time; protects `sweep` and `steps` */
+    struct clock_steps steps;
     struct dictionary_sweep sweep;
     pthread_t thread;
     bool thread_started;
@@ -254,17 +263,20 @@ AIC_MUST_CHECK aic_status cache_check_put(const struct cache_put *put, aic_error
 struct tier_filter filter_of_storage(const struct filter *filter, struct tier_label labels[4]);
 /*
  * The date of a record lies ahead: the clock was ahead when it was put, and is right now. It would outlive its time to
- * live, so that it is no entry for anybody; what never expires may stay. A second is the clock's own business (slewing,
- * ticks).
+ * live, so that it is no entry for anybody; what never expires may stay. Less than that is a small step, which is held
+ * against (look_at_clock), or the clock of another machine.
  */
-#define CLOCK_SLACK_MS 1000
+#define CLOCK_SLACK_MS 10000
 static inline bool is_from_ahead(const struct record *record, uint64_t now_ms)
 {
     return record->expires_ms != 0 && record->created_ms > now_ms + CLOCK_SLACK_MS;
 }
-/* The clock went back: removes what was put before and is dated ahead of `now_ms` from memory, hides it in storage and
- * leaves its removal to cache_settle(). For the tick. */
-void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms);
+/* The clock went back far: removes what expires and was put after `from_seq`, or is dated ahead of now, from memory,
+ * hides it in storage and leaves its removal to cache_settle(). For the tick. */
+void cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq);
+/* filter_take() by the time and the puts of now. */
+AIC_MUST_CHECK aic_status cache_take_filter(struct aic_cache *cache, const aic_filter *from, struct filter *out,
+                                            aic_error *error);
 /* Carries out in storage what it owes. By the ticking thread. */
 aic_status cache_settle(struct aic_cache *cache);
 

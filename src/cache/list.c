@@ -257,7 +257,7 @@ static aic_status check_arguments(struct aic_cache *cache, const aic_filter *fil
         return error_set(error, AIC_INVALID, "limit", "%zu: 1 to %d are accepted", limit, MAX_LIMIT);
     if (cursor.size > 0 && aic_key_parse(cursor, after) != AIC_OK)
         return error_set(error, AIC_INVALID, "cursor", "is not the cursor of a page");
-    return filter_take(taken, filter, clock_wall_ms(&cache->clock), error);
+    return cache_take_filter(cache, filter, taken, error);
 }
 
 aic_status cache_list(struct aic_cache *cache, const aic_filter *filter, size_t limit, aic_view cursor, stop_flag *stop,

@@ -3,6 +3,7 @@
 #include "cache/inner.h"
 #include "tier/journal.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,8 +19,8 @@ struct filter_image {
     uint8_t any_namespace, has_operation, has_model, has_tag, has_pattern, until_given, tiers;
     uint64_t until_ms;
     uint64_t until_seq;
-    uint16_t sizes[5]; /* namespace, operation, model, tag, pattern */
-    uint16_t spare_sizes[3];
+    uint16_t sizes[5];   /* namespace, operation, model, tag, pattern */
+    uint8_t taken_ms[6]; /* little-endian; 0 in files of earlier versions */
 };
 _Static_assert(sizeof(struct filter_image) == 40, "the layout is the file's");
 
@@ -118,7 +119,10 @@ static aic_status take_filter(struct aic_cache *cache, aic_view record)
     filter->tiers = image.tiers;
     filter->until_given = image.until_given != 0;
     filter->until_ms = image.until_ms;
-    filter->until_seq = image.until_seq;
+    filter->until_seq = filter->taken_seq = image.until_seq;
+    uint64_t taken_ms = 0;
+    memcpy(&taken_ms, image.taken_ms, sizeof image.taken_ms);
+    filter->taken_ms = taken_ms != 0 ? le64toh(taken_ms) : UINT64_MAX;
     /* Puts that storage lost with their process had the numbers up to there: no new one may take them for older. */
     if (image.until_seq > atomic_load_explicit(&cache->last_seq, memory_order_relaxed))
         atomic_store_explicit(&cache->last_seq, image.until_seq, memory_order_relaxed);
@@ -240,6 +244,8 @@ static size_t write_image(const struct filter *filter, char *out)
                                  .until_ms = filter->until_ms,
                                  .until_seq = filter->until_seq};
     size_t size = sizeof image;
+    uint64_t taken_ms = htole64(filter->taken_ms);
+    memcpy(image.taken_ms, &taken_ms, sizeof image.taken_ms);
     for (size_t i = 0; i < COUNT_OF(views); i++) {
         image.sizes[i] = (uint16_t)views[i].size;
         if (views[i].size > 0) memcpy(out + size, views[i].data, views[i].size);

@@ -163,8 +163,18 @@ struct tier_filter filter_of_storage(const struct filter *filter, struct tier_la
     if (filter->has_operation) labels[(*count)++] = (struct tier_label){LABEL_OPERATION, filter->operation};
     if (filter->has_model) labels[(*count)++] = (struct tier_label){LABEL_MODEL, filter->model};
     if (filter->has_tag) labels[(*count)++] = (struct tier_label){LABEL_TAG, filter->tag};
-    if (filter->until_given) out.created_until_ms = filter->until_ms > 0 ? filter->until_ms : 1; /* 0: any */
+    if (filter->until_given) {
+        out.created_until_ms = filter->until_ms > 0 ? filter->until_ms : 1; /* 0: any */
+        out.created_from_ms = filter->taken_ms;
+    }
     return out;
+}
+
+aic_status cache_take_filter(struct aic_cache *cache, const aic_filter *from, struct filter *out, aic_error *error)
+{
+    /* The number first: what has it was dated before, and no later than now. */
+    uint64_t last_seq = atomic_load_explicit(&cache->last_seq, memory_order_seq_cst);
+    return filter_take(out, from, last_seq, clock_wall_ms(&cache->clock), error);
 }
 
 struct pass {
@@ -274,9 +284,11 @@ static aic_status storage_part_apart(struct pass *pass, const aic_filter *from, 
     TRY(gate_flush(cache->gate, false, FLUSH_DEADLINE_MS));
     struct pass *apart = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *apart);
     if (apart == NULL) return AIC_NO_MEMORY;
-    aic_status status = filter_take(&apart->own, from, clock_wall_ms(&cache->clock), NULL);
+    aic_status status = cache_take_filter(cache, from, &apart->own, NULL);
     CHECK(status == AIC_OK); /* it was taken before */
     apart->own.until_ms = pass->filter->until_ms;
+    apart->own.taken_ms = pass->filter->taken_ms;
+    apart->own.taken_seq = pass->filter->taken_seq;
     apart->own.stop = &apart->give_up;
     apart->cache = cache;
     apart->filter = &apart->own;
@@ -346,7 +358,7 @@ static bool clean_entry(void *context, struct cache_hit *hit)
     return true;
 }
 
-void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms)
+void cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq)
 {
     struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
     struct filter_node *node;
@@ -355,7 +367,8 @@ void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms)
         return; /* what is met by name in storage goes all the same */
     }
     node->filter.any_namespace = true;
-    node->filter.from_ms = now_ms + CLOCK_SLACK_MS;
+    node->filter.from_ms = clock_wall_ms(&cache->clock) + CLOCK_SLACK_MS;
+    node->filter.from_seq = from_seq;
     node->filter.tiers = AIC_IN_MEMORY | AIC_IN_STORAGE;
     filter_list_add(&cache->filters, node, &cache->last_seq);
     filter_list_bound(&cache->filters, node);
@@ -363,7 +376,8 @@ void cache_clock_went_back(struct aic_cache *cache, uint64_t now_ms)
     pass->filter = &node->filter;
     cache_walk_memory(cache, clean_entry, pass);
     cache_log(cache, AIC_LOG_WARNING,
-              "the clock went back: entries that expire and are dated ahead of it are dropped, %llu of them in memory",
+              "the clock went back: entries that expire and were put while it was ahead are dropped, %llu of them in "
+              "memory",
               (unsigned long long)pass->sums.removed);
     if (cache->gate != NULL) filter_list_owe(&cache->filters, &node);
     else filter_list_remove(&cache->filters, &node);
@@ -484,7 +498,7 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
 {
     struct filter_node *node;
     TRY(filter_list_make(&cache->filters, &node));
-    aic_status status = filter_take(&node->filter, from, clock_wall_ms(&cache->clock), error);
+    aic_status status = cache_take_filter(cache, from, &node->filter, error);
     if (status != AIC_OK) {
         filter_list_remove(&cache->filters, &node);
         return status;

@@ -10,6 +10,7 @@
 #define EXPIRE_PER_TICK 10000
 #define EXPIRE_STEP 1000 /* per transaction */
 #define SWEEP_PER_TICK 20000
+#define ROUNDING_MS 2 /* between two clocks that are read one after the other */
 
 static void expire_storage(struct aic_cache *cache)
 {
@@ -32,18 +33,43 @@ static void remember_replaced(struct aic_cache *cache)
     if (stats.writes_down_ms != 0) owed_replaced(cache);
 }
 
-static uint64_t clock_ahead_ms(struct aic_cache *cache)
+/* False: this thread was held up in between, or the machine slept, and the two times do not belong together. */
+static bool read_clock_ahead(struct aic_cache *cache, uint64_t *out_ms)
 {
-    return clock_wall_ms(&cache->clock) - clock_mono_ns(&cache->clock) / 1000000;
+    const aic_clock *clock = &cache->held.base;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        uint64_t before_ms = clock_mono_ns(clock) / 1000000, wall_ms = clock_wall_ms(clock);
+        *out_ms = wall_ms - before_ms;
+        if (clock_mono_ns(clock) / 1000000 - before_ms <= ROUNDING_MS) return true;
+    }
+    return false;
 }
 
-/* Wall time dates entries. When it goes back, those from before would live on by as much. */
+/*
+ * Wall time dates entries. When it goes back, those from before would live on by as much. A small step (by a time
+ * server, say) is held against: time stands where it was for entries, and goes on from there. After a large one the
+ * time is the new one, and what was put by the wrong one goes: since the clock went forward by as much, or, where
+ * nobody saw it do so, since the last time it was set right.
+ */
 static void look_at_clock(struct aic_cache *cache)
 {
-    uint64_t ahead_ms = clock_ahead_ms(cache);
-    int64_t back_ms = (int64_t)(cache->clock_ahead_ms - ahead_ms);
-    cache->clock_ahead_ms = ahead_ms;
-    if (back_ms > CLOCK_SLACK_MS) cache_clock_went_back(cache, clock_wall_ms(&cache->clock));
+    struct clock_steps *steps = &cache->steps;
+    uint64_t ahead_ms, last_seq = atomic_load_explicit(&cache->last_seq, memory_order_relaxed);
+    if (!read_clock_ahead(cache, &ahead_ms)) return;
+    int64_t step_ms = (int64_t)(ahead_ms - steps->ahead_ms);
+    if (step_ms >= -ROUNDING_MS && step_ms <= ROUNDING_MS) return;
+    steps->ahead_ms = ahead_ms;
+    if (step_ms >= -CLOCK_SLACK_MS) {
+        clock_hold(&cache->held, step_ms, CLOCK_SLACK_MS);
+        if (step_ms <= CLOCK_SLACK_MS) return;
+        if (steps->forward_ms == 0) steps->forward_seq = last_seq;
+        steps->forward_ms += (uint64_t)step_ms;
+        return;
+    }
+    bool seen = (uint64_t)-step_ms <= steps->forward_ms + CLOCK_SLACK_MS && steps->forward_ms != 0;
+    clock_hold(&cache->held, CLOCK_SLACK_MS, CLOCK_SLACK_MS); /* no more */
+    cache_clock_went_back(cache, seen ? steps->forward_seq : steps->checked_seq);
+    *steps = (struct clock_steps){.ahead_ms = ahead_ms, .checked_seq = last_seq};
 }
 
 void cache_tick(struct aic_cache *cache)
@@ -86,7 +112,8 @@ static void *thread_main(void *context)
 
 aic_status tick_start(struct aic_cache *cache)
 {
-    cache->clock_ahead_ms = clock_ahead_ms(cache);
+    cache->steps.ahead_ms = clock_wall_ms(&cache->held.base) - clock_mono_ns(&cache->held.base) / 1000000;
+    cache->steps.checked_seq = atomic_load_explicit(&cache->last_seq, memory_order_relaxed);
     cache->thread_started = pthread_create(&cache->thread, NULL, thread_main, cache) == 0;
     return cache->thread_started ? AIC_OK : AIC_NO_MEMORY;
 }

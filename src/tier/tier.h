@@ -39,12 +39,12 @@ struct tier_write {
     uint64_t seq;    /* of a delete: spare a record of another one; 0: whatever is there */
 };
 
-/* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any), of a `seq` of at
- * most `until_seq` (0: any). */
+/* Which records: all labels must be present, equal; created at or before `created_until_ms` (0: any) or after
+ * `created_from_ms` (0: none), of a `seq` of at most `until_seq` (0: any). */
 struct tier_filter {
     const struct tier_label *labels;
     size_t label_count;
-    uint64_t created_until_ms, until_seq;
+    uint64_t created_until_ms, created_from_ms, until_seq;
     /* Not NULL, without a partition and without `after`: in whatever order is quickest. Where to begin (0: the start),
      * and set to where to go on. */
     uint64_t *place;

@@ -87,6 +87,7 @@ static bool dates_match(const struct selection *selection, const struct lmdb_env
     if (envelope->expires_ms != 0 && envelope->expires_ms <= selection->now_ms) return false;
     const struct tier_filter *filter = selection->filter;
     if (filter->until_seq != 0 && envelope->seq > filter->until_seq) return false;
+    if (filter->created_from_ms != 0 && envelope->created_ms > filter->created_from_ms) return true;
     return filter->created_until_ms == 0 || envelope->created_ms <= filter->created_until_ms;
 }
 

@@ -59,6 +59,14 @@ static inline size_t fake_find(struct fake_tier *fake, const aic_key *key, bool 
     return low;
 }
 
+static inline size_t fake_count(struct fake_tier *fake)
+{
+    pthread_mutex_lock(&fake->lock);
+    size_t count = fake->count;
+    pthread_mutex_unlock(&fake->lock);
+    return count;
+}
+
 static inline bool fake_expired(struct fake_tier *fake, const struct fake_record *record)
 {
     struct record head;
@@ -178,7 +186,8 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
         if (filter->goes_on != NULL && !filter->goes_on(context)) break;
         if (filter->place != NULL) *filter->place = at + 1;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
-        bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms;
+        bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms ||
+                       (filter->created_from_ms != 0 && record.created_ms > filter->created_from_ms);
         matches = matches && (filter->until_seq == 0 || record.seq <= filter->until_seq);
         for (size_t i = 0; i < filter->label_count; i++)
             matches = matches && fake_has_label(&record, &filter->labels[i]);

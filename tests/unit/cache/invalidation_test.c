@@ -1,5 +1,7 @@
-/* The conformance cases of invalidation, by their ids. */
+/* The conformance cases of invalidation, by their ids, and the list of those that storage owes. */
 #include "fake_tier.h"
+
+#include "cache/filter.h"
 
 #include <aicache/monitor.h>
 #include <setjmp.h>
@@ -174,6 +176,43 @@ static void G01_G04_G05_G07_G08_events(void **state)
     aic_monitor_close(&monitor);
 }
 
+static void owe_all(struct filter_list *list, struct filter_node **nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) filter_list_owe(list, &nodes[i]);
+}
+
+/* Invalidations that are joined, with one that began earlier, and then once more with others that did: what the latest
+ * of them hid stays hidden. */
+static void what_is_joined_twice_hides_no_less(void **state)
+{
+    enum { EARLY = FILTERS_MAX + 1, ALL = EARLY + FILTERS_MAX };
+    struct mem mem;
+    struct filter_list list;
+    struct filter_node *nodes[ALL];
+    (void)state;
+    mem_init(&mem, NULL);
+    filter_list_init(&list, &mem);
+    for (size_t i = 0; i < ALL; i++) {
+        const _Atomic uint64_t last_seq = i < EARLY ? 10 : 20;
+        assert_int_equal(filter_list_make(&list, &nodes[i]), AIC_OK);
+        nodes[i]->filter.ns = AIC_LITERAL("nobody's");
+        filter_list_add(&list, nodes[i], &last_seq);
+    }
+    struct record record = {.ns = AIC_LITERAL("default"), .seq = 20};
+    owe_all(&list, nodes + EARLY, FILTERS_MAX);
+    assert_false(filter_list_hides(&list, &record));
+    for (int round = 0; round < 2; round++) {
+        if (round == 0) owe_all(&list, nodes, 1);
+        else owe_all(&list, nodes + 1, EARLY - 1);
+        assert_int_equal(filter_list_owed_count(&list), 1);
+        assert_true(filter_list_hides(&list, &record));
+    }
+    record.seq = 21;
+    assert_false(filter_list_hides(&list, &record));
+    filter_list_fini(&list);
+    mem_fini(&mem);
+}
+
 #define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, table_setup_memory, table_teardown)
 #define IN_BOTH(name) cmocka_unit_test_setup_teardown(name, table_setup_storage, table_teardown)
 
@@ -182,7 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_BOTH(G01_to_G14_what_is_removed),   IN_BOTH(G14_others_stay_readable),
         IN_MEMORY(G_nothing_named_is_refused), IN_BOTH(G16_odd_patterns),
-        IN_MEMORY(G01_G04_G05_G07_G08_events),
+        IN_MEMORY(G01_G04_G05_G07_G08_events), cmocka_unit_test(what_is_joined_twice_hides_no_less),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
