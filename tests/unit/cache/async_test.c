@@ -93,7 +93,7 @@ static void asks_storage_without_waiting(void **state)
     assert_int_equal(stats.hits_storage, 3);
     assert_int_equal(stats.misses, 3);
     assert_int_equal(stats.lookups, 6);
-    assert_int_equal(fake->count, 0);
+    assert_int_equal(fake_count(fake), 0);
     free(large);
     free(packed);
 }

@@ -25,7 +25,7 @@ static void a_damaged_record_is_a_miss(void **state)
     atomic_store(&fake->spoil, false);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-'); /* it was removed */
-    assert_int_equal(fake->count, 1);
+    assert_int_equal(fake_count(fake), 1);
     assert_int_equal(look(table->cache, "qa", "y", "[1,2,3]"), 's');
     free(response);
 }

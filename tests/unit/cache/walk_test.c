@@ -334,7 +334,7 @@ static void imports_wait_for_storage(void **state)
     }
     aic_import_destroy(&importer);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
-    assert_int_equal(fake->count, 2000);
+    assert_int_equal(fake_count(fake), 2000);
 }
 
 /* ---- explain ---- */
