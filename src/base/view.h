@@ -1,5 +1,6 @@
 /*
- * view.h - comparing what an aic_view shows, cutting off what says nothing, repeating names that somebody sent.
+ * view.h - comparing keys and what an aic_view shows, cutting off what says nothing, repeating names that somebody
+ * sent.
  */
 #ifndef BASE_VIEW_H
 #define BASE_VIEW_H
@@ -11,6 +12,12 @@
 static inline bool view_equal(aic_view a, aic_view b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* The order of keys: negative, 0 or positive. */
+static inline int key_compare(const aic_key *a, const aic_key *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
 /* Is the byte one of `set`? A NUL byte is none of them, which strchr() takes for its end. */

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/hex.h"
+#include "base/view.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -62,7 +63,7 @@ static void set_count(struct leases *leases, uint64_t count)
 static struct lease **find(struct leases *leases, const aic_key *key)
 {
     struct lease **at = &bucket_of(leases, key->bytes)->first;
-    while (*at != NULL && memcmp((*at)->key.bytes, key->bytes, AIC_KEY_BYTES) != 0) at = &(*at)->next;
+    while (*at != NULL && key_compare(&(*at)->key, key) != 0) at = &(*at)->next;
     return at;
 }
 

@@ -8,6 +8,8 @@
  */
 #include "cache/inner.h"
 
+#include "base/view.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,14 +43,9 @@ struct aic_page {
     char cursor[AIC_KEY_HEX_SIZE]; /* empty: the last page */
 };
 
-static int compare_keys(const aic_key *a, const aic_key *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
-}
-
 static int compare_rows(const void *a, const void *b)
 {
-    return compare_keys(&((const struct row *)a)->key, &((const struct row *)b)->key);
+    return key_compare(&((const struct row *)a)->key, &((const struct row *)b)->key);
 }
 
 static void row_fini(struct aic_cache *cache, struct row *row)
@@ -62,8 +59,8 @@ static void sift_down(struct row *rows, size_t count, size_t at)
     for (;;) {
         size_t child = 2 * at + 1;
         if (child >= count) return;
-        if (child + 1 < count && compare_keys(&rows[child + 1].key, &rows[child].key) > 0) child++;
-        if (compare_keys(&rows[child].key, &rows[at].key) <= 0) return;
+        if (child + 1 < count && key_compare(&rows[child + 1].key, &rows[child].key) > 0) child++;
+        if (key_compare(&rows[child].key, &rows[at].key) <= 0) return;
         struct row swap = rows[at];
         rows[at] = rows[child];
         rows[child] = swap;
@@ -73,7 +70,7 @@ static void sift_down(struct row *rows, size_t count, size_t at)
 
 static void sift_up(struct row *rows, size_t at)
 {
-    while (at > 0 && compare_keys(&rows[(at - 1) / 2].key, &rows[at].key) < 0) {
+    while (at > 0 && key_compare(&rows[(at - 1) / 2].key, &rows[at].key) < 0) {
         struct row swap = rows[at];
         rows[at] = rows[(at - 1) / 2];
         rows[(at - 1) / 2] = swap;
@@ -84,14 +81,14 @@ static void sift_up(struct row *rows, size_t at)
 /* Could this key be among the smallest `limit` behind the cursor? */
 static bool heap_wants(const struct run *run, const aic_key *key)
 {
-    if (run->after != NULL && compare_keys(key, run->after) <= 0) return false;
-    return run->count < run->limit || compare_keys(key, &run->rows[0].key) < 0;
+    if (run->after != NULL && key_compare(key, run->after) <= 0) return false;
+    return run->count < run->limit || key_compare(key, &run->rows[0].key) < 0;
 }
 
 static bool heap_holds(const struct run *run, const aic_key *key)
 {
     for (size_t i = 0; i < run->count; i++) {
-        if (compare_keys(&run->rows[i].key, key) == 0) return true;
+        if (key_compare(&run->rows[i].key, key) == 0) return true;
     }
     return false;
 }

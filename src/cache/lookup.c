@@ -3,19 +3,16 @@
  */
 #include "cache/inner.h"
 
+#include "base/view.h"
+
 #include <string.h>
 
 #define WALK_PINS 64 /* entries of memory looked at in one go */
 
-static bool same_text(aic_view a, aic_view b)
-{
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
-}
-
 /* An empty `wanted` lets any namespace do: a key already stands for exactly one. */
 static bool is_in(aic_view ns, aic_view wanted)
 {
-    return wanted.size == 0 || same_text(ns, wanted);
+    return wanted.size == 0 || view_equal(ns, wanted);
 }
 
 static void hit_init(struct cache_hit *hit, struct aic_cache *cache, const aic_key *key, struct moment moment,

@@ -1,6 +1,7 @@
 #include "tier/queue.h"
 
 #include "base/check.h"
+#include "base/view.h"
 
 #include <string.h>
 
@@ -63,7 +64,7 @@ static size_t bucket_of(const struct queue *queue, const aic_key *key)
 struct queue_item *queue_find(const struct queue *queue, const aic_key *key)
 {
     struct queue_item *item = queue->buckets[bucket_of(queue, key)];
-    while (item != NULL && memcmp(item->key.bytes, key->bytes, AIC_KEY_BYTES) != 0) item = item->chain;
+    while (item != NULL && key_compare(&item->key, key) != 0) item = item->chain;
     return item;
 }
 

@@ -5,6 +5,7 @@
 #include "tier/lmdb/inner.h"
 
 #include "base/check.h"
+#include "base/view.h"
 
 #include <string.h>
 
@@ -33,7 +34,7 @@ int lmdb_entry_at(struct lmdb_tier *lmdb, MDB_txn *txn, MDB_val place, struct lm
 
 static bool is_of(const struct lmdb_entry *entry, const aic_key *key)
 {
-    return entry->sound && memcmp(entry->envelope.key.bytes, key->bytes, AIC_KEY_BYTES) == 0;
+    return entry->sound && key_compare(&entry->envelope.key, key) == 0;
 }
 
 /* Among all keys of this front. What cannot be read might be the one. */

@@ -16,6 +16,7 @@
 #include "tier/lmdb/inner.h"
 
 #include "base/check.h"
+#include "base/view.h"
 
 #include <string.h>
 
@@ -62,10 +63,7 @@ static bool has_label(const struct tier_description *description, const struct t
 {
     for (size_t i = 0; i < description->label_count; i++) {
         const struct tier_label *own = &description->labels[i];
-        if (own->kind == label->kind && own->value.size == label->value.size &&
-            (own->value.size == 0 || memcmp(own->value.data, label->value.data, own->value.size) == 0)) {
-            return true;
-        }
+        if (own->kind == label->kind && view_equal(own->value, label->value)) return true;
     }
     return false;
 }
@@ -121,11 +119,6 @@ static bool batch_is_full(const struct selection *selection)
 
 /* ------------------------------------------------------------------------------------------------- one candidate -- */
 
-static int compare_keys(const aic_key *a, const aic_key *b)
-{
-    return memcmp(a->bytes, b->bytes, AIC_KEY_BYTES);
-}
-
 /* Finds the least key at or after the candidate among those that share its front; *count says how many do. What is not
  * sound is no entry. LMDB's error number; 0 with out->sound false: there is none. */
 static int least_of_front(const struct selection *selection, MDB_txn *txn, MDB_cursor *keys, struct lmdb_entry *out,
@@ -138,8 +131,8 @@ static int least_of_front(const struct selection *selection, MDB_txn *txn, MDB_c
     *count = 0;
     int code = mdb_cursor_get(keys, &key, &place, MDB_SET);
     while (code == 0 && (code = lmdb_entry_at(selection->lmdb, txn, place, &one)) == 0) {
-        bool later = one.sound && compare_keys(&one.envelope.key, &selection->from) >= 0;
-        if (later && (!out->sound || compare_keys(&one.envelope.key, &out->envelope.key) < 0)) *out = one;
+        bool later = one.sound && key_compare(&one.envelope.key, &selection->from) >= 0;
+        if (later && (!out->sound || key_compare(&one.envelope.key, &out->envelope.key) < 0)) *out = one;
         ++*count;
         code = mdb_cursor_get(keys, &key, &place, MDB_NEXT_DUP);
     }
