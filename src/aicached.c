@@ -222,7 +222,7 @@ static int setup_routes(struct daemon *daemon)
                   .warning_percent = (unsigned)settings->pressure_warning,
                   .critical_percent = (unsigned)settings->pressure_critical},
     };
-    aic_status status = routes_create(&options, daemon->auth, &daemon->routes);
+    aic_status status = routes_create(&options, daemon->auth, settings->cache_keep_request_bytes, &daemon->routes);
     return status == AIC_OK ? 0 : refuse(daemon, "routes", status, NULL);
 }
 

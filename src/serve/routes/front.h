@@ -24,6 +24,7 @@ struct routes {
     struct unpacked_list unpacked;      /* of all fronts */
     struct snapshot_last last_snapshot; /* the ticking thread's */
     uint64_t seed;                      /* of the fronts' memos */
+    size_t keep_request_bytes;          /* the largest body that they remember */
 
     pthread_mutex_t mutex; /* auth, fronts; above the threads' mailboxes alone */
     struct auth *auth;

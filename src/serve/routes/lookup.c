@@ -230,7 +230,7 @@ void handle_lookup(struct http_exchange *exchange)
         look_up_by_worker(exchange);
         return;
     }
-    if (body.size > MEMO_MAX_BODY) {
+    if (body.size > front->memo.max_body) {
         look_up_inline(exchange, body, 0);
         return;
     }

@@ -1,13 +1,17 @@
 #include "serve/routes/memo.h"
 
+#include "base/check.h"
+
 #include <string.h>
 #include <xxhash.h>
 
-void memo_init(struct memo *memo, struct mem *mem, uint64_t seed)
+void memo_init(struct memo *memo, struct mem *mem, uint64_t seed, size_t max_body)
 {
+    CHECK(max_body <= MEMO_MAX_BODY);
     memset(memo, 0, sizeof *memo);
     memo->mem = mem;
     memo->seed = seed;
+    memo->max_body = max_body;
 }
 
 static void forget(struct memo *memo, struct memo_entry **slot)
@@ -39,7 +43,7 @@ const struct memo_entry *memo_find(const struct memo *memo, uint64_t hash, aic_v
 
 void memo_add(struct memo *memo, const struct memo_entry *what, aic_view caller, aic_view ns, aic_view body)
 {
-    if (body.size > MEMO_MAX_BODY || caller.size > AIC_MAX_NAME_BYTES || ns.size > AIC_MAX_NAME_BYTES) return;
+    if (body.size > memo->max_body || caller.size > AIC_MAX_NAME_BYTES || ns.size > AIC_MAX_NAME_BYTES) return;
     size_t bytes = sizeof *what + caller.size + ns.size + body.size;
     struct memo_entry *entry = mem_alloc(memo->mem, MEM_CACHE, bytes);
     if (entry == NULL) return;

@@ -8,7 +8,7 @@
  * collision can cost a miss, never a wrong key. What a memo holds is a pure function of the request and the cache's
  * secret: it cannot become stale.
  *
- * Bounded: bodies up to MEMO_MAX_BODY bytes, at most 4.5 MB a thread. One thread.
+ * Bounded: bodies up to max_body bytes (cache.keep_request_bytes), at most 4.5 MB a thread. One thread.
  */
 #ifndef SERVE_MEMO_H
 #define SERVE_MEMO_H
@@ -35,10 +35,12 @@ struct memo_entry {
 struct memo {
     struct mem *mem;
     uint64_t seed;
+    size_t max_body;
     struct memo_entry *slots[MEMO_SLOTS]; /* owned */
 };
 
-void memo_init(struct memo *memo, struct mem *mem, uint64_t seed);
+/* max_body: bytes, up to MEMO_MAX_BODY; 0: nothing is ever remembered. */
+void memo_init(struct memo *memo, struct mem *mem, uint64_t seed, size_t max_body);
 void memo_fini(struct memo *memo);
 
 /* The hash of a request, for the two functions below. */

@@ -42,7 +42,8 @@ static struct overview_route route_names(size_t index)
     return (struct overview_route){http_verb_name(table[index].verb), table[index].path};
 }
 
-aic_status routes_create(const struct overview_options *options, struct auth *auth, struct routes **out)
+aic_status routes_create(const struct overview_options *options, struct auth *auth, size_t keep_request_bytes,
+                         struct routes **out)
 {
     uint64_t seed;
     TRY(digest_random(&seed, sizeof seed));
@@ -58,6 +59,7 @@ aic_status routes_create(const struct overview_options *options, struct auth *au
         return status;
     }
     routes->seed = seed;
+    routes->keep_request_bytes = keep_request_bytes;
     unpacked_init(&routes->unpacked);
     CHECK(pthread_mutex_init(&routes->mutex, NULL) == 0);
     routes->auth = auth_pin(auth);
@@ -185,7 +187,7 @@ static aic_status thread_start(void *context, struct http_thread *thread, void *
     front->routes = routes;
     front->thread = thread;
     front->changed.run = judge_again;
-    memo_init(&front->memo, mem, routes->seed);
+    memo_init(&front->memo, mem, routes->seed, routes->keep_request_bytes);
     tails_init(&front->tails, mem);
     json_init(&front->json, mem, MEM_CACHE);
     buf_init(&front->scratch, mem, MEM_CACHE);

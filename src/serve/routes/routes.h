@@ -22,8 +22,10 @@
 
 struct routes;
 
-/* Of `auth` a reference is taken. AIC_NO_MEMORY, AIC_IO (no random bytes). */
-AIC_MUST_CHECK aic_status routes_create(const struct overview_options *options, struct auth *auth, struct routes **out);
+/* Of `auth` a reference is taken. keep_request_bytes: the largest body of a lookup whose key is remembered with it, at
+ * most MEMO_MAX_BODY. AIC_NO_MEMORY, AIC_IO (no random bytes). */
+AIC_MUST_CHECK aic_status routes_create(const struct overview_options *options, struct auth *auth,
+                                        size_t keep_request_bytes, struct routes **out);
 /* After http_server_stop(). Accepts a pointer to NULL; nulls. */
 void routes_destroy(struct routes **routes);
 

@@ -19,7 +19,7 @@ static void a_memo(void **state)
     struct memo *memo = malloc(sizeof *memo);
     assert_non_null(memo);
     mem_init(&mem, NULL);
-    memo_init(memo, &mem, 99);
+    memo_init(memo, &mem, 99, MEMO_MAX_BODY);
     run(memo);
     memo_fini(memo);
     free(memo);
@@ -80,6 +80,14 @@ static void test_memo_is_bounded(struct memo *memo)
     assert_true(mem_bytes(memo->mem, MEM_CACHE) <= MEMO_SLOTS * (sizeof(struct memo_entry) + 4 + MEMO_MAX_BODY));
 }
 
+static void test_memo_that_keeps_nothing(struct memo *memo)
+{
+    memo->max_body = 0;
+    add(memo, "ns", true, "ns", "{}", 1);
+    assert_null(find(memo, "ns", true, "{}"));
+    assert_int_equal(mem_bytes(memo->mem, MEM_CACHE), 0);
+}
+
 /* Is this what is known? NULL: nothing is. */
 static void assert_tail(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers, const char *text)
 {
@@ -132,6 +140,7 @@ int main(void)
         cmocka_unit_test_in(test_memo_answers_only_for_the_same_bytes, a_memo),
         cmocka_unit_test_in(test_memo_with_colliding_hashes, a_memo),
         cmocka_unit_test_in(test_memo_is_bounded, a_memo),
+        cmocka_unit_test_in(test_memo_that_keeps_nothing, a_memo),
         cmocka_unit_test(test_tails_know_an_entry_by_all_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,19 +116,6 @@ static void test_a_damaged_entry_is_counted_as_a_miss(struct world *world)
     free(response);
 }
 
-/* What the memo would not keep is neither hashed for it nor counted by it. */
-static void test_a_long_body_is_no_miss_of_the_memo(struct world *world)
-{
-    char body[MEMO_MAX_BODY + 1000];
-    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%0*d\"}", MEMO_MAX_BODY, 1);
-    for (int i = 0; i < 2; i++) assert_int_equal(ask(world, "POST", "/cache/lookup", body), 200);
-    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
-    assert_true(says("\naicache_request_memo_misses_total 0\n"));
-    assert_int_equal(ask(world, "POST", "/cache/lookup", LOOKUP_BODY), 200);
-    assert_int_equal(ask(world, "GET", "/metrics", ""), 200);
-    assert_true(says("\naicache_request_memo_misses_total 1\n"));
-}
-
 static void test_slow_storage_is_a_miss_in_time(struct world *world)
 {
     expect_miss(world);
@@ -561,7 +548,7 @@ static void test_starting_without_memory(void **state)
         assert_int_equal(auth_create(&mem, NULL, 0, (struct auth_hosts){0}, &auth, NULL), AIC_OK);
         struct overview_options options = {.mem = &mem, .clock = clock_system(), .cache = cache, .version = "test"};
         atomic_store(&allocations_left, n);
-        aic_status status = routes_create(&options, auth, &routes);
+        aic_status status = routes_create(&options, auth, MEMO_MAX_BODY, &routes);
         atomic_store(&allocations_left, NEVER);
         assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
         done = status == AIC_OK;
@@ -578,7 +565,6 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_in(test_a_hit_of_storage, a_world_of_storage),
         cmocka_unit_test_in(test_a_damaged_entry_is_counted_as_a_miss, a_world),
-        cmocka_unit_test_in(test_a_long_body_is_no_miss_of_the_memo, a_world),
         cmocka_unit_test_in(test_slow_storage_is_a_miss_in_time, a_world_that_hangs),
         cmocka_unit_test_in(test_what_comes_after_the_end_is_released, a_world_that_hangs),
         cmocka_unit_test_in(test_storage_down, a_world),

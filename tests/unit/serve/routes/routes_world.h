@@ -8,6 +8,7 @@
 #include "../../cache/fake_tier.h"
 #include "base/check.h"
 #include "cache/cache.h"
+#include "serve/routes/memo.h"
 #include "serve/routes/routes.h"
 
 #include <aicache/monitor.h>
@@ -57,6 +58,7 @@ struct world {
     const aic_clock *clock;    /* the cache's; NULL: the system's */
     unsigned deadline_ms;      /* of storage; 0: so long that a busy machine makes no miss of a hit */
     struct watch_options watch;
+    bool forgets; /* cache.keep_request_bytes is 0 */
     aic_cache *cache;
     struct auth *auth;
     struct routes *routes;
@@ -64,7 +66,7 @@ struct world {
     uint16_t port;
 };
 
-/* On a world that is zeroed, but for its monitor, its clock, its deadline and its watch. */
+/* On a world that is zeroed, but for its monitor, clock, deadline, watch and whether it forgets. */
 static inline void start_world(struct world *world, uint64_t memory_bytes, const struct auth_key *keys,
                                size_t key_count)
 {
@@ -84,7 +86,7 @@ static inline void start_world(struct world *world, uint64_t memory_bytes, const
                                        .version = "test",
                                        .watch = world->watch,
                                        .storage_kind = "fake"};
-    assert_int_equal(routes_create(&options, world->auth, &world->routes), AIC_OK);
+    assert_int_equal(routes_create(&options, world->auth, world->forgets ? 0 : MEMO_MAX_BODY, &world->routes), AIC_OK);
     const char *listen[] = {"127.0.0.1:0"};
     struct http_options http = {.mem = &world->mem, .listen = listen, .listen_count = 1, .threads = 2};
     routes_serve(world->routes, &http);

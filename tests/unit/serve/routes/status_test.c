@@ -390,9 +390,46 @@ static void what_is_an_alert_is_a_warning(void **state)
     own_dir_remove(&dir);
 }
 
+/* What the memo would not keep is neither hashed for it nor counted by it. */
+static void test_a_long_body_is_no_miss_of_the_memo(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    start_world(&world, 8 << 20, NULL, 0);
+    char body[MEMO_MAX_BODY + 1000];
+    snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"%0*d\"}", MEMO_MAX_BODY, 1);
+    for (int i = 0; i < 2; i++) assert_int_equal(ask(&world, "POST", "/cache/lookup", body), 200);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 0\n"));
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"short\"}"), 200);
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_misses_total 1\n"));
+    stop_server(&world);
+    stop_cache(&world);
+}
+
+static void test_nothing_of_a_request_is_kept(void **state)
+{
+    (void)state;
+    struct world world = {.forgets = true};
+    start_world(&world, 8 << 20, NULL, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", "{\"operation\":\"qa\",\"text\":\"t\",\"response\":1}"), 201);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"t\"}"), 200);
+        assert_true(says("\"hit\":true"));
+    }
+    assert_int_equal(ask(&world, "GET", "/metrics", ""), 200);
+    assert_true(says("\naicache_request_memo_hits_total 0\n"));
+    assert_true(says("\naicache_request_memo_misses_total 0\n"));
+    stop_server(&world);
+    stop_cache(&world);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_long_body_is_no_miss_of_the_memo),
+        cmocka_unit_test(test_nothing_of_a_request_is_kept),
         cmocka_unit_test(K25_a_look_leaves_one_snapshot),
         cmocka_unit_test(K25_also_when_storage_is_down),
         cmocka_unit_test(N11_ten_thousand_operations),
