@@ -40,15 +40,16 @@ static const struct cli_command *command_named(const char *first, const char *se
 }
 
 /* The first word of several commands, with --help, is `aicache help WORD`; everything else here is an error. */
-static int refuse_command(struct cli *cli, const char *first, const char *second)
+static int refuse_command(struct cli *cli)
 {
+    const char *first = cli->arguments[0];
     const char *best = NULL;
     unsigned distance = 3;
     size_t size = strlen(first);
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
         if (strncmp(name, first, size) == 0 && name[size] == ' ') {
-            if (second == NULL && cli_has(cli, "help")) {
+            if (cli->argument_count == 1 && cli_has(cli, "help")) {
                 cli->command = command_named("help", NULL);
                 return CLI_OK;
             }
@@ -109,19 +110,6 @@ static void split(struct cli *cli, int argc, char **argv, size_t *names)
     }
 }
 
-/* Takes the command's words out of the arguments. */
-static int find_command(struct cli *cli, size_t names)
-{
-    if (names == 0) return CLI_OK;
-    const char *first = cli->arguments[0], *second = names > 1 ? cli->arguments[1] : NULL;
-    cli->command = command_named(first, second);
-    if (cli->command == NULL) return refuse_command(cli, first, second);
-    unsigned taken = strchr(cli->command->name, ' ') != NULL ? 2 : 1;
-    cli->argument_count -= taken;
-    memmove(cli->arguments, cli->arguments + taken, cli->argument_count * sizeof *cli->arguments);
-    return CLI_OK;
-}
-
 static int check_option(const struct cli *cli, const struct cli_given *given)
 {
     const struct cli_option *option = given->option;
@@ -134,7 +122,7 @@ static int check_option(const struct cli *cli, const struct cli_given *given)
     return given->value != NULL ? CLI_OK : cli_fail("--%s needs a value: %s", option->name, option->value);
 }
 
-int cli_parse(struct cli *cli, int argc, char **argv)
+int cli_split(struct cli *cli, int argc, char **argv)
 {
     size_t names = 0;
     *cli = (struct cli){.argc = argc};
@@ -143,7 +131,19 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     cli->given = mem_alloc(&cli->mem, MEM_OTHER, ((size_t)argc + 1) * sizeof *cli->given);
     if (cli->arguments == NULL || cli->given == NULL) return cli_fail("no memory");
     split(cli, argc, argv, &names);
-    int failed = find_command(cli, names);
+    if (names > 0) cli->command = command_named(cli->arguments[0], names > 1 ? cli->arguments[1] : NULL);
+    if (cli->command == NULL) return CLI_OK;
+    unsigned taken = strchr(cli->command->name, ' ') != NULL ? 2 : 1;
+    CHECK(taken <= cli->argument_count);
+    cli->argument_count -= taken;
+    memmove(cli->arguments, cli->arguments + taken, cli->argument_count * sizeof *cli->arguments);
+    return CLI_OK;
+}
+
+int cli_parse(struct cli *cli, int argc, char **argv)
+{
+    int failed = cli_split(cli, argc, argv);
+    if (failed == CLI_OK && cli->command == NULL && cli->argument_count > 0) failed = refuse_command(cli);
     for (size_t i = 0; i < cli->given_count && failed == CLI_OK; i++) failed = check_option(cli, &cli->given[i]);
     if (failed != CLI_OK) return failed;
     cli->json = cli_has(cli, "json");

@@ -89,7 +89,10 @@ struct cli {
     char place[URL_PLACE_BYTES]; /* what session_place() returned last */
 };
 
-/* Splits the command line. CLI_OK with cli->command set (NULL: no command was given), or CLI_ERROR after a message. */
+/* Reads a line as far as it goes: options and arguments, and the command, which leaves the arguments, where they name
+ * one. CLI_ERROR after a message: no memory. In any case cli_fini(). */
+int cli_split(struct cli *cli, int argc, char **argv);
+/* Reads the command line. CLI_OK with cli->command set (NULL: no command was given), or CLI_ERROR after a message. */
 int cli_parse(struct cli *cli, int argc, char **argv);
 void cli_fini(struct cli *cli);
 /* The last value of an option, or NULL; "" for a switch that was given. */
@@ -267,7 +270,5 @@ int cli_explain(struct cli *cli, const struct cli_command *command);
 void pages_help(struct buf *out);
 void pages_command(const struct cli_command *command, struct buf *out);
 void pages_manual(struct buf *out);
-void pages_bash(struct buf *out);
-void pages_zsh(struct buf *out);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * main_commands.c - help, manual, completion: the pages made from the table.
+ * main_commands.c - help and manual: the pages made from the table.
  */
 #include "cli/commands.h"
 
@@ -46,12 +46,4 @@ int command_help(struct cli *cli)
 int command_manual(struct cli *cli)
 {
     return cli_print_page(cli, pages_manual);
-}
-
-int command_completion(struct cli *cli)
-{
-    char quoted[OPTION_QUOTE_SIZE];
-    if (strcmp(cli->arguments[0], "bash") == 0) return cli_print_page(cli, pages_bash);
-    if (strcmp(cli->arguments[0], "zsh") == 0) return cli_print_page(cli, pages_zsh);
-    return cli_fail("no completion for %s; accepted: bash, zsh", option_quote(quoted, cli->arguments[0]));
 }

@@ -154,7 +154,7 @@ class Pages(unittest.TestCase):
 
     def completed(self, *words):
         script = 'eval "$("$0" completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _aicache; printf "%s\\n" "${COMPREPLY[@]}"'
-        done = subprocess.run(["bash", "-c", script, AICACHE, "aicache", *words], capture_output=True, timeout=60)
+        done = subprocess.run(["bash", "-c", script, AICACHE, AICACHE, *words], capture_output=True, timeout=60)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return done.stdout.decode().split()
 
@@ -166,6 +166,11 @@ class Pages(unittest.TestCase):
         self.assertIn("invalidate", self.completed("help", "inv"))
         self.assertIn("--dry-run", self.completed("invalidate", "--d"))
         self.assertIn("--url", self.completed("stats", "--"))
+        self.assertEqual(self.completed("bench", "--mo"), ["--mode"])
+        self.assertEqual(self.completed("list", "--mo"), ["--model"])
+        self.assertEqual(self.completed("--url", "http://x", "con"), ["config"])
+        self.assertEqual(self.completed("config", "c"), ["check"])
+        self.assertEqual(self.completed("config", "nothing", ""), ["presets", "recommend", "check"])
 
     def test_completion_offers_files_where_files_belong(self):
         with tempfile.TemporaryDirectory() as directory:
