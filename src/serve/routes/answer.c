@@ -63,7 +63,7 @@ void answer_give(void *context)
     struct front *front = answer->front;
     if (answer->held > 0) http_answer_let_go(front->thread, answer->held);
     answer->held = 0;
-    unpacked_release(&front->routes->unpacked, &answer->unpacked);
+    unpacked_release(&front->routes->unpacked, &answer->wait.unpacked);
     cache_hit_release(&answer->hit);
     tails_release(&answer->front->tails, &answer->tail);
     CHECK(object_pool_give(&answer->front->answers, &context));

@@ -15,7 +15,9 @@ struct answer {
     struct buf text;           /* head of the body, and what stands behind the response */
     struct buf plain;          /* a response that had to be decoded or gathered */
     uint64_t held;             /* bytes of `hit` that count against limits.answers_bytes */
-    struct unpacked *unpacked; /* pinned: has the response, a worker unpacked it; or NULL */
+    struct unpacked_wait wait; /* its `unpacked`, pinned, has the response of a large hit; or NULL */
+    struct message post;       /* when it is told, and for which exchange */
+    struct http_exchange *exchange;
 };
 
 void answers_init(struct front *front);

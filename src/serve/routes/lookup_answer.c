@@ -11,6 +11,7 @@
 #include "serve/routes/tag.h"
 #include "serve/routes/work.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,12 +38,13 @@ static aic_status gather_pieces(struct found *found, size_t first)
 {
     struct iovec vectors[HTTP_MAX_PIECES];
     size_t count;
-    if (found->answer->unpacked != NULL) {
-        found->pieces[first] = unpacked_view(found->answer->unpacked);
+    const struct unpacked *unpacked = found->answer->wait.unpacked;
+    const struct record *record = &found->answer->hit.record;
+    if (unpacked != NULL || http_verb(found->exchange) == HTTP_VERB_HEAD) { /* of which the size alone is told */
+        found->pieces[first] = unpacked != NULL ? unpacked_view(unpacked) : (aic_view){NULL, record->plain_bytes};
         found->count = first + 1;
         return AIC_OK;
     }
-    const struct record *record = &found->answer->hit.record;
     if (record->form.compressed || record->plain_bytes > HTTP_SMALL_ANSWER)
         answer_expect(found->answer, found->exchange, record->plain_bytes);
     TRY(cache_hit_pieces(&found->answer->hit, &found->answer->plain, vectors, HTTP_MAX_PIECES - 3, &count));
@@ -251,49 +253,43 @@ static void answer_failed(struct http_exchange *exchange, struct answer *answer,
  */
 #define INLINE_DECODE 262144
 
-/* A large compressed response, which would hold up the other connections of the thread. */
-struct decode_job {
-    struct work work;
-    struct answer *answer;
-};
-
-static void run_decode(struct work *work)
+/* On the front thread: the copy is made, or could not be. */
+static void on_unpacked(struct message *post)
 {
-    struct answer *answer = ((struct decode_job *)work)->answer;
-    work->status = unpacked_pin(&work->front->routes->unpacked, http_answer_mem(work->exchange), &answer->hit,
-                                record_checksum(&answer->hit), &answer->unpacked);
+    struct answer *answer = (struct answer *)(void *)((char *)post - offsetof(struct answer, post));
+    struct unpacked_wait *wait = &answer->wait;
+    tally_bump(&answer->front->tally.worker_decodes, 1);
+    if (wait->status == AIC_OK) lookup_answer_hit(answer->exchange, answer);
+    else answer_failed(answer->exchange, answer, wait->status, wait->full);
 }
 
-static void finish_decode(struct work *work)
+/* On the thread that made it. */
+static void on_told(struct unpacked_wait *wait)
 {
-    struct answer *answer = ((struct decode_job *)work)->answer;
-    struct http_exchange *exchange = work->exchange;
-    aic_status status = work->status;
-    const struct mem *full = work->full;
-    tally_bump(&work->front->tally.worker_decodes, 1);
-    work_free(work);
-    if (status == AIC_OK) lookup_answer_hit(exchange, answer);
-    else answer_failed(exchange, answer, status, full);
+    struct answer *answer = (struct answer *)(void *)((char *)wait - offsetof(struct answer, wait));
+    http_post(answer->front->thread, &answer->post);
 }
 
-static void decode_by_worker(struct http_exchange *exchange, struct answer *answer)
+/* A large compressed response would hold up the other connections of the thread. False: it is answered later, or was
+ * refused. */
+static bool have_unpacked(struct http_exchange *exchange, struct answer *answer)
 {
-    struct decode_job *job = work_create(exchange, LANE_QUICK, sizeof *job);
-    if (job == NULL) {
-        answer_give(answer);
-        return;
-    }
-    job->work.run = run_decode;
-    job->work.finish = finish_decode;
-    job->answer = answer;
-    work_start(&job->work);
+    answer->exchange = exchange;
+    answer->post.run = on_unpacked;
+    answer->wait.told = on_told;
+    bool settled = unpacked_ask(&answer->front->routes->unpacked, http_answer_mem(exchange), &answer->hit,
+                                record_checksum(&answer->hit), &answer->wait);
+    if (!settled) http_defer(exchange, 0);
+    else if (answer->wait.status != AIC_OK) answer_failed(exchange, answer, answer->wait.status, answer->wait.full);
+    else return true;
+    return false;
 }
 
 static bool is_for_a_worker(const struct http_exchange *exchange, const struct call *call, const struct answer *answer)
 {
     const struct record *record = &answer->hit.record;
-    if (!record->form.compressed || record->plain_bytes <= INLINE_DECODE || answer->unpacked != NULL ||
-        call->metadata_only)
+    if (!record->form.compressed || record->plain_bytes <= INLINE_DECODE || answer->wait.unpacked != NULL ||
+        call->metadata_only || http_verb(exchange) == HTTP_VERB_HEAD)
         return false;
     char tag[TAG_BYTES]; /* 304 and 412 need no response */
     return !call->by_key || negotiate_condition(exchange, tag_write(record, tag)) == CONDITION_HOLDS;
@@ -303,10 +299,7 @@ void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
 {
     const struct call *call = call_of(exchange);
     const struct record *record = &answer->hit.record;
-    if (is_for_a_worker(exchange, call, answer)) {
-        decode_by_worker(exchange, answer);
-        return;
-    }
+    if (is_for_a_worker(exchange, call, answer) && !have_unpacked(exchange, answer)) return;
     struct found found; /* its array of pieces is not worth zeroing */
     found.exchange = exchange;
     found.answer = answer;

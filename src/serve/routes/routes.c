@@ -60,7 +60,7 @@ aic_status routes_create(const struct overview_options *options, struct auth *au
     }
     routes->seed = seed;
     routes->keep_request_bytes = keep_request_bytes;
-    unpacked_init(&routes->unpacked);
+    unpacked_init(&routes->unpacked, routes->lanes);
     CHECK(pthread_mutex_init(&routes->mutex, NULL) == 0);
     routes->auth = auth_pin(auth);
     atomic_init(&routes->auth_generation, 1);

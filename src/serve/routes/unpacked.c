@@ -5,17 +5,21 @@
 #include <string.h>
 
 struct unpacked {
+    struct lane_job job; /* makes it */
+    struct unpacked_list *list;
     struct unpacked *next;
     aic_key key;
     uint64_t checksum;
-    unsigned pins;          /* guarded by the list's lock */
-    pthread_mutex_t making; /* guards what follows until it is made; above the cache's locks */
+    struct cache_hit *hit;         /* of the first who asked; until it is told */
+    unsigned pins;                 /* guarded by the list's lock, as are the next two */
+    struct unpacked_wait *waiting; /* who is to be told */
     bool made;
-    struct buf plain;
+    struct buf plain; /* the job's until it is made; never changed afterwards */
 };
 
-void unpacked_init(struct unpacked_list *list)
+void unpacked_init(struct unpacked_list *list, struct lanes *lanes)
 {
+    list->lanes = lanes;
     list->first = NULL;
     CHECK(pthread_mutex_init(&list->lock, NULL) == 0);
 }
@@ -26,43 +30,87 @@ void unpacked_fini(struct unpacked_list *list)
     pthread_mutex_destroy(&list->lock);
 }
 
-/* The one of the list, or a new one in it, pinned. NULL: no memory. */
-static struct unpacked *find(struct unpacked_list *list, struct mem *mem, const aic_key *key, uint64_t checksum)
+/* With the lock held. */
+static void take_out(struct unpacked *gone)
 {
-    pthread_mutex_lock(&list->lock);
-    struct unpacked *found = list->first;
-    while (found != NULL && (found->checksum != checksum || memcmp(&found->key, key, sizeof *key) != 0))
-        found = found->next;
-    if (found == NULL && (found = mem_zalloc(mem, MEM_ANSWERS, sizeof *found)) != NULL) {
-        found->key = *key;
-        found->checksum = checksum;
-        buf_init(&found->plain, mem, MEM_ANSWERS);
-        CHECK(pthread_mutex_init(&found->making, NULL) == 0);
-        found->next = list->first;
-        list->first = found;
-    }
-    if (found != NULL) found->pins++;
-    pthread_mutex_unlock(&list->lock);
-    return found;
+    struct unpacked **link = &gone->list->first;
+    while (*link != gone) link = &(*link)->next;
+    *link = gone->next;
 }
 
-aic_status unpacked_pin(struct unpacked_list *list, struct mem *mem, struct cache_hit *hit, uint64_t checksum,
-                        struct unpacked **out)
+static void destroy(struct unpacked *gone)
 {
-    struct unpacked *pinned = find(list, mem, &hit->key, checksum);
-    if (pinned == NULL) return AIC_NO_MEMORY;
-    aic_status status = AIC_OK;
-    pthread_mutex_lock(&pinned->making);
-    if (!pinned->made) {
-        struct iovec piece;
-        size_t count;
-        status = cache_hit_pieces(hit, &pinned->plain, &piece, 1, &count);
-        pinned->made = status == AIC_OK;
+    struct mem *mem = gone->plain.mem;
+    buf_fini(&gone->plain);
+    mem_free(mem, MEM_ANSWERS, gone, sizeof *gone);
+}
+
+/* On a thread of the lane. Who is told AIC_OK has a pin; a copy that could not be made is nobody's. */
+static void make(struct lane_job *job)
+{
+    struct unpacked *self = (struct unpacked *)job;
+    struct iovec piece;
+    size_t count;
+    aic_status status = cache_hit_pieces(self->hit, &self->plain, &piece, 1, &count);
+    const struct mem *full = status == AIC_NO_MEMORY ? mem_refused_by() : NULL;
+    bool made = status == AIC_OK;
+    pthread_mutex_lock(&self->list->lock);
+    struct unpacked_wait *waiting = self->waiting;
+    CHECK(waiting != NULL && !self->made);
+    self->waiting = NULL;
+    self->made = made;
+    if (!made) take_out(self);
+    pthread_mutex_unlock(&self->list->lock);
+    for (struct unpacked_wait *wait = waiting, *next; wait != NULL; wait = next) {
+        next = wait->next; /* read first: told() may free it, and with the last of them goes the copy */
+        wait->status = status;
+        wait->full = full;
+        wait->unpacked = made ? self : NULL;
+        wait->told(wait);
     }
-    pthread_mutex_unlock(&pinned->making);
-    if (status == AIC_OK) *out = pinned;
-    else unpacked_release(list, &pinned);
-    return status;
+    if (!made) destroy(self);
+}
+
+static bool is_of(const struct unpacked *unpacked, const struct cache_hit *hit, uint64_t checksum)
+{
+    return unpacked->checksum == checksum && memcmp(&unpacked->key, &hit->key, sizeof hit->key) == 0;
+}
+
+bool unpacked_ask(struct unpacked_list *list, struct mem *mem, struct cache_hit *hit, uint64_t checksum,
+                  struct unpacked_wait *wait)
+{
+    bool begun = false;
+    wait->status = AIC_OK;
+    wait->full = NULL;
+    pthread_mutex_lock(&list->lock);
+    struct unpacked *found = list->first;
+    while (found != NULL && !is_of(found, hit, checksum)) found = found->next;
+    if (found == NULL && (found = mem_zalloc(mem, MEM_ANSWERS, sizeof *found)) != NULL) {
+        found->job.run = make;
+        found->list = list;
+        found->key = hit->key;
+        found->checksum = checksum;
+        found->hit = hit;
+        buf_init(&found->plain, mem, MEM_ANSWERS);
+        found->next = list->first;
+        list->first = found;
+        begun = true;
+    }
+    bool settled = found == NULL || found->made;
+    if (found != NULL) found->pins++;
+    if (!settled) {
+        wait->next = found->waiting;
+        found->waiting = wait;
+    }
+    pthread_mutex_unlock(&list->lock);
+    if (begun) lanes_add(list->lanes, LANE_QUICK, &found->job);
+    if (!settled) return false; /* it may have been told by now */
+    wait->unpacked = found;
+    if (found == NULL) {
+        wait->status = AIC_NO_MEMORY;
+        wait->full = mem_refused_by();
+    }
+    return true;
 }
 
 aic_view unpacked_view(const struct unpacked *unpacked)
@@ -76,16 +124,9 @@ void unpacked_release(struct unpacked_list *list, struct unpacked **unpacked)
     if (old == NULL) return;
     *unpacked = NULL;
     pthread_mutex_lock(&list->lock);
+    CHECK(old->made && old->pins > 0);
     bool last = --old->pins == 0;
-    if (last) {
-        struct unpacked **link = &list->first;
-        while (*link != old) link = &(*link)->next;
-        *link = old->next;
-    }
+    if (last) take_out(old);
     pthread_mutex_unlock(&list->lock);
-    if (!last) return;
-    struct mem *mem = old->plain.mem;
-    buf_fini(&old->plain);
-    pthread_mutex_destroy(&old->making);
-    mem_free(mem, MEM_ANSWERS, old, sizeof *old);
+    if (last) destroy(old);
 }

@@ -32,9 +32,13 @@
 static _Atomic int64_t allocations_left = NEVER; /* then one allocation fails */
 static _Atomic bool failed_once;
 
+static void (*_Atomic on_acquire)(size_t bytes); /* sees every allocation; NULL: nobody looks */
+
 static inline void *acquire(void *context, size_t bytes)
 {
     (void)context;
+    void (*seen)(size_t) = atomic_load(&on_acquire);
+    if (seen != NULL) seen(bytes);
     if (atomic_load(&allocations_left) != NEVER && atomic_fetch_sub(&allocations_left, 1) == 0) {
         atomic_store(&failed_once, true);
         return NULL;

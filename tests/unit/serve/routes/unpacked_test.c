@@ -3,6 +3,7 @@
 #include "serve/routes/unpacked.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,8 +16,9 @@
 
 struct place {
     aic_cache *cache;
+    struct lanes *lanes;
     struct unpacked_list list;
-    struct mem mem; /* of what is unpacked */
+    struct mem mem, lane_mem; /* of what is unpacked; of the lanes */
     char *response;
     aic_key key;
     pthread_barrier_t all;
@@ -38,7 +40,9 @@ static void open_place(struct place *place, const aic_allocator *allocator)
     aic_options options = {.memory_max_bytes = 64 << 20};
     memset(place, 0, sizeof *place);
     mem_init(&place->mem, allocator);
-    unpacked_init(&place->list);
+    mem_init(&place->lane_mem, NULL);
+    assert_int_equal(lanes_create(&place->lane_mem, 2, &place->lanes), AIC_OK);
+    unpacked_init(&place->list, place->lanes);
     place->response = malloc(RESPONSE_BYTES);
     assert_int_equal(cache_open(&options, NULL, &place->cache, NULL), AIC_OK);
     put(place, 'a');
@@ -46,10 +50,12 @@ static void open_place(struct place *place, const aic_allocator *allocator)
 
 static void close_place(struct place *place)
 {
+    lanes_destroy(&place->lanes); /* a thread may not be done with a copy that could not be made */
     assert_int_equal(mem_bytes(&place->mem, MEM_ANSWERS), 0);
     unpacked_fini(&place->list);
     aic_cache_close(&place->cache);
     mem_fini(&place->mem);
+    mem_fini(&place->lane_mem);
     free(place->response);
 }
 
@@ -59,28 +65,60 @@ static void find(struct place *place, struct cache_hit *hit)
     assert_true(hit->record.form.compressed);
 }
 
-static struct unpacked *pin(struct place *place, struct cache_hit *hit, uint64_t checksum)
+/* Somebody who asks, and is told. */
+struct reader {
+    struct unpacked_wait wait;
+    struct cache_hit hit;
+    sem_t told;
+};
+
+static void on_told(struct unpacked_wait *wait)
 {
-    struct unpacked *pinned = NULL;
-    assert_int_equal(unpacked_pin(&place->list, &place->mem, hit, checksum, &pinned), AIC_OK);
-    return pinned;
+    sem_post(&((struct reader *)wait)->told);
+}
+
+static void ask(struct place *place, struct reader *reader, uint64_t checksum)
+{
+    memset(reader, 0, sizeof *reader);
+    reader->wait.told = on_told;
+    assert_int_equal(sem_init(&reader->told, 0, 0), 0);
+    find(place, &reader->hit);
+    if (unpacked_ask(&place->list, &place->mem, &reader->hit, checksum, &reader->wait)) sem_post(&reader->told);
+}
+
+static aic_status learn(struct reader *reader)
+{
+    while (sem_wait(&reader->told) != 0) continue;
+    assert_int_equal(reader->wait.status == AIC_OK, reader->wait.unpacked != NULL);
+    return reader->wait.status;
+}
+
+static void leave(struct place *place, struct reader *reader)
+{
+    unpacked_release(&place->list, &reader->wait.unpacked);
+    assert_null(reader->wait.unpacked);
+    cache_hit_release(&reader->hit);
+    sem_destroy(&reader->told);
+}
+
+static void ask_and_learn(struct place *place, struct reader *reader, uint64_t checksum)
+{
+    ask(place, reader, checksum);
+    assert_int_equal(learn(reader), AIC_OK);
 }
 
 static void *read_one(void *context)
 {
     struct place *place = context;
-    struct cache_hit hit = {0};
-    find(place, &hit);
+    struct reader reader;
     pthread_barrier_wait(&place->all);
-    struct unpacked *pinned = pin(place, &hit, 1);
+    ask_and_learn(place, &reader, 1);
     pthread_barrier_wait(&place->all); /* all have it */
     assert_true(mem_bytes(&place->mem, MEM_ANSWERS) < RESPONSE_BYTES + 4096);
-    assert_int_equal(unpacked_view(pinned).size, RESPONSE_BYTES);
-    assert_memory_equal(unpacked_view(pinned).data, place->response, RESPONSE_BYTES);
+    assert_int_equal(unpacked_view(reader.wait.unpacked).size, RESPONSE_BYTES);
+    assert_memory_equal(unpacked_view(reader.wait.unpacked).data, place->response, RESPONSE_BYTES);
     pthread_barrier_wait(&place->all); /* all have looked */
-    unpacked_release(&place->list, &pinned);
-    assert_null(pinned);
-    cache_hit_release(&hit);
+    leave(place, &reader);
     return NULL;
 }
 
@@ -101,23 +139,20 @@ static void test_another_record_is_another_copy(void **state)
 {
     (void)state;
     struct place place;
-    struct cache_hit old = {0}, new = {0};
+    struct reader first, same, second;
     open_place(&place, NULL);
-    find(&place, &old);
-    struct unpacked *first = pin(&place, &old, 1), *same = pin(&place, &old, 1);
-    assert_ptr_equal(first, same);
+    ask_and_learn(&place, &first, 1);
+    ask_and_learn(&place, &same, 1);
+    assert_ptr_equal(first.wait.unpacked, same.wait.unpacked);
     put(&place, 'b');
-    find(&place, &new);
-    struct unpacked *second = pin(&place, &new, 2);
-    assert_ptr_not_equal(first, second);
-    assert_int_equal(unpacked_view(first).data[1], 'a');
-    assert_int_equal(unpacked_view(second).data[1], 'b');
-    unpacked_release(&place.list, &first);
-    assert_int_equal(unpacked_view(same).data[1], 'a'); /* the other reader's pin holds it */
-    unpacked_release(&place.list, &second);
-    unpacked_release(&place.list, &same);
-    cache_hit_release(&old);
-    cache_hit_release(&new);
+    ask_and_learn(&place, &second, 2);
+    assert_ptr_not_equal(first.wait.unpacked, second.wait.unpacked);
+    assert_int_equal(unpacked_view(first.wait.unpacked).data[1], 'a');
+    assert_int_equal(unpacked_view(second.wait.unpacked).data[1], 'b');
+    leave(&place, &first);
+    assert_int_equal(unpacked_view(same.wait.unpacked).data[1], 'a'); /* the other reader's pin holds it */
+    leave(&place, &second);
+    leave(&place, &same);
     close_place(&place);
 }
 
@@ -132,24 +167,24 @@ static void give_back(void *context, void *block, size_t bytes)
     free(block);
 }
 
+/* Whoever waits for a copy that cannot be made is told; nothing of it stays. */
 static void test_without_room_nothing_stays(void **state)
 {
     (void)state;
     struct place place;
-    struct cache_hit hit = {0};
+    struct reader readers[READERS];
     size_t most = 0;
-    struct unpacked *pinned = NULL;
     open_place(&place, &(aic_allocator){.acquire = refuse_large, .release = give_back, .context = &most});
-    find(&place, &hit);
-    assert_int_equal(unpacked_pin(&place.list, &place.mem, &hit, 1, &pinned), AIC_NO_MEMORY);
-    most = RESPONSE_BYTES - 1;
-    assert_int_equal(unpacked_pin(&place.list, &place.mem, &hit, 1, &pinned), AIC_NO_MEMORY);
-    assert_null(pinned);
-    assert_null(place.list.first);
+    for (int pass = 0; pass < 2; pass++) { /* without memory for anything, and without that for the response */
+        for (int i = 0; i < READERS; i++) ask(&place, &readers[i], 1);
+        for (int i = 0; i < READERS; i++) assert_int_equal(learn(&readers[i]), AIC_NO_MEMORY);
+        for (int i = 0; i < READERS; i++) leave(&place, &readers[i]);
+        assert_null(place.list.first);
+        most = RESPONSE_BYTES - 1;
+    }
     most = RESPONSE_BYTES + 4096; /* and when there is room again, it is made */
-    pinned = pin(&place, &hit, 1);
-    unpacked_release(&place.list, &pinned);
-    cache_hit_release(&hit);
+    ask_and_learn(&place, &readers[0], 1);
+    leave(&place, &readers[0]);
     close_place(&place);
 }
 
