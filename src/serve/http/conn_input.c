@@ -174,7 +174,7 @@ static bool read_some(struct conn *conn)
         return false;
     }
     if (got == 0) {
-        conn->eof = true;
+        conn->eof = conn->hung_up = true;
         if (conn->exchange.gone_at_eof) thread_mark_ready(conn);
         return false;
     }

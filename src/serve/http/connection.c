@@ -54,7 +54,7 @@ static void conn_reset(struct conn *conn, int fd)
     conn->fd = fd;
     conn->events = 0;
     conn->phase = CONN_HEAD;
-    conn->eof = conn->close_after = conn->running = conn->ready = conn->read_again = false;
+    conn->eof = conn->hung_up = conn->close_after = conn->running = conn->ready = conn->read_again = false;
     conn->reported = conn->arrived = conn->held = false;
     conn->head_timed = conn->continue_due = conn->stalled = conn->body_done = conn->body_copied = false;
     conn->tls_read_wants_write = conn->tls_write_wants_read = false;
@@ -216,6 +216,7 @@ static int wanted_events(const struct conn *conn)
     int events = readable ? UV_READABLE : 0;
     if (conn->stalled) events |= conn->tls_write_wants_read ? UV_READABLE : UV_WRITABLE;
     if (readable && conn->tls_read_wants_write) events |= UV_WRITABLE;
+    if (!readable && conn->exchange.handed && !conn->hung_up) events |= UV_DISCONNECT;
     return events;
 }
 
@@ -262,6 +263,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         conn_close(conn);
         return;
     }
+    if (events & UV_DISCONNECT) {
+        conn->hung_up = true;
+        thread_mark_ready(conn);
+    }
     if (conn->stalled && (events & UV_WRITABLE || conn->tls_write_wants_read)) conn_run(conn);
     if (conn->phase == CONN_CLOSED) return;
     if (!(events & UV_READABLE) && !conn->tls_read_wants_write) return;
@@ -282,7 +287,7 @@ void conn_serve_ready(struct conn *conn)
         conn_try_free(conn);
         return;
     }
-    if (conn->eof && exchange->gone_at_eof) exchange_tell_hangup(exchange);
+    if (conn->hung_up && exchange->gone_at_eof) exchange_tell_hangup(exchange);
     /* Where nothing may be read now, what was read and what is queued still want their turn. */
     if (conn->read_again && conn_wants_input(conn)) conn_read(conn);
     else conn_run(conn);

@@ -99,7 +99,8 @@ struct conn {
     struct tls_session *tls; /* NULL: plain */
 
     bool local;        /* over a unix socket */
-    bool eof;          /* the client will send no more */
+    bool eof;          /* the client will send no more, and all it sent was read */
+    bool hung_up;      /* it will send no more, perhaps behind what is not read yet */
     bool close_after;  /* no request after this one */
     bool running;      /* conn_run() is on the stack */
     bool reported;     /* the loop has just reported the socket, and may report others */

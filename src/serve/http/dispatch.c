@@ -474,7 +474,7 @@ void http_on_hangup(struct http_exchange *exchange, http_drain_fn *fn, void *con
 {
     http_on_gone(exchange, fn, context);
     exchange->gone_at_eof = true;
-    if (exchange->conn->eof) thread_mark_ready(exchange->conn);
+    if (exchange->conn->hung_up) thread_mark_ready(exchange->conn);
 }
 
 void http_body_start(struct http_exchange *exchange, http_body_fn *fn, void *context)

@@ -72,6 +72,19 @@ static void on_keep(struct http_exchange *exchange)
     kept = exchange;
 }
 
+static void on_hung_up(struct http_exchange *exchange, void *context)
+{
+    (void)exchange, (void)context;
+    told_gone++;
+}
+
+static void on_costly(struct http_exchange *exchange)
+{
+    http_defer(exchange, 0);
+    http_on_hangup(exchange, on_hung_up, NULL);
+    kept = exchange;
+}
+
 static void stream_body(struct http_exchange *exchange, enum http_body_event event, aic_view bytes, void *context)
 {
     (void)context;
@@ -121,6 +134,7 @@ static const struct http_route ROUTES[] = {
     {HTTP_VERB_GET, "/query", on_query},
     {HTTP_VERB_GET, "/small", on_small},
     {HTTP_VERB_POST, "/piecewise", on_piecewise, HTTP_BODY_STREAMED},
+    {HTTP_VERB_POST, "/costly", on_costly, HTTP_BODY_BUFFERED},
 };
 
 static const char *const REQUESTS[] = {
@@ -244,6 +258,38 @@ static void test_gone_while_deferred(struct drive *drive)
     assert_int_equal(drive->thread->live, 0);
     assert_int_equal(told_gone, 1);
     close(client);
+}
+
+/* A client that closes its side is noticed, however full the block is that its request lies in; what it sent behind is
+ * served. */
+static void test_hangup_behind_a_full_block(struct drive *drive)
+{
+    static char request[BLOCK_BYTES + 200];
+    for (int more = -1; more <= 1; more++) { /* the block has room, is full, and more is in the socket */
+        int head = snprintf(request, sizeof request, "POST /costly HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n");
+        int filler = BLOCK_BYTES - 16000 - head - (int)strlen("X: \r\n\r\n") + (more < 0 ? -1 : 0);
+        head += snprintf(request + head, sizeof request - (size_t)head, "X: %0*d\r\n\r\n", filler, 0);
+        memset(request + head, 'b', 16000);
+        size_t size = (size_t)head + 16000;
+        if (more > 0) size += (size_t)snprintf(request + size, sizeof request - size, "%s", REQUESTS[0]);
+        int client = drive_connect(drive);
+        told_gone = 0;
+        kept = NULL;
+        drive_send(drive, client, request, size);
+        assert_non_null(kept);
+        assert_int_equal(told_gone, 0);
+        assert_int_equal(shutdown(client, SHUT_WR), 0);
+        drive_turn(drive);
+        assert_int_equal(told_gone, 1);
+        assert_false(http_is_gone(kept)); /* who closes one side may still read */
+        http_reply_bytes(kept, 200, "text/plain", AIC_LITERAL("late"));
+        drive_turn(drive);
+        expect_answer(drive, client, "HTTP/1.1 200");
+        assert_true(eof);
+        assert_int_equal(strstr(out, "hello") != NULL, more > 0);
+        close(client);
+        drive_turn(drive);
+    }
 }
 
 /* The deadline answers in place of the handler, whose own answer goes nowhere. */
@@ -459,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_without_memory),
         cmocka_unit_test_in(test_steady_state_allocates_nothing, a_server),
         cmocka_unit_test_in(test_gone_while_deferred, a_server),
+        cmocka_unit_test_in(test_hangup_behind_a_full_block, a_server),
         cmocka_unit_test_in(test_deadline_passed, a_server),
         cmocka_unit_test_in(test_pieces_are_given_back_once, a_server),
         cmocka_unit_test_in(test_answers_leave_after_the_reads, a_server),
