@@ -126,17 +126,18 @@ static int make_parents(struct daemon *daemon, const char *path)
  * it. Where they are limited and too few, something would fail later, far from its cause. */
 static int check_addresses(struct daemon *daemon)
 {
+    enum { BESIDE_MB = 1280 };
     struct rlimit limit;
-    uint64_t memory = daemon->settings.memory_max_bytes,
-             reserve = memory > (UINT64_C(1) << 28) ? 4 * memory : UINT64_C(1) << 30;
-    uint64_t needed = reserve + (UINT64_C(2) << 30);
+    uint64_t memory = daemon->settings.memory_max_bytes, reserve = store_address_bytes(memory);
+    uint64_t needed = reserve + ((uint64_t)BESIDE_MB << 20);
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= needed) return 0;
     aic_error error = {0};
     snprintf(
         error.message, sizeof error.message,
-        "the limit on address space (ulimit -v, %llu MiB) is below the %llu MiB that memory.max_bytes %llu needs: four times it, "
-        "at least 1 GiB, and 2 GiB beside it; raise the limit, or lower memory.max_bytes",
-        (unsigned long long)limit.rlim_cur >> 20, (unsigned long long)needed >> 20, (unsigned long long)memory);
+        "the limit on address space (ulimit -v, %llu MiB) is below the %llu MiB that memory.max_bytes %llu needs: the "
+        "%llu MiB that its tier reserves, and %d MiB beside it; raise the limit, or lower memory.max_bytes",
+        (unsigned long long)limit.rlim_cur >> 20, (unsigned long long)(needed + (1 << 20) - 1) >> 20,
+        (unsigned long long)memory, (unsigned long long)(reserve + (1 << 20) - 1) >> 20, BESIDE_MB);
     return refuse(daemon, "memory", AIC_FULL, &error);
 }
 

@@ -183,16 +183,19 @@ static aic_status on_event(struct builder *builder, const yaml_event_t *event)
     }
 }
 
-/* From 0. Of bytes that are no text libyaml knows the place, but no line; what is open at the end begins elsewhere. */
-static size_t line_of_problem(const yaml_parser_t *parser, aic_view text)
+/* From 0. Of bytes that are no text libyaml knows the place, but no line. What is open at the end begins elsewhere: at
+ * what libyaml was about, or, where that would have been more, in the innermost map or list. */
+static size_t line_of_problem(const struct builder *builder, const yaml_parser_t *parser, aic_view text)
 {
-    size_t line = 0, end = parser->problem_offset < text.size ? parser->problem_offset : text.size;
-    if (parser->error != YAML_READER_ERROR) {
-        bool at_end = parser->context != NULL && parser->problem_mark.index >= text.size;
-        return at_end ? parser->context_mark.line : parser->problem_mark.line;
+    size_t line = 0, characters = 0, end = parser->problem_offset < text.size ? parser->problem_offset : text.size;
+    if (parser->error == YAML_READER_ERROR) {
+        for (size_t i = 0; i < end; i++) line += text.data[i] == '\n';
+        return line;
     }
-    for (size_t i = 0; i < end; i++) line += text.data[i] == '\n';
-    return line;
+    for (size_t i = 0; i < text.size; i++) characters += ((unsigned char)text.data[i] & 0xc0) != 0x80; /* marks do so */
+    if (parser->problem_mark.index < characters) return parser->problem_mark.line;
+    if (parser->context != NULL && parser->context_mark.index < characters) return parser->context_mark.line;
+    return builder->depth > 0 ? builder->open[builder->depth - 1]->line - 1 : parser->problem_mark.line;
 }
 
 static aic_status next_event(struct builder *builder, yaml_parser_t *parser, aic_view text, bool *more)
@@ -200,9 +203,14 @@ static aic_status next_event(struct builder *builder, yaml_parser_t *parser, aic
     yaml_event_t event;
     if (yaml_parser_parse(parser, &event) == 0) {
         if (parser->error == YAML_MEMORY_ERROR) return AIC_NO_MEMORY;
-        char what[128];
-        snprintf(what, sizeof what, "not YAML: %s", parser->problem != NULL ? parser->problem : "it cannot be read");
-        return refuse(builder, line_of_problem(parser, text), what);
+        char what[192];
+        size_t line = line_of_problem(builder, parser, text);
+        int size = snprintf(what, sizeof what, "not YAML: %s",
+                            parser->problem != NULL ? parser->problem : "it cannot be read");
+        if (parser->context != NULL && parser->context_mark.line < line)
+            snprintf(what + size, sizeof what - (size_t)size, " %s that begins in line %zu", parser->context,
+                     parser->context_mark.line + 1);
+        return refuse(builder, line, what);
     }
     *more = event.type != YAML_STREAM_END_EVENT;
     aic_status status = on_event(builder, &event);

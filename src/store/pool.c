@@ -9,16 +9,27 @@ enum { EDGE_BYTES = ARENA_GRANULES / 8 /* of edge bits per arena: one page */ };
 
 /* ------------------------------------------------------------------------------------------------- reservation -- */
 
+static uint64_t arenas_for(uint64_t reserve_bytes)
+{
+    return (reserve_bytes + ARENA_BYTES - 1) / ARENA_BYTES + 1;
+}
+
+uint64_t pool_address_bytes(uint64_t reserve_bytes)
+{
+    uint64_t arenas = arenas_for(reserve_bytes);
+    return (arenas + 1) * ARENA_BYTES + arenas * EDGE_BYTES;
+}
+
 aic_status pool_init(struct pool *pool, struct mem *mem, uint64_t reserve_bytes)
 {
     memset(pool, 0, sizeof *pool);
     pool->mem = mem;
-    uint64_t arenas = (reserve_bytes + ARENA_BYTES - 1) / ARENA_BYTES + 1;
+    uint64_t arenas = arenas_for(reserve_bytes);
     if (arenas * ARENA_GRANULES > UINT32_MAX) return AIC_INVALID;
     pool->arena_count = (uint32_t)arenas;
     pool->arenas = mem_zalloc(mem, MEM_STORE_INDEX, arenas * sizeof *pool->arenas);
     if (pool->arenas == NULL) return AIC_NO_MEMORY;
-    pool->mapping_bytes = (arenas + 1) * ARENA_BYTES + arenas * EDGE_BYTES;
+    pool->mapping_bytes = pool_address_bytes(reserve_bytes);
     pool->mapping = MAP_FAILED;
     if (mem_may_map(mem, pool->mapping_bytes))
         pool->mapping = mmap(NULL, pool->mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -50,6 +50,8 @@ struct pool {
     struct holes holes;
 };
 
+/* How many bytes of addresses pool_init() reserves for `reserve_bytes` of entries. */
+uint64_t pool_address_bytes(uint64_t reserve_bytes);
 /* Reserves addresses for `reserve_bytes` of entries. AIC_NO_MEMORY. */
 AIC_MUST_CHECK aic_status pool_init(struct pool *pool, struct mem *mem, uint64_t reserve_bytes);
 /* Everything must have been given back. */

@@ -25,6 +25,8 @@ static unsigned default_shards(uint64_t max_bytes)
     return shards;
 }
 
+enum { REGIONS = 3 /* of a shard's index, each of the same size */ };
+
 /* What one region of one shard's index may grow to: twice its share if all memory held the smallest entries. */
 static size_t region_bytes_for(uint64_t reserve_bytes, unsigned shards)
 {
@@ -33,9 +35,30 @@ static size_t region_bytes_for(uint64_t reserve_bytes, unsigned shards)
     return bytes / REGION_STEP_BYTES * REGION_STEP_BYTES;
 }
 
+/* Beyond max_bytes, so that the limit may be raised later: four times it, at least 1 GiB. */
+static uint64_t reserve_for(uint64_t max_bytes)
+{
+    uint64_t bytes = max_bytes > (256ull << 20) ? 4 * max_bytes : 1ull << 30;
+    return bytes < STORE_MAX_BYTES ? bytes : STORE_MAX_BYTES;
+}
+
+/* With what rounding and the edges of arenas may cost. */
+static uint64_t pool_reserve_for(uint64_t reserve_bytes)
+{
+    return reserve_bytes + reserve_bytes / 22 + 3 * ARENA_BYTES;
+}
+
+uint64_t store_address_bytes(uint64_t max_bytes)
+{
+    CHECK(max_bytes <= STORE_MAX_BYTES);
+    unsigned shards = default_shards(max_bytes);
+    uint64_t reserve = reserve_for(max_bytes);
+    return pool_address_bytes(pool_reserve_for(reserve)) + region_bytes_for(reserve, shards) * REGIONS * shards;
+}
+
 static aic_status map_index(struct store *store, size_t region_bytes)
 {
-    store->index_bytes = region_bytes * 3 * store->shard_count;
+    store->index_bytes = region_bytes * REGIONS * store->shard_count;
     if (!mem_may_map(store->mem, store->index_bytes)) return AIC_NO_MEMORY;
     void *index = mmap(NULL, store->index_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (index == MAP_FAILED) return AIC_NO_MEMORY;
@@ -52,7 +75,7 @@ static aic_status make_shards(struct store *store, aic_policy policy, size_t reg
     size_t skew = (size_t)(-(uintptr_t)store->shard_block) % _Alignof(struct shard);
     store->shards = (struct shard *)(void *)((char *)store->shard_block + skew);
     for (unsigned i = 0; i < store->shard_count; i++)
-        shard_init(&store->shards[i], store, policy, store->index + i * 3 * region_bytes, region_bytes);
+        shard_init(&store->shards[i], store, policy, store->index + i * REGIONS * region_bytes, region_bytes);
     return AIC_OK;
 }
 
@@ -68,14 +91,12 @@ aic_status store_create(const struct store_options *options, struct store **out)
     store->shard_count = shards;
     store->shard_bits = (unsigned)__builtin_ctz(shards);
     store->shard_shift = shards == 1 ? 63 : 64 - store->shard_bits;
-    store->reserve_bytes = options->max_bytes > (256ull << 20) ? 4 * options->max_bytes : 1ull << 30;
-    if (store->reserve_bytes > STORE_MAX_BYTES) store->reserve_bytes = STORE_MAX_BYTES;
+    store->reserve_bytes = reserve_for(options->max_bytes);
     budget_init(&store->budget, options->max_bytes, options->max_entries);
     pthread_mutex_init(&store->resize_lock, NULL);
     bool has_pool = false;
     size_t region_bytes = region_bytes_for(store->reserve_bytes, shards);
-    aic_status status = pool_init(&store->pool, store->mem,
-                                  store->reserve_bytes + store->reserve_bytes / 22 + 3 * ARENA_BYTES);
+    aic_status status = pool_init(&store->pool, store->mem, pool_reserve_for(store->reserve_bytes));
     if (status != AIC_OK) goto fail;
     has_pool = true;
     pool_set_limit(&store->pool, options->max_bytes);

@@ -37,6 +37,9 @@ struct store_options {
 /* The largest max_bytes: handles name 256 GiB, and some of it is what the pool maps beyond the budget. */
 #define STORE_MAX_BYTES (UINT64_C(240) << 30)
 
+/* How many bytes of addresses a store of this budget, at most STORE_MAX_BYTES, reserves when it is created: more than
+ * four times as many. */
+uint64_t store_address_bytes(uint64_t max_bytes);
 /* AIC_NO_MEMORY, AIC_INVALID. *out is owned by the caller. */
 AIC_MUST_CHECK aic_status store_create(const struct store_options *options, struct store **out);
 /* Every pin must have been released. Accepts a pointer to NULL; nulls. */

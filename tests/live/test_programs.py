@@ -597,12 +597,17 @@ class Signals(unittest.TestCase):
             self.assertEqual(daemon.wait(120), 0)
             self.assertEqual(run(AICACHE, "verify", "--data-dir", data).status, 0)
 
-    def limited(self, kind, value, directory):
+    def directory(self):
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        return made.name
+
+    def limited(self, kind, value, directory, *flags):
         """A daemon under a limit: (process, its first line)."""
         def limit():
             die_with_parent()
             resource.setrlimit(kind, (value, value))
-        daemon = subprocess.Popen([AICACHED, "--listen", "127.0.0.1:0", "--data-dir", directory], stderr=subprocess.PIPE, env=clean_environment(), preexec_fn=limit, text=True)
+        daemon = subprocess.Popen([AICACHED, "--listen", "127.0.0.1:0", "--data-dir", directory, *flags], stderr=subprocess.PIPE, env=clean_environment(), preexec_fn=limit, text=True)
         self.addCleanup(daemon.stderr.close)
         self.addCleanup(daemon.kill)
         return daemon, daemon.stderr.readline()
@@ -610,15 +615,19 @@ class Signals(unittest.TestCase):
     @unittest.skipIf(any(name in AICACHED for name in ("/asan/", "/tsan/")), "a sanitizer needs all addresses")
     def test_a_start_says_what_it_lacks_or_serves(self):
         """With address space for some of its threads: it says so, or has all that later requests need."""
-        for megabytes in (200, 1000, 2048, 3071, 3072, 4000):
-            with tempfile.TemporaryDirectory() as directory:
-                daemon, first = self.limited(resource.RLIMIT_AS, megabytes << 20, directory)
-                found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
-                if found is None:
-                    self.assertRegex(first, r"cannot start: the limit on address space \(ulimit -v, %d MiB\) is below the 3072 MiB that memory.max_bytes" % megabytes)
+        for size in ("256M", "12G", "61G"):
+            needed = 0
+            for more in (0, -1, 0, 1000):
+                megabytes = needed + more or 200
+                daemon, first = self.limited(resource.RLIMIT_AS, megabytes << 20, self.directory(), "--memory-max-bytes", size)
+                if more < 0 or needed == 0:
+                    found = re.search(r"cannot start: the limit on address space \(ulimit -v, %d MiB\) is below the (\d+) MiB that memory.max_bytes" % megabytes, first)
+                    self.assertIsNotNone(found, first)
+                    needed = int(found.group(1))
                     self.assertEqual(daemon.wait(120), 1)
                     continue
-                self.assertGreaterEqual(megabytes, 3072)
+                found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
+                self.assertIsNotNone(found, first)
                 for number in range(20):
                     self.assertEqual(run(AICACHE, "put", "qa", "text %d" % number, "x" * 1000, "--url", "http://127.0.0.1:" + found.group(1)).status, 0)
                     self.assertEqual(get(found.group(1), "/cache/entries")[0], 200)

@@ -280,11 +280,13 @@ static aic_status default_data_dir(struct mem *mem, char *const *environment, ch
     buf_init(&path, mem, MEM_CONFIG);
     const char *state = variable(environment, "STATE_DIRECTORY");
     const char *xdg = variable(environment, "XDG_STATE_HOME");
-    const char *home = variable(environment, "HOME");
+    const char *home = variable(environment, "HOME"), *below = NULL;
     if (state != NULL) buf_append(&path, state, strcspn(state, ":"));
-    else if (geteuid() == 0) buf_append_text(&path, "/var/lib/aicache");
-    else if (xdg != NULL && xdg[0] == '/') buf_printf(&path, "%s/aicache", xdg);
-    else if (home != NULL) buf_printf(&path, "%s/.local/state/aicache", home);
+    else if (geteuid() == 0) below = "/var/lib/aicache";
+    else if (xdg != NULL && xdg[0] == '/') buf_append_text(&path, xdg), below = "/aicache";
+    else if (home != NULL) buf_append_text(&path, home), below = "/.local/state/aicache";
+    while (below != NULL && path.size > 0 && path.data[path.size - 1] == '/') path.size--; /* HOME=/, for one */
+    if (below != NULL) buf_append_text(&path, below);
     aic_status status = buf_status(&path);
     if (status == AIC_OK && path.size > 0) {
         *out = mem_copy_string(mem, MEM_CONFIG, buf_view(&path));

@@ -427,6 +427,39 @@ static void test_resize(void **state)
     kit_close(&kit);
 }
 
+static void *acquire(void *context, size_t bytes)
+{
+    (void)context;
+    return malloc(bytes);
+}
+
+static void release(void *context, void *block, size_t bytes)
+{
+    (void)context, (void)bytes;
+    free(block);
+}
+
+static bool add_mapping(void *context, size_t bytes)
+{
+    *(uint64_t *)context += bytes;
+    return true;
+}
+
+static void test_addresses_are_as_many_as_it_says(void **state)
+{
+    (void)state;
+    static const uint64_t budgets[] = {0, 1 << 20, 256 << 20, 257 << 20, 11ull << 30, 61ull << 30, STORE_MAX_BYTES};
+    for (size_t i = 0; i < COUNT_OF(budgets); i++) {
+        struct kit kit;
+        uint64_t sum = 0;
+        aic_allocator allocator = {acquire, release, add_mapping, &sum};
+        kit_open_with(&kit, (struct store_options){.max_bytes = budgets[i]}, &allocator);
+        assert_int_equal(sum, store_address_bytes(budgets[i]));
+        store_destroy(&kit.store);
+        mem_fini(&kit.mem);
+    }
+}
+
 static void test_compaction_keeps_every_value(void **state)
 {
     (void)state;
@@ -538,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_ghost_hits_and_idle_time),
         cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_addresses_are_as_many_as_it_says),
         cmocka_unit_test(test_compaction_keeps_every_value),
         cmocka_unit_test(test_empty_arenas_that_are_kept_move_nobody),
         cmocka_unit_test(test_dump_tells_sizes_and_no_keys),

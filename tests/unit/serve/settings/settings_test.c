@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -69,8 +70,7 @@ static void defaults_are_those_of_the_contract(void **state)
     assert_false(options.dictionary_off);
     assert_int_equal(self.settings.listen.count, 1);
     assert_string_equal(self.settings.listen.items[0], "127.0.0.1:8080");
-    assert_int_equal(settings_warning_bytes(&self.settings),
-                     UINT64_C(268435456) + 1); /* only a broken bound reaches it */
+    assert_int_equal(settings_warning_bytes(&self.settings), (256 << 20) + 1); /* only a broken bound reaches it */
     assert_true(settings_critical_bytes(&self.settings) > settings_warning_bytes(&self.settings));
     assert_int_equal(self.settings.log_level, AIC_LOG_INFO);
     unload(&self);
@@ -107,14 +107,23 @@ static void zero_is_not_the_default(void **state)
     unload(&self);
 }
 
+static uid_t user = 1; /* in place of the C library's */
+uid_t geteuid(void)
+{
+    return user;
+}
+
 static void data_dir_has_a_place(void **state)
 {
     (void)state;
     struct load self;
-    char *systemd[] = {"STATE_DIRECTORY=/var/lib/x:/other", "HOME=/h", NULL};
-    load_from(&self, "", systemd);
-    assert_string_equal(self.settings.data_dir, "/var/lib/x");
-    unload(&self);
+    char *homes[] = {"", "STATE_DIRECTORY=/s:/other", "HOME=/", "HOME=/h//", "XDG_STATE_HOME=/"};
+    const char *dirs[] = {"/var/lib/aicache", "/s", "/.local/state/aicache", "/h/.local/state/aicache", "/aicache"};
+    for (user = 0; user < COUNT_OF(homes); user++) {
+        load_from(&self, "", (char *[]){homes[user], "HOME=/last", NULL});
+        assert_string_equal(self.settings.data_dir, dirs[user]);
+        unload(&self);
+    }
     load(&self, "data_dir: /d\n");
     assert_string_equal(self.settings.data_dir, "/d");
     unload(&self);
