@@ -181,8 +181,9 @@ class Walks(unittest.TestCase):
         daemon = Daemon(("--timeouts-drain", "1s", "--memory-max-bytes", "512M"))
         self.addCleanup(daemon.close)
         tags = ["tag %02d %s" % (number, "a" * 100) for number in range(32)]
-        lines = "\n".join(json.dumps({"operation": "qa", "text": str(index), "response": 1, "tags": tags}) for index in range(20000))
-        self.assertEqual(daemon.post("/cache/import", lines).json["accepted"], 20000)
+        for begin in range(0, 20000, 1000):
+            lines = (json.dumps({"operation": "qa", "text": str(begin + index), "response": 1, "tags": tags}) for index in range(1000))
+            self.assertEqual(daemon.post("/cache/import", "\n".join(lines)).json["accepted"], 1000)
 
         def ask(count):
             waiting = [daemon.connect() for _ in range(count)]

@@ -78,10 +78,11 @@ static void K25_also_when_storage_is_down(void **state)
     end(&world);
 }
 
-static double seconds(void)
+/* What the process has worked, not what has passed: the machine is busy with others, too. */
+static double worked(void)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
@@ -103,14 +104,9 @@ static void N11_ten_thousand_operations(void **state)
     struct world world;
     begin(&world, 10000);
     record_many(&world, 10000);
-    double quickest = 1e9;
-    for (int i = 0; i < 5; i++) { /* a machine that is busy with something else is so at some moment not */
-        double began = seconds();
-        assert_int_equal(ask(&world, "GET", "/monitoring/cache-metrics", ""), 200);
-        double took = seconds() - began;
-        if (took < quickest) quickest = took;
-    }
-    assert_true(quickest < 1);
+    double began = worked();
+    assert_int_equal(ask(&world, "GET", "/monitoring/cache-metrics", ""), 200);
+    assert_true(worked() - began < 1);
     assert_int_equal((int)figure("total_cache_operations"), 10000);
     assert_int_equal((int)figure("cache_hits"), 5000);
     end(&world);
