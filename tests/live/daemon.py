@@ -11,25 +11,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
 from programs import clean_environment, die_with_parent
 
 PROGRAM = os.environ.get("AICACHED", "build/aicached")
-
-PATIENCE = 60  # seconds; the footprint is measured every five
-
-
-def until(said, wait=PATIENCE):
-    """Calls `said` until it returns something true; its last value."""
-    deadline = time.monotonic() + wait
-    while True:
-        value = said()
-        if value or time.monotonic() > deadline:
-            return value
-        time.sleep(0.2)
-
 
 class Answer:
     """One reply: status, headers (lower case), body."""

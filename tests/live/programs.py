@@ -1,6 +1,7 @@
 """The two programs as a user starts them. AICACHED and AICACHE name them; every daemon is stopped by its own process id."""
 import ctypes
 import fcntl
+import json
 import os
 import re
 import select
@@ -17,6 +18,19 @@ import unittest
 
 AICACHED = os.environ.get("AICACHED", "build/aicached")
 AICACHE = os.environ.get("AICACHE", "build/aicache")
+
+
+PATIENCE = 120  # seconds that something may take which takes a few: the machine is busy with other things
+
+
+def until(said, wait=PATIENCE):
+    """Calls `said` until it returns something true; its last value."""
+    deadline = time.monotonic() + wait
+    while True:
+        value = said()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.05)
 
 
 def die_with_parent():
@@ -37,6 +51,29 @@ def run(program, *arguments, stdin=None, **environment):
     done.status, done.out, done.err = done.returncode, done.stdout.decode(), done.stderr.decode()
     return done
 
+
+def put_request(text, response, more=""):
+    body = json.dumps({"operation": "qa", "text": text, "response": response}).encode()
+    return b"PUT /cache/entries HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n" % (more.encode(), len(body)), body
+
+
+def read_all(connection):
+    got = b""
+    while True:
+        piece = connection.recv(65536)
+        if not piece:
+            return got
+        got += piece
+
+
+def read_head(connection):
+    got = b""
+    while b"\r\n\r\n" not in got:
+        piece = connection.recv(1)
+        if not piece:
+            break
+        got += piece
+    return got
 
 class Running:
     """A daemon with a directory of its own; `config` is the text of its file."""

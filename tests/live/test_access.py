@@ -5,7 +5,8 @@ import signal
 import socket
 import unittest
 
-from daemon import Daemon, LiveTest, until
+from daemon import Daemon, LiveTest
+from programs import until
 
 ADMIN, RED, BLUE, GREEN = "k-admin-0123456789abcdef", "k-red-0123456789abcdef", "k-blue-0123456789abcdef", "k-green-0123456789abcdef"
 

@@ -6,10 +6,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import unittest
 
-from programs import AICACHE, Running, RunningTest, Terminal, run
+from programs import AICACHE, Running, RunningTest, Terminal, run, until
 
 
 class Client(RunningTest):
@@ -206,10 +205,8 @@ class Client(RunningTest):
         self.addCleanup(daemon.stop)
         for index in range(40):
             daemon.client("put", "operation %d" % (index % 5), str(index), "r")
-        deadline = time.monotonic() + 60
-        while not all(words in daemon.client("memory").out for words in ("all of them", " over ")) or "memory.max_entries" not in daemon.client("warnings").out:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.2)
+        self.assertTrue(until(lambda: all(words in daemon.client("memory").out for words in ("all of them", " over "))))
+        self.assertTrue(until(lambda: "memory.max_entries" in daemon.client("warnings").out))
         memory = daemon.client("memory").out
         self.assertRegex(memory, r"growth +(steady|(grows|shrinks) [0-9.]+ [KMG]?i?B an hour,) over \d+m?s")
         self.assertRegex(memory, r"warning +none\n +critical +none\n")  # nobody set one
@@ -237,10 +234,7 @@ class Client(RunningTest):
         daemon = Running("memory: {max_bytes: 0}\nlog: {level: error}\n")
         self.addCleanup(daemon.stop)
         daemon.client("put", "qa", "kept in storage", "r")
-        deadline = time.monotonic() + 60
-        while "all of them" not in daemon.client("memory").out:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.2)
+        self.assertTrue(until(lambda: "all of them" in daemon.client("memory").out))
         off = "off (memory.max_bytes 0)"
         for command in (["memory"], ["stats"], ["top", "--once"], ["health"]):
             self.assertIn(off, daemon.client(*command).out, command)
@@ -254,10 +248,8 @@ class Client(RunningTest):
         self.addCleanup(daemon.stop)
         for index in range(4):
             daemon.client("put", "an operation of a long name " * 4, str(index), "r")
-        deadline = time.monotonic() + 60
-        while "all of them" not in daemon.client("memory").out or "usual" not in daemon.client("slow", "--multiplier", "1").out:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.2)
+        self.assertTrue(until(lambda: "all of them" in daemon.client("memory").out))
+        self.assertTrue(until(lambda: "usual" in daemon.client("slow", "--multiplier", "1").out))
         plain = {}
         for command in (["memory"], ["slow", "--multiplier", "1"], ["health"], ["stats"], ["config", "presets"]):
             plain[command[0]] = daemon.client(*command).out

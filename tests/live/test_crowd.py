@@ -5,7 +5,8 @@ import socket
 import time
 import unittest
 
-from daemon import Daemon, until
+from daemon import Daemon
+from programs import until
 
 
 def limit_descriptors(soft, hard):

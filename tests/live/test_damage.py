@@ -9,7 +9,8 @@ import os
 import struct
 import unittest
 
-from daemon import Daemon, until
+from daemon import Daemon
+from programs import until
 
 PAGE = 4096
 COUNT = 1500

@@ -3,10 +3,10 @@ import hashlib
 import json
 import socket
 import threading
-import time
 import unittest
 
 from daemon import Daemon, LiveTest
+from programs import until
 
 
 class Entries(LiveTest):
@@ -272,10 +272,7 @@ class Entries(LiveTest):
         self.daemon.put(text="forever", ttl=0)
         self.assertEqual(self.daemon.put(text="forever", ttl=0).json["expires_at"], None)
         self.assertTrue(self.daemon.lookup(text="short").json["hit"])
-        deadline = time.monotonic() + 30
-        while self.daemon.lookup(text="short").json["hit"]:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.1)
+        self.assertTrue(until(lambda: not self.daemon.lookup(text="short").json["hit"]))
         hit = self.daemon.lookup(text="forever").json
         self.assertIsNone(hit["ttl_seconds"])
         self.assertIsNone(hit["metadata"]["expires_at"])

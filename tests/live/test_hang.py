@@ -10,7 +10,8 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon, until
+from daemon import Daemon
+from programs import until
 
 SHIM = os.environ.get("STORAGE_HANG_SHIM")
 COUNT = 20

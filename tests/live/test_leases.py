@@ -4,7 +4,8 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon, until
+from daemon import Daemon
+from programs import until
 
 RED, BLUE, ROOT = "aic_red_key_for_these_tests", "aic_blue_key_for_these_tests", "aic_root_key_for_these_tests"
 

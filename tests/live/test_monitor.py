@@ -12,7 +12,8 @@ import threading
 import time
 import unittest
 
-from daemon import PATIENCE, Daemon, LiveTest, until
+from daemon import Daemon, LiveTest
+from programs import PATIENCE, until
 
 MB = 1048576
 

@@ -3,10 +3,9 @@ import concurrent.futures
 import json
 import re
 import socket
-import time
 import unittest
 
-from programs import Running
+from programs import Running, until
 
 MIB = 1 << 20
 
@@ -83,10 +82,7 @@ class SlowReaders(unittest.TestCase):
         self.assertEqual({begun for _, begun in held}, {b"HTTP/1.1 200"})
         self.assertTrue(15 * MIB < metric(daemon, "aicache_http_answer_bytes") < 16 * MIB)
         if memory(daemon)["allocator"]["name"] == "jemalloc":  # the mappings are walked once in five seconds
-            deadline = time.monotonic() + 120
-            while not 15 * MIB < owner(daemon, "answers") < 16 * MIB:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.2)
+            self.assertTrue(until(lambda: 15 * MIB < owner(daemon, "answers") < 16 * MIB))
             with open("/proc/%d/status" % daemon.process.pid) as status:
                 self.assertLess(int(re.search(r"VmHWM:\s*(\d+) kB", status.read()).group(1)) >> 10, 200)
         # Whoever reads on gets all of it.
@@ -95,8 +91,7 @@ class SlowReaders(unittest.TestCase):
         self.assertEqual(answer["response"], "x" * (15 * MIB))
         for connection, _ in held:
             connection.close()
-        while metric(daemon, "aicache_http_answer_bytes") > MIB:  # with the last of them
-            time.sleep(0.05)
+        self.assertTrue(until(lambda: metric(daemon, "aicache_http_answer_bytes") <= MIB))  # with the last of them
 
     def test_beyond_the_limit_is_503(self):
         daemon = self.start("limits: {body_bytes: 4M, answers_bytes: 12M}\nmemory: {max_bytes: 64M}\n")
@@ -142,10 +137,7 @@ class SlowReaders(unittest.TestCase):
                 self.assertTrue(text.endswith(endings[path]), (path, text[-100:]))
             for connection in self.held:
                 connection.close()
-            deadline = time.monotonic() + 120
-            while metric(daemon, "aicache_http_answer_bytes") > MIB:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.05)
+            self.assertTrue(until(lambda: metric(daemon, "aicache_http_answer_bytes") <= MIB))
             self.assertEqual(ask(daemon, "GET", path)[0], 200)
 
 

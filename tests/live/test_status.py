@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import unittest
 
-from daemon import LiveTest, until
+from daemon import LiveTest
+from programs import until
 
 
 def samples(page):

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from programs import AICACHE, RunningTest, clean_environment, run
+from programs import AICACHE, RunningTest, clean_environment, run, until
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -96,10 +96,7 @@ class Streams(RunningTest):
                                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
             self.addCleanup(client.wait)
             self.addCleanup(client.kill)
-            deadline = time.monotonic() + 60
-            while len(os.listdir(self.folder)) < 2:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.01)
+            self.assertTrue(until(lambda: len(os.listdir(self.folder)) == 2))
             # The thread sanitizer puts off a signal that arrives just before poll() until poll()
             # ends, which it does not here: about one in a hundred has to be sent again.
             deadline = time.monotonic() + 60

@@ -6,20 +6,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import unittest
 
-from programs import AICACHE, RunningTest, Terminal, clean_environment, die_with_parent, run
+from programs import AICACHE, RunningTest, Terminal, clean_environment, die_with_parent, run, until
 
 RLO = "\u202e"  # what follows is shown from right to left
-
-
-def until(said):
-    """Calls `said` until it returns something true: for what another process does in its own time."""
-    end = time.monotonic() + 120
-    while not said():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.05)
 
 
 class Shown(RunningTest):
@@ -108,7 +99,7 @@ class Shown(RunningTest):
         def last_is_done():
             done = json.loads(self.client("list", "--operation", "stop", "--json").out)["entries"]
             return done and json.loads(self.client("get", done[0]["key"], "--metadata", "--json").out)
-        until(last_is_done)
+        self.assertTrue(until(last_is_done))
         replay.send_signal(signal.SIGINT)
         out, err = replay.communicate(timeout=120)
         self.assertRegex(out.decode(), r"^[123] lookups? in .*, hit rate ")

@@ -12,8 +12,8 @@ import threading
 import time
 import unittest
 
-from daemon import PROGRAM, Daemon, LiveTest, until
-from programs import clean_environment
+from daemon import PROGRAM, Daemon, LiveTest
+from programs import clean_environment, until
 from test_monitor import MB, noise, resident
 
 

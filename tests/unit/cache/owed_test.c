@@ -1,7 +1,7 @@
 /*
  * Removals that storage owes outlive the process: what was removed while storage took no writes is not there for the
  * next one, and nothing else is missing. A tier that stays behind while its cache is closed stands in for the kill: a
- * close that storage takes nothing from leaves what a kill does. (The kill itself: tests/live/test_trouble.py.)
+ * close that storage takes nothing from leaves what a kill does. (The kill itself: tests/live/test_disk.py.)
  */
 #include "fake_tier.h"
 
