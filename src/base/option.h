@@ -192,6 +192,8 @@ void option_swap(const struct option_row *row, void *a, void *b);
 const struct option_row *option_find(const struct option_table *table, const char *name);
 /* Appends the value as a user would write it; equal values give equal text. */
 void option_write(const struct option_row *row, const void *target, struct buf *out);
+/* The same as it may be shown: of a URL only scheme, host and port, so that two may look the same. */
+void option_write_shown(const struct option_row *row, const void *target, struct buf *out);
 /* Appends what a row accepts, as the end of a sentence: "a number of bytes, alone or with K, M or G, from 1K to 1G". */
 void option_write_accepted(const struct option_row *row, struct buf *out);
 /* The index of a choice, in any case: false where it is none of them. */

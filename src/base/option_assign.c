@@ -8,6 +8,7 @@
 #include "base/option_impl.h"
 
 #include "base/check.h"
+#include "base/url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -266,4 +267,12 @@ void option_write(const struct option_row *row, const void *target, struct buf *
     }
     case OPTION_TABLE: row->shape->write(field, out); return;
     }
+}
+
+void option_write_shown(const struct option_row *row, const void *target, struct buf *out)
+{
+    char place[URL_PLACE_BYTES];
+    const char *url = row->type == OPTION_URL ? *(char *const *)const_field_of(row, target) : NULL;
+    if (url != NULL) buf_append_text(out, url_place(url, place));
+    else option_write(row, target, out);
 }

@@ -192,13 +192,11 @@ void option_write_quoted(const char *text, struct buf *out)
 static void write_yaml_value(const struct option_row *row, const void *target, struct buf *out)
 {
     const char *field = (const char *)target + row->offset;
-    if (row->type == OPTION_TEXT) {
+    if (row->type == OPTION_TEXT || row->type == OPTION_URL) {
         const char *text = *(char *const *)(const void *)field;
-        option_write_quoted(text != NULL ? text : "", out);
-    } else if (row->type == OPTION_URL) {
-        const char *url = *(char *const *)(const void *)field;
         char place[URL_PLACE_BYTES];
-        option_write_quoted(url != NULL ? url_place(url, place) : "", out);
+        if (text != NULL && row->type == OPTION_URL) text = url_place(text, place);
+        option_write_quoted(text != NULL ? text : "", out);
     } else if (row->type == OPTION_TEXT_LIST) {
         const struct option_texts *texts = (const struct option_texts *)(const void *)field;
         buf_append_byte(out, '[');

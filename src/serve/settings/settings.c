@@ -345,8 +345,11 @@ static aic_status note_difference(struct mem *mem, const struct option_row *row,
     aic_status status = buf_status(&now) != AIC_OK ? AIC_NO_MEMORY : buf_status(&then);
     bool differs = status == AIC_OK &&
                    (now.size != then.size || (now.size > 0 && memcmp(now.data, then.data, now.size) != 0));
-    if (differs && !row->live)
-        buf_printf(fixed, "%s: stays %.*s\n", row->name, (int)now.size, now.size > 0 ? now.data : "");
+    if (differs && !row->live) {
+        buf_printf(fixed, "%s: stays ", row->name);
+        option_write_shown(row, current, fixed);
+        buf_append_byte(fixed, '\n');
+    }
     if (differs && row->live) buf_printf(changed, "%s\n", row->name);
     buf_fini(&then);
     buf_fini(&now);

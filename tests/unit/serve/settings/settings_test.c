@@ -488,6 +488,24 @@ static void reloads_change_what_is_live(void **state)
     unload(&self);
 }
 
+/* What the log is told of an address that may hold a token: where it is, and that it differs. */
+static void a_reload_shows_no_token(void **state)
+{
+    (void)state;
+    struct load self;
+    struct settings next;
+    struct buf changed, fixed;
+    load(&self, "alerts.webhook: https://me:s3cret@hooks.example.com/s3cret\n");
+    reload(&self, "alerts.webhook: https://me:0ther@hooks.example.com/s3cret\n", &next, &changed, &fixed);
+    assert_int_equal(self.status, AIC_OK);
+    assert_string_equal(fixed.data, "alerts.webhook: stays https://hooks.example.com\n");
+    buf_fini(&changed);
+    buf_fini(&fixed);
+    settings_release(&self.mem, &self.settings);
+    self.settings = next;
+    unload(&self);
+}
+
 /* The keys of a daemon that strangers can reach cannot be taken away, although the new file for itself would be fine.
  */
 static void a_reload_cannot_open_the_door(void **state)
@@ -592,6 +610,7 @@ int main(void)
         cmocka_unit_test(presets_are_those_of_the_table),
         cmocka_unit_test(the_file_overrides_a_preset),
         cmocka_unit_test(reloads_change_what_is_live),
+        cmocka_unit_test(a_reload_shows_no_token),
         cmocka_unit_test(a_reload_cannot_open_the_door),
         cmocka_unit_test(any_allocation_may_fail),
     };
