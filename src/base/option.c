@@ -140,14 +140,9 @@ static aic_status apply_defaults(struct loader *loader)
     return AIC_OK;
 }
 
-static aic_status apply_preset(struct loader *loader)
+static aic_status apply_preset(struct loader *loader, unsigned index)
 {
-    const struct option_row *row = option_find(loader->table, "preset");
-    if (row == NULL) return AIC_OK;
-    unsigned chosen = *(unsigned *)((char *)loader->target + row->offset);
-    if (chosen == 0) return AIC_OK;
-    CHECK(chosen <= loader->table->preset_count);
-    const struct option_preset *preset = &loader->table->presets[chosen - 1];
+    const struct option_preset *preset = &loader->table->presets[index - 1];
     struct option_origin origin = {OPTION_PRESET, preset->name, 0};
     for (const struct option_setting *setting = preset->settings; setting->name != NULL; setting++) {
         const struct option_row *set = option_find(loader->table, setting->name);
@@ -235,15 +230,13 @@ static void refuse_section(struct loader *loader, struct option_origin origin, c
     buf_fini(&members);
 }
 
-/* One member of the file, or of a section of it. `preset_only` takes nothing but the option "preset". */
-static aic_status apply_member(struct loader *loader, const struct option_node *node, const char *prefix,
-                               bool preset_only)
+/* One member of the file, or of a section of it. */
+static aic_status apply_member(struct loader *loader, const struct option_node *node, const char *prefix)
 {
     char name[NAME_BYTES];
     struct option_origin origin = {OPTION_FILE, loader->input->file, node->line};
     int size = snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", node->name);
     const struct option_row *row = size < NAME_BYTES ? option_find(loader->table, name) : NULL;
-    if (preset_only && (row == NULL || strcmp(name, "preset") != 0)) return AIC_OK;
     if (row != NULL) {
         note_origin(loader, row, origin);
         return option_assign_node(row, loader->mem, node, origin, loader->target, loader->report);
@@ -259,22 +252,22 @@ static aic_status apply_member(struct loader *loader, const struct option_node *
         return AIC_OK;
     }
     for (const struct option_node *child = node->first; child != NULL; child = child->next) {
-        TRY(apply_member(loader, child, name, preset_only));
+        TRY(apply_member(loader, child, name));
     }
     return AIC_OK;
 }
 
-static aic_status apply_tree(struct loader *loader, const struct option_node *root, bool preset_only)
+static aic_status apply_tree(struct loader *loader, const struct option_node *root)
 {
     if (root == NULL) return AIC_OK;
     if (root->kind == OPTION_SCALAR && root->text[0] == '\0' && !root->quoted) return AIC_OK;
     if (root->kind != OPTION_MAP) {
         struct option_origin origin = {OPTION_FILE, loader->input->file, root->line};
-        if (!preset_only) option_refuse(loader->report, origin, NULL, "no map; accepted: `name: value` lines");
+        option_refuse(loader->report, origin, NULL, "no map; accepted: `name: value` lines");
         return AIC_OK;
     }
     for (const struct option_node *child = root->first; child != NULL; child = child->next) {
-        TRY(apply_member(loader, child, "", preset_only));
+        TRY(apply_member(loader, child, ""));
     }
     return AIC_OK;
 }
@@ -320,7 +313,7 @@ static void warn_variable(struct loader *loader, const char *variable, size_t si
                 "no option has this name; it is ignored");
 }
 
-static aic_status apply_variable(struct loader *loader, const char *variable, bool preset_only)
+static aic_status apply_variable(struct loader *loader, const char *variable)
 {
     const struct option_table *table = loader->table;
     size_t prefix = strlen(table->prefix);
@@ -330,19 +323,18 @@ static aic_status apply_variable(struct loader *loader, const char *variable, bo
     for (size_t i = 0; i < table->row_count; i++) {
         const struct option_row *row = &table->rows[i];
         if (!variable_matches(row, variable + prefix, size - prefix)) continue;
-        if (preset_only && strcmp(row->name, "preset") != 0) return AIC_OK;
         struct option_origin origin = {OPTION_ENVIRONMENT, variable, 0};
         note_origin(loader, row, origin);
         return option_assign_text(row, loader->mem, equals + 1, origin, loader->target, loader->report);
     }
-    if (!preset_only && !is_foreign(table, variable, size)) warn_variable(loader, variable, size);
+    if (!is_foreign(table, variable, size)) warn_variable(loader, variable, size);
     return AIC_OK;
 }
 
-static aic_status apply_environment(struct loader *loader, bool preset_only)
+static aic_status apply_environment(struct loader *loader)
 {
     for (char *const *at = loader->input->environment; at != NULL && *at != NULL; at++) {
-        TRY(apply_variable(loader, *at, preset_only));
+        TRY(apply_variable(loader, *at));
     }
     return AIC_OK;
 }
@@ -365,43 +357,41 @@ static aic_status apply_flag(struct loader *loader, size_t index)
     return option_texts_add(loader->mem, texts, flag->value, strlen(flag->value));
 }
 
-static aic_status apply_flags(struct loader *loader, bool preset_only)
+static aic_status apply_flags(struct loader *loader)
 {
     for (size_t i = 0; i < loader->input->flag_count; i++) {
-        const struct option_flag *flag = &loader->input->flags[i];
-        if (flag->row == OPTION_ACTION) continue;
-        if (preset_only && strcmp(loader->table->rows[flag->row].name, "preset") != 0) continue;
-        TRY(apply_flag(loader, i));
+        if (loader->input->flags[i].row != OPTION_ACTION) TRY(apply_flag(loader, i));
     }
     return AIC_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------------- load -- */
 
-/* The preset is found first, in all sources, because it lies below all of them; what is wrong with it is told in the
- * second pass. */
-static aic_status find_preset(struct loader *loader, const struct option_node *root)
-{
-    struct option_report quiet;
-    struct option_report *report = loader->report;
-    option_report_init(&quiet, loader->mem);
-    loader->report = &quiet;
-    aic_status status = apply_tree(loader, root, true);
-    if (status == AIC_OK) status = apply_environment(loader, true);
-    if (status == AIC_OK) status = apply_flags(loader, true);
-    loader->report = report;
-    option_report_fini(&quiet);
-    return status;
-}
-
-static aic_status apply_all(struct loader *loader, const struct option_node *root)
+/* The sources, each over the one before, and the preset below all of them. */
+static aic_status apply_sources(struct loader *loader, const struct option_node *root, unsigned preset)
 {
     TRY(apply_defaults(loader));
-    TRY(find_preset(loader, root));
-    TRY(apply_preset(loader));
-    TRY(apply_tree(loader, root, false));
-    TRY(apply_environment(loader, false));
-    return apply_flags(loader, false);
+    if (preset > 0) TRY(apply_preset(loader, preset));
+    TRY(apply_tree(loader, root));
+    TRY(apply_environment(loader));
+    return apply_flags(loader);
+}
+
+/* Which preset there is, is known once all sources were read; what is wrong is told of the reading that counts. */
+static aic_status apply_all(struct loader *loader, const struct option_node *root)
+{
+    struct option_report quiet, *report = loader->report;
+    const struct option_row *row = option_find(loader->table, "preset");
+    if (row == NULL) return apply_sources(loader, root, 0);
+    option_report_init(&quiet, loader->mem);
+    loader->report = &quiet;
+    aic_status status = apply_sources(loader, root, 0);
+    loader->report = report;
+    option_report_fini(&quiet);
+    unsigned preset = *(unsigned *)((char *)loader->target + row->offset);
+    CHECK(preset <= loader->table->preset_count);
+    option_release(loader->table, loader->mem, loader->target);
+    return status == AIC_OK ? apply_sources(loader, root, preset) : status;
 }
 
 aic_status option_gather(const struct option_table *table, struct mem *mem, const struct option_input *input,
@@ -416,16 +406,6 @@ aic_status option_gather(const struct option_table *table, struct mem *mem, cons
     if (status == AIC_OK) status = buf_status(&report->text);
     if (status != AIC_OK) option_release(table, mem, target);
     return status;
-}
-
-aic_status option_load(const struct option_table *table, struct mem *mem, const struct option_input *input,
-                       void *target, struct option_origin *origins, struct option_report *report)
-{
-    size_t errors = report->errors;
-    TRY(option_gather(table, mem, input, target, origins, report));
-    if (report->errors == errors) return AIC_OK;
-    option_release(table, mem, target);
-    return AIC_INVALID;
 }
 
 void option_release(const struct option_table *table, struct mem *mem, void *target)

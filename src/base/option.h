@@ -171,14 +171,10 @@ AIC_MUST_CHECK aic_status option_parse_flags(const struct option_table *table, i
 
 /*
  * Fills `target` (target_bytes of it, whatever it held) from all sources. `origins`, one per row, may be NULL. AIC_OK,
- * perhaps with warnings; AIC_INVALID with errors in the report (a file that cannot be read too); AIC_NO_MEMORY. After
- * anything but AIC_OK the target is zero and owns nothing.
+ * perhaps with findings: where report->errors grew, what was refused was left as it was before, so that rules across
+ * options are heard as well, and nothing may be done by it. AIC_INVALID when a source cannot be read at all,
+ * AIC_NO_MEMORY; the target is zero and owns nothing then.
  */
-AIC_MUST_CHECK aic_status option_load(const struct option_table *table, struct mem *mem,
-                                      const struct option_input *input, void *target, struct option_origin *origins,
-                                      struct option_report *report);
-/* The same, but findings do not take the target away: AIC_OK with report->errors, what was refused left as it was
- * before. For rules across options, which are to be heard as well. AIC_INVALID when a source cannot be read at all. */
 AIC_MUST_CHECK aic_status option_gather(const struct option_table *table, struct mem *mem,
                                         const struct option_input *input, void *target, struct option_origin *origins,
                                         struct option_report *report);
@@ -219,6 +215,10 @@ void option_node_release(struct mem *mem, struct option_node **node);
 void option_write_help(const struct option_table *table, struct buf *out);
 void option_write_roff(const struct option_table *table, struct buf *out);
 void option_write_markdown(const struct option_table *table, struct buf *out);
+/* Text of such pages: in words, of which those that would pass `columns` begin a new line in column `from`, and a line
+ * end; the page is in column `column`. As roff: `code` is bold, and nothing is a command. */
+void option_write_wrapped(const char *text, size_t column, size_t from, size_t columns, struct buf *out);
+void option_write_roff_text(const char *text, struct buf *out);
 /* Every value with where it came from, as a YAML file that gives the same settings. */
 void option_write_settings(const struct option_table *table, const void *target, const struct option_origin *origins,
                            struct buf *out);

@@ -27,8 +27,14 @@ static bool flag_matches(const char *name, const char *given, size_t size)
     return true;
 }
 
-static bool find_row(const struct option_table *table, const char *given, size_t size, struct option_flag *out)
+static bool find_flag(const struct option_table *table, const char *given, size_t size, struct option_flag *out)
 {
+    for (size_t i = 0; i < table->action_count; i++) {
+        if (!flag_matches(table->actions[i].name, given, size)) continue;
+        out->row = OPTION_ACTION;
+        out->action = i;
+        return true;
+    }
     for (size_t i = 0; i < table->row_count; i++) {
         if (!flag_matches(table->rows[i].name, given, size)) continue;
         out->row = i;
@@ -37,44 +43,19 @@ static bool find_row(const struct option_table *table, const char *given, size_t
     return false;
 }
 
-static bool find_action(const struct option_table *table, const char *given, size_t size, struct option_flag *out)
-{
-    for (size_t i = 0; i < table->action_count; i++) {
-        if (!flag_matches(table->actions[i].name, given, size)) continue;
-        out->row = OPTION_ACTION;
-        out->action = i;
-        return true;
-    }
-    return false;
-}
-
 static void refuse_flag(const struct option_table *table, const char *given, struct option_report *report)
 {
     char quoted[OPTION_QUOTE_SIZE], name[128];
-    size_t at = 0;
-    for (const char *from = given; *from == '-'; from++) given = from + 1;
-    for (; given[at] != '\0' && given[at] != '=' && at + 1 < sizeof name; at++)
-        name[at] = given[at] == '-' ? '_' : given[at];
-    name[at] = '\0';
-    const char *best = NULL;
-    unsigned distance = 4;
-    char flag[128];
-    for (size_t i = 0; i < table->row_count; i++) { /* dots and underscores are one and the same in a flag */
-        snprintf(flag, sizeof flag, "%s", table->rows[i].name);
-        for (char *dot = strchr(flag, '.'); dot != NULL; dot = strchr(dot, '.')) *dot = '_';
-        unsigned to = option_distance(name, flag);
-        if (to < distance) {
-            distance = to;
-            best = table->rows[i].name;
-        }
-    }
+    given += strspn(given, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(given, "="), given);
+    const char *near = option_nearest(table, name);
     struct option_origin origin = {OPTION_FLAG, option_quote(quoted, name), 0};
-    snprintf(flag, sizeof flag, "%s", best != NULL ? best : "");
-    for (char *c = flag; *c != '\0'; c++) {
-        if (*c == '.' || *c == '_') *c = '-';
+    snprintf(name, sizeof name, "%s", near != NULL ? near : "");
+    for (char *at = name; *at != '\0'; at++) {
+        if (*at == '.' || *at == '_') *at = '-';
     }
     option_refuse(report, origin, NULL, "there is no such flag%s%s%s; %s --help lists all of them",
-                  best != NULL ? ", did you mean --" : "", flag, best != NULL ? "?" : "", table->program);
+                  near != NULL ? ", did you mean --" : "", name, near != NULL ? "?" : "", table->program);
 }
 
 /* A bool's flag may stand alone; it takes the next word only when that is a truth. */
@@ -100,9 +81,9 @@ static aic_status parse_one(const struct option_table *table, int argc, char **a
     const char *name = given + 2;
     const char *equals = strchr(name, '=');
     size_t size = equals != NULL ? (size_t)(equals - name) : strlen(name);
-    bool known = find_action(table, name, size, out) || find_row(table, name, size, out);
-    if (!known && equals == NULL && strncmp(name, "no-", 3) == 0 && find_row(table, name + 3, size - 3, out) &&
-        table->rows[out->row].type == OPTION_BOOL) {
+    bool known = find_flag(table, name, size, out);
+    if (!known && equals == NULL && strncmp(name, "no-", 3) == 0 && find_flag(table, name + 3, size - 3, out) &&
+        out->row != OPTION_ACTION && table->rows[out->row].type == OPTION_BOOL) {
         out->value = "false";
         return AIC_OK;
     }

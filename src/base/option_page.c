@@ -11,24 +11,32 @@
 
 #include <string.h>
 
-/* Wraps a sentence at some 100 columns, each line indented. */
-static void write_wrapped(struct buf *out, const char *text, const char *indent)
+#define HELP_INDENT 8
+#define HELP_COLUMNS 97
+
+void option_write_wrapped(const char *text, size_t column, size_t from, size_t columns, struct buf *out)
 {
-    size_t column = 0;
-    buf_append_text(out, indent);
-    for (const char *at = text; *at != '\0';) {
+    bool first = true;
+    for (const char *at = text; *at != '\0'; at += strspn(at, " "), first = false) {
         size_t word = strcspn(at, " ");
-        if (column > 0 && column + word + 1 > 90) {
-            buf_printf(out, "\n%s", indent);
-            column = 0;
+        if (!first && column + 1 + word > columns) {
+            buf_printf(out, "\n%*s", (int)from, "");
+            column = from;
+        } else if (!first) {
+            buf_append_byte(out, ' ');
+            column++;
         }
-        if (column > 0) buf_append_byte(out, ' ');
         buf_append(out, at, word);
-        column += word + 1;
+        column += word;
         at += word;
-        at += strspn(at, " ");
     }
     buf_append_byte(out, '\n');
+}
+
+static void write_indented(const char *text, struct buf *out)
+{
+    buf_printf(out, "%*s", HELP_INDENT, "");
+    option_write_wrapped(text, HELP_INDENT, HELP_INDENT, HELP_COLUMNS, out);
 }
 
 static const char *value_name(const struct option_row *row)
@@ -59,7 +67,7 @@ void option_write_help(const struct option_table *table, struct buf *out)
         const struct option_action *action = &table->actions[i];
         buf_printf(out, "  --%s%s%s\n", action->name, action->value != NULL ? " " : "",
                    action->value != NULL ? action->value : "");
-        write_wrapped(out, action->help, "        ");
+        write_indented(action->help, out);
     }
     buf_append_text(out, "\n");
     for (size_t i = 0; i < table->row_count; i++) {
@@ -67,7 +75,7 @@ void option_write_help(const struct option_table *table, struct buf *out)
         buf_append_text(out, "  ");
         option_write_flag(row, out);
         buf_printf(out, " %s\n", value_name(row));
-        write_wrapped(out, row->help, "        ");
+        write_indented(row->help, out);
         buf_append_text(out, "        (");
         option_write_accepted(row, out);
         buf_append_text(out, "; default ");
@@ -76,24 +84,15 @@ void option_write_help(const struct option_table *table, struct buf *out)
     }
 }
 
-/* Text for roff: backslashes, leading dots and hyphens escaped, `code` in bold. */
-static void write_roff_text(struct buf *out, const char *text)
+void option_write_roff_text(const char *text, struct buf *out)
 {
     bool bold = false;
     for (const char *at = text; *at != '\0'; at++) {
-        if (*at == '`') {
-            bold = !bold;
-            buf_append_text(out, bold ? "\\fB" : "\\fR");
-        } else if (*at == '\\') {
-            buf_append_text(out, "\\e");
-        } else if (*at == '-') {
-            buf_append_text(out, "\\-");
-        } else if ((*at == '.' || *at == '\'') && (at == text || at[-1] == '\n')) {
-            buf_append_text(out, "\\&");
-            buf_append_byte(out, *at);
-        } else {
-            buf_append_byte(out, *at);
-        }
+        if (*at == '`') buf_append_text(out, (bold = !bold) ? "\\fB" : "\\fR");
+        else if (*at == '\\') buf_append_text(out, "\\e");
+        else if (*at == '-') buf_append_text(out, "\\-");
+        else if ((*at == '.' || *at == '\'') && (at == text || at[-1] == '\n')) buf_printf(out, "\\&%c", *at);
+        else buf_append_byte(out, *at);
     }
 }
 
@@ -104,12 +103,12 @@ static void write_roff_row(const struct option_table *table, const struct option
     option_write_flag(row, &text);
     buf_append_byte(&text, '\0');
     buf_append_text(out, ".TP\n.B ");
-    write_roff_text(out, text.data != NULL && !text.failed ? text.data : "");
+    option_write_roff_text(text.data != NULL && !text.failed ? text.data : "", out);
     buf_printf(out, " \\fI%s\\fR\n", value_name(row));
-    write_roff_text(out, row->help);
+    option_write_roff_text(row->help, out);
     if (row->detail != NULL) {
         buf_append_byte(out, ' ');
-        write_roff_text(out, row->detail);
+        option_write_roff_text(row->detail, out);
     }
     buf_append_text(out, "\n.br\nIn the file ");
     buf_printf(out, "\\fB%s\\fR, in the environment \\fB", row->name);
@@ -121,7 +120,7 @@ static void write_roff_row(const struct option_table *table, const struct option
     write_fallback(row, &text);
     buf_append_text(&text, row->live ? "; SIGHUP changes it live." : "; needs a restart.");
     buf_append_byte(&text, '\0');
-    write_roff_text(out, text.data != NULL && !text.failed ? text.data : "");
+    option_write_roff_text(text.data != NULL && !text.failed ? text.data : "", out);
     buf_append_byte(out, '\n');
     out->failed = out->failed || text.failed;
     buf_fini(&text);
@@ -132,10 +131,10 @@ void option_write_roff(const struct option_table *table, struct buf *out)
     for (size_t i = 0; i < table->action_count; i++) {
         const struct option_action *action = &table->actions[i];
         buf_append_text(out, ".TP\n.B \\-\\-");
-        write_roff_text(out, action->name);
+        option_write_roff_text(action->name, out);
         if (action->value != NULL) buf_printf(out, " \\fI%s\\fR", action->value);
         buf_append_byte(out, '\n');
-        write_roff_text(out, action->help);
+        option_write_roff_text(action->help, out);
         buf_append_byte(out, '\n');
     }
     for (size_t i = 0; i < table->row_count; i++) write_roff_row(table, &table->rows[i], out);

@@ -197,6 +197,12 @@ const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text)
     return out;
 }
 
+/* Dots, dashes and underscores are one and the same: a name is spelled with each of them somewhere. */
+static bool is_same_letter(char a, char b)
+{
+    return a == b || (strchr(".-_", a) != NULL && strchr(".-_", b) != NULL);
+}
+
 unsigned option_distance(const char *a, const char *b)
 {
     enum { LONGEST = 63 };
@@ -208,7 +214,7 @@ unsigned option_distance(const char *a, const char *b)
         unsigned diagonal = row[0];
         row[0] = (unsigned)i;
         for (size_t j = 1; j <= b_size; j++) {
-            unsigned replaced = diagonal + (a[i - 1] != b[j - 1]);
+            unsigned replaced = diagonal + !is_same_letter(a[i - 1], b[j - 1]);
             unsigned moved = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
             diagonal = row[j];
             row[j] = replaced < moved ? replaced : moved;

@@ -261,7 +261,7 @@ void progress_begin(struct progress *progress, const char *what, uint64_t total)
 void progress_show(struct progress *progress, uint64_t done, const char *note);
 void progress_end(struct progress *progress);
 
-/* ---- pages (pages.c, main_commands.c) ---- */
+/* ---- pages (pages.c) ---- */
 
 /* Prints a page; prints the page of one command. */
 int cli_print_page(struct cli *cli, void (*write)(struct buf *out));

@@ -1,38 +1,18 @@
 /*
  * pages.c - help and aicache(1), made from the table of commands.
  */
-#include "cli/cli.h"
+#include "cli/commands.h"
 
 #include <string.h>
 
 #define PAGE_COLUMNS 80
-
-/* Words from column `column` on, where the page is; further lines begin at `from`. */
-static void write_wrapped(const char *text, size_t column, size_t from, struct buf *out)
-{
-    bool first = true;
-    for (const char *at = text; *at != '\0'; at += strspn(at, " "), first = false) {
-        size_t word = strcspn(at, " ");
-        if (!first && column + 1 + word > PAGE_COLUMNS) {
-            buf_printf(out, "\n%*s", (int)from, "");
-            column = from;
-        } else if (!first) {
-            buf_append_byte(out, ' ');
-            column++;
-        }
-        buf_append(out, at, word);
-        column += word;
-        at += word;
-    }
-    buf_append_byte(out, '\n');
-}
 
 /* A name of `width` columns, and what it means beside it. */
 static void write_entry(const char *name, int width, const char *text, struct buf *out)
 {
     size_t size = strlen(name), column = 3 + (size > (size_t)width ? size : (size_t)width);
     buf_printf(out, "  %-*s ", width, name);
-    write_wrapped(text, column, 3 + (size_t)width, out);
+    option_write_wrapped(text, column, 3 + (size_t)width, PAGE_COLUMNS, out);
 }
 
 static void write_options(const struct cli_option *options, struct buf *out)
@@ -56,9 +36,9 @@ void pages_help(struct buf *out)
     buf_append_text(out, "\nOptions of every command:\n");
     write_options(cli_common_options, out);
     buf_append_byte(out, '\n');
-    write_wrapped("An argument @FILE stands for the contents of a file, - for standard input. "
-                  "Exit status: 0 fine, 1 a miss or a no, 2 an error.",
-                  0, 0, out);
+    option_write_wrapped("An argument @FILE stands for the contents of a file, - for standard input. "
+                         "Exit status: 0 fine, 1 a miss or a no, 2 an error.",
+                         0, 0, PAGE_COLUMNS, out);
     buf_append_text(out, "aicache help COMMAND tells more.\n");
 }
 
@@ -66,8 +46,8 @@ void pages_command(const struct cli_command *command, struct buf *out)
 {
     bool spaced = command->arguments[0] != '\0';
     buf_printf(out, "Usage: aicache %s%s%s [--OPTION...]\n\n", command->name, spaced ? " " : "", command->arguments);
-    write_wrapped(command->summary, 0, 0, out);
-    if (command->detail != NULL) write_wrapped(command->detail, 0, 0, out);
+    option_write_wrapped(command->summary, 0, 0, PAGE_COLUMNS, out);
+    if (command->detail != NULL) option_write_wrapped(command->detail, 0, 0, PAGE_COLUMNS, out);
     if (command->options != NULL) {
         buf_append_text(out, "\nOptions:\n");
         write_options(command->options, out);
@@ -78,27 +58,15 @@ void pages_command(const struct cli_command *command, struct buf *out)
 
 /* ------------------------------------------------------------------------------------------------------ manual -- */
 
-static void write_roff(const char *text, struct buf *out)
-{
-    bool bold = false;
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at == '`') buf_append_text(out, (bold = !bold) ? "\\fB" : "\\fR");
-        else if (*at == '-') buf_append_text(out, "\\-");
-        else if (*at == '\\') buf_append_text(out, "\\e");
-        else if ((*at == '.' || *at == '\'') && at == text) buf_printf(out, "\\&%c", *at);
-        else buf_append_byte(out, *at);
-    }
-}
-
 static void write_roff_options(const struct cli_option *options, struct buf *out)
 {
     for (; options != NULL && options->name != NULL; options++) {
         buf_append_text(out, ".TP\n\\fB\\-\\-");
-        write_roff(options->name, out);
+        option_write_roff_text(options->name, out);
         buf_append_text(out, "\\fR");
         if (options->value != NULL) buf_printf(out, " \\fI%s\\fR", options->value);
         buf_append_byte(out, '\n');
-        write_roff(options->help, out);
+        option_write_roff_text(options->help, out);
         buf_append_byte(out, '\n');
     }
 }
@@ -108,10 +76,10 @@ static void write_roff_command(const struct cli_command *command, struct buf *ou
     buf_printf(out, ".SS \"%s", command->name);
     if (command->arguments[0] != '\0') buf_printf(out, " %s", command->arguments);
     buf_append_text(out, "\"\n");
-    write_roff(command->summary, out);
+    option_write_roff_text(command->summary, out);
     if (command->detail != NULL) {
         buf_append_byte(out, ' ');
-        write_roff(command->detail, out);
+        option_write_roff_text(command->detail, out);
     }
     buf_append_byte(out, '\n');
     write_roff_options(command->options, out);
@@ -135,4 +103,49 @@ void pages_manual(struct buf *out)
         ".SH EXIT STATUS\n.TP\n.B 0\nfine\n.TP\n.B 1\na miss, or an answer that is no\n.TP\n.B 2\nan error\n"
         ".SH ENVIRONMENT\n.TP\n.B AICACHE_URL\nwhere the daemon listens\n.TP\n.B AICACHE_UNIX\nits unix socket\n.TP\n.B AICACHE_API_KEY\nthe API key\n"
         ".SH SEE ALSO\n.BR aicached (8)\n");
+}
+
+/* ----------------------------------------------------------------------------------------------------- commands -- */
+
+int cli_print_page(struct cli *cli, void (*write)(struct buf *out))
+{
+    struct buf page;
+    buf_init(&page, &cli->mem, MEM_OTHER);
+    write(&page);
+    int result = buf_status(&page) == AIC_OK ? CLI_OK : cli_fail("no memory");
+    if (result == CLI_OK) print_view(buf_view(&page));
+    buf_fini(&page);
+    return result;
+}
+
+int cli_explain(struct cli *cli, const struct cli_command *command)
+{
+    struct buf page;
+    buf_init(&page, &cli->mem, MEM_OTHER);
+    pages_command(command, &page);
+    print_view(buf_view(&page));
+    buf_fini(&page);
+    return CLI_OK;
+}
+
+int command_help(struct cli *cli)
+{
+    if (cli->argument_count == 0) return cli_print_page(cli, pages_help);
+    const char *first = cli->arguments[0], *second = cli->argument_count > 1 ? cli->arguments[1] : NULL;
+    size_t size = strlen(first), found = 0;
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *name = cli_commands[i].name;
+        if (strncmp(name, first, size) != 0 || (name[size] != '\0' && name[size] != ' ')) continue;
+        if (second != NULL && (name[size] == '\0' || strcmp(name + size + 1, second) != 0)) continue;
+        if (found++ > 0) putchar('\n');
+        cli_explain(cli, &cli_commands[i]);
+    }
+    char quoted[OPTION_QUOTE_SIZE];
+    return found > 0 ? CLI_OK
+                     : cli_fail("there is no command %s; aicache help lists all of them", option_quote(quoted, first));
+}
+
+int command_manual(struct cli *cli)
+{
+    return cli_print_page(cli, pages_manual);
 }
