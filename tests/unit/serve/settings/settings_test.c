@@ -492,8 +492,7 @@ static void reloads_change_what_is_live(void **state)
     unload(&self);
 }
 
-/* The keys of a daemon that strangers can reach cannot be taken away, although the new file for itself would be fine.
- */
+/* Keys of a daemon that strangers can reach cannot be taken away, although the new file alone would be fine. */
 static void a_reload_cannot_open_the_door(void **state)
 {
     (void)state;
