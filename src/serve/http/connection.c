@@ -55,7 +55,7 @@ static void conn_reset(struct conn *conn, int fd)
     conn->events = 0;
     conn->phase = CONN_HEAD;
     conn->eof = conn->hung_up = conn->close_after = conn->running = conn->ready = conn->read_again = false;
-    conn->reported = conn->arrived = conn->held = false;
+    conn->reported = conn->arrived = conn->held = conn->idlest = false;
     conn->head_timed = conn->continue_due = conn->stalled = conn->body_done = conn->body_copied = false;
     conn->tls_read_wants_write = conn->tls_write_wants_read = false;
     conn->in = NULL;

@@ -44,6 +44,8 @@
 #define REJECT_ROOM 64       /* connections above the limit that still get their 503 */
 #define POOL_CONNECTIONS 128 /* kept for reuse by each thread */
 #define POOL_BLOCKS 32
+#define IDLEST_MOST 64  /* idle connections that one look at all of them finds, to be closed one after the other */
+#define IDLEST_MS 1000  /* for so long */
 #define ARRIVED_MOST 16 /* requests that are read before the first of them is looked at */
 
 enum conn_phase { CONN_HEAD, CONN_BODY, CONN_WAIT, CONN_DISCARD, CONN_LINGER, CONN_CLOSED };
@@ -106,6 +108,7 @@ struct conn {
     bool reported;     /* the loop has just reported the socket, and may report others */
     bool arrived;      /* read, and in the thread's list of what is to be looked at */
     bool ready;        /* on the thread's ready list */
+    bool idlest;       /* one of the thread's idlest */
     bool held;         /* its answers wait for those of others; on the ready list */
     bool read_again;   /* something may be readable that the loop does not report */
     bool head_timed;   /* the time-out of the head runs */
@@ -176,6 +179,15 @@ struct http_thread {
     struct conn **conns; /* those with an open socket */
     uint32_t conn_count, conn_capacity, sweep_at;
     uint32_t live; /* connections whose memory is in use, sockets or not */
+    /* The idlest when they were looked for, the idlest of all last. Whoever has another deadline now, or is not idle,
+     * is passed over; NULL: closed meanwhile. */
+    struct {
+        struct conn *conn;
+        uint64_t deadline_ms;
+    } idlest[IDLEST_MOST];
+    unsigned idlest_count;
+    bool idlest_served;    /* they were served before */
+    uint64_t idlest_at_ms; /* by uv_now() */
     TAILQ_HEAD(conn_list, conn) ready;
     unsigned ready_count;
     uint64_t held_since_ns; /* when the first of the answers that are held back was asked for; 0: there are none */
@@ -264,7 +276,9 @@ void thread_block_give(struct http_thread *thread, char *block);
 AIC_MUST_CHECK aic_status thread_conn_add(struct conn *conn); /* to the open ones */
 void thread_conn_remove(struct conn *conn);
 void thread_conn_freed(struct http_thread *thread); /* ends a stopping thread with its last connection */
-void thread_mark_ready(struct conn *conn);          /* conn_serve_ready() runs before the loop sleeps */
+/* Closes the connection of this thread that was idle longest; false when there is none. */
+bool thread_shed_idle(struct http_thread *thread);
+void thread_mark_ready(struct conn *conn); /* conn_serve_ready() runs before the loop sleeps */
 void thread_unmark_ready(struct conn *conn);
 void thread_serve_ready(struct http_thread *thread); /* now; not from inside a connection's run */
 /* The connection has read a request, which is looked at when the other sockets that are ready are read, too. */

@@ -94,6 +94,9 @@ void thread_conn_remove(struct conn *conn)
     struct conn *last = thread->conns[--thread->conn_count];
     thread->conns[conn->index] = last;
     last->index = conn->index;
+    for (unsigned i = 0; conn->idlest && i < thread->idlest_count; i++) {
+        if (thread->idlest[i].conn == conn) thread->idlest[i].conn = NULL;
+    }
     THREAD_COUNT(thread, open, -1);
     atomic_fetch_sub_explicit(&thread->server->open, 1, memory_order_relaxed);
     if (thread->conn_count == 0) uv_timer_stop(&thread->sweep);
@@ -255,26 +258,64 @@ static bool is_idle(const struct conn *conn)
            !conn->read_again && conn->in_start == conn->in_end && conn->out.pending == 0;
 }
 
-/* Does `conn` give way before `other`? Those that were served go first (their clients connect again), then those that
- * have sent nothing; of each kind the one that was idle longest, whose deadline is the earliest. */
-static bool goes_before(const struct conn *conn, const struct conn *other)
+/*
+ * Those that were served give way first (their clients connect again), then those that have sent nothing; of each kind
+ * those that were idle longest, whose deadlines are the earliest. One look at every connection finds the next
+ * IDLEST_MOST, so that a crowd does not pay for it with each that comes, and who is served pays nothing at all.
+ */
+static void look_for_idlest(struct http_thread *thread)
 {
-    bool served = conn->exchange.status != 0, other_served = other->exchange.status != 0;
-    return served != other_served ? served : conn->deadline_ms < other->deadline_ms;
+    unsigned count = 0;
+    bool served = false;
+    for (uint32_t i = 0; i < thread->conn_count; i++) {
+        struct conn *conn = thread->conns[i];
+        bool is_served = conn->exchange.status != 0;
+        conn->idlest = false;
+        if (!is_idle(conn) || is_served < served) continue;
+        if (is_served > served) count = 0;
+        served = is_served;
+        if (count == IDLEST_MOST) {
+            if (conn->deadline_ms >= thread->idlest[0].deadline_ms) continue;
+            memmove(&thread->idlest[0], &thread->idlest[1], --count * sizeof thread->idlest[0]);
+        }
+        unsigned at = count++;
+        for (; at > 0 && thread->idlest[at - 1].deadline_ms < conn->deadline_ms; at--)
+            thread->idlest[at] = thread->idlest[at - 1];
+        thread->idlest[at].conn = conn;
+        thread->idlest[at].deadline_ms = conn->deadline_ms;
+    }
+    for (unsigned i = 0; i < count; i++) thread->idlest[i].conn->idlest = true;
+    thread->idlest_count = count;
+    thread->idlest_served = served;
+    thread->idlest_at_ms = uv_now(&thread->loop.uv);
 }
 
-/* Closes the connection of this thread that was idle longest; false when there is none, or when it has just sent
- * something. It looks at every connection, but only when there is no room. */
-static bool shed_idle(struct http_thread *thread)
+/* The next of those that were found, if it is as it was. */
+static struct conn *next_idlest(struct http_thread *thread)
 {
-    struct conn *idlest = NULL;
+    if (uv_now(&thread->loop.uv) - thread->idlest_at_ms > IDLEST_MS) thread->idlest_count = 0;
+    while (thread->idlest_count > 0) {
+        struct conn *conn = thread->idlest[--thread->idlest_count].conn;
+        if (conn == NULL) continue;
+        conn->idlest = false;
+        if (conn->deadline_ms == thread->idlest[thread->idlest_count].deadline_ms && is_idle(conn) &&
+            (conn->exchange.status != 0) == thread->idlest_served)
+            return conn;
+    }
+    return NULL;
+}
+
+bool thread_shed_idle(struct http_thread *thread)
+{
     char byte;
     /* Relaxed: stands for itself. */
     atomic_store_explicit(&thread->server->crowded_ms, clock_wall_ms(thread->server->clock), memory_order_relaxed);
-    for (uint32_t i = 0; i < thread->conn_count; i++) {
-        struct conn *conn = thread->conns[i];
-        if (is_idle(conn) && (idlest == NULL || goes_before(conn, idlest))) idlest = conn;
+    struct conn *idlest = next_idlest(thread);
+    if (idlest == NULL) {
+        look_for_idlest(thread);
+        idlest = next_idlest(thread);
     }
+    /* It may have just sent something. */
     if (idlest == NULL || recv(idlest->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return false;
     THREAD_COUNT(thread, shed, 1);
     conn_close(idlest);
@@ -288,7 +329,7 @@ static void accepted(struct acceptor *acceptor, int fd)
     THREAD_COUNT(thread, accepted, 1);
     uint64_t open = atomic_fetch_add_explicit(&server->open, 1, memory_order_relaxed) + 1;
     uint64_t limit = LIMIT(thread, connections);
-    bool rejected = open > limit && !shed_idle(thread);
+    bool rejected = open > limit && !thread_shed_idle(thread);
     if (rejected) THREAD_COUNT(thread, rejected, 1);
     if (open <= limit + REJECT_ROOM) {
         if (conn_open(thread, fd, acceptor->local, rejected) == AIC_OK) return;
@@ -309,7 +350,7 @@ static bool accept_some(struct acceptor *acceptor, unsigned most)
         }
         if (errno == EAGAIN) return true;
         bool full = errno == EMFILE || errno == ENFILE;
-        if (full && shed_idle(acceptor->thread)) continue;
+        if (full && thread_shed_idle(acceptor->thread)) continue;
         if (full || errno == ENOBUFS || errno == ENOMEM) return false;
         /* Whatever else it is belongs to the connection that failed, not to the listening socket. */
     }

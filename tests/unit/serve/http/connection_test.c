@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -467,6 +468,49 @@ static void test_body_is_taken_after_the_end(struct drive *drive)
     close(client);
 }
 
+/* Whom `thread_shed_idle()` is to close, by a look at every connection. */
+static const struct conn *idlest_of(const struct http_thread *thread)
+{
+    const struct conn *found = NULL;
+    for (uint32_t i = 0; i < thread->conn_count; i++) {
+        const struct conn *conn = thread->conns[i];
+        if (conn->in_start < conn->in_end || conn->phase != CONN_HEAD) continue;
+        bool served = conn->exchange.status != 0, other = found != NULL && found->exchange.status != 0;
+        if (found == NULL || (served != other ? served : conn->deadline_ms < found->deadline_ms)) found = conn;
+    }
+    return found;
+}
+
+/* In a crowd the connection that was idle longest gives way, of those that were served before, then of the others. */
+static void test_the_idlest_gives_way(struct drive *drive)
+{
+    enum { CROWD = 300 };
+    static int clients[CROWD];
+    struct http_thread *thread = drive->thread;
+    unsigned seed = 7;
+    for (size_t i = 0; i < CROWD; i++) {
+        clients[i] = drive_connect(drive);
+        if (i % 3 == 0) drive_text(drive, clients[i], REQUESTS[0]);
+        if (i % 50 == 1) drive_text(drive, clients[i], "GET /hel"); /* busy */
+    }
+    for (uint32_t i = 0; i < CROWD; i++)
+        thread->conns[i]->deadline_ms = conn_now(thread->conns[i]) + 100000 + i * 7919 % CROWD;
+    for (uint32_t left = CROWD; left > CROWD / 50; left--) {
+        if (rand_r(&seed) % 4 == 0) { /* somebody is served meanwhile */
+            struct conn *conn = thread->conns[(uint32_t)rand_r(&seed) % left];
+            if (conn->exchange.status != 0) conn->deadline_ms += 1000;
+        }
+        const struct conn *idlest = idlest_of(thread);
+        assert_true(thread_shed_idle(thread));
+        assert_int_equal(idlest->phase, CONN_CLOSED);
+        assert_int_equal(thread->conn_count, left - 1);
+        if (left % 40 == 0) drive_turn(drive);
+    }
+    assert_false(thread_shed_idle(thread));
+    for (size_t i = 0; i < CROWD; i++) close(clients[i]);
+    drive_turn(drive);
+}
+
 static void on_finished(void *context, struct http_exchange *exchange, int status, uint64_t bytes)
 {
     (void)context;
@@ -514,6 +558,7 @@ int main(void)
         cmocka_unit_test_in(test_held_answer_is_given_back, a_server),
         cmocka_unit_test_in(test_body_cut_while_streamed, a_server),
         cmocka_unit_test_in(test_body_is_taken_after_the_end, a_server),
+        cmocka_unit_test_in(test_the_idlest_gives_way, a_server),
         cmocka_unit_test_in(test_counters, a_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
