@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define BUCKETS 1024 /* power of two */
-#define MAX_LEASES 65536
+#define NAMESPACES 256
 #define NS_PER_MS UINT64_C(1000000)
 
 struct lease {
@@ -32,9 +32,16 @@ struct leases {
     const aic_clock *clock;
     pthread_mutex_t mutex; /* guards what follows */
     struct bucket buckets[BUCKETS];
+    uint32_t of_one[NAMESPACES]; /* leases by the hash of who holds them */
     bool ended;
     struct leases_figures figures;
-    _Atomic uint64_t count; /* figures.leases, so that a put need not take the mutex: release under it, acquire there */
+    /*
+     * figures.leases, so that a put need not take the mutex: release under it, acquire there. Who is granted a lease
+     * looks the key up once more afterwards, under its shard's lock, and a put stores under that lock before it reads
+     * this: whichever comes first, the lookup sees the entry or the put sees the lease, on any machine. Where memory
+     * does not take the entry the worst is that the holder computes what was put at that moment, and its put tells all.
+     */
+    _Atomic uint64_t count;
 };
 
 aic_status leases_create(struct mem *mem, const aic_clock *clock, struct leases **out)
@@ -52,6 +59,13 @@ aic_status leases_create(struct mem *mem, const aic_clock *clock, struct leases 
 static struct bucket *bucket_of(struct leases *leases, const uint8_t *key)
 {
     return &leases->buckets[((unsigned)key[0] << 8 | key[1]) % BUCKETS];
+}
+
+static uint32_t *share_of(struct leases *leases, const char *ns, size_t size)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < size; i++) hash = (hash ^ (unsigned char)ns[i]) * 16777619u;
+    return &leases->of_one[(hash ^ hash >> 16) % NAMESPACES];
 }
 
 static void set_count(struct leases *leases, uint64_t count)
@@ -79,7 +93,8 @@ static void remove_lease(struct leases *leases, struct lease **at)
 {
     struct lease *lease = *at;
     *at = lease->next;
-    CHECK(leases->figures.leases > 0);
+    CHECK(leases->figures.leases > 0 && *share_of(leases, lease->ns, lease->ns_size) > 0);
+    --*share_of(leases, lease->ns, lease->ns_size);
     set_count(leases, leases->figures.leases - 1);
     mem_free(leases->mem, MEM_CACHE, lease, sizeof *lease);
 }
@@ -126,11 +141,13 @@ static void remove_waiter(struct leases *leases, struct lease_waiter *waiter)
 static bool grant(struct leases *leases, struct lease *lease, struct lease_waiter *waiter, uint64_t now)
 {
     uint8_t raw[16];
-    CHECK(waiter->ns.size <= sizeof lease->ns);
-    lease->ns_size = waiter->ns.size;
-    memcpy(lease->ns, waiter->ns.data, waiter->ns.size);
+    CHECK(waiter->ns.size > 0 && waiter->ns.size <= sizeof lease->ns);
     memcpy(raw, lease->key.bytes, 8);
     if (digest_random(raw + 8, 8) != AIC_OK) return false;
+    if (lease->ns_size > 0) --*share_of(leases, lease->ns, lease->ns_size);
+    lease->ns_size = waiter->ns.size;
+    memcpy(lease->ns, waiter->ns.data, waiter->ns.size);
+    ++*share_of(leases, lease->ns, lease->ns_size);
     hex_write(raw, sizeof raw, lease->id);
     lease->id[LEASE_ID_BYTES - 1] = '\0';
     memcpy(waiter->id, lease->id, sizeof waiter->id);
@@ -144,7 +161,9 @@ static bool grant(struct leases *leases, struct lease *lease, struct lease_waite
 /* Under the mutex: a new lease for a key that has none. NULL: none is to be had. */
 static struct lease *make_lease(struct leases *leases, struct lease_waiter *waiter, uint64_t now)
 {
-    if (leases->figures.leases >= MAX_LEASES) return NULL;
+    if (leases->figures.leases >= LEASE_MOST ||
+        *share_of(leases, waiter->ns.data, waiter->ns.size) >= LEASE_MOST_OF_ONE)
+        return NULL;
     struct lease *made = mem_zalloc(leases->mem, MEM_CACHE, sizeof *made);
     if (made == NULL) return NULL;
     made->key = waiter->key;
@@ -168,7 +187,8 @@ enum lease_news leases_ask(struct leases *leases, struct lease_waiter *waiter)
     pthread_mutex_lock(&leases->mutex);
     enum lease_news news = LEASE_WAITS;
     struct lease *lease = *find(leases, &waiter->key);
-    if (leases->ended) news = LEASE_OVER;
+    bool crowded = waiter->most_waiters > 0 && leases->figures.waiters >= waiter->most_waiters;
+    if (leases->ended || (lease != NULL && crowded)) news = LEASE_OVER;
     else if (lease != NULL) add_waiter(leases, lease, waiter);
     else news = make_lease(leases, waiter, now) != NULL ? LEASE_GRANTED : LEASE_OVER;
     pthread_mutex_unlock(&leases->mutex);
@@ -338,7 +358,7 @@ void leases_figures(struct leases *leases, struct leases_figures *out)
 
 aic_status leases_verify(struct leases *leases)
 {
-    uint64_t count = 0, waiters = 0;
+    uint64_t count = 0, waiters = 0, shares = 0;
     bool sound = true;
     pthread_mutex_lock(&leases->mutex);
     for (unsigned i = 0; i < BUCKETS; i++) {
@@ -355,7 +375,8 @@ aic_status leases_verify(struct leases *leases)
             sound = sound && lease->last == link;
         }
     }
-    sound = sound && count == leases->figures.leases && waiters == leases->figures.waiters &&
+    for (unsigned i = 0; i < NAMESPACES; i++) shares += leases->of_one[i];
+    sound = sound && count == leases->figures.leases && shares == count && waiters == leases->figures.waiters &&
             count == atomic_load_explicit(&leases->count, memory_order_relaxed);
     pthread_mutex_unlock(&leases->mutex);
     return sound ? AIC_OK : AIC_INTERNAL;

@@ -7,8 +7,9 @@
  * waits longer than it said.
  *
  * A waiter is part of its owner's struct and is told once, by whatever thread brought the news, with no lock held. It
- * may be withdrawn before (its client has gone). The table is bounded: beyond MAX_LEASES nobody gets a lease, and a
- * miss is just a miss.
+ * may be withdrawn before (its client has gone). The table is bounded: beyond LEASE_MOST nobody gets a lease, beyond
+ * LEASE_MOST_OF_ONE nobody of the same namespace, so that none of them takes all, and beyond what they say themselves
+ * (`most_waiters`) nobody waits; a miss is just a miss then.
  *
  * A lease is known by 32 hex digits, half of them random: nobody can give up another's by a guess, and a namespace
  * cannot give up another namespace's at all.
@@ -24,12 +25,14 @@
 #define LEASE_ID_BYTES 33    /* 32 digits and a NUL */
 #define LEASE_LEAST_MS 30000 /* what a holder has at the least; more, if it would have waited longer itself */
 #define LEASE_MOST_WAIT_S 120
+#define LEASE_MOST 65536
+#define LEASE_MOST_OF_ONE 16384 /* namespaces are told apart by a hash of 8 bits */
 
 enum lease_news {
     LEASE_GRANTED,  /* compute and put: `id` and `lease_ms` are set */
     LEASE_WAITS,    /* news comes later; from leases_ask() alone */
     LEASE_ANSWERED, /* a put of the key has ended: it can be looked up */
-    LEASE_OVER,     /* waited long enough; or leases_ask(): the table is full */
+    LEASE_OVER,     /* waited long enough; or leases_ask(): there is no lease, or no place to wait, for it */
 };
 
 struct lease;
@@ -38,8 +41,9 @@ struct leases;
 struct lease_waiter {
     /* In; borrowed while it waits. */
     aic_key key;
-    aic_view ns;      /* who may give the lease up: 1 to AIC_MAX_NAME_BYTES bytes */
-    uint64_t wait_ms; /* from leases_ask() on */
+    aic_view ns;           /* who may give the lease up: 1 to AIC_MAX_NAME_BYTES bytes */
+    uint64_t wait_ms;      /* from leases_ask() on */
+    uint64_t most_waiters; /* beyond so many in the table it does not wait; 0: no bound */
     void (*told)(struct lease_waiter *waiter, enum lease_news news);
     /* Out, with LEASE_GRANTED. */
     char id[LEASE_ID_BYTES];

@@ -445,6 +445,11 @@ uint64_t http_now_ns(struct http_exchange *exchange)
     return thread->passed_ns = clock_mono_ns(thread->server->clock);
 }
 
+uint64_t http_most_connections(const struct http_exchange *exchange)
+{
+    return LIMIT(exchange->conn->thread, connections);
+}
+
 struct http_thread *http_thread(const struct http_exchange *exchange)
 {
     return exchange->conn->thread;

@@ -151,6 +151,8 @@ uint64_t http_received_ns(const struct http_exchange *exchange);
 /* The time by the same clock. From then on the thread's next request counts, which saves it a look. */
 uint64_t http_now_ns(struct http_exchange *exchange);
 
+/* How many connections are accepted at one time: limits.connections, or what there are descriptors for. */
+uint64_t http_most_connections(const struct http_exchange *exchange);
 struct http_thread *http_thread(const struct http_exchange *exchange);
 /* What thread_start of the options returned for this thread. */
 void *http_thread_data(const struct http_thread *thread);

@@ -138,8 +138,12 @@ bool held_start(struct http_exchange *exchange)
     struct call *call = call_of(exchange);
     struct held *held = mem_zalloc(http_mem(exchange), MEM_CONNECTIONS, sizeof *held);
     if (held == NULL) return false;
-    held->waiter = (struct lease_waiter){
-        .key = call->key, .ns = call_ns(call), .wait_ms = call->wait_ms, .told = on_told};
+    held->waiter = (struct lease_waiter){.key = call->key,
+                                         .ns = call_ns(call),
+                                         .wait_ms = call->wait_ms,
+                                         .most_waiters = http_most_connections(exchange) / 2 +
+                                                         1, /* the holder's put may need a connection */
+                                         .told = on_told};
     held->mem = http_mem(exchange);
     held->post.run = on_news;
     held->exchange = exchange;

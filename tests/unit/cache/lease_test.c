@@ -106,6 +106,58 @@ static void one_computes_and_all_are_answered(void **state)
     world_close(&w);
 }
 
+/* One namespace cannot have all leases, so that there are some for others; what it gives back it may have again. */
+static void no_namespace_takes_all(void **state)
+{
+    (void)state;
+    static struct client client[LEASE_MOST_OF_ONE + 1];
+    struct world w;
+    struct client other;
+    world_open(&w);
+    for (unsigned i = 0; i <= LEASE_MOST_OF_ONE; i++) {
+        set(&client[i], 0, 5000);
+        client[i].waiter.key = (aic_key){.bytes = {(uint8_t)i, (uint8_t)(i >> 8), (uint8_t)(i >> 16)}};
+        assert_int_equal(leases_ask(w.leases, &client[i].waiter), i < LEASE_MOST_OF_ONE ? LEASE_GRANTED : LEASE_OVER);
+    }
+    other = client[LEASE_MOST_OF_ONE];
+    other.waiter.ns = AIC_LITERAL("another");
+    assert_int_equal(leases_ask(w.leases, &other.waiter), LEASE_GRANTED);
+    leases_answer(w.leases, &client[0].waiter.key);
+    client[0].waiter.key.bytes[31] = 1;
+    assert_int_equal(leases_ask(w.leases, &client[0].waiter), LEASE_GRANTED);
+    /* A lease that passes to another namespace is that one's. */
+    client[1].waiter.ns = AIC_LITERAL("another");
+    assert_int_equal(leases_ask(w.leases, &client[1].waiter), LEASE_WAITS);
+    char id[LEASE_ID_BYTES];
+    memcpy(id, client[1].waiter.id, sizeof id);
+    assert_int_equal(leases_give_up(w.leases, AIC_LITERAL("default"), aic_view_of(id)), AIC_OK);
+    assert_int_equal(client[1].news, LEASE_GRANTED);
+    client[2].waiter.key.bytes[31] = 2;
+    assert_int_equal(leases_ask(w.leases, &client[2].waiter), LEASE_GRANTED);
+    client[3].waiter.key.bytes[31] = 3;
+    assert_int_equal(leases_ask(w.leases, &client[3].waiter), LEASE_OVER);
+    world_close(&w);
+}
+
+/* Beyond what the asker says nobody waits: a connection stays for the put that answers all of them. */
+static void not_everybody_waits(void **state)
+{
+    (void)state;
+    struct world w;
+    struct client client[5];
+    static const enum lease_news expected[] = {LEASE_GRANTED, LEASE_WAITS, LEASE_WAITS, LEASE_OVER, LEASE_GRANTED};
+    world_open(&w);
+    for (unsigned i = 0; i < 5; i++) {
+        set(&client[i], i < 4 ? 1 : 2, 5000);
+        client[i].waiter.most_waiters = 2;
+        assert_int_equal(leases_ask(w.leases, &client[i].waiter), expected[i]);
+    }
+    assert_true(leases_withdraw(w.leases, &client[1].waiter));
+    assert_int_equal(leases_ask(w.leases, &client[3].waiter), LEASE_WAITS);
+    leases_end(w.leases);
+    world_close(&w);
+}
+
 static void exactly_one_takes_over(void **state)
 {
     (void)state;
@@ -142,17 +194,18 @@ static void a_full_table_grants_nothing(void **state)
     for (unsigned i = 0; i < 70000; i++) {
         struct client client;
         set(&client, 0, 1000);
+        client.waiter.ns = (aic_view){"abcde" + i % 5, 1};
         memcpy(client.waiter.key.bytes, &i, sizeof i);
         enum lease_news news = leases_ask(w.leases, &client.waiter);
         granted += news == LEASE_GRANTED;
         assert_true(news == LEASE_GRANTED || news == LEASE_OVER);
     }
-    assert_int_equal(granted, 65536);
+    assert_int_equal(granted, LEASE_MOST);
     now_ns += LEASE_LEAST_MS * MS;
     assert_true(leases_tick(w.leases) == UINT64_MAX);
     struct leases_figures figures;
     leases_figures(w.leases, &figures);
-    assert_true(figures.leases == 0 && figures.expired == 65536);
+    assert_true(figures.leases == 0 && figures.expired == LEASE_MOST);
     world_close(&w);
 }
 
@@ -306,6 +359,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_computes_and_all_are_answered),
+        cmocka_unit_test(no_namespace_takes_all),
+        cmocka_unit_test(not_everybody_waits),
         cmocka_unit_test(exactly_one_takes_over),
         cmocka_unit_test(a_full_table_grants_nothing),
         cmocka_unit_test(without_memory_a_miss_is_a_miss),
