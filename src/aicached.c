@@ -217,11 +217,11 @@ static int setup_routes(struct daemon *daemon)
         .storage_deadline_ms = settings->storage_deadline,
         .memory_warning_bytes = settings_warning_bytes(settings),
         .memory_critical_bytes = settings_critical_bytes(settings),
-        .watch = {.history_file = daemon->history_file[0] != '\0' ? daemon->history_file : NULL,
-                  .back = &daemon->back,
-                  .webhook = settings->alerts_webhook,
-                  .warning_percent = (unsigned)settings->pressure_warning,
-                  .critical_percent = (unsigned)settings->pressure_critical},
+        .history_file = daemon->history_file[0] != '\0' ? daemon->history_file : NULL,
+        .back = &daemon->back,
+        .webhook = settings->alerts_webhook,
+        .warning_percent = (unsigned)settings->pressure_warning,
+        .critical_percent = (unsigned)settings->pressure_critical,
     };
     aic_status status = routes_create(&options, daemon->auth, settings->cache_keep_request_bytes, &daemon->routes);
     return status == AIC_OK ? 0 : refuse(daemon, "routes", status, NULL);
@@ -301,6 +301,14 @@ static void on_tick(uv_timer_t *timer)
     sd_notify(0, "WATCHDOG=1");
 }
 
+/* Health says itself when it has something to do again. */
+static void on_turn(uv_timer_t *timer)
+{
+    struct daemon *daemon = timer->data;
+    uint64_t next_ms = routes_turn(daemon->routes);
+    uv_timer_start(timer, on_turn, next_ms > 0 ? next_ms : 1, 0);
+}
+
 /* The kernel says that something waits for memory: looked at now rather than at the next tick. */
 static void on_stall(uv_poll_t *poll, int status, int events)
 {
@@ -335,9 +343,11 @@ static int setup_loop(struct daemon *daemon)
     bool ready = start_signal(daemon, &daemon->terminate, on_stop, SIGTERM) &&
                  start_signal(daemon, &daemon->interrupt, on_stop, SIGINT) &&
                  start_signal(daemon, &daemon->hangup, on_hangup, SIGHUP) &&
-                 uv_timer_init(&daemon->loop, &daemon->tick) == 0;
-    daemon->tick.data = daemon;
-    if (ready) ready = uv_timer_start(&daemon->tick, on_tick, 1000, 1000) == 0;
+                 uv_timer_init(&daemon->loop, &daemon->tick) == 0 && uv_timer_init(&daemon->loop, &daemon->turn) == 0;
+    daemon->tick.data = daemon->turn.data = daemon;
+    if (ready)
+        ready = uv_timer_start(&daemon->tick, on_tick, 1000, 1000) == 0 &&
+                uv_timer_start(&daemon->turn, on_turn, 1, 0) == 0;
     if (ready) start_stall(daemon);
     return ready ? 0 : refuse(daemon, "daemon", AIC_NO_MEMORY, NULL);
 }

@@ -36,7 +36,7 @@ struct daemon {
 
     uv_loop_t loop;
     uv_signal_t terminate, interrupt, hangup;
-    uv_timer_t tick;
+    uv_timer_t tick, turn;
     uv_poll_t stall;         /* of memory, told by the kernel */
     int stall_fd;            /* -1: not available here */
     char history_file[4096]; /* empty: the history is not kept */

@@ -59,11 +59,30 @@ void alerts_destroy(struct alerts **alerts)
     *alerts = NULL;
 }
 
-/* The newest alert of this id, open or not. */
-static struct alert *find(struct alerts *alerts, const char *id)
+bool alert_is(struct alert_key one, struct alert_key other)
+{
+    bool same_part = one.part == other.part ||
+                     (one.part != NULL && other.part != NULL && strcmp(one.part, other.part) == 0);
+    return one.cause == other.cause && same_part;
+}
+
+void alert_id(struct alert_key key, char out[ALERT_ID_BYTES])
+{
+    static const char *const ids[ALERT_CAUSES] = {
+#define ALERT_CAUSE_ID(name, id) [ALERT_OF_##name] = id,
+        ALERT_CAUSE_MAP(ALERT_CAUSE_ID)
+#undef ALERT_CAUSE_ID
+    };
+    CHECK(key.cause > ALERT_OF_NOTHING && key.cause < ALERT_CAUSES);
+    snprintf(out, ALERT_ID_BYTES, "%s%s%s", ids[key.cause], key.part != NULL ? ":" : "",
+             key.part != NULL ? key.part : "");
+}
+
+/* The newest alert of this key, open or not. */
+static struct alert *find(struct alerts *alerts, struct alert_key key)
 {
     for (size_t i = alerts->count; i > 0; i--)
-        if (strcmp(alerts->kept[i - 1].id, id) == 0) return &alerts->kept[i - 1];
+        if (alert_is(alerts->kept[i - 1].key, key)) return &alerts->kept[i - 1];
     return NULL;
 }
 
@@ -78,12 +97,11 @@ static void make_room(struct alerts *alerts)
     alerts->count--;
 }
 
-static struct alert *open_alert(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t now)
+static struct alert *open_alert(struct alerts *alerts, struct alert_key key, enum alert_severity severity, uint64_t now)
 {
     make_room(alerts);
     struct alert *alert = &alerts->kept[alerts->count++];
-    *alert = (struct alert){.severity = severity, .opened_ms = now};
-    snprintf(alert->id, sizeof alert->id, "%s", id);
+    *alert = (struct alert){.key = key, .severity = severity, .opened_ms = now};
     alerts->total++;
     return alert;
 }
@@ -108,18 +126,18 @@ static bool must_tell(struct alert *alert, uint64_t quiet_ms, uint64_t now)
     return true;
 }
 
-bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity severity, uint64_t quiet_ms,
+bool alerts_trigger(struct alerts *alerts, struct alert_key key, enum alert_severity severity, uint64_t quiet_ms,
                     const char *message)
 {
     uint64_t now = clock_wall_ms(alerts->clock);
     pthread_mutex_lock(&alerts->mutex);
-    struct alert *alert = find(alerts, id);
+    struct alert *alert = find(alerts, key);
     bool open = alert != NULL && alert->resolved_ms == 0;
     bool quiet = alert != NULL && !open && now - alert->resolved_ms < quiet_ms;
     bool tell = false;
     struct alert copy;
     if (!quiet) {
-        if (!open) alert = open_alert(alerts, id, severity, now);
+        if (!open) alert = open_alert(alerts, key, severity, now);
         see(alert, severity, message, now);
         tell = must_tell(alert, quiet_ms, now);
         copy = *alert;
@@ -129,11 +147,11 @@ bool alerts_trigger(struct alerts *alerts, const char *id, enum alert_severity s
     return !quiet;
 }
 
-bool alerts_resolve(struct alerts *alerts, const char *id, const char *message)
+bool alerts_resolve(struct alerts *alerts, struct alert_key key, const char *message)
 {
     struct alert copy;
     pthread_mutex_lock(&alerts->mutex);
-    struct alert *alert = find(alerts, id);
+    struct alert *alert = find(alerts, key);
     bool known = alert != NULL, open = known && alert->resolved_ms == 0;
     if (open) {
         alert->resolved_ms = clock_wall_ms(alerts->clock);
@@ -175,8 +193,10 @@ uint64_t alerts_open_count(struct alerts *alerts)
 
 static void write_alert(const struct alert *alert, struct json_writer *out)
 {
+    char id[ALERT_ID_BYTES];
+    alert_id(alert->key, id);
     json_open(out, '{');
-    put_text(out, "id", alert->id);
+    put_text(out, "id", id);
     put_text(out, "severity", alert_severity_name(alert->severity));
     put_text(out, "message", alert->message);
     put_time(out, "opened", alert->opened_ms);
@@ -244,6 +264,7 @@ static struct rate_look look_back(struct alerts *alerts, struct rate_look now)
 
 void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses, bool cold)
 {
+    static const struct alert_key key = {.cause = ALERT_OF_HIT_RATE};
     if (cold) {
         alerts->look_count = 0;
         return;
@@ -256,34 +277,35 @@ void alerts_watch_hit_rate(struct alerts *alerts, uint64_t hits, uint64_t misses
     char message[160];
     snprintf(message, sizeof message, "%s%.1f%% of the last %llu lookups were hits.", poor ? "Only " : "", percent,
              (unsigned long long)new_lookups);
-    if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, ALERT_HIT_RATE, message);
-    if (poor) alerts_trigger(alerts, ALERT_HIT_RATE, alert_of_hit_rate(percent), QUIET_MS, message);
+    if (percent >= GOOD_HIT_RATE) alerts_resolve(alerts, key, message);
+    if (poor) alerts_trigger(alerts, key, alert_of_hit_rate(percent), QUIET_MS, message);
 }
 
 void alerts_watch_pressure(struct alerts *alerts, const struct pressure_figures *now)
 {
+    static const struct alert_key key = {.cause = ALERT_OF_PRESSURE};
     double medium = now->warning_percent > PRESSURE_USUAL_WARNING ? now->warning_percent : PRESSURE_USUAL_WARNING;
     double critical = now->critical_percent > 95 ? now->critical_percent : 95;
     char message[128];
     snprintf(message, sizeof message, "Memory is at %.1f%% of its limit.", now->percent);
-    if (now->percent <= medium - PRESSURE_LEAVE_POINTS) alerts_resolve(alerts, ALERT_PRESSURE, message);
+    if (now->percent <= medium - PRESSURE_LEAVE_POINTS) alerts_resolve(alerts, key, message);
     if (now->percent < medium) return;
     enum alert_severity severity = now->percent >= critical ? ALERT_CRITICAL
                                    : now->percent >= 85     ? ALERT_HIGH
                                                             : ALERT_MEDIUM;
-    alerts_trigger(alerts, ALERT_PRESSURE, severity, 0, message);
+    alerts_trigger(alerts, key, severity, 0, message);
 }
 
 void alerts_watch_part(struct alerts *alerts, const char *part, const char *state, double down_seconds)
 {
-    char id[64], message[160];
-    snprintf(id, sizeof id, ALERT_DOWN "%s", part);
+    struct alert_key key = {.cause = ALERT_OF_DOWN, .part = part};
+    char message[160];
     if (down_seconds <= 0) {
         snprintf(message, sizeof message, "%s is up again.", part);
-        alerts_resolve(alerts, id, message);
+        alerts_resolve(alerts, key, message);
         return;
     }
     if (down_seconds < DOWN_SECONDS) return;
     snprintf(message, sizeof message, "%s has been %s for %.0f seconds.", part, state, down_seconds);
-    alerts_trigger(alerts, id, alert_of_downtime(down_seconds), 0, message);
+    alerts_trigger(alerts, key, alert_of_downtime(down_seconds), 0, message);
 }

@@ -6,6 +6,11 @@
 #include "observe/fields.h"
 #include "observe/monitor.h"
 
+#define LOOK_TICKS 5        /* the mappings of a process that stays as it is are walked so seldom */
+#define LOOK_CHANGE 50      /* a change of RSS by one part in so many is worth a walk */
+#define LOOK_SHARE 20       /* walking takes at most one part in so many of the time */
+#define LOOK_NS 10000000ULL /* figures so old are of this moment */
+
 static void put_owner(struct json_writer *out, const char *owner, uint64_t bytes, const char *help)
 {
     json_open(out, '{');
@@ -113,4 +118,89 @@ void breakdown_write_allocator(struct json_writer *out)
     put_count(out, "resident", figures.resident);
     put_count(out, "retained", figures.retained);
     json_close(out, '}');
+}
+
+/* -------------------------------------------------------------------------------------------------- when to look -- */
+
+void memory_look_init(struct memory_look *look, const struct breakdown_sources *sources, const char *root,
+                      const aic_clock *clock)
+{
+    *look = (struct memory_look){.sources = *sources, .root = root, .clock = clock};
+    CHECK(pthread_mutex_init(&look->looking, NULL) == 0);
+    CHECK(pthread_mutex_init(&look->mutex, NULL) == 0);
+}
+
+void memory_look_fini(struct memory_look *look)
+{
+    pthread_mutex_destroy(&look->mutex);
+    pthread_mutex_destroy(&look->looking);
+}
+
+bool memory_look_last(struct memory_look *look, struct breakdown *out)
+{
+    pthread_mutex_lock(&look->mutex);
+    bool measured = look->measured;
+    if (measured) *out = look->last;
+    pthread_mutex_unlock(&look->mutex);
+    return measured;
+}
+
+void memory_look_write(struct memory_look *look, struct json_writer *out)
+{
+    struct breakdown what;
+    json_open(out, '[');
+    if (memory_look_last(look, &what)) breakdown_write(&what, out);
+    json_close(out, ']');
+}
+
+/* Walks the mappings. Under `looking`. */
+static void walk(struct memory_look *look, const aic_stats *stats)
+{
+    struct breakdown what = {.measured_ms = clock_wall_ms(look->clock), .stats = *stats};
+    uint64_t began = clock_mono_ns(look->clock);
+    bool read = breakdown_read(&look->sources, look->root, &what) == AIC_OK;
+    look->walked_ns = clock_mono_ns(look->clock);
+    look->walk_ns = look->walked_ns - began;
+    if (!read) return; /* what was known stands */
+    pthread_mutex_lock(&look->mutex);
+    look->last = what;
+    look->measured = true;
+    pthread_mutex_unlock(&look->mutex);
+}
+
+/* Was the last walk so long ago that another one keeps within its share of the time? Under `looking`. */
+static bool may_walk(const struct memory_look *look, uint64_t least_ns)
+{
+    uint64_t age = clock_mono_ns(look->clock) - look->walked_ns;
+    return look->walked_ns == 0 || (age >= least_ns && age >= look->walk_ns * LOOK_SHARE);
+}
+
+static bool changed(uint64_t from, uint64_t to)
+{
+    uint64_t difference = from > to ? from - to : to - from;
+    return difference > from / LOOK_CHANGE;
+}
+
+void memory_look_tick(struct memory_look *look, const aic_stats *stats, uint64_t rss_bytes)
+{
+    struct breakdown last;
+    bool due = look->ticks++ % LOOK_TICKS == 0 || !memory_look_last(look, &last) ||
+               changed(last.footprint.rss, rss_bytes);
+    if (!due) return;
+    pthread_mutex_lock(&look->looking);
+    if (may_walk(look, 0)) walk(look, stats);
+    pthread_mutex_unlock(&look->looking);
+}
+
+bool memory_look_now(struct memory_look *look, struct breakdown *out)
+{
+    pthread_mutex_lock(&look->looking);
+    if (may_walk(look, LOOK_NS)) {
+        aic_stats stats;
+        aic_cache_stats(look->sources.cache, &stats);
+        walk(look, &stats);
+    }
+    bool measured = memory_look_last(look, out);
+    pthread_mutex_unlock(&look->looking);
+    return measured;
 }

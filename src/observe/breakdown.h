@@ -8,12 +8,15 @@
 #ifndef OBSERVE_BREAKDOWN_H
 #define OBSERVE_BREAKDOWN_H
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "observe/allocator.h"
 #include "observe/footprint.h"
 
 #include <aicache/monitor.h>
+
+#include <pthread.h>
 
 /* Who counts memory apart from the others; borrowed. */
 struct breakdown_sources {
@@ -31,6 +34,35 @@ struct breakdown {
     struct footprint footprint;
     struct allocator_figures allocator;
 };
+
+/*
+ * Looks at the mappings no more often than there is need: every few ticks, in any tick that finds RSS changed by a
+ * fiftieth, and when somebody asks, but never for more than a twentieth of the time. Locks: `looking` (one walk at a
+ * time), then `mutex` (a leaf, held only to copy).
+ */
+struct memory_look {
+    struct breakdown_sources sources;
+    const char *root; /* where /proc is; borrowed */
+    const aic_clock *clock;
+    unsigned ticks;
+    pthread_mutex_t looking;     /* held while the mappings are walked; guards the two times */
+    uint64_t walked_ns, walk_ns; /* when a walk ended, on the monotonic clock, and how long it took */
+    pthread_mutex_t mutex;       /* guards what follows */
+    bool measured;
+    struct breakdown last;
+};
+
+void memory_look_init(struct memory_look *look, const struct breakdown_sources *sources, const char *root,
+                      const aic_clock *clock);
+void memory_look_fini(struct memory_look *look);
+/* Once a second, by one thread, with the figures that were just taken. */
+void memory_look_tick(struct memory_look *look, const aic_stats *stats, uint64_t rss_bytes);
+/* The last look; false: there was none. Any thread; waits for nothing. */
+bool memory_look_last(struct memory_look *look, struct breakdown *out);
+/* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of the last look; empty before the first. */
+void memory_look_write(struct memory_look *look, struct json_writer *out);
+/* The same after a walk, unless there just was one. Blocks for milliseconds per GiB of RSS: not for a front thread. */
+bool memory_look_now(struct memory_look *look, struct breakdown *out);
 
 /* What one owner holds now: of the cache's, the daemon's and the monitor's. */
 uint64_t breakdown_owner_bytes(const struct breakdown_sources *sources, enum mem_owner owner);

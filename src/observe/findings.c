@@ -97,7 +97,7 @@ static void find_threshold(struct aic_monitor *monitor, const struct event *last
         finding_advise(found, "memory.max_bytes", below(monitor_warning_bytes(monitor)), NULL,
                        "With this bound the memory tier evicts before it reaches memory.warning_bytes.");
     }
-    found->alert = ALERT_THRESHOLD;
+    found->alert.cause = ALERT_OF_THRESHOLD;
 }
 
 /* " It evicts 12 entries a minute.", or nothing. */

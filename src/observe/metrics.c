@@ -204,7 +204,7 @@ static void write_pressure(struct page *page)
     struct overview *overview = page->overview;
     const aic_stats *stats = &page->stats;
     struct pressure_figures figures;
-    pressure_read(watch_pressure(overview->watch), &figures);
+    pressure_read(overview->pressure, &figures);
     count(page, METRIC_MEMORY_PRESSURE, figures.state);
     single(page, METRIC_PRESSURE_RATIO, figures.percent / 100);
     begin(page, METRIC_STALL_SECONDS);
@@ -251,11 +251,12 @@ static void write_alerts(struct page *page)
 {
     uint64_t open[ALERT_SEVERITIES];
     struct webhook_stats notices;
-    alerts_count_open(watch_alerts(page->overview->watch), open);
+    alerts_count_open(page->overview->alerts, open);
     begin(page, METRIC_ALERTS);
     for (enum alert_severity severity = 0; severity < ALERT_SEVERITIES; severity++)
         labelled(page, "severity", alert_severity_name(severity), NULL, NULL, open[severity]);
-    if (watch_webhook(page->overview->watch, &notices)) {
+    if (page->overview->webhook != NULL) {
+        webhook_stats(page->overview->webhook, &notices);
         begin(page, METRIC_ALERT_NOTICES);
         labelled(page, "result", "sent", NULL, NULL, notices.sent);
         labelled(page, "result", "failed", NULL, NULL, notices.failed);
@@ -310,7 +311,8 @@ static void write_owners(struct page *page)
 {
     begin(page, METRIC_OWNER_BYTES);
     for (enum mem_owner owner = 0; owner < MEM_OWNER_COUNT; owner++)
-        labelled(page, "owner", mem_owner_name(owner), NULL, NULL, watch_owner_bytes(page->overview->watch, owner));
+        labelled(page, "owner", mem_owner_name(owner), NULL, NULL,
+                 breakdown_owner_bytes(&page->overview->look.sources, owner));
 }
 
 static void write_process(struct page *page)

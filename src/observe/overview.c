@@ -4,7 +4,8 @@
 #include "base/view.h"
 #include "cache/cache.h"
 #include "observe/monitor.h"
-#include "observe/warnings.h"
+#include "observe/parts.h"
+#include "observe/tick.h"
 
 #include <string.h>
 
@@ -13,6 +14,7 @@ static void set_defaults(struct overview_options *options)
     if (options->storage_deadline_ms == 0) options->storage_deadline_ms = 20;
     if (options->clock == NULL) options->clock = clock_system();
     if (options->storage_kind == NULL) options->storage_kind = "none";
+    if (options->root == NULL) options->root = "";
 }
 
 static aic_status create_parts(struct overview *overview)
@@ -20,21 +22,17 @@ static aic_status create_parts(struct overview *overview)
     const struct overview_options *options = &overview->options;
     overview->past = mem_zalloc(options->mem, MEM_OTHER, sizeof *overview->past);
     if (overview->past == NULL) return AIC_NO_MEMORY;
-    struct watch_options watch = options->watch;
-    watch.mem = options->mem;
-    watch.clock = options->clock;
-    watch.log = options->log;
-    watch.cache = options->cache;
-    watch.monitor = options->monitor;
-    watch.pools = &overview->pools;
-    TRY(watch_create(&watch, &overview->watch, NULL));
-    struct parts_options parts = {.mem = options->mem,
-                                  .clock = options->clock,
-                                  .cache = options->cache,
-                                  .storage_kind = options->storage_kind,
-                                  .root = options->watch.root,
-                                  .pressure = watch_pressure(overview->watch)};
-    return parts_create(&parts, &overview->parts);
+    TRY(tick_setup(overview));
+    struct health_options health = {.mem = options->mem, .clock = options->clock, .context = overview};
+    TRY(health_create(&health, &overview->health));
+    TRY(parts_register(overview, overview->health));
+    history_file_init(&overview->history, options->monitor != NULL ? &options->monitor->history : NULL,
+                      options->history_file, options->log);
+    struct overview_facts facts;
+    tick_refresh(overview, &facts);
+    tick_publish(overview, &facts);
+    overview_turn(overview);
+    return AIC_OK;
 }
 
 aic_status overview_init(struct overview *overview, const struct overview_options *options, overview_route_fn *route,
@@ -48,14 +46,20 @@ aic_status overview_init(struct overview *overview, const struct overview_option
     overview->tallies = NULL;
     overview->past = NULL;
     overview->front = (struct overview_front){0};
-    overview->parts = NULL;
-    overview->watch = NULL;
+    overview->health = NULL;
+    overview->pressure = NULL;
+    overview->alerts = NULL;
+    overview->webhook = NULL;
+    overview->ticks = 0;
+    overview->history = (struct history_file){0};
+    overview->verdict.count = 0;
+    const struct breakdown_sources sources = {options->mem, options->cache, options->monitor};
+    memory_look_init(&overview->look, &sources, overview->options.root, overview->options.clock);
     CHECK(pthread_mutex_init(&overview->mutex, NULL) == 0);
     object_pools_init(&overview->pools);
     labels_init(&overview->labels, options->mem, seed);
     atomic_init(&overview->warning_bytes, options->memory_warning_bytes);
     atomic_init(&overview->critical_bytes, options->memory_critical_bytes);
-    atomic_init(&overview->criticals, 0);
     overview->started_ns = clock_mono_ns(overview->options.clock);
     overview->started_ms = clock_wall_ms(overview->options.clock);
     overview->marks = (struct overview_marks){.since_ms = overview->started_ms};
@@ -67,91 +71,72 @@ aic_status overview_init(struct overview *overview, const struct overview_option
 void overview_fini(struct overview *overview)
 {
     CHECK(overview->tallies == NULL);
-    parts_destroy(&overview->parts);
-    watch_destroy(&overview->watch);
+    health_destroy(&overview->health);
+    history_file_fini(&overview->history);
+    webhook_destroy(&overview->webhook);
+    alerts_destroy(&overview->alerts);
+    pressure_destroy(&overview->pressure);
+    memory_look_fini(&overview->look);
     mem_free(overview->options.mem, MEM_OTHER, overview->past, sizeof *overview->past);
     labels_fini(&overview->labels);
     object_pools_fini(&overview->pools);
     pthread_mutex_destroy(&overview->mutex);
 }
 
-/* Labels change hands whether somebody reads them or not. */
-static void settle_labels(struct overview *overview)
+void overview_facts(struct overview *overview, struct overview_facts *out)
 {
-    struct mem *mem = overview->options.mem;
-    struct tally_sum *sum = mem_alloc(mem, MEM_OTHER, sizeof *sum);
-    if (sum == NULL) return; /* the next second will do */
-    overview_sum(overview, sum);
-    mem_free(mem, MEM_OTHER, sum, sizeof *sum);
-}
-
-/* Tells of thresholds that were reached, and keeps for health how much is critical. */
-static void judge(struct overview *overview)
-{
-    struct alerts *alerts = watch_alerts(overview->watch);
-    struct verdict verdict;
-    const struct finding *reached = NULL;
-    unsigned counts[SEVERITIES];
-    if (warnings_find(overview, &verdict) != AIC_OK) return; /* the next second will do */
-    for (size_t i = 0; i < verdict.count; i++)
-        if (verdict.findings[i].alert != NULL && strcmp(verdict.findings[i].alert, ALERT_THRESHOLD) == 0)
-            reached = &verdict.findings[i];
-    if (reached != NULL)
-        alerts_trigger(alerts, ALERT_THRESHOLD, reached->severity == SEVERITY_CRITICAL ? ALERT_CRITICAL : ALERT_MEDIUM,
-                       0, reached->message);
-    else alerts_resolve(alerts, ALERT_THRESHOLD, "The cache is below its thresholds again.");
-    verdict_count(&verdict, counts);
-    atomic_store_explicit(&overview->criticals, counts[SEVERITY_CRITICAL], memory_order_relaxed);
-}
-
-/* How long a warning stays after the last connection that found no room. */
-#define CROWDED_MS 60000
-
-/* Logs the first connection that finds no room, and no other while one does in each minute. */
-static void look_at_connections(struct overview *overview)
-{
-    uint64_t last = 0, most = 0;
     pthread_mutex_lock(&overview->mutex);
-    if (overview->front.room != NULL) overview->front.room(overview->front.context, &most, &last);
+    *out = overview->facts;
     pthread_mutex_unlock(&overview->mutex);
-    uint64_t now = clock_wall_ms(overview->options.clock);
-    bool crowded = last > 0 && now < last + CROWDED_MS;
-    bool known = atomic_load_explicit(&overview->crowded_since_ms, memory_order_relaxed) > 0;
-    atomic_store_explicit(&overview->connections, most, memory_order_relaxed);
-    if (crowded == known) return;
-    atomic_store_explicit(&overview->crowded_since_ms, crowded ? last : 0, memory_order_relaxed);
-    if (crowded && overview->options.log != NULL)
-        log_line(overview->options.log, AIC_LOG_WARNING, "http",
-                 "all of the %llu connections that are accepted at one time were open: idle ones are closed for new "
-                 "ones, and where none is idle, new ones get 503 (limits.connections, and the process's limit on "
-                 "descriptors)",
-                 (unsigned long long)most);
 }
 
-void overview_tick(struct overview *overview)
+void overview_verdict(struct overview *overview, struct verdict *out)
 {
-    struct parts_facts facts;
-    look_at_connections(overview);
-    parts_refresh(overview->parts);
-    parts_facts(overview->parts, &facts);
-    watch_tick(overview->watch, &facts, overview->parts);
-    judge(overview);
-    settle_labels(overview);
+    pthread_mutex_lock(&overview->mutex);
+    *out = overview->verdict;
+    pthread_mutex_unlock(&overview->mutex);
 }
 
-enum probe_status overview_health(struct overview *overview, const struct probe_report *reports, unsigned *up,
-                                  unsigned *counted)
+/* How well the parts are together. */
+static void sum_up(struct overview_health *out)
 {
-    enum probe_status status = parts_overall(reports, up, counted);
-    bool critical = atomic_load_explicit(&overview->criticals, memory_order_relaxed) > 0;
-    return status == PROBE_HEALTHY && critical ? PROBE_DEGRADED : status;
+    out->overall = out->criticals > 0 ? HEALTH_DEGRADED : HEALTH_HEALTHY;
+    for (size_t i = 0; i < parts_count; i++) {
+        enum health_status status = out->reports[i].status;
+        if (status == HEALTH_DISABLED) continue;
+        out->counted++;
+        out->up += status == HEALTH_HEALTHY;
+        if (status == HEALTH_UNHEALTHY && parts[i].vital) out->overall = HEALTH_UNHEALTHY;
+        else if (status != HEALTH_HEALTHY && out->overall == HEALTH_HEALTHY) out->overall = HEALTH_DEGRADED;
+    }
+    if (out->stopping) out->overall = HEALTH_UNHEALTHY;
+}
+
+void overview_health(struct overview *overview, bool stopping, struct overview_health *out)
+{
+    unsigned counts[SEVERITIES];
+    memset(out, 0, sizeof *out);
+    out->overview = overview;
+    out->stopping = stopping;
+    out->now_ms = clock_wall_ms(overview->options.clock);
+    pthread_mutex_lock(&overview->mutex);
+    out->facts = overview->facts;
+    verdict_count(&overview->verdict, counts);
+    pthread_mutex_unlock(&overview->mutex);
+    out->criticals = counts[SEVERITY_CRITICAL];
+    cache_lookup_counts(overview->options.cache, &out->facts.stats.hits_memory, &out->facts.stats.misses);
+    out->facts.stats.hits_storage = 0; /* hits of both tiers are in hits_memory now; only their sum is shown */
+    for (size_t i = 0; i < parts_count; i++) {
+        health_read(overview->health, i, &out->reports[i]);
+        if (parts[i].freshen != NULL) parts[i].freshen(&out->facts, &out->reports[i]);
+    }
+    sum_up(out);
 }
 
 bool overview_memory_short(struct overview *overview, const aic_stats *stats)
 {
     uint64_t threshold = atomic_load_explicit(&overview->warning_bytes, memory_order_relaxed);
-    return (threshold > 0 && stats->memory_bytes >= threshold) ||
-           pressure_state(watch_pressure(overview->watch)) != PRESSURE_NORMAL;
+    return (threshold > 0 && stats->memory_bytes >= threshold) || pressure_state(overview->pressure) != PRESSURE_NORMAL;
 }
 
 void overview_join(struct overview *overview, struct tally *tally)

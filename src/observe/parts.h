@@ -1,70 +1,52 @@
 /*
- * parts.h - the parts whose health is told, what their checks look at, and the figures that /health repeats.
+ * parts.h - the registry of the daemon's parts: a row for each, with the functions that tell how it is.
  *
- * Checks run on the threads of observe/probes.h and may wait; parts_refresh() copies statistics once a second, for the
- * checks too. Rendering reads both and waits for nothing. The mutex protects the copy of the figures; it is a leaf.
+ * /health, /cache/status, warnings and alerts walk over the rows in this order and know no part by name, so that a new
+ * one is a row and its functions. Functions are given the overview and the facts of one moment.
  */
 #ifndef OBSERVE_PARTS_H
 #define OBSERVE_PARTS_H
 
-#include "observe/host.h"
-#include "observe/pressure.h"
-#include "observe/probes.h"
+#include "observe/health.h"
 
-/* In the order of answers: enum name, name, component type of the health+json draft, the measurement that it calls it
- * by. */
-#define PARTS_MAP(X)                                                                                                   \
-    X(REDIS, "redis", "datastore", "responseTime")                                                                     \
-    X(CHROMADB, "chromadb", "datastore", "responseTime")                                                               \
-    X(EMBEDDINGS, "embeddings", "component", "responseTime")                                                           \
-    X(STORAGE, "storage", "datastore", "responseTime")                                                                 \
-    X(MEMORY, "memory", "system", "utilization")                                                                       \
-    X(UPSTREAM, "upstream", "component", "responseTime")                                                               \
-    X(CACHE, "cache", "component", "hitRatio")
+struct overview;
+struct overview_facts;
+struct overview_health;
+struct verdict;
+struct finding;
 
-enum part {
-#define PARTS_ENUM(name, text, type, measurement) PART_##name,
-    PARTS_MAP(PARTS_ENUM)
-#undef PARTS_ENUM
-        PART_COUNT
-};
-const char *part_name(enum part part);
-const char *part_type(enum part part);
-const char *part_measurement(enum part part);
-
-struct parts_options {
-    struct mem *mem;
-    const aic_clock *clock;
-    aic_cache *cache;
-    const char *storage_kind;
-    const char *root;          /* where /proc and /sys are, borrowed; NULL: this machine's */
-    struct pressure *pressure; /* whose state the memory part repeats; borrowed; NULL: none */
-    uint64_t interval_ms;      /* between checks; 0: 2000 */
+struct part {
+    const char *name;
+    /* Of the health+json draft: the type of component, and what is observed of it in which unit. */
+    const char *type, *measurement, *unit;
+    bool vital;                                          /* while it is unhealthy, so is the whole */
+    bool quiet;                                          /* other alerts tell of it: there is none for being down */
+    bool (*configured)(const struct overview *overview); /* NULL: where there is `judge` */
+    health_ask_fn *ask;                                  /* the context of both is the overview */
+    health_judge_fn *judge;                              /* NULL: this daemon has no such part */
+    /* Any of these may be NULL. The value for the draft, in place of the response time; words of this moment, in place
+     * of those of the last check; more members for /health; the members of its object in /cache/status; what is wrong
+     * with it, and what to change. */
+    double (*observed)(const struct overview_facts *facts);
+    void (*freshen)(const struct overview_facts *facts, struct health_report *report);
+    void (*write)(struct overview *overview, const struct overview_facts *facts, struct json_writer *out);
+    void (*status)(const struct overview *overview, const aic_stats *stats, struct json_writer *out);
+    aic_status (*find)(const struct overview *overview, const struct overview_facts *facts, struct verdict *out);
+    /* What helps when it is down and nothing was found; NULL: its health says more. */
+    void (*advise)(const struct overview *overview, struct finding *found);
 };
 
-/* Figures as of the last refresh. */
-struct parts_facts {
-    aic_stats stats;
-    struct host_memory host;
-};
+extern const struct part parts[];
+extern const size_t parts_count; /* at most HEALTH_PARTS */
 
-struct parts;
-/* Starts the checks' threads. AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status parts_create(const struct parts_options *options, struct parts **out);
-/* Waits for checks under way. Accepts a pointer to NULL. */
-void parts_destroy(struct parts **parts);
+/* Is it a part of this daemon? */
+bool parts_has(const struct overview *overview, const struct part *part);
+/* Adds all of them. */
+AIC_MUST_CHECK aic_status parts_register(const struct overview *overview, struct health *health);
 
-/* Copies the cache's and the machine's figures; may take milliseconds. One thread. */
-void parts_refresh(struct parts *parts);
-void parts_facts(struct parts *parts, struct parts_facts *out);
-struct probes *parts_probes(struct parts *parts);
-/* The last result of one part. */
-void parts_read(struct parts *parts, enum part part, struct probe_report *out);
-
-/*
- * The whole: unhealthy only when the cache itself cannot serve; any other part that is not well degrades. *up of
- * *counted parts are healthy; what is not configured does not count. `reports` has PART_COUNT places.
- */
-enum probe_status parts_overall(const struct probe_report *reports, unsigned *up, unsigned *counted);
+/* The body of GET /health, the same as the draft has it, and one part's object in the first. */
+void parts_write_health(const struct overview_health *health, struct json_writer *out);
+void parts_write_draft(const struct overview_health *health, struct json_writer *out);
+void parts_write_part(const struct overview_health *health, size_t part, struct json_writer *out);
 
 #endif

@@ -3,8 +3,8 @@
 #include "base/check.h"
 #include "observe/fields.h"
 #include "observe/monitor.h"
+#include "observe/parts.h"
 #include "observe/stats.h"
-#include "observe/warnings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,7 @@ aic_view snapshot_text(const struct snapshot *snapshot)
 /* What is gathered before it is written. */
 struct view {
     struct overview *overview;
-    struct parts_facts facts;
+    struct overview_facts facts;
     struct tally_sum *sum;
     struct overview_marks marks; /* to be taken off what is told as of the last reset */
     uint64_t now_ms, now_ns;
@@ -258,7 +258,7 @@ static aic_status write_memory(const struct view *view, struct json_writer *out)
     write_trend(&trend, out);
     json_close(out, '}');
     json_key(out, "breakdown");
-    watch_write_breakdown(overview->watch, out);
+    memory_look_write(&overview->look, out);
     return AIC_OK;
 }
 
@@ -272,36 +272,35 @@ static aic_status write_monitor(const struct view *view, struct json_writer *out
     else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
     json_key(out, "warnings");
     struct verdict verdict;
-    TRY(warnings_find(view->overview, &verdict));
+    overview_verdict(view->overview, &verdict);
     verdict_write(&verdict, out);
     json_key(out, "slow");
     if (monitor != NULL) TRY(slow_recent_write(monitor, SLOW_MULTIPLIER, SLOW_SHOWN, out));
     else json_put_raw(out, AIC_LITERAL("[]"));
     json_key(out, "pressure");
-    pressure_write(watch_pressure(view->overview->watch), out);
+    pressure_write(view->overview->pressure, out);
     json_key(out, "alerts");
-    alerts_write(watch_alerts(view->overview->watch), out);
+    alerts_write(view->overview->alerts, out);
     return AIC_OK;
 }
 
 static void write_health(const struct view *view, struct json_writer *out)
 {
-    struct probe_report reports[PART_COUNT];
-    unsigned up, counted;
-    for (enum part part = 0; part < PART_COUNT; part++) parts_read(view->overview->parts, part, &reports[part]);
-    enum probe_status overall = overview_health(view->overview, reports, &up, &counted);
+    struct overview_health health;
+    overview_health(view->overview, false, &health);
     json_key(out, "health");
     json_open(out, '{');
-    put_text(out, "status", probe_status_name(overall));
+    put_text(out, "status", health_status_name(health.overall));
     json_key(out, "parts");
     json_open(out, '[');
-    for (enum part part = 0; part < PART_COUNT; part++) {
-        if (reports[part].status == PROBE_DISABLED) continue;
+    for (size_t part = 0; part < parts_count; part++) {
+        const struct health_report *report = &health.reports[part];
+        if (report->status == HEALTH_DISABLED) continue;
         json_open(out, '{');
-        put_text(out, "name", part_name(part));
-        put_text(out, "status", probe_status_name(reports[part].status));
-        put_text(out, "details", reports[part].details);
-        put_number(out, "response_time_ms", reports[part].response_ms);
+        put_text(out, "name", parts[part].name);
+        put_text(out, "status", health_status_name(report->status));
+        put_text(out, "details", report->details);
+        put_number(out, "response_time_ms", report->response_ms);
         json_close(out, '}');
     }
     json_close(out, ']');
@@ -341,7 +340,7 @@ aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, 
         made->mem = mem;
         atomic_init(&made->holders, 1);
         buf_init(&made->text, mem, MEM_MONITOR);
-        parts_facts(overview->parts, &view.facts);
+        overview_facts(overview, &view.facts);
         overview_marks(overview, &view.marks);
         overview_sum(overview, view.sum);
         struct json_writer writer;

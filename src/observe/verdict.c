@@ -19,7 +19,7 @@ struct finding *verdict_add(struct verdict *verdict, enum severity severity, con
     CHECK(verdict->count < VERDICT_FINDINGS);
     struct finding *finding = &verdict->findings[verdict->count++];
     finding->severity = severity;
-    finding->alert = NULL;
+    finding->alert = (struct alert_key){ALERT_OF_NOTHING};
     finding->alerted = false;
     finding->since_ms = since_ms;
     finding->advice_count = 0;
@@ -29,6 +29,13 @@ struct finding *verdict_add(struct verdict *verdict, enum severity severity, con
     vsnprintf(finding->message, sizeof finding->message, format, arguments);
     va_end(arguments);
     return finding;
+}
+
+struct finding *verdict_find(struct verdict *verdict, struct alert_key alert)
+{
+    for (size_t i = 0; i < verdict->count; i++)
+        if (alert_is(verdict->findings[i].alert, alert)) return &verdict->findings[i];
+    return NULL;
 }
 
 static struct advice *add_advice(struct finding *finding, const char *setting, const char *format, va_list arguments)
@@ -85,12 +92,14 @@ static void write_advice(const struct advice *advice, struct json_writer *out)
 
 static void write_finding(const struct finding *finding, struct json_writer *out)
 {
+    char alert[ALERT_ID_BYTES];
+    if (finding->alerted) alert_id(finding->alert, alert);
     json_open(out, '{');
     put_text(out, "severity", severity_name(finding->severity));
     put_text(out, "code", finding->code);
     put_text(out, "message", finding->message);
     put_time(out, "since", finding->since_ms);
-    if (finding->alerted) put_text(out, "alert", finding->alert);
+    if (finding->alerted) put_text(out, "alert", alert);
     json_key(out, "recommendations");
     json_open(out, '[');
     for (size_t i = 0; i < finding->advice_count; i++) write_advice(&finding->advice[i], out);

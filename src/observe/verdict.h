@@ -9,6 +9,7 @@
 #define OBSERVE_VERDICT_H
 
 #include "base/json.h"
+#include "observe/alerts.h"
 
 enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_CRITICAL, SEVERITIES };
 const char *severity_name(enum severity severity);
@@ -28,9 +29,9 @@ struct advice {
 struct finding {
     enum severity severity;
     char code[64];
-    const char *alert; /* the id of the alert that tells of this, static or the code above; NULL: none does */
-    bool alerted;      /* and it is open */
-    uint64_t since_ms; /* wall time */
+    struct alert_key alert; /* what tells of this; ALERT_OF_NOTHING: no alert does */
+    bool alerted;           /* and it is open */
+    uint64_t since_ms;      /* wall time */
     char message[448];
     size_t advice_count;
     struct advice advice[FINDING_ADVICE];
@@ -49,6 +50,8 @@ void finding_advise(struct finding *finding, const char *setting, uint64_t value
                     ...) __attribute__((format(printf, 5, 6)));
 void finding_advise_text(struct finding *finding, const char *setting, const char *text, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The one that this alert tells of; NULL. */
+struct finding *verdict_find(struct verdict *verdict, struct alert_key alert);
 /* How many findings there are of each severity. */
 void verdict_count(const struct verdict *verdict, unsigned counts[SEVERITIES]);
 /* The list, the worst first: [{"severity","code","message","since","alert"?,"recommendations":[{"setting","value",

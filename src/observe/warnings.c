@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "cache/cache.h"
 #include "observe/monitor.h"
+#include "observe/parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 #define NEARLY_FULL 0.75 /* of the queue */
 #define MB 1048576.0
-#define STORAGE_ALERT ALERT_DOWN "storage"
+
+static const struct alert_key storage_alert = {.cause = ALERT_OF_DOWN, .part = "storage"};
 
 /* What helps at once, without a restart: it comes first. */
 static void advise_place(struct finding *found, const char *directory, enum tier_cause cause)
@@ -73,7 +75,7 @@ static void find_storage_down(struct verdict *out, const struct overview_options
         (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
         (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
         (unsigned long long)gate->dropped_writes);
-    found->alert = STORAGE_ALERT;
+    found->alert = storage_alert;
     finding_advise_text(found, "data_dir", options->data_dir != NULL ? options->data_dir : "",
                         "Mend the device that it lies on. Storage is asked again by itself and applies what waits; a "
                         "restart loses the writes that wait.");
@@ -94,7 +96,7 @@ static void find_writes_fail(struct verdict *out, const char *directory, const s
         gate->trouble.text != NULL ? ": " : "", gate->trouble.text != NULL ? gate->trouble.text : "",
         (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
         (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
-    found->alert = STORAGE_ALERT;
+    found->alert = storage_alert;
     enum tier_cause cause = gate->trouble.cause;
     bool full = cause == TIER_CAUSE_FULL || cause == TIER_CAUSE_LIMIT;
     advise_place(found, directory, cause);
@@ -186,7 +188,7 @@ static void find_pressure(struct verdict *out, const struct pressure_figures *no
         "%.0f; a state is left %d points below).%s",
         pressure_state_name(now->state), now->percent, stalled ? " and programs waited for memory" : "",
         now->warning_percent, now->critical_percent, PRESSURE_LEAVE_POINTS, cut);
-    found->alert = ALERT_PRESSURE;
+    found->alert.cause = ALERT_OF_PRESSURE;
     advise_pressure(found, now);
     advise_size(found, now, tier_bytes);
 }
@@ -244,50 +246,76 @@ static void advise_hit_rate(struct finding *found, const struct overview_options
                         (unsigned long long)(stats->evicted_capacity + stats->storage_evicted));
 }
 
-/* An open alert marks the finding that it tells of; where there is none, it becomes one. */
-static void find_alert(struct verdict *out, const struct overview_options *options, const aic_stats *stats,
-                       const struct alert *alert)
+aic_status warnings_of_storage(const struct overview *overview, const struct overview_facts *facts, struct verdict *out)
 {
-    enum severity severity = alert->severity == ALERT_CRITICAL ? SEVERITY_CRITICAL : SEVERITY_WARNING;
-    bool known = false;
-    for (size_t i = 0; i < out->count; i++) {
-        struct finding *found = &out->findings[i];
-        if (found->alert == NULL || strcmp(found->alert, alert->id) != 0) continue;
-        known = found->alerted = true;
-        if (severity > found->severity) found->severity = severity;
-    }
-    /* Where a threshold is not reached any more, the next tick resolves its alert. */
-    bool over = strcmp(alert->id, ALERT_THRESHOLD) == 0 || strcmp(alert->id, ALERT_PRESSURE) == 0;
-    if (known || over || out->count == VERDICT_FINDINGS) return;
-    struct finding *found = verdict_add(out, severity, alert->id, alert->opened_ms, "%s", alert->message);
-    found->alert = found->code;
-    found->alerted = true;
-    if (strcmp(alert->id, ALERT_HIT_RATE) == 0) advise_hit_rate(found, options, stats);
-    else if (strcmp(alert->id, STORAGE_ALERT) == 0) advise_place(found, options->data_dir, TIER_CAUSE_UNKNOWN);
+    struct gate_stats gate;
+    gate_stats(cache_gate(overview->options.cache), &gate);
+    find_storage_down(out, &overview->options, &gate, &facts->stats);
+    find_writes_fail(out, overview->options.data_dir, &gate, &facts->stats);
+    return AIC_OK;
+}
+
+aic_status warnings_of_memory(const struct overview *overview, const struct overview_facts *facts, struct verdict *out)
+{
+    if (overview->options.monitor != NULL) TRY(memory_findings(overview->options.monitor, out));
+    find_tier_off(out, overview, &facts->stats);
+    find_pressure(out, &facts->pressure, facts->stats.memory_bytes);
+    return AIC_OK;
+}
+
+aic_status warnings_find(const struct overview *overview, const struct overview_facts *facts, struct verdict *out)
+{
+    out->count = 0;
+    for (size_t i = 0; i < parts_count; i++)
+        if (parts[i].find != NULL && parts_has(overview, &parts[i])) TRY(parts[i].find(overview, facts, out));
+    find_crowd(out, overview);
+    return AIC_OK;
+}
+
+void warnings_advise_storage(const struct overview *overview, struct finding *found)
+{
+    advise_place(found, overview->options.data_dir, TIER_CAUSE_UNKNOWN);
+}
+
+/* What helps against an alert that tells of no finding. */
+static void advise_alert(const struct overview *overview, const aic_stats *stats, struct finding *found)
+{
+    size_t part = 0;
+    bool of_part = found->alert.part != NULL &&
+                   health_find(overview->health, aic_view_of(found->alert.part), &part) == AIC_OK;
+    if (found->alert.cause == ALERT_OF_HIT_RATE) advise_hit_rate(found, &overview->options, stats);
+    else if (of_part && parts[part].advise != NULL) parts[part].advise(overview, found);
     else finding_advise_text(found, "health", "aicache health", "Says what the last check of this part found.");
 }
 
-aic_status warnings_find(const struct overview *overview, struct verdict *out)
+/* Marks the findings that this open alert tells of. */
+static bool mark(struct verdict *verdict, const struct alert *alert, enum severity severity)
 {
-    const struct overview_options *options = &overview->options;
-    struct gate *storage = cache_gate(options->cache);
-    struct pressure_figures pressure;
-    struct alert open[VERDICT_FINDINGS];
-    aic_stats stats;
-    out->count = 0;
-    aic_cache_stats(options->cache, &stats);
-    pressure_read(watch_pressure(overview->watch), &pressure);
-    if (options->monitor != NULL) TRY(memory_findings(options->monitor, out));
-    find_tier_off(out, overview, &stats);
-    if (storage != NULL) {
-        struct gate_stats gate;
-        gate_stats(storage, &gate);
-        find_storage_down(out, options, &gate, &stats);
-        find_writes_fail(out, options->data_dir, &gate, &stats);
+    bool known = false;
+    for (size_t i = 0; i < verdict->count; i++) {
+        struct finding *found = &verdict->findings[i];
+        if (!alert_is(found->alert, alert->key)) continue;
+        known = found->alerted = true;
+        if (severity > found->severity) found->severity = severity;
     }
-    find_pressure(out, &pressure, stats.memory_bytes);
-    find_crowd(out, overview);
-    size_t count = alerts_read_open(watch_alerts(overview->watch), open, COUNT_OF(open));
-    for (size_t i = 0; i < count; i++) find_alert(out, options, &stats, &open[i]);
-    return AIC_OK;
+    return known;
+}
+
+void warnings_mark_alerts(const struct overview *overview, const struct overview_facts *facts, struct verdict *verdict)
+{
+    struct alert open[VERDICT_FINDINGS];
+    char id[ALERT_ID_BYTES];
+    size_t count = alerts_read_open(overview->alerts, open, COUNT_OF(open));
+    for (size_t i = 0; i < count; i++) {
+        const struct alert *alert = &open[i];
+        enum severity severity = alert->severity == ALERT_CRITICAL ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+        /* Where a threshold is not reached any more, the next tick resolves its alert. */
+        bool over = alert->key.cause == ALERT_OF_THRESHOLD || alert->key.cause == ALERT_OF_PRESSURE;
+        if (mark(verdict, alert, severity) || over || verdict->count == VERDICT_FINDINGS) continue;
+        alert_id(alert->key, id);
+        struct finding *found = verdict_add(verdict, severity, id, alert->opened_ms, "%s", alert->message);
+        found->alert = alert->key;
+        found->alerted = true;
+        advise_alert(overview, &facts->stats, found);
+    }
 }

@@ -11,7 +11,6 @@
 #include "observe/metrics.h"
 #include "observe/monitor.h"
 #include "observe/pools.h"
-#include "observe/warnings.h"
 #include "serve/http/negotiate.h"
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
@@ -116,7 +115,7 @@ static void run_memory(struct work *work)
     struct json_writer writer;
     aic_memory_sample now;
     struct breakdown what;
-    bool measured = watch_measure(routes->overview.watch, &what, &now);
+    bool measured = overview_measure(&routes->overview, &what, &now);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
     put_mb(&writer, "memory_tier_limit_mb", store_max_bytes(cache_store(routes->overview.options.cache)));
@@ -157,7 +156,7 @@ static void run_pressure(struct work *work)
 {
     struct json_writer writer;
     json_writer_init(&writer, &work->body);
-    pressure_write(watch_pressure(work->front->routes->overview.watch), &writer);
+    pressure_write(work->front->routes->overview.pressure, &writer);
     work->status = buf_status(&work->body);
 }
 
@@ -184,7 +183,7 @@ static void run_alerts(struct work *work)
 {
     struct json_writer writer;
     json_writer_init(&writer, &work->body);
-    alerts_write(watch_alerts(work->front->routes->overview.watch), &writer);
+    alerts_write(work->front->routes->overview.alerts, &writer);
     work->status = buf_status(&work->body);
 }
 
@@ -198,7 +197,7 @@ static void run_warnings(struct work *work)
     struct json_writer writer;
     struct verdict verdict;
     json_writer_init(&writer, &work->body);
-    work->status = warnings_find(&work->front->routes->overview, &verdict);
+    work->status = overview_find(&work->front->routes->overview, &verdict);
     if (work->status != AIC_OK) return;
     verdict_write(&verdict, &writer);
     work->status = buf_status(&work->body);

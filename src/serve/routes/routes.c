@@ -89,9 +89,14 @@ void routes_tick(struct routes *routes)
     stream_tick(routes);
 }
 
+uint64_t routes_turn(struct routes *routes)
+{
+    return overview_turn(&routes->overview);
+}
+
 void routes_stalled(struct routes *routes)
 {
-    watch_stalled(routes->overview.watch);
+    overview_stalled(&routes->overview);
 }
 
 void routes_drain(struct routes *routes)
@@ -123,7 +128,7 @@ void routes_reload_thresholds(struct routes *routes, uint64_t warning_bytes, uin
 
 void routes_reload_memory(struct routes *routes, uint64_t max_bytes)
 {
-    watch_set_memory_limit(routes->overview.watch, max_bytes);
+    pressure_set_cache_limit(routes->overview.pressure, max_bytes);
 }
 
 static void tell_room(void *server, uint64_t *connections, uint64_t *crowded_ms)

@@ -36,10 +36,12 @@ void routes_attach(struct routes *routes, struct http_server *server);
 /* Ends the threads of the lanes, which post to the server's: after its stop, before it is destroyed. */
 void routes_detach(struct routes *routes);
 
-/* One second's work: the figures that /health and its checks repeat, all that the watch does (watch.h: memory, pressure
+/* One second's work: the figures that /health and its checks repeat, all that overview_tick() does (memory, pressure
  * and what is done about it, alerts, history), a snapshot for who looks. From one background thread; takes
  * milliseconds. */
 void routes_tick(struct routes *routes);
+/* What health has to do now; returns in how many milliseconds to come again. By the thread that ticks. */
+uint64_t routes_turn(struct routes *routes);
 /* The kernel told of a stall on memory. By the thread that ticks. */
 void routes_stalled(struct routes *routes);
 /* From now on /health/ready says no. Any thread. */

@@ -4,70 +4,10 @@
 #include "base/check.h"
 #include "cache/cache.h"
 #include "observe/fields.h"
+#include "observe/parts.h"
 #include "observe/stats.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
-
-#include <stdio.h>
-
-static void write_storage(struct json_writer *writer, const aic_stats *stats, const char *kind)
-{
-    json_key(writer, "storage");
-    json_open(writer, '{');
-    put_text(writer, "kind", stats->storage_configured ? kind : "none");
-    put_text(writer, "status", stats_storage_status(stats));
-    put_count(writer, "keys", stats->storage_entries);
-    put_count(writer, "bytes", stats->storage_bytes);
-    put_count(writer, "max_bytes", stats->storage_max_bytes);
-    put_count(writer, "file_bytes", stats->storage_file_bytes);
-    put_count(writer, "errors", stats->storage_errors);
-    put_count(writer, "timeouts", stats->storage_timeouts);
-    put_count(writer, "dropped_writes", stats->storage_dropped_writes);
-    put_count(writer, "refused_writes", stats->storage_refused_writes);
-    put_count(writer, "evicted", stats->storage_evicted);
-    put_count(writer, "expired", stats->storage_expired);
-    put_count(writer, "queue_entries", stats->queue_entries);
-    put_count(writer, "queue_bytes", stats->queue_bytes);
-    put_count(writer, "queue_max_bytes", stats->queue_max_bytes);
-    put_count(writer, "invalidations_pending", stats->invalidations_pending);
-    json_close(writer, '}');
-}
-
-/* "2/100" of a limit on entries, otherwise the share of the byte budget. */
-static void write_utilization(struct json_writer *writer, const aic_stats *stats)
-{
-    char text[48];
-    double bytes = stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes
-                                               : 0.0;
-    if (stats->memory_max_entries > 0)
-        snprintf(text, sizeof text, "%llu/%llu", (unsigned long long)stats->memory_entries,
-                 (unsigned long long)stats->memory_max_entries);
-    else snprintf(text, sizeof text, "%.1f%%", bytes);
-    put_text(writer, "memory_cache_utilization", text);
-    put_number(writer, "utilization_percent", bytes);
-    put_text(writer, "utilization_of", "max_bytes");
-}
-
-static void write_memory(struct json_writer *writer, const aic_stats *stats)
-{
-    json_key(writer, "memory");
-    json_open(writer, '{');
-    put_text(writer, "status", stats->memory_max_bytes > 0 ? "active" : "disabled");
-    put_count(writer, "memory_cache_entries", stats->memory_entries);
-    put_count(writer, "memory_cache_size_limit", stats->memory_max_entries);
-    write_utilization(writer, stats);
-    put_count(writer, "bytes", stats->memory_bytes);
-    put_count(writer, "max_bytes", stats->memory_max_bytes);
-    put_count(writer, "key_bytes", stats->memory_key_bytes);
-    put_count(writer, "value_bytes", stats->memory_value_bytes);
-    put_count(writer, "index_bytes", stats->memory_index_bytes);
-    put_count(writer, "overhead_bytes", stats->memory_overhead_bytes);
-    put_count(writer, "evicted", stats->evicted_capacity);
-    put_count(writer, "expired", stats->evicted_expired);
-    put_count(writer, "not_admitted", stats->not_admitted);
-    put_count(writer, "pinned", stats->pinned);
-    json_close(writer, '}');
-}
 
 static void write_totals(struct json_writer *writer, const aic_stats *stats, struct overview *overview)
 {
@@ -88,7 +28,7 @@ static void record_memory(struct routes *routes, const aic_stats *stats)
 {
     struct host_memory host;
     host_memory_read("", &host);
-    watch_record_memory(routes->overview.watch, stats, host.rss_bytes);
+    overview_record_memory(&routes->overview, stats, host.rss_bytes);
 }
 
 static void write_performance(struct json_writer *writer, const struct overview_options *options)
@@ -110,10 +50,13 @@ static void run_status(struct work *work)
     record_memory(routes, &stats);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
-    json_key(&writer, "redis");
-    json_put_raw(&writer, AIC_LITERAL("{\"status\":\"disabled\"}"));
-    write_storage(&writer, &stats, routes->overview.options.storage_kind);
-    write_memory(&writer, &stats);
+    for (size_t i = 0; i < parts_count; i++) {
+        if (parts[i].status == NULL) continue;
+        json_key(&writer, parts[i].name);
+        json_open(&writer, '{');
+        parts[i].status(&routes->overview, &stats, &writer);
+        json_close(&writer, '}');
+    }
     write_performance(&writer, &routes->overview.options);
     write_totals(&writer, &stats, &routes->overview);
     json_close(&writer, '}');

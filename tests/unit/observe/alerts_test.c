@@ -47,6 +47,11 @@ static void world_close(struct world *w)
     mem_fini(&w->mem);
 }
 
+static struct alert_key of(const char *part)
+{
+    return (struct alert_key){ALERT_OF_DOWN, part};
+}
+
 static void expect_counts(struct world *w, unsigned active, unsigned past, unsigned total)
 {
     struct buf text;
@@ -71,18 +76,18 @@ static void opens_one_alert_per_id(void **state)
     (void)state;
     struct world w;
     world_open(&w);
-    assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "first"));
-    assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "again"));
+    assert_true(alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 0, "first"));
+    assert_true(alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 0, "again"));
     assert_int_equal(w.told, 1);
     expect_counts(&w, 1, 0, 1);
-    assert_true(alerts_trigger(w.alerts, "a", ALERT_CRITICAL, 0, "worse"));
+    assert_true(alerts_trigger(w.alerts, of("a"), ALERT_CRITICAL, 0, "worse"));
     assert_int_equal(w.told, 2);
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
     assert_int_equal(w.last.escalations, 1);
     expect_counts(&w, 1, 0, 1);
-    assert_true(alerts_resolve(w.alerts, "a", "well"));
-    assert_false(alerts_resolve(w.alerts, "unknown", "well"));
-    assert_true(alerts_resolve(w.alerts, "a", "well"));
+    assert_true(alerts_resolve(w.alerts, of("a"), "well"));
+    assert_false(alerts_resolve(w.alerts, of("unknown"), "well"));
+    assert_true(alerts_resolve(w.alerts, of("a"), "well"));
     assert_int_equal(w.told, 3);
     assert_string_equal(w.last.message, "well");
     expect_counts(&w, 0, 1, 1);
@@ -97,17 +102,17 @@ static void keeps_its_highest_severity_while_open(void **state)
     world_open(&w);
     uint64_t open[ALERT_SEVERITIES];
     for (int i = 0; i < 6; i++) {
-        assert_true(alerts_trigger(w.alerts, "a", ALERT_CRITICAL, 0, "bad"));
-        assert_true(alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "not so bad"));
+        assert_true(alerts_trigger(w.alerts, of("a"), ALERT_CRITICAL, 0, "bad"));
+        assert_true(alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 0, "not so bad"));
         alerts_count_open(w.alerts, open);
         assert_int_equal(open[ALERT_CRITICAL], 1);
         assert_int_equal(open[ALERT_MEDIUM], 0);
     }
     assert_int_equal(w.told, 1);
     assert_int_equal(w.last.escalations, 0);
-    alerts_resolve(w.alerts, "a", "well");
+    alerts_resolve(w.alerts, of("a"), "well");
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
-    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 0, "another"); /* a new one begins where it is */
+    alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 0, "another"); /* a new one begins where it is */
     assert_int_equal(w.last.severity, ALERT_MEDIUM);
     world_close(&w);
 }
@@ -119,20 +124,20 @@ static void holds_back_notices_that_come_too_soon(void **state)
     struct world w;
     world_open(&w);
     uint64_t open[ALERT_SEVERITIES];
-    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 300000, "first");
+    alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 300000, "first");
     w.now_ms += 1000;
-    alerts_trigger(w.alerts, "a", ALERT_HIGH, 300000, "worse");
+    alerts_trigger(w.alerts, of("a"), ALERT_HIGH, 300000, "worse");
     alerts_count_open(w.alerts, open);
     assert_int_equal(open[ALERT_HIGH], 1);
     assert_int_equal(w.told, 1);
     w.now_ms += 299000;
-    alerts_trigger(w.alerts, "a", ALERT_MEDIUM, 300000, "a little better");
+    alerts_trigger(w.alerts, of("a"), ALERT_MEDIUM, 300000, "a little better");
     assert_int_equal(w.told, 2);
     assert_int_equal(w.last.severity, ALERT_HIGH);
     assert_int_equal(w.last.escalations, 1);
     assert_string_equal(w.last.message, "worse");
     w.now_ms += 300000;
-    alerts_trigger(w.alerts, "a", ALERT_HIGH, 300000, "as bad");
+    alerts_trigger(w.alerts, of("a"), ALERT_HIGH, 300000, "as bad");
     assert_int_equal(w.told, 2);
     world_close(&w);
 }
@@ -142,12 +147,12 @@ static void bounds_its_history(void **state)
     (void)state;
     struct world w;
     world_open(&w);
-    alerts_trigger(w.alerts, "stays", ALERT_MEDIUM, 0, "open all the time");
+    static char ids[250][8];
+    alerts_trigger(w.alerts, of("stays"), ALERT_MEDIUM, 0, "open all the time");
     for (int i = 0; i < 250; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "a%d", i);
-        alerts_trigger(w.alerts, id, ALERT_MEDIUM, 0, "x");
-        alerts_resolve(w.alerts, id, "well");
+        snprintf(ids[i], sizeof ids[i], "a%d", i);
+        alerts_trigger(w.alerts, of(ids[i]), ALERT_MEDIUM, 0, "x");
+        alerts_resolve(w.alerts, of(ids[i]), "well");
     }
     expect_counts(&w, 1, 99, 251);
     world_close(&w);
@@ -292,7 +297,9 @@ static void watches_pressure_and_parts(void **state)
     alerts_watch_part(w.alerts, "storage", "down", 59);
     assert_int_equal(alerts_open_count(w.alerts), 0);
     alerts_watch_part(w.alerts, "storage", "down", 60);
-    assert_string_equal(w.last.id, "down:storage");
+    char id[ALERT_ID_BYTES];
+    alert_id(w.last.key, id);
+    assert_string_equal(id, "down:storage");
     alerts_watch_part(w.alerts, "storage", "down", 900);
     assert_int_equal(w.last.severity, ALERT_CRITICAL);
     alerts_watch_part(w.alerts, "storage", "down", 0);

@@ -4,7 +4,7 @@
  */
 #include "fixture.h"
 
-#include "observe/probes.h"
+#include "observe/health.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -399,8 +399,9 @@ static void lists_ten_patterns_the_commonest_first(struct fixture *f)
 
 /* ---- O: health ---- */
 
-static aic_status takes_three_seconds(void *context, struct probe_result *result)
+static aic_status takes_three_seconds(void *context, aic_status answer, struct health_result *result)
 {
+    (void)answer;
     fixture_advance(context, 3);
     snprintf(result->details, sizeof result->details, "fine");
     return AIC_OK;
@@ -409,17 +410,18 @@ static aic_status takes_three_seconds(void *context, struct probe_result *result
 static void O02_O13_an_answer_too_late(struct fixture *f)
 {
     struct mem mem;
-    struct probes *probes;
-    struct probe_report report;
+    struct health *health;
+    struct health_report report;
     mem_init(&mem, NULL);
-    assert_int_equal(probes_create(&(struct probe_options){.mem = &mem, .clock = &f->clock}, &probes), AIC_OK);
-    assert_int_equal(probes_register(probes, "slow", takes_three_seconds, f), AIC_OK);
-    assert_int_equal(probes_run(probes, "slow"), AIC_OK);
-    assert_int_equal(probes_get(probes, "slow", &report), AIC_OK);
-    assert_int_equal(report.status, PROBE_DEGRADED);
+    struct health_options options = {.mem = &mem, .clock = &f->clock, .context = f};
+    assert_int_equal(health_create(&options, &health), AIC_OK);
+    assert_int_equal(health_add(health, "slow", NULL, takes_three_seconds), AIC_OK);
+    health_turn(health);
+    health_read(health, 0, &report);
+    assert_int_equal(report.status, HEALTH_DEGRADED);
     assert_non_null(strstr(report.details, "timed out"));
     assert_true(report.response_ms == 3000);
-    probes_destroy(&probes);
+    health_destroy(&health);
     mem_fini(&mem);
 }
 

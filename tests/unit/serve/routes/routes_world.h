@@ -57,12 +57,13 @@ static const aic_allocator allocator = {.acquire = acquire, .release = give_back
 
 struct world {
     struct mem mem;
-    struct fake_tier *storage; /* the cache's */
-    aic_monitor *monitor;      /* NULL: none */
-    const aic_clock *clock;    /* the cache's; NULL: the system's */
-    unsigned deadline_ms;      /* of storage; 0: so long that a busy machine makes no miss of a hit */
-    struct watch_options watch;
-    bool forgets; /* cache.keep_request_bytes is 0 */
+    struct fake_tier *storage;                  /* the cache's */
+    aic_monitor *monitor;                       /* NULL: none */
+    const aic_clock *clock;                     /* the cache's; NULL: the system's */
+    unsigned deadline_ms;                       /* of storage; 0: so long that a busy machine makes no miss of a hit */
+    const char *root;                           /* where /proc and /sys are; NULL: this machine's */
+    unsigned warning_percent, critical_percent; /* of pressure; 0: the usual */
+    bool forgets;                               /* cache.keep_request_bytes is 0 */
     aic_cache *cache;
     struct auth *auth;
     struct routes *routes;
@@ -70,7 +71,7 @@ struct world {
     uint16_t port;
 };
 
-/* On a world that is zeroed, but for its monitor, clock, deadline, watch and whether it forgets. */
+/* On a world that is zeroed, but for its monitor, clock, deadline, root, thresholds and whether it forgets. */
 static inline void start_world(struct world *world, uint64_t memory_bytes, const struct auth_key *keys,
                                size_t key_count)
 {
@@ -88,7 +89,9 @@ static inline void start_world(struct world *world, uint64_t memory_bytes, const
                                        .cache = world->cache,
                                        .monitor = world->monitor,
                                        .version = "test",
-                                       .watch = world->watch,
+                                       .root = world->root,
+                                       .warning_percent = world->warning_percent,
+                                       .critical_percent = world->critical_percent,
                                        .storage_kind = "fake"};
     assert_int_equal(routes_create(&options, world->auth, world->forgets ? 0 : MEMO_MAX_BODY, &world->routes), AIC_OK);
     const char *listen[] = {"127.0.0.1:0"};

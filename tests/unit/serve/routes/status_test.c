@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "observe/monitor.h"
+#include "observe/warnings.h"
 #include "serve/routes/front.h"
 
 #include <sys/stat.h>
@@ -207,7 +208,7 @@ static void pressure_is_answered_with_a_size(void **state)
     const double mib = 1 << 20, limit = 16 * mib;
     make_group(&dir);
     put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "12582912\n"); /* 12 MiB: 75 % */
-    world.watch.root = dir.path;
+    world.root = dir.path;
     start_world(&world, 8 << 20, NULL, 0);
     fill_tier(&world, 90);
     routes_tick(world.routes);
@@ -242,7 +243,9 @@ static void pressure_below_its_thresholds_is_no_trouble(void **state)
     struct own_dir dir;
     make_group(&dir);
     put_file(dir.path, "/sys/fs/cgroup/a/memory.current", "13631488\n"); /* 13 MiB: 81 % */
-    world.watch = (struct watch_options){.root = dir.path, .warning_percent = 90, .critical_percent = 99};
+    world.root = dir.path;
+    world.warning_percent = 90;
+    world.critical_percent = 99;
     start_world(&world, 8 << 20, NULL, 0);
     routes_tick(world.routes);
     assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
@@ -267,7 +270,9 @@ static void pressure_is_one_everywhere(void **state)
     struct own_dir dir;
     own_dir_make(&dir);
     put_file(dir.path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
-    world.watch = (struct watch_options){.root = dir.path, .warning_percent = 30, .critical_percent = 40};
+    world.root = dir.path;
+    world.warning_percent = 30;
+    world.critical_percent = 40;
     start_world(&world, 0, NULL, 0);
     routes_tick(world.routes);
     assert_int_equal(ask(&world, "GET", "/monitoring/pressure", ""), 200);
@@ -279,7 +284,8 @@ static void pressure_is_one_everywhere(void **state)
     assert_true(says("{\"setting\":\"pressure.warning\",\"value\":75,"));
     assert_true(says("{\"setting\":\"pressure.critical\",\"value\":90,"));
     assert_int_equal(advised("memory.max_bytes"), 51 << 20); /* a fifth: the machine's others are too much alone */
-    for (int i = 0; i < 300; i++) {                          /* the check looks when it does */
+    for (int i = 0; i < 300; i++) {                          /* the check looks when it is due */
+        routes_tick(world.routes);
         assert_int_equal(ask(&world, "GET", "/health", ""), 200);
         assert_true(says("\"pressure\":\"critical\""));
         if (says("\"memory\":{\"status\":\"degraded\"")) break;
@@ -295,7 +301,7 @@ static void calm(struct world *world, struct own_dir *dir)
 {
     own_dir_make(dir);
     put_file(dir->path, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 12582912 kB\n");
-    world->watch.root = dir->path;
+    world->root = dir->path;
 }
 
 /* Checks run when they do. */
@@ -369,9 +375,23 @@ static void what_is_an_alert_is_a_warning(void **state)
     calm(&world, &dir);
     begin_with(&world, (aic_monitor_options){0}, 0);
     static const char *const ids[] = {"low_hit_rate", "down:redis", "down:storage"};
-    struct alerts *alerts = watch_alerts(world.routes->overview.watch);
-    for (unsigned i = 0; i < COUNT_OF(ids); i++) assert_true(alerts_trigger(alerts, ids[i], ALERT_HIGH, 0, "so it is"));
-    assert_int_equal(ask(&world, "GET", "/monitoring/warnings", ""), 200);
+    static const struct alert_key keys[] = {
+        {ALERT_OF_HIT_RATE, NULL}, {ALERT_OF_DOWN, "redis"}, {ALERT_OF_DOWN, "storage"}};
+    struct overview *overview = &world.routes->overview;
+    struct overview_facts facts;
+    struct verdict verdict = {0};
+    struct json_writer writer;
+    struct buf text;
+    for (unsigned i = 0; i < COUNT_OF(ids); i++)
+        assert_true(alerts_trigger(overview->alerts, keys[i], ALERT_HIGH, 0, "so it is"));
+    overview_facts(overview, &facts);
+    warnings_mark_alerts(overview, &facts, &verdict);
+    buf_init(&text, &world.mem, MEM_OTHER);
+    json_writer_init(&writer, &text);
+    verdict_write(&verdict, &writer);
+    assert_int_equal(buf_status(&text), AIC_OK);
+    snprintf(answer.text, sizeof answer.text, "%.*s", (int)text.size, text.data);
+    buf_fini(&text);
     for (unsigned i = 0; i < COUNT_OF(ids); i++) {
         char words[128];
         snprintf(words, sizeof words, "{\"severity\":\"warning\",\"code\":\"%s\",\"message\":\"so it is\"", ids[i]);

@@ -1,10 +1,12 @@
-/* The watch over a tree of /proc and /sys made for the test: pressure and what is done about it, alerts, kept history.
+/* The overview over a tree of /proc and /sys made for the test: pressure and what is done about it, alerts, kept
+ * history.
  */
 #include "../cache/fake_tier.h"
 #include "base/check.h"
 #include "observe/monitor.h"
+#include "observe/overview.h"
+#include "observe/parts.h"
 #include "observe/pools.h"
-#include "observe/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +30,12 @@ struct world {
     struct test_mem test;
     struct hand_clock hand;
     struct own_dir dir;
-    struct object_pools pools;
     struct object_pool pool;
+    struct fake_tier *storage; /* the cache's; NULL: none */
     aic_cache *cache;
     aic_monitor *monitor;
-    struct parts *parts;
-    struct watch *watch;
+    struct overview overview;
+    bool seen; /* the overview is there */
     char history[128];
 };
 
@@ -60,15 +62,42 @@ static void put_usage(struct world *world, double percent)
     put_file(world, "/sys/fs/cgroup/a/memory.current", text);
 }
 
-static struct watch_options options_of(struct world *world)
+static struct overview_options options_of(struct world *world)
 {
-    return (struct watch_options){.mem = &world->test.mem,
-                                  .clock = &world->hand.clock,
-                                  .cache = world->cache,
-                                  .monitor = world->monitor,
-                                  .pools = &world->pools,
-                                  .root = world->dir.path,
-                                  .history_file = world->history};
+    return (struct overview_options){.mem = &world->test.mem,
+                                     .clock = &world->hand.clock,
+                                     .cache = world->cache,
+                                     .monitor = world->monitor,
+                                     .version = "test",
+                                     .storage_kind = world->storage != NULL ? "fake" : "none",
+                                     .root = world->dir.path,
+                                     .history_file = world->history};
+}
+
+static struct overview_route route(size_t index)
+{
+    (void)index;
+    return (struct overview_route){"GET", "/"};
+}
+
+static aic_status overview_begin(struct world *world, const struct overview_options *options)
+{
+    aic_status status = overview_init(&world->overview, options, route, 1, 1);
+    world->seen = status == AIC_OK;
+    if (world->seen) {
+        object_pool_init(&world->pool, "test", &world->test.mem, MEM_POOLS, 1000, 100);
+        object_pools_add(&world->overview.pools, &world->pool);
+    }
+    return status;
+}
+
+static void overview_end(struct world *world)
+{
+    if (!world->seen) return;
+    object_pools_remove(&world->overview.pools, &world->pool);
+    object_pool_fini(&world->pool);
+    overview_fini(&world->overview);
+    world->seen = false;
 }
 
 /* Over a storage tier that the test holds in its hand, or, for NULL, none. */
@@ -86,23 +115,14 @@ static void world_open_over(struct world *world, struct fake_tier *storage)
     put_file(world, "/sys/fs/cgroup/a/memory.max", text);
     put_file(world, "/sys/fs/cgroup/a/memory.stat", "inactive_file 0\n");
     put_usage(world, 40);
-    object_pools_init(&world->pools);
-    object_pool_init(&world->pool, "test", &world->test.mem, MEM_POOLS, 1000, 100);
-    object_pools_add(&world->pools, &world->pool);
+    world->storage = storage;
     aic_options cache = {.memory_max_bytes = TIER_BYTES, .clock = &world->hand.clock};
     if (storage != NULL) assert_int_equal(cache_open(&cache, &storage->tier, &world->cache, NULL), AIC_OK);
     else assert_int_equal(aic_cache_open(&cache, &world->cache, NULL), AIC_OK);
     aic_monitor_options monitor = {.clock = &world->hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world->monitor, NULL), AIC_OK);
-    struct parts_options parts = {.mem = &world->test.mem,
-                                  .clock = storage != NULL ? &world->hand.clock : clock_system(),
-                                  .cache = world->cache,
-                                  .root = world->dir.path,
-                                  .storage_kind = storage != NULL ? "fake" : "none",
-                                  .interval_ms = storage != NULL ? 10 : 0};
-    assert_int_equal(parts_create(&parts, &world->parts), AIC_OK);
-    struct watch_options options = options_of(world);
-    assert_int_equal(watch_create(&options, &world->watch, NULL), AIC_OK);
+    struct overview_options options = options_of(world);
+    assert_int_equal(overview_begin(world, &options), AIC_OK);
 }
 
 static void world_open(struct world *world)
@@ -112,25 +132,17 @@ static void world_open(struct world *world)
 
 static void world_close(struct world *world)
 {
-    watch_destroy(&world->watch);
-    watch_destroy(&world->watch); /* NULL is fine */
-    parts_destroy(&world->parts);
+    overview_end(world);
     aic_monitor_close(&world->monitor);
     aic_cache_close(&world->cache);
-    object_pools_remove(&world->pools, &world->pool);
-    object_pool_fini(&world->pool);
-    object_pools_fini(&world->pools);
     own_dir_remove(&world->dir);
     test_mem_fini(&world->test);
 }
 
 static void tick(struct world *world)
 {
-    struct parts_facts facts;
     hand_turn(&world->hand, 1);
-    parts_refresh(world->parts);
-    parts_facts(world->parts, &facts);
-    watch_tick(world->watch, &facts, world->parts);
+    overview_tick(&world->overview);
 }
 
 static uint64_t tier_limit(struct world *world)
@@ -174,12 +186,12 @@ static const char *report_of(void (*write)(struct world *world, struct json_writ
 
 static void write_pressure(struct world *world, struct json_writer *out)
 {
-    pressure_write(watch_pressure(world->watch), out);
+    pressure_write(world->overview.pressure, out);
 }
 
 static void write_alerts(struct world *world, struct json_writer *out)
 {
-    alerts_write(watch_alerts(world->watch), out);
+    alerts_write(world->overview.alerts, out);
 }
 
 static void write_history(struct world *world, struct json_writer *out)
@@ -189,12 +201,12 @@ static void write_history(struct world *world, struct json_writer *out)
 
 static void write_pools(struct world *world, struct json_writer *out)
 {
-    pools_write(&world->pools, world->cache, out);
+    pools_write(&world->overview.pools, world->cache, out);
 }
 
 static void write_breakdown(struct world *world, struct json_writer *out)
 {
-    watch_write_breakdown(world->watch, out);
+    memory_look_write(&world->overview.look, out);
 }
 
 static bool has(const char *text, const char *words)
@@ -211,12 +223,12 @@ static void gives_memory_back_under_pressure_and_takes_it_again(void **state)
     world_open(&world);
     fill_pool(&world, 40);
     tick(&world);
-    assert_int_equal(pressure_state(watch_pressure(world.watch)), PRESSURE_NORMAL);
+    assert_int_equal(pressure_state(world.overview.pressure), PRESSURE_NORMAL);
     assert_int_equal(tier_limit(&world), TIER_BYTES);
     assert_int_equal(pool_size(&world), 40);
     put_usage(&world, 93);
     tick(&world);
-    assert_int_equal(pressure_state(watch_pressure(world.watch)), PRESSURE_CRITICAL);
+    assert_int_equal(pressure_state(world.overview.pressure), PRESSURE_CRITICAL);
     assert_true(tier_limit(&world) < TIER_BYTES);
     assert_true(tier_limit(&world) >= TIER_BYTES / 5);
     assert_int_equal(pool_size(&world), 0);
@@ -239,10 +251,10 @@ static void looks_at_once_when_the_kernel_tells_of_a_stall(void **state)
     (void)state;
     struct world world;
     world_open(&world);
-    watch_stalled(world.watch);
-    assert_int_equal(pressure_state(watch_pressure(world.watch)), PRESSURE_WARNING);
+    overview_stalled(&world.overview);
+    assert_int_equal(pressure_state(world.overview.pressure), PRESSURE_WARNING);
     tick(&world);
-    assert_int_equal(pressure_state(watch_pressure(world.watch)), PRESSURE_NORMAL);
+    assert_int_equal(pressure_state(world.overview.pressure), PRESSURE_NORMAL);
     world_close(&world);
 }
 
@@ -254,7 +266,7 @@ static void grows_to_a_limit_that_was_changed_meanwhile(void **state)
     put_usage(&world, 93);
     tick(&world);
     put_usage(&world, 40);
-    watch_set_memory_limit(world.watch, TIER_BYTES / 2);
+    pressure_set_cache_limit(world.overview.pressure, TIER_BYTES / 2);
     for (int i = 0; i < 90; i++) tick(&world);
     assert_true(tier_limit(&world) <= TIER_BYTES / 2);
     world_close(&world);
@@ -270,22 +282,22 @@ static void opens_escalates_and_resolves_alerts_of_pressure(void **state)
     uint64_t open[ALERT_SEVERITIES];
     put_usage(&world, 80);
     tick(&world);
-    alerts_count_open(watch_alerts(world.watch), open);
+    alerts_count_open(world.overview.alerts, open);
     assert_int_equal(open[ALERT_MEDIUM], 1);
     put_usage(&world, 96);
     tick(&world);
-    alerts_count_open(watch_alerts(world.watch), open);
+    alerts_count_open(world.overview.alerts, open);
     assert_int_equal(open[ALERT_MEDIUM], 0);
     assert_int_equal(open[ALERT_CRITICAL], 1);
     assert_true(has(report_of(write_alerts, &world), "\"escalations\":1"));
     put_usage(&world, 40);
     tick(&world);
-    assert_int_equal(alerts_open_count(watch_alerts(world.watch)), 0);
+    assert_int_equal(alerts_open_count(world.overview.alerts), 0);
     assert_true(has(report_of(write_alerts, &world), "\"resolved_alerts\":1"));
     world_close(&world);
 }
 
-/* The checks run on threads of their own and look when they do: seconds pass until the alerts say it. */
+/* Storage answers on a thread of its own: seconds pass until the alerts say it. */
 static void wait_for_alerts(struct world *world, const char *words)
 {
     for (int i = 0; i < 60000; i++) {
@@ -318,9 +330,11 @@ static void tells_degraded_from_down(void **state)
     put_some(&world, "during");
     wait_for_alerts(&world, "\"message\":\"storage has been degraded for ");
     assert_false(has(report_of(write_alerts, &world), " has been down for "));
-    struct probe_report report;
-    parts_read(world.parts, PART_STORAGE, &report);
-    assert_int_equal(report.status, PROBE_DEGRADED);
+    struct overview_health health;
+    size_t part;
+    overview_health(&world.overview, false, &health);
+    assert_int_equal(health_find(world.overview.health, AIC_LITERAL("storage"), &part), AIC_OK);
+    assert_int_equal(health.reports[part].status, HEALTH_DEGRADED);
 
     atomic_store(&storage->writes_fail, false);
     wait_for_alerts(&world, "\"active\":[]");
@@ -358,12 +372,12 @@ static void releases_half_of_what_lies_idle_every_second(void **state)
 
 static void again(struct world *world)
 {
-    watch_destroy(&world->watch);
+    overview_end(world);
     aic_monitor_close(&world->monitor);
     aic_monitor_options monitor = {.clock = &world->hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world->monitor, NULL), AIC_OK);
-    struct watch_options options = options_of(world);
-    assert_int_equal(watch_create(&options, &world->watch, NULL), AIC_OK);
+    struct overview_options options = options_of(world);
+    assert_int_equal(overview_begin(world, &options), AIC_OK);
 }
 
 static void keeps_the_history_over_a_restart(void **state)
@@ -389,13 +403,13 @@ static void begins_anew_after_a_damaged_history(void **state)
     char empty[4096];
     snprintf(empty, sizeof empty, "%s", report_of(write_history, &world));
     for (int i = 0; i < 3; i++) tick(&world);
-    watch_destroy(&world.watch);
+    overview_end(&world);
     assert_int_equal(truncate(world.history, 100), 0);
     aic_monitor_close(&world.monitor);
     aic_monitor_options monitor = {.clock = &world.hand.clock};
     assert_int_equal(aic_monitor_open(&monitor, &world.monitor, NULL), AIC_OK);
-    struct watch_options options = options_of(&world);
-    assert_int_equal(watch_create(&options, &world.watch, NULL), AIC_OK);
+    struct overview_options options = options_of(&world);
+    assert_int_equal(overview_begin(&world, &options), AIC_OK);
     assert_string_equal(report_of(write_history, &world), empty);
     world_close(&world);
 }
@@ -414,15 +428,15 @@ static void says_why_the_history_is_not_saved(void **state)
     assert_int_equal(
         log_create(&(struct log_options){.mem = &world.test.mem, .clock = &world.hand.clock, .fd = ends[1]}, &log),
         AIC_OK);
-    watch_destroy(&world.watch);
-    struct watch_options options = options_of(&world);
+    overview_end(&world);
+    struct overview_options options = options_of(&world);
     options.log = log;
-    assert_int_equal(watch_create(&options, &world.watch, NULL), AIC_OK);
+    assert_int_equal(overview_begin(&world, &options), AIC_OK);
     tick(&world);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){10, before.rlim_max}), 0);
-    watch_destroy(&world.watch); /* saves */
+    overview_end(&world); /* saves */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_true(read(ends[0], said, sizeof said - 1) > 0);
     assert_true(has(said, "the history could not be saved: File too large"));
@@ -508,7 +522,7 @@ static void follows_memory_that_grows_quickly(void **state)
     aic_memory_sample now;
     struct breakdown what;
     world_open(&world);
-    assert_false(watch_measure(world.watch, &what, &now)); /* nothing to read yet */
+    assert_false(overview_measure(&world.overview, &what, &now)); /* nothing to read yet */
     for (unsigned kib = 20000; kib < 200000; kib += 30000) {
         put_resident(&world, kib);
         tick(&world);
@@ -519,11 +533,11 @@ static void follows_memory_that_grows_quickly(void **state)
     assert_int_equal(sum_of_breakdown(&world), 170000 * 1024);
     hand_turn(&world.hand, 1);
     put_resident(&world, 180000); /* who asks is told of this moment */
-    assert_true(watch_measure(world.watch, &what, &now));
+    assert_true(overview_measure(&world.overview, &what, &now));
     assert_int_equal(now.process_bytes, 180000 * 1024);
     assert_int_equal(sum_of_breakdown(&world), 180000 * 1024);
     put_resident(&world, 190000); /* and who asks again at once costs nothing */
-    assert_true(watch_measure(world.watch, &what, &now));
+    assert_true(overview_measure(&world.overview, &what, &now));
     assert_int_equal(now.process_bytes, 180000 * 1024);
     assert_int_equal(sum_of_breakdown(&world), 180000 * 1024);
     world_close(&world);
@@ -537,17 +551,15 @@ static void survives_every_failed_allocation(void **state)
     struct world world;
     world_open(&world);
     tick(&world);
-    watch_destroy(&world.watch); /* leaves a history to load */
-    struct watch_options options = options_of(&world);
+    overview_end(&world); /* leaves a history to load */
+    struct overview_options options = options_of(&world);
     aic_status status = AIC_NO_MEMORY;
     for (int64_t n = 0; status != AIC_OK; n++) {
         assert_true(n < 100);
         atomic_store(&world.test.until_refusal, n);
-        aic_error error = {0};
-        status = watch_create(&options, &world.watch, &error);
+        status = overview_begin(&world, &options);
         atomic_store(&world.test.until_refusal, TEST_MEM_NEVER);
         assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
-        if (status != AIC_OK) assert_null(world.watch);
     }
     for (int64_t n = 0; n < 20; n++) {
         atomic_store(&world.test.until_refusal, n);
@@ -574,5 +586,5 @@ int main(void)
         cmocka_unit_test(follows_memory_that_grows_quickly),
         cmocka_unit_test(survives_every_failed_allocation),
     };
-    return cmocka_run_group_tests_name("watch", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("overview", tests, NULL, NULL);
 }
