@@ -262,6 +262,7 @@ aic_status cache_look(struct aic_cache *cache, aic_view ns, const aic_key *key, 
         pin_release(&hit->pin);
         hit->tier = AIC_IN_STORAGE;
         status = cache_read_storage(cache, key, cache->deadline_ms, &hit->copy, &hit->record);
+        if (status == AIC_IO) status = AIC_UNAVAILABLE; /* whatever is the matter with storage, it will be back */
     }
     if (status == AIC_OK && !is_in(hit->record.ns, ns)) status = AIC_MISS;
     if (status != AIC_OK) cache_hit_release(hit);

@@ -176,6 +176,25 @@ static void G01_G04_G05_G07_G08_events(void **state)
     aic_monitor_close(&monitor);
 }
 
+/* The first fault of a disk, which nobody knows of yet, is storage that cannot be reached: ask again. */
+static void a_fault_of_storage_is_no_fault_of_the_cache(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = table_open_fake(table);
+    aic_filter filter = {.operation = AIC_LITERAL("qa")};
+    aic_request request = request_of("qa", "x");
+    aic_key key;
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    forget_memory(table->cache);
+    atomic_store(&fake->down, true);
+    assert_int_equal(aic_cache_key(table->cache, &request, &key, NULL), AIC_OK);
+    assert_int_equal(aic_cache_delete(table->cache, AIC_LITERAL("default"), &key), AIC_UNAVAILABLE);
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, true, NULL, NULL), AIC_UNAVAILABLE);
+    assert_int_equal(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL), AIC_UNAVAILABLE);
+    aic_cache_close(&table->cache);
+}
+
 static void owe_all(struct filter_list *list, struct filter_node **nodes, size_t count)
 {
     for (size_t i = 0; i < count; i++) filter_list_owe(list, &nodes[i]);
@@ -219,9 +238,13 @@ static void what_is_joined_twice_hides_no_less(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_BOTH(G01_to_G14_what_is_removed),   IN_BOTH(G14_others_stay_readable),
-        IN_MEMORY(G_nothing_named_is_refused), IN_BOTH(G16_odd_patterns),
-        IN_MEMORY(G01_G04_G05_G07_G08_events), cmocka_unit_test(what_is_joined_twice_hides_no_less),
+        IN_BOTH(G01_to_G14_what_is_removed),
+        IN_BOTH(G14_others_stay_readable),
+        IN_MEMORY(G_nothing_named_is_refused),
+        IN_BOTH(G16_odd_patterns),
+        IN_MEMORY(G01_G04_G05_G07_G08_events),
+        cmocka_unit_test(what_is_joined_twice_hides_no_less),
+        cmocka_unit_test_setup_teardown(a_fault_of_storage_is_no_fault_of_the_cache, table_setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
