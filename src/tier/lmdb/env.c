@@ -3,7 +3,8 @@
  *
  * The map starts small and doubles, up to max_bytes exactly: LMDB never allocates a page beyond its map, so the file
  * cannot grow past the limit. It moves only while map_lock is held exclusively, that is with no transaction alive. Idle
- * read transactions keep their slot in the reader table (MDB_NOTLS), so that a read costs no search for one.
+ * read transactions keep their slot in the reader table (MDB_NOTLS), so that a read costs no search for one; and they
+ * stay in the newest state until the next commit, so that a read between two commits costs no renewal either.
  *
  * Never MDB_WRITEMAP: a stray pointer of ours must not reach the file. Never MDB_NOMEMINIT: heap bytes must not either.
  */
@@ -377,6 +378,7 @@ static void publish_map(struct lmdb_tier *lmdb)
     MDB_envinfo info;
     if (mdb_env_info(lmdb->env, &info) != 0) return;
     lmdb->map_bytes = info.me_mapsize;
+    lmdb_read_anew(lmdb, info.me_last_txnid);
     atomic_store_explicit(&lmdb->file_bytes, (info.me_last_pgno + 1) * lmdb->page_bytes, memory_order_relaxed);
 }
 
@@ -405,7 +407,7 @@ aic_status lmdb_env_start(struct lmdb_tier *lmdb, aic_error *error)
 static void empty_pool(struct lmdb_tier *lmdb)
 {
     pthread_mutex_lock(&lmdb->pool_lock);
-    while (lmdb->idle_count > 0) mdb_txn_abort(lmdb->idle[--lmdb->idle_count]);
+    while (lmdb->idle_count > 0) mdb_txn_abort(lmdb->idle[--lmdb->idle_count].txn);
     pthread_mutex_unlock(&lmdb->pool_lock);
 }
 
@@ -501,22 +503,36 @@ int lmdb_live_pages(struct lmdb_tier *lmdb, MDB_txn *txn, uint64_t *out)
 
 /* --------------------------------------------------------------------------------------------- read transactions -- */
 
-static MDB_txn *take_idle(struct lmdb_tier *lmdb)
+static struct lmdb_idle take_idle(struct lmdb_tier *lmdb)
 {
+    struct lmdb_idle none = {NULL, false};
     pthread_mutex_lock(&lmdb->pool_lock);
-    MDB_txn *txn = lmdb->idle_count > 0 ? lmdb->idle[--lmdb->idle_count] : NULL;
+    struct lmdb_idle idle = lmdb->idle_count > 0 ? lmdb->idle[--lmdb->idle_count] : none;
     pthread_mutex_unlock(&lmdb->pool_lock);
-    return txn;
+    return idle;
 }
 
+/* A renewed one reads the roots of its databases again, which takes longer than to find a record. */
 static int begin_read(void *context)
 {
     struct guarded *begin = context;
-    begin->txn = take_idle(begin->lmdb);
-    if (begin->txn == NULL) return mdb_txn_begin(begin->lmdb->env, NULL, MDB_RDONLY, &begin->txn);
-    int code = mdb_txn_renew(begin->txn);
+    struct lmdb_idle idle = take_idle(begin->lmdb);
+    begin->txn = idle.txn;
+    if (idle.txn == NULL) return mdb_txn_begin(begin->lmdb->env, NULL, MDB_RDONLY, &begin->txn);
+    int code = idle.live ? 0 : mdb_txn_renew(begin->txn);
     if (code != 0) mdb_txn_abort(begin->txn);
     return code;
+}
+
+void lmdb_read_anew(struct lmdb_tier *lmdb, uint64_t last_txn)
+{
+    pthread_mutex_lock(&lmdb->pool_lock);
+    lmdb->last_txn = last_txn;
+    for (size_t i = 0; i < lmdb->idle_count; i++) {
+        if (lmdb->idle[i].live) mdb_txn_reset(lmdb->idle[i].txn);
+        lmdb->idle[i].live = false;
+    }
+    pthread_mutex_unlock(&lmdb->pool_lock);
 }
 
 aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
@@ -533,24 +549,18 @@ aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out)
     return lmdb_status(code);
 }
 
-/* A transaction that met a page that makes no sense answers everything after it with MDB_BAD_TXN: asked here, no reader
- * can forget it. */
-static int ask_whether_bad(void *context)
-{
-    struct guarded *ended = context;
-    MDB_stat stat;
-    return mdb_stat(ended->txn, ended->lmdb->databases[LMDB_META], &stat);
-}
-
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn)
 {
-    struct guarded ended = {lmdb, *txn};
-    if (!is_refused(lmdb) && lmdb_guarded(lmdb, ask_whether_bad, &ended) == MDB_BAD_TXN)
+    MDB_stat stat;
+    /* A transaction that met a page that makes no sense answers everything after it with MDB_BAD_TXN: asked here, no
+     * reader can forget it. 1 is the list of databases, whose root each transaction has. */
+    if (!is_refused(lmdb) && mdb_stat(*txn, 1, &stat) == MDB_BAD_TXN)
         lmdb_found_damage(lmdb, "a page that was read makes no sense");
-    mdb_txn_reset(*txn);
     pthread_mutex_lock(&lmdb->pool_lock);
+    bool live = !lmdb_damaged(&lmdb->tier) && mdb_txn_id(*txn) >= lmdb->last_txn;
+    if (!live) mdb_txn_reset(*txn);
     bool kept = lmdb->idle_count < LMDB_IDLE_READERS;
-    if (kept) lmdb->idle[lmdb->idle_count++] = *txn;
+    if (kept) lmdb->idle[lmdb->idle_count++] = (struct lmdb_idle){*txn, live};
     pthread_mutex_unlock(&lmdb->pool_lock);
     if (!kept) mdb_txn_abort(*txn);
     *txn = NULL;

@@ -182,9 +182,13 @@ struct lmdb_tier {
     pthread_mutex_t
         write_lock; /* protects the writing side: one transaction at a time, home's mark, entries and bytes */
 
-    pthread_mutex_t pool_lock; /* protects idle and idle_count; taken last */
-    MDB_txn *idle[LMDB_IDLE_READERS];
+    pthread_mutex_t pool_lock; /* protects what follows; taken last */
+    struct lmdb_idle {
+        MDB_txn *txn;
+        bool live; /* still in the newest state: it reads on as it is, and pins no page that a writer could use */
+    } idle[LMDB_IDLE_READERS];
     size_t idle_count;
+    uint64_t last_txn; /* LMDB's number of the newest state */
 
     /* Published under write_lock after each commit; relaxed reads by lmdb_stats, nothing is inferred from them. */
     _Atomic uint64_t entries, bytes, next_row, last_seq, file_bytes;
@@ -264,6 +268,8 @@ void lmdb_suspect(struct lmdb_tier *lmdb, int code);
  * AIC_NO_MEMORY, AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_read_begin(struct lmdb_tier *lmdb, MDB_txn **out);
 void lmdb_read_end(struct lmdb_tier *lmdb, MDB_txn **txn);
+/* A commit has made this state the newest: from here on no read begins in an older one. */
+void lmdb_read_anew(struct lmdb_tier *lmdb, uint64_t last_txn);
 
 /* ---------------------------------------------------------------------------------------- finding (find.c) -- */
 

@@ -37,9 +37,9 @@ static void publish(const struct lmdb_write *write)
 {
     struct lmdb_tier *lmdb = write->lmdb;
     MDB_envinfo info;
-    if (mdb_env_info(lmdb->env, &info) == 0) {
-        atomic_store_explicit(&lmdb->file_bytes, (info.me_last_pgno + 1) * lmdb->page_bytes, memory_order_relaxed);
-    }
+    CHECK(mdb_env_info(lmdb->env, &info) == 0); /* it fails without an environment only */
+    lmdb_read_anew(lmdb, info.me_last_txnid);
+    atomic_store_explicit(&lmdb->file_bytes, (info.me_last_pgno + 1) * lmdb->page_bytes, memory_order_relaxed);
     atomic_store_explicit(&lmdb->entries, write->entries, memory_order_relaxed);
     atomic_store_explicit(&lmdb->bytes, write->bytes, memory_order_relaxed);
     atomic_store_explicit(&lmdb->next_row, write->next_row, memory_order_relaxed);

@@ -87,6 +87,32 @@ static void test_a_delete_spares_another_record(void **state)
     assert_verified(world);
 }
 
+/* Reads go on in one state until a commit; none of them begins in an older one, whenever it ended before. */
+static void test_a_commit_ends_the_state_that_is_read(void **state)
+{
+    struct world *world = *state;
+    struct lmdb_tier *lmdb = (struct lmdb_tier *)world->tier;
+    MDB_txn *early, *late;
+    assert_int_equal(put(world, 1, &plain), AIC_OK);
+    assert_int_equal(lmdb_read_begin(lmdb, &early), AIC_OK);
+    assert_int_equal(lmdb_read_begin(lmdb, &late), AIC_OK);
+    lmdb_read_end(lmdb, &early);
+    assert_there(world, 1, &plain);
+    assert_int_equal(lmdb->idle_count, 1);
+    assert_true(lmdb->idle[0].live);
+    for (uint64_t number = 2; number < 5; number++) {
+        assert_int_equal(put(world, number, &plain), AIC_OK);
+        assert_false(lmdb->idle[0].live);
+        assert_there(world, number, &plain);
+        assert_true(lmdb->idle[0].live);
+    }
+    lmdb_read_end(lmdb, &late);
+    assert_int_equal(lmdb->idle_count, 2);
+    assert_false(lmdb->idle[1].live);
+    assert_int_equal(drop(world, 4), AIC_OK);
+    assert_missing(world, 4);
+}
+
 static void test_everything_survives_a_restart(void **state)
 {
     struct world *world = *state;
@@ -412,6 +438,7 @@ int main(void)
         TEST(sizes_around_the_pieces),
         TEST(a_batch_is_all_or_nothing),
         TEST(a_delete_spares_another_record),
+        TEST(a_commit_ends_the_state_that_is_read),
         TEST(everything_survives_a_restart),
         TEST(expired_records_are_misses_and_leave),
         TEST(a_replaced_record_keeps_no_old_rows),

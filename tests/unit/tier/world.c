@@ -126,6 +126,13 @@ bool collect(void *context, const aic_key *key, aic_view record)
     return found->count != found->stop_at;
 }
 
+void commit_behind(struct lmdb_tier *lmdb, MDB_txn *txn)
+{
+    uint64_t number = mdb_txn_id(txn);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    lmdb_read_anew(lmdb, number);
+}
+
 bool join_names(void *context, aic_view name, aic_view value)
 {
     struct buf *out = context;

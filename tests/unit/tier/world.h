@@ -41,6 +41,8 @@ void assert_there(struct world *world, uint64_t number, const struct sample *sam
 void assert_missing(struct world *world, uint64_t number);
 void assert_verified(struct world *world);
 struct tier_stats stats_of(struct world *world);
+/* Commits what a test has written behind the tier's back. */
+void commit_behind(struct lmdb_tier *lmdb, MDB_txn *txn);
 
 /* What select found, in order. */
 struct found {
