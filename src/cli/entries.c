@@ -16,29 +16,51 @@
 /* -------------------------------------------------------------------------------------------------------- list -- */
 
 /* A row of a list: what is known of an entry in so many columns, its key of 64 behind it where a terminal has room. */
-enum { LIST_FACTS = 66, LIST_KEY = 66, LIST_COLUMNS = LIST_FACTS + LIST_KEY + 18 };
+enum { LIST_FACTS = 66, LIST_KEY = 66, LIST_COLUMNS = LIST_FACTS + LIST_KEY + 18, LIST_LEAST_TAGS = 8 };
 
-static bool list_is_narrow(void)
+static const int list_widths[] = {10, 12, 12, 10, 8, 8}; /* the first three are texts */
+
+struct list_row {
+    bool narrow; /* the key has no room behind the rest */
+    int columns, used;
+};
+
+static struct list_row list_row_begin(const char *key)
 {
-    return print_columns(LIST_COLUMNS) < LIST_COLUMNS;
+    struct list_row row = {print_columns(LIST_COLUMNS) < LIST_COLUMNS, print_columns(INT_MAX), 0};
+    if (row.narrow) row.used = printf("%s\n  ", key) > 0 ? 2 : 0;
+    return row;
 }
 
-/* What lists show beside the key; tags as far as there is room for them. */
-static void print_facts(json_object *entry, int room)
+/* What does not fit into the line any more begins another one, below. */
+static void list_place(struct list_row *row, int width)
 {
-    char size[PRINT_BYTES], age[PRINT_BYTES], left[PRINT_BYTES];
-    json_object *ttl = json_at(entry, "ttl_seconds"), *tags = json_at(entry, "tags");
-    print_cell(stdout, json_text_at(entry, "namespace", NULL), 10, true);
-    putchar(' ');
-    print_cell(stdout, json_text_at(entry, "operation", NULL), 12, true);
-    putchar(' ');
-    print_cell(stdout, json_text_at(entry, "model", NULL), 12, true);
-    printf(" %10s %8s %8s ", print_size(size, json_u64_at(entry, "size_bytes")),
-           print_age(age, json_text_at(entry, "created_at", NULL)),
-           ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never");
-    size_t count = tags != NULL ? json_object_array_length(tags) : 0;
+    if (row->used > 2 && row->narrow && row->used + 1 + width > row->columns) {
+        fputs("\n  ", stdout);
+        row->used = 2;
+    } else if (row->used > 2) {
+        putchar(' ');
+        row->used++;
+    }
+    row->used += width;
+}
+
+static void list_cells(struct list_row *row, const char *const *texts)
+{
+    for (size_t i = 0; i < COUNT_OF(list_widths); i++) {
+        list_place(row, list_widths[i]);
+        if (i < 3) print_cell(stdout, texts[i], list_widths[i], true);
+        else printf("%*s", list_widths[i], texts[i]);
+    }
+    list_place(row, LIST_LEAST_TAGS);
+}
+
+/* As far as there is room for them. */
+static void print_tags(json_object *tags, int room)
+{
+    size_t count = tags != NULL ? json_object_array_length(tags) : 0, i = 0;
     if (count == 0) putchar('-');
-    for (size_t i = 0; i < count && room > 2; i++) {
+    for (; i < count && room > 2; i++) {
         const char *tag = json_object_get_string(json_object_array_get_idx(tags, i));
         if (i > 0) putchar(',');
         room -= i > 0;
@@ -48,18 +70,35 @@ static void print_facts(json_object *entry, int room)
         print_cell(stdout, tag, width, false);
         room -= width;
     }
+    if (i < count && room > 0) fputs("…", stdout);
 }
 
 /* The key is whole, so that it can be given to get and delete as it stands: last in its line, or in a line of its own
  * above the others on a terminal that is too narrow for both. */
 static void print_entry(json_object *entry)
 {
-    int columns = print_columns(INT_MAX);
+    char size[PRINT_BYTES], age[PRINT_BYTES], left[PRINT_BYTES];
+    json_object *ttl = json_at(entry, "ttl_seconds");
     const char *key = json_text_at(entry, "key", "-");
-    if (list_is_narrow()) printf("%s\n  ", key);
-    print_facts(entry, columns - LIST_FACTS - (list_is_narrow() ? 2 : LIST_KEY));
-    if (list_is_narrow()) putchar('\n');
+    const char *const texts[] = {json_text_at(entry, "namespace", NULL),
+                                 json_text_at(entry, "operation", NULL),
+                                 json_text_at(entry, "model", NULL),
+                                 print_size(size, json_u64_at(entry, "size_bytes")),
+                                 print_age(age, json_text_at(entry, "created_at", NULL)),
+                                 ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never"};
+    struct list_row row = list_row_begin(key);
+    list_cells(&row, texts);
+    print_tags(json_at(entry, "tags"), row.columns - row.used + LIST_LEAST_TAGS - (row.narrow ? 0 : LIST_KEY));
+    if (row.narrow) putchar('\n');
     else printf("  %s\n", key);
+}
+
+static void print_list_head(void)
+{
+    static const char *const names[] = {"namespace", "operation", "model", "size", "age", "expires"};
+    struct list_row row = list_row_begin("key");
+    list_cells(&row, names);
+    puts(row.narrow ? "tags" : "tags  key");
 }
 
 static int list_page(struct cli *cli, const char *cursor, bool first, struct reply *reply)
@@ -81,9 +120,7 @@ static int list_page(struct cli *cli, const char *cursor, bool first, struct rep
     }
     json_object *entries = json_at(reply->json, "entries");
     size_t count = entries != NULL ? json_object_array_length(entries) : 0;
-    if (first && count > 0)
-        printf("%s%-10s %-12s %-12s %10s %8s %8s %s\n", list_is_narrow() ? "key\n  " : "", "namespace", "operation",
-               "model", "size", "age", "expires", list_is_narrow() ? "tags" : "tags  key");
+    if (first && count > 0) print_list_head();
     for (size_t i = 0; i < count; i++) print_entry(json_object_array_get_idx(entries, i));
     return CLI_OK;
 }

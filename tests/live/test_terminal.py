@@ -27,10 +27,17 @@ class Shown(RunningTest):
     def test_a_list_fits_and_keeps_its_keys_whole(self):
         keys = {self.client("put", "operation-of-a-long-name", "t%d" % i, "r", "--tag", "a-tag-that-is-long-%d" % i, "--tag", "another-of-them",
                             "--model", "model-of-a-long-name").out.strip() for i in range(3)}
-        for columns in (72, 80, 100, 149, 150, 220):
+        for columns in (14, 30, 40, 60, 67, 70, 72, 80, 100, 149, 150, 220):
             lines = self.terminal(columns, "list").rstrip("\n").split("\n")
-            self.assertLessEqual(max(map(len, lines)), columns, lines)
+            # A key is never cut: below 64 columns the terminal wraps it.
+            self.assertLessEqual(max(len(line) for line in lines if line not in keys), columns, lines)
             self.assertEqual({word for line in lines for word in line.split() if re.fullmatch("[0-9a-f]{64}", word)}, keys)
+            self.assertEqual(sum("a-t" in line for line in lines), 3, lines)
+
+    def test_short_tags_are_shown_on_any_terminal(self):
+        self.client("put", "qa", "text", "r", "--tag", "x1", "--tag", "y2")
+        for columns in (30, 40, 68, 69, 70, 71, 72, 80):
+            self.assertIn("x1,y2", self.terminal(columns, "list"), columns)
 
     def test_names_of_others_forge_nothing(self):
         self.client("put", "qa", "text", "r", "--tag", "x" + RLO + "y\u2028z\u200bq")
