@@ -8,6 +8,7 @@
 #include "base/option_impl.h"
 
 #include "base/check.h"
+#include "base/url.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -50,7 +51,9 @@ void option_write_origin(struct option_origin origin, struct buf *out)
     case OPTION_ENVIRONMENT:
         buf_printf(out, "the environment variable %.*s", (int)strcspn(origin.name, "="), origin.name);
         return;
-    case OPTION_FLAG: buf_printf(out, "the flag %s", origin.name); return;
+    case OPTION_FLAG: /* without its value, which may be secret */
+        buf_printf(out, "the flag %.*s", (int)strcspn(origin.name, "="), origin.name);
+        return;
     }
 }
 
@@ -75,12 +78,17 @@ static void add_finding(struct option_report *report, struct option_origin origi
                         const char *format, va_list arguments)
 {
     char message[1024];
+    size_t start = report->text.size;
     vsnprintf(message, sizeof message, format, arguments);
     option_write_origin(origin, &report->text);
     buf_printf(&report->text, ": %s", kind);
     append_plain(&report->text, key != NULL ? key : "");
     if (key != NULL) buf_append_text(&report->text, ": ");
     append_plain(&report->text, message);
+    buf_append_byte(&report->text, '\0');
+    if (buf_status(&report->text) != AIC_OK) return;
+    url_hide(report->text.data + start); /* a flag, a value, the name of a file: any may be a URL by mistake */
+    report->text.size = start + strlen(report->text.data + start);
     buf_append_byte(&report->text, '\n');
 }
 

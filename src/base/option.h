@@ -155,13 +155,14 @@ struct option_input {
 
 void option_report_init(struct option_report *report, struct mem *mem);
 void option_report_fini(struct option_report *report);
-/* Adds "PLACE: key: message". What the user wrote belongs into the message through option_quote(). */
+/* Adds "PLACE: key: message", without the user info of URLs. What the user wrote belongs into the message through
+ * option_quote(). */
 __attribute__((format(printf, 4, 5))) void option_refuse(struct option_report *report, struct option_origin origin,
                                                          const char *key, const char *format, ...);
 /* Notes what is odd but acceptable: no error. */
 __attribute__((format(printf, 4, 5))) void option_warn(struct option_report *report, struct option_origin origin,
                                                        const char *key, const char *format, ...);
-/* Writes `text` in quotes, cut at some 60 bytes, control bytes escaped, and returns `out`. */
+/* Writes `text` in quotes, cut at some 60 bytes, without user info, control bytes escaped, and returns `out`. */
 #define OPTION_QUOTE_SIZE 96
 const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text);
 

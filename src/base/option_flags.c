@@ -75,7 +75,8 @@ static aic_status parse_one(const struct option_table *table, int argc, char **a
     if (strcmp(given, "-h") == 0) given = "--help";
     if (strncmp(given, "--", 2) != 0 || given[2] == '\0') {
         char quoted[OPTION_QUOTE_SIZE];
-        option_refuse(report, origin, NULL, "%s is no flag; flags begin with --", option_quote(quoted, given));
+        origin.name = option_quote(quoted, given);
+        option_refuse(report, origin, NULL, "there is no such flag; flags begin with --");
         return AIC_INVALID;
     }
     const char *name = given + 2;

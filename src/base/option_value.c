@@ -8,6 +8,8 @@
 #include "base/option_impl.h"
 
 #include "base/check.h"
+#include "base/url.h"
+#include "base/view.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -182,8 +184,13 @@ void option_write_accepted(const struct option_row *row, struct buf *out)
 const char *option_quote(char out[OPTION_QUOTE_SIZE], const char *text)
 {
     size_t at = 0;
+    aic_view secret = url_user_info(aic_view_of(text));
     out[at++] = '\'';
     for (const unsigned char *byte = (const unsigned char *)text; *byte != '\0'; byte++) {
+        if (secret.size > 0 && (const char *)byte == secret.data) {
+            out[at++] = '*';
+            byte += secret.size;
+        }
         if (at > OPTION_QUOTE_SIZE - 12) {
             memcpy(out + at, "...", 3);
             at += 3;

@@ -46,6 +46,32 @@ const char *url_place(const char *url, char out[URL_PLACE_BYTES])
     return out;
 }
 
+aic_view url_user_info(aic_view text)
+{
+    const char *end = text.size > 0 ? memrchr(text.data, '@', text.size) : NULL;
+    if (end == NULL) return (aic_view){NULL, 0};
+    const char *begin = memmem(text.data, (size_t)(end - text.data), "://", 3);
+    if (begin != NULL) return (aic_view){begin + 3, (size_t)(end - begin - 3)};
+    begin = text.data[0] == '-' ? memchr(text.data, '=', (size_t)(end - text.data)) : NULL;
+    begin = begin != NULL ? begin + 1 : text.data;
+    bool secret = memchr(begin, ':', (size_t)(end - begin)) != NULL;
+    return secret ? (aic_view){begin, (size_t)(end - begin)} : (aic_view){NULL, 0};
+}
+
+void url_hide(char *message)
+{
+    static const char between[] = " \t\n'\",;";
+    for (char *at = message + strspn(message, between); *at != '\0'; at += strspn(at, between)) {
+        aic_view word = {at, strcspn(at, between)}, secret = url_user_info(word);
+        at += word.size;
+        if (secret.size == 0) continue;
+        char *from = message + (secret.data - message);
+        from[0] = '*';
+        memmove(from + 1, from + secret.size, strlen(from + secret.size) + 1);
+        at -= secret.size - 1;
+    }
+}
+
 bool url_is_local(const char *url)
 {
     char host[256];

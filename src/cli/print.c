@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/url.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -45,13 +46,14 @@ int output_end(int result)
 
 int cli_fail(const char *format, ...)
 {
+    char message[8192];
     va_list arguments;
     (void)output_works(); /* in order where both go to one terminal */
-    fputs("aicache: ", stderr);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    url_hide(message);
+    fprintf(stderr, "aicache: %s\n", message);
     return CLI_ERROR;
 }
 

@@ -83,6 +83,28 @@ class Settings(unittest.TestCase):
             self.assertEqual(done.status, 2, text)
             self.assertRegex(done.err, says)
 
+    def test_no_password_of_a_url_is_shown(self):
+        """Whatever the word with the URL was meant for; a flag's value stands in no origin either."""
+        url = "http://user:s3cret@host:1/t0ken"
+        for flags in (["--alerts-webhok=" + url], ["--alerts-webhok", url], ["--check-config=" + url], ["--alerts-webhook=ftp" + url[4:]], ["--listen=" + url],
+                      ["--log-level", url], ["--hosts=user:s3cret@host"], ["--secret-file=" + url], ["-x" + url], ["--data-dir", url, "--listen=" + url],
+                      ["--alerts-webhok=http://user:" + "s3cret" * 20 + "@host"]):
+            done = self.check("storage: {kind: none}\n", *flags)
+            self.assertEqual(done.status, 2, flags)
+            self.assertNotIn("s3cret", done.out + done.err, flags)
+        done = run(AICACHED, "--check-config", "--config", url)
+        self.assertEqual((done.status, "s3cret" in done.err), (2, False), done.err)
+        shown = run(AICACHED, "--print-config", "--alerts-webhook=" + url)
+        self.assertEqual(shown.status, 0, shown.err)
+        self.assertRegex(shown.out, r'alerts.webhook: "http://host:1"  # the flag --alerts-webhook\n')
+        self.assertNotRegex(shown.out, "s3cret|t0ken")
+        for words in (["--ulr=" + url, "stats"], ["--ulr", url, "stats"], ["get", url], ["import", url], ["replay", url], ["help", url], ["completion", url],
+                      ["config", "check", url], ["stats", "--timeout", url], ["stats", "--unix", url], ["put", "qa", "x", "@" + url], ["export", url], ["verify", "--data-dir", url],
+                      ["put", "qa", "x", "y", "--ttl", url], ["--ulr=user:s3cret@host", "stats"], [url], ["config", "check", "--override", url], ["config", "presets", url]):
+            done = run(AICACHE, *words)
+            self.assertEqual(done.status, 2, words)
+            self.assertNotIn("s3cret", done.out + done.err, words)
+
     def test_all_findings_at_once(self):
         done = self.check("threads: 1\nthreads: 2\nlog: {level: loud}\npressure: {warning: 95, critical: 90}\n")
         self.assertEqual(done.status, 2)

@@ -35,6 +35,38 @@ static void test_place(void **state)
     assert_string_equal(url_place(lengthy, out), "http://(hidden)");
 }
 
+static void test_user_info_is_hidden(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *hidden;
+    } cases[] = {
+        {"http://u:p@h:1/t", "http://*@h:1/t"},
+        {"http://token@h", "http://*@h"},
+        {"--ulr=http://u:p@h/a@b", "--ulr=http://*@b"},
+        {"--ulr=u:p@h", "--ulr=*@h"},
+        {"u:p@h", "*@h"},
+        {"a@b", "a@b"},
+        {"http://h:1/t", "http://h:1/t"},
+        {"http://@h", "http://@h"},
+        {"is 'http://u:p@h' no address of u:p@h, nor \"x://y@z\"",
+         "is 'http://*@h' no address of *@h, nor \"x://*@z\""},
+        {"http://127.0.0.1:8: (an argument that begins with @ names a file)",
+         "http://127.0.0.1:8: (an argument that begins with @ names a file)"},
+        {"http://*@h", "http://*@h"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char message[200];
+        strcpy(message, cases[i].text);
+        url_hide(message);
+        assert_string_equal(message, cases[i].hidden);
+    }
+    aic_view secret = url_user_info((aic_view){"--x=http://u:a b'c@h", 20}); /* blanks and quotes, where all is known */
+    assert_int_equal(secret.size, 7);
+    assert_memory_equal(secret.data, "u:a b'c", 7);
+}
+
 static void test_local(void **state)
 {
     (void)state;
@@ -55,6 +87,7 @@ static void test_local(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_place), cmocka_unit_test(test_local)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_place), cmocka_unit_test(test_user_info_is_hidden),
+                                       cmocka_unit_test(test_local)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
