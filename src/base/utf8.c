@@ -25,6 +25,16 @@ bool utf8_is_valid(aic_view text)
     return utf8_valid_bytes(text) == text.size;
 }
 
+bool utf8_has_control(aic_view text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t byte = (uint8_t)text.data[i];
+        if (byte < 0x20 || byte == 0x7f) return true;
+        if (byte == 0xc2 && i + 1 < text.size && (uint8_t)text.data[i + 1] < 0xa0) return true;
+    }
+    return false;
+}
+
 /* Every byte but a tail byte begins a code point. A tail byte has bit 7 set and bit 6 clear. */
 uint64_t utf8_count(const void *bytes, size_t size)
 {

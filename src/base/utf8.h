@@ -17,6 +17,8 @@
 /* How many bytes at the front are valid: text.size when all are. */
 size_t utf8_valid_bytes(aic_view text);
 bool utf8_is_valid(aic_view text);
+/* Does valid text hold a control character: U+0000 to U+001F, U+007F to U+009F? */
+bool utf8_has_control(aic_view text);
 /* Code points of valid UTF-8; a text may be counted in pieces that were cut anywhere. */
 uint64_t utf8_count(const void *bytes, size_t size);
 /* Writes the sequence of a code point that is no surrogate and at most U+10FFFF; returns its length. */

@@ -12,17 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool has_control(aic_view text)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t byte = (uint8_t)text.data[i];
-        if (byte < 0x20 || byte == 0x7F) return true;
-        /* C1: U+0080..U+009F */
-        if (byte == 0xC2 && i + 1 < text.size && (uint8_t)text.data[i + 1] < 0xA0) return true;
-    }
-    return false;
-}
-
 aic_status cache_check_bytes(const char *field, aic_view bytes, aic_error *error)
 {
     if (bytes.data != NULL || bytes.size == 0) return AIC_OK;
@@ -36,7 +25,7 @@ aic_status cache_check_name(const char *field, aic_view name, aic_error *error)
         return error_set(error, AIC_INVALID, field, "%zu bytes are too long: 1 to 128 bytes are accepted", name.size);
     TRY(cache_check_bytes(field, name, error));
     if (!utf8_is_valid(name)) return error_set(error, AIC_INVALID, field, "is not valid UTF-8");
-    if (has_control(name)) return error_set(error, AIC_INVALID, field, "must not contain control characters");
+    if (utf8_has_control(name)) return error_set(error, AIC_INVALID, field, "must not contain control characters");
     return AIC_OK;
 }
 

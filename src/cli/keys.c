@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "base/hex.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -32,47 +33,36 @@ static void write_key(const uint8_t random[KEY_RANDOM_BYTES], char out[64])
 
 static int check_name(const char *option, const char *name)
 {
-    size_t size = strlen(name);
-    bool plain = size >= 1 && size <= 128;
-    for (const unsigned char *at = (const unsigned char *)name; *at != '\0'; at++)
-        plain = plain && *at >= 0x20 && *at != 0x7f;
-    return plain ? CLI_OK
-                 : cli_fail("--%s: %zu bytes; accepted: 1 to 128 bytes without control characters", option, size);
+    aic_view text = aic_view_of(name);
+    bool good = text.size > 0 && text.size <= AIC_MAX_NAME_BYTES && utf8_is_valid(text) && !utf8_has_control(text);
+    return good ? CLI_OK
+                : cli_fail("--%s: %zu bytes; accepted: 1 to 128 bytes of UTF-8 without control characters", option,
+                           text.size);
 }
 
-/* A YAML double-quoted scalar. */
-static void print_quoted(const char *text)
-{
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') putchar('\\');
-        putchar(*text);
-    }
-    putchar('"');
-}
-
-static void print_key(struct cli *cli, const char *key, const char *id, const char *name, const char *sha256)
+static void write_page(const struct cli *cli, const char *key, const char *id, const char *name, const char *sha256,
+                       struct buf *out)
 {
     bool admin = cli_has(cli, "admin");
+    struct json_writer writer;
     if (cli->json) {
-        json_object *out = json_object_new_object();
-        json_object_object_add(out, "key", json_object_new_string(key));
-        json_object_object_add(out, "id", json_object_new_string(id));
-        json_object_object_add(out, "sha256", json_object_new_string(sha256));
-        json_object_object_add(out, "namespace", json_object_new_string(name));
-        json_object_object_add(out, "admin", json_object_new_boolean(admin));
-        puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
-        json_object_put(out);
+        json_writer_init(&writer, out);
+        json_open(&writer, '{');
+        json_key(&writer, "key"), json_put_text(&writer, key);
+        json_key(&writer, "id"), json_put_text(&writer, id);
+        json_key(&writer, "sha256"), json_put_text(&writer, sha256);
+        json_key(&writer, "namespace"), json_put_text(&writer, name);
+        json_key(&writer, "admin"), json_put_bool(&writer, admin);
+        json_close(&writer, '}');
         return;
     }
-    printf(
-        "# The key; it is nowhere kept, so this is the time to put it where the client finds it (AICACHE_API_KEY):\n# %s\n\n",
-        key);
-    printf("# The entry for the daemon's configuration; SIGHUP takes it in:\napi_keys:\n  - id: ");
-    print_quoted(id);
-    printf("\n    sha256: \"%s\"\n    namespace: ", sha256);
-    print_quoted(name);
-    printf("\n    admin: %s\n", admin ? "true" : "false");
+    buf_printf(out, "# The key is not kept anywhere: put it where the client finds it now (AICACHE_API_KEY):\n# %s\n\n",
+               key);
+    buf_append_text(out, "# The entry for the daemon's configuration; SIGHUP takes it in:\napi_keys:\n  - id: ");
+    option_write_quoted(id, out);
+    buf_printf(out, "\n    sha256: \"%s\"\n    namespace: ", sha256);
+    option_write_quoted(name, out);
+    buf_printf(out, "\n    admin: %s\n", admin ? "true" : "false");
 }
 
 int command_key_new(struct cli *cli)
@@ -81,6 +71,7 @@ int command_key_new(struct cli *cli)
     char key[64], sha256[65], made[160];
     const char *name = cli_value(cli, "namespace") != NULL ? cli_value(cli, "namespace") : "default";
     const char *id = cli_value(cli, "id");
+    struct buf page;
     if (check_name("namespace", name) != CLI_OK || (id != NULL && check_name("id", id) != CLI_OK)) return CLI_ERROR;
     if (digest_random(random, sizeof random) != AIC_OK) return cli_fail("the system gives no random bytes");
     write_key(random, key);
@@ -88,8 +79,13 @@ int command_key_new(struct cli *cli)
     hex_write(digest, sizeof digest, sha256);
     sha256[2 * sizeof digest] = '\0';
     snprintf(made, sizeof made, "%.100s-%.6s", name, sha256);
-    print_key(cli, key, id != NULL ? id : made, name, sha256);
+    buf_init(&page, &cli->mem, MEM_OTHER);
+    write_page(cli, key, id != NULL ? id : made, name, sha256, &page);
+    int result = buf_status(&page) == AIC_OK ? CLI_OK : cli_fail("no memory");
+    if (result == CLI_OK) print_view(buf_view(&page));
+    if (page.data != NULL) explicit_bzero(page.data, page.size);
+    buf_fini(&page);
     explicit_bzero(random, sizeof random);
     explicit_bzero(key, sizeof key);
-    return CLI_OK;
+    return result;
 }

@@ -231,13 +231,18 @@ static int send_line(struct replay *replay, aic_view line)
     return send_put(replay, response);
 }
 
+static double hit_rate(const struct replay *replay)
+{
+    uint64_t lookups = replay->hits + replay->misses;
+    return lookups > 0 ? (double)replay->hits / (double)lookups : 0;
+}
+
 static void show(struct replay *replay)
 {
     char note[96];
-    uint64_t lookups = replay->hits + replay->misses;
     if (!replay->progress.on) return;
     snprintf(note, sizeof note, "%" PRIu64 " %s, hit rate %.1f %%", replay->line, plural(replay->line, "line", "lines"),
-             lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0);
+             100 * hit_rate(replay));
     progress_show(&replay->progress, replay->bytes_read, note);
 }
 
@@ -263,46 +268,13 @@ static int send_all(struct replay *replay, uint64_t limit)
     return result;
 }
 
-/* In as few digits as read back the same. */
-static json_object *number_of(const struct replay *replay, double value)
-{
-    struct buf text;
-    buf_init(&text, &replay->cli->mem, MEM_OTHER);
-    json_write_double(&text, value);
-    buf_append_byte(&text, '\0');
-    json_object *number = buf_status(&text) == AIC_OK ? json_object_new_double_s(value, text.data)
-                                                      : json_object_new_double(value);
-    buf_fini(&text);
-    return number;
-}
-
-static json_object *percentiles(const struct replay *replay, const struct hist *hist)
-{
-    static const struct {
-        const char *name;
-        double fraction;
-    } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
-    struct hist_total total = {0};
-    hist_add(&total, hist);
-    json_object *out = json_object_new_object();
-    json_object_object_add(out, "count", json_object_new_uint64(total.count));
-    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
-        json_object_object_add(
-            out, wanted[i].name,
-            number_of(replay, total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) * 1e-9 : 0));
-    }
-    json_object_object_add(out, "max", number_of(replay, (double)total.max * 1e-9));
-    return out;
-}
-
 static void print_result(const struct replay *replay, double seconds)
 {
     char served[PRINT_BYTES], put[PRINT_BYTES];
     uint64_t lookups = replay->hits + replay->misses;
-    double rate = lookups > 0 ? 100.0 * (double)replay->hits / (double)lookups : 0.0;
     printf("%" PRIu64 " %s in %.2f s: %" PRIu64 " %s, %" PRIu64 " %s, hit rate %.1f %%\n", lookups,
            plural(lookups, "lookup", "lookups"), seconds, replay->hits, plural(replay->hits, "hit", "hits"),
-           replay->misses, plural(replay->misses, "miss", "misses"), rate);
+           replay->misses, plural(replay->misses, "miss", "misses"), 100 * hit_rate(replay));
     if (replay->bad > 0) {
         printf("%" PRIu64 " bad %s, the first is line %" PRIu64 ": ", replay->bad, plural(replay->bad, "line", "lines"),
                replay->first_bad);
@@ -325,34 +297,55 @@ static void print_result(const struct replay *replay, double seconds)
     putchar('\n');
 }
 
-static void print_result_json(const struct replay *replay, double seconds)
+static void write_percentiles(const char *name, const struct hist *hist, struct json_writer *out)
 {
-    uint64_t lookups = replay->hits + replay->misses;
-    json_object *out = json_object_new_object(), *latency = json_object_new_object();
-    json_object_object_add(out, "lines", json_object_new_uint64(replay->line));
-    json_object_object_add(out, "lookups", json_object_new_uint64(lookups));
-    json_object_object_add(out, "hits", json_object_new_uint64(replay->hits));
-    json_object_object_add(out, "misses", json_object_new_uint64(replay->misses));
-    json_object_object_add(out, "hit_rate",
-                           number_of(replay, lookups > 0 ? (double)replay->hits / (double)lookups : 0));
-    json_object_object_add(out, "bad_lines", json_object_new_uint64(replay->bad));
-    if (replay->bad > 0) {
-        json_object_object_add(out, "first_bad_line", json_object_new_uint64(replay->first_bad));
-        json_object_object_add(out, "first_bad_reason", json_object_new_string(replay->first_why));
+    static const struct {
+        const char *name;
+        double fraction;
+    } wanted[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
+    struct hist_total total = {0};
+    hist_add(&total, hist);
+    json_key(out, name), json_open(out, '{');
+    json_key(out, "count"), json_put_u64(out, total.count);
+    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
+        double ns = total.count > 0 ? (double)hist_percentile(&total, wanted[i].fraction) : 0;
+        json_key(out, wanted[i].name), json_put_double(out, ns * 1e-9);
     }
-    json_object_object_add(out, "puts", json_object_new_uint64(replay->puts));
-    json_object_object_add(out, "not_kept", json_object_new_uint64(replay->not_kept));
-    json_object_object_add(out, "bytes_put", json_object_new_uint64(replay->bytes_put));
-    json_object_object_add(out, "bytes_served", json_object_new_uint64(replay->bytes_served));
-    json_object_object_add(out, "tokens_saved", json_object_new_uint64(replay->tokens_saved));
-    json_object_object_add(out, "cost_saved_usd", number_of(replay, replay->cost_saved));
-    json_object_object_add(out, "seconds", number_of(replay, seconds));
-    json_object_object_add(latency, "hit", percentiles(replay, &replay->hit_ns));
-    json_object_object_add(latency, "miss", percentiles(replay, &replay->miss_ns));
-    json_object_object_add(latency, "put", percentiles(replay, &replay->put_ns));
-    json_object_object_add(out, "latency_seconds", latency);
-    puts(json_object_to_json_string_ext(out, JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(out);
+    json_key(out, "max"), json_put_double(out, (double)total.max * 1e-9);
+    json_close(out, '}');
+}
+
+static void print_result_json(struct replay *replay, double seconds)
+{
+    struct json_writer out;
+    buf_clear(&replay->body);
+    json_writer_init(&out, &replay->body);
+    json_open(&out, '{');
+    json_key(&out, "lines"), json_put_u64(&out, replay->line);
+    json_key(&out, "lookups"), json_put_u64(&out, replay->hits + replay->misses);
+    json_key(&out, "hits"), json_put_u64(&out, replay->hits);
+    json_key(&out, "misses"), json_put_u64(&out, replay->misses);
+    json_key(&out, "hit_rate"), json_put_double(&out, hit_rate(replay));
+    json_key(&out, "bad_lines"), json_put_u64(&out, replay->bad);
+    if (replay->bad > 0) {
+        json_key(&out, "first_bad_line"), json_put_u64(&out, replay->first_bad);
+        json_key(&out, "first_bad_reason"), json_put_text(&out, replay->first_why);
+    }
+    json_key(&out, "puts"), json_put_u64(&out, replay->puts);
+    json_key(&out, "not_kept"), json_put_u64(&out, replay->not_kept);
+    json_key(&out, "bytes_put"), json_put_u64(&out, replay->bytes_put);
+    json_key(&out, "bytes_served"), json_put_u64(&out, replay->bytes_served);
+    json_key(&out, "tokens_saved"), json_put_u64(&out, replay->tokens_saved);
+    json_key(&out, "cost_saved_usd"), json_put_double(&out, replay->cost_saved);
+    json_key(&out, "seconds"), json_put_double(&out, seconds);
+    json_key(&out, "latency_seconds"), json_open(&out, '{');
+    write_percentiles("hit", &replay->hit_ns, &out);
+    write_percentiles("miss", &replay->miss_ns, &out);
+    write_percentiles("put", &replay->put_ns, &out);
+    json_close(&out, '}');
+    json_close(&out, '}');
+    if (buf_status(&replay->body) == AIC_OK) print_view(buf_view(&replay->body));
+    else cli_fail("no memory");
 }
 
 static int run(struct replay *replay)

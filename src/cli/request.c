@@ -6,6 +6,7 @@
 #include "base/check.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 
 /* The member of the body, or the parameter of the query, that an option becomes. */
@@ -182,27 +183,41 @@ static void print_row(const char *name, const char *text)
     putchar('\n');
 }
 
+/* Of what is made of short pieces. */
+__attribute__((format(printf, 2, 3))) static void print_made_row(const char *name, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    print_row(name, text);
+}
+
+/* A row for each text of a list, with the name in the first. */
+static void print_list(const char *name, json_object *list)
+{
+    for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++)
+        print_row(i == 0 ? name : "", json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
 static void print_nearest(json_object *root)
 {
-    char text[512], path[256];
     json_object *nearest = json_at(root, "nearest");
+    const char *key = json_text_at(nearest, "key", NULL);
     const char *difference = json_text_at(nearest, "first_difference", NULL);
-    snprintf(path, sizeof path, "%s%s", difference != NULL ? "it differs first in " : "nothing differs",
-             difference != NULL ? difference : "");
-    if (nearest == NULL || json_text_at(nearest, "key", NULL) == NULL)
-        snprintf(text, sizeof text, "no entry of this namespace");
+    if (key == NULL) print_row("nearest", "no entry of this namespace");
     else
-        snprintf(text, sizeof text, "%s (%s); %s", json_text_at(nearest, "key", "-"),
-                 json_text_at(nearest, "operation", "-"), path);
-    print_row("nearest", text);
-    snprintf(text, sizeof text, "%" PRIu64 " entries in memory, %" PRIu64 " in storage",
-             json_u64_at(root, "searched.memory"), json_u64_at(root, "searched.storage"));
-    print_row("searched", text);
+        print_made_row("nearest", "%s (%s); %s%s", key, json_text_at(nearest, "operation", "-"),
+                       difference != NULL ? "it differs first in " : "nothing differs",
+                       difference != NULL ? difference : "");
+    print_made_row("searched", "%" PRIu64 " entries in memory, %" PRIu64 " in storage",
+                   json_u64_at(root, "searched.memory"), json_u64_at(root, "searched.storage"));
 }
 
 void print_explanation(json_object *root)
 {
-    char text[256], left[PRINT_BYTES], age[PRINT_BYTES];
+    char left[PRINT_BYTES], age[PRINT_BYTES];
     json_object *ttl = json_at(root, "ttl_seconds");
     bool hit = json_bool_at(root, "hit");
     if (hit)
@@ -216,49 +231,42 @@ void print_explanation(json_object *root)
     }
     print_row("key", json_text_at(root, "key", "-"));
     print_row("namespace", json_text_at(root, "partition", "-"));
-    snprintf(text, sizeof text, "%s, kept for %s where a put says nothing else", json_text_at(root, "operation", "-"),
-             print_duration(left, json_double_at(root, "default_ttl_seconds")));
-    print_row("operation", text);
-    snprintf(text, sizeof text, "%" PRIu64 " code points, %s", json_u64_at(root, "text_length"),
-             json_text_at(root, "text_tier", "-"));
-    print_row("text", text);
+    print_made_row("operation", "%s, kept for %s where a put says nothing else", json_text_at(root, "operation", "-"),
+                   print_duration(left, json_double_at(root, "default_ttl_seconds")));
+    print_made_row("text", "%" PRIu64 " code points, %s", json_u64_at(root, "text_length"),
+                   json_text_at(root, "text_tier", "-"));
     print_row("canonical", json_text_at(root, "canonical", "-"));
     json_object *list = json_at(root, "left_out");
     for (size_t i = 0; list != NULL && i < json_object_array_length(list); i++) {
         json_object *one = json_object_array_get_idx(list, i);
-        snprintf(text, sizeof text, "%s: %s", json_text_at(one, "field", "-"), json_text_at(one, "why", ""));
-        print_row(i == 0 ? "not in it" : "", text);
+        print_made_row(i == 0 ? "not in it" : "", "%s: %s", json_text_at(one, "field", "-"),
+                       json_text_at(one, "why", ""));
     }
     if (!hit) print_nearest(root);
 }
 
 static void print_metadata(json_object *root)
 {
-    char text[256], moment[PRINT_BYTES], age[PRINT_BYTES], size[PRINT_BYTES], stored[PRINT_BYTES];
+    char moment[PRINT_BYTES], age[PRINT_BYTES], size[PRINT_BYTES], stored[PRINT_BYTES];
     static const char *const texts[] = {"key", "namespace", "operation", "model"};
     for (size_t i = 0; i < COUNT_OF(texts); i++) print_row(texts[i], json_text_at(root, texts[i], "-"));
-    json_object *tags = json_at(root, "tags"), *ttl = json_at(root, "ttl_seconds"), *tiers = json_at(root, "tier");
-    size_t count = tags != NULL ? json_object_array_length(tags) : 0;
-    for (size_t i = 0; i < count; i++)
-        print_row(i == 0 ? "tags" : "", json_object_get_string(json_object_array_get_idx(tags, i)));
-    if (count == 0) print_row("tags", "-");
-    snprintf(text, sizeof text, "%s, %s ago", print_moment(moment, json_text_at(root, "created_at", NULL)),
-             print_age(age, json_text_at(root, "created_at", NULL)));
-    print_row("stored", text);
-    snprintf(text, sizeof text, "%s, in %s", print_moment(moment, json_text_at(root, "expires_at", NULL)),
-             print_duration(age, ttl != NULL ? json_object_get_double(ttl) : 0));
-    print_row("expires", ttl != NULL ? text : "never");
-    snprintf(text, sizeof text, "%s, %s %s", print_size(size, json_u64_at(root, "size_bytes")),
-             json_bool_at(root, "compressed") ? "compressed to" : "kept as",
-             print_size(stored, json_u64_at(root, "stored_bytes")));
-    print_row("size", text);
-    snprintf(text, sizeof text, "%" PRIu64 " of the prompt, %" PRIu64 " of the answer, %" PRIu64 " in all",
-             json_u64_at(root, "prompt_tokens"), json_u64_at(root, "completion_tokens"), json_u64_at(root, "tokens"));
-    print_row("tokens", text);
-    snprintf(text, sizeof text, "%.6g USD", json_double_at(root, "cost_usd"));
-    print_row("cost", text);
-    for (size_t i = 0; tiers != NULL && i < json_object_array_length(tiers); i++)
-        print_row(i == 0 ? "tier" : "", json_object_get_string(json_object_array_get_idx(tiers, i)));
+    json_object *tags = json_at(root, "tags"), *ttl = json_at(root, "ttl_seconds");
+    if (tags == NULL || json_object_array_length(tags) == 0) print_row("tags", "-");
+    print_list("tags", tags);
+    print_made_row("stored", "%s, %s ago", print_moment(moment, json_text_at(root, "created_at", NULL)),
+                   print_age(age, json_text_at(root, "created_at", NULL)));
+    if (ttl == NULL) print_row("expires", "never");
+    else
+        print_made_row("expires", "%s, in %s", print_moment(moment, json_text_at(root, "expires_at", NULL)),
+                       print_duration(age, json_object_get_double(ttl)));
+    print_made_row("size", "%s, %s %s", print_size(size, json_u64_at(root, "size_bytes")),
+                   json_bool_at(root, "compressed") ? "compressed to" : "kept as",
+                   print_size(stored, json_u64_at(root, "stored_bytes")));
+    print_made_row("tokens", "%" PRIu64 " of the prompt, %" PRIu64 " of the answer, %" PRIu64 " in all",
+                   json_u64_at(root, "prompt_tokens"), json_u64_at(root, "completion_tokens"),
+                   json_u64_at(root, "tokens"));
+    print_made_row("cost", "%.6g USD", json_double_at(root, "cost_usd"));
+    print_list("tier", json_at(root, "tier"));
 }
 
 /* "/cache/entries/KEY?namespace=..." Keys are checked here, so that no argument becomes another path. */

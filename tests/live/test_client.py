@@ -530,6 +530,13 @@ class Keys(unittest.TestCase):
             self.assertIn("line 1: namespace: ", done.err)
             daemon.client("invalidate", "--all", "--all-namespaces", "--api-key", admin["key"])
 
+    def test_a_name_that_the_daemon_refuses_gets_no_key(self):
+        for name in ("", "x" * 129, "a\x1bb", "a\u0085b", b"a\xff"):
+            for option in ("--namespace", "--id"):
+                done = run(AICACHE, "key", "new", option, name)
+                self.assertEqual((done.status, done.out), (2, ""), name)
+                self.assertIn("accepted: 1 to 128 bytes of UTF-8 without control characters", done.err)
+
     def test_the_printed_entry_is_a_configuration(self):
         text = run(AICACHE, "key", "new", "--namespace", "a \"b\"", "--admin").out
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:

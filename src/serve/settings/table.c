@@ -8,10 +8,9 @@
 #include "base/utf8.h"
 #include "cache/builtin_ttls.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_NAME 128
 
 /* ----------------------------------------------------------------------------------------------- ttl.operations -- */
 
@@ -27,14 +26,8 @@ static void release_ttls(struct mem *mem, void *field)
 /* The rule of the cache for names: 1 to 128 bytes of UTF-8 without control characters. */
 static bool is_name(const char *text)
 {
-    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
-    if (at == end || end - at > MAX_NAME) return false;
-    while (at < end) {
-        size_t size = utf8_sequence(at, end);
-        if (size == 0 || *at < 0x20 || *at == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return false;
-        at += size;
-    }
-    return true;
+    aic_view name = aic_view_of(text);
+    return name.size > 0 && name.size <= AIC_MAX_NAME_BYTES && utf8_is_valid(name) && !utf8_has_control(name);
 }
 
 static aic_status add_ttl(struct mem *mem, struct settings_ttls *ttls, const char *operation, uint64_t seconds)
@@ -70,7 +63,7 @@ static aic_status read_ttls(struct mem *mem, const struct option_node *node, str
                           option_quote(quoted, item->name));
         } else if (item->kind != OPTION_SCALAR || option_number(OPTION_SECONDS, item->text, &seconds) != AIC_OK ||
                    seconds > TTL_MAX_SECONDS) {
-            char member[MAX_NAME + 64];
+            char member[AIC_MAX_NAME_BYTES + 64];
             snprintf(member, sizeof member, "%s.%s", key, item->name);
             option_refuse(
                 report, origin, member,
@@ -130,19 +123,13 @@ static void release_keys(struct mem *mem, void *field)
     *keys = (struct settings_keys){0};
 }
 
-static bool read_hex(const char *text, uint8_t out[32])
+/* In digits of either case. */
+static bool read_digest(const char *text, uint8_t out[32])
 {
-    if (strlen(text) != 64) return false;
-    for (size_t i = 0; i < 64; i++) {
-        char digit = text[i];
-        unsigned value;
-        if (digit >= '0' && digit <= '9') value = (unsigned)(digit - '0');
-        else if (digit >= 'a' && digit <= 'f') value = (unsigned)(digit - 'a') + 10;
-        else if (digit >= 'A' && digit <= 'F') value = (unsigned)(digit - 'A') + 10;
-        else return false;
-        out[i / 2] = (uint8_t)(i % 2 == 0 ? value << 4 : out[i / 2] | value);
-    }
-    return true;
+    char digits[64];
+    if (strlen(text) != sizeof digits) return false;
+    for (size_t i = 0; i < sizeof digits; i++) digits[i] = (char)tolower((unsigned char)text[i]);
+    return hex_read(digits, 32, out);
 }
 
 /* One member of one key. `name` is "api_keys[2].sha256". *seen gets a bit per member that was good. */
@@ -165,7 +152,7 @@ static aic_status read_key_member(struct mem *mem, const struct option_node *mem
         return *target != NULL ? AIC_OK : AIC_NO_MEMORY;
     }
     if (strcmp(member->name, "sha256") == 0) {
-        if (read_hex(text, key->sha256)) *seen |= SEEN_SHA256;
+        if (read_digest(text, key->sha256)) *seen |= SEEN_SHA256;
         else
             option_refuse(report, origin, name,
                           "%zu bytes that are no digest; accepted: the 64 hex digits that `aicache key new` prints",
