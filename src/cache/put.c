@@ -280,7 +280,7 @@ static aic_status put_checked(aic_cache *cache, const aic_put *put, struct json 
                               .prompt_tokens = put->prompt_tokens,
                               .completion_tokens = put->completion_tokens,
                               .cost_usd = put->cost_usd};
-    aic_durability durability;
+    aic_durability durability = AIC_DURABILITY_MEMORY;
     aic_put_result own;
     if (result == NULL) result = &own;
     TRY(request_take(cache, &put->request, json, &inner.request, error));

@@ -68,10 +68,12 @@ class HangingStorage(unittest.TestCase):
         before = self.daemon.get("/cache/status").json
         open(self.hang, "w").close()
 
-        # The hang lasts until it is let go: whatever is answered here did not wait for storage.
+        # The hang lasts until it is let go: whatever is answered here did not wait for storage, which many ask under one deadline.
         self.assertIsNone(self.tier(1))
+        many = self.daemon.post("/cache/lookup-many", {"requests": [{"operation": "qa", "text": "kept %d" % index} for index in range(COUNT)]})
+        self.assertEqual([result["hit"] for result in many.json["results"]], [True] + [False] * (COUNT - 1))
         after = self.daemon.get("/cache/status").json
-        self.assertEqual(after["total_misses"] - before["total_misses"], 1)
+        self.assertEqual(after["total_misses"] - before["total_misses"], COUNT)
         counted = [status["storage"]["timeouts"] + status["storage"]["errors"] for status in (before, after)]
         self.assertGreater(counted[1], counted[0])  # an error, should a check have met the hang a second earlier
         self.assertEqual(self.tier(0), "memory")
@@ -85,7 +87,7 @@ class HangingStorage(unittest.TestCase):
         self.assertEqual(self.storage()["status"], "down")
         warning = next(one for one in self.daemon.get("/monitoring/warnings").json if one["code"] == "storage_down")
         self.assertEqual(warning["severity"], "critical")
-        self.assertRegex(warning["message"], r"\b1 lookups ran into their deadline of 500 ms .* [1-9][0-9]* writes wait")
+        self.assertRegex(warning["message"], r"\b%d lookups ran into their deadline of 500 ms .* [1-9][0-9]* writes wait" % COUNT)
         since = warning["since"]
         advice = {one["setting"]: one["value"] for one in warning["recommendations"]}
         self.assertEqual(advice["storage.deadline"], "250ms")

@@ -238,8 +238,8 @@ void http_reply_error(struct http_exchange *exchange, aic_status status, const a
 /* The same from an HTTP status. `code` and `field` may be NULL; `message` is a sentence without user text. */
 void http_reply_problem(struct http_exchange *exchange, int status, const char *code, const char *field,
                         const char *message);
-/* Appends {"error":{...}} as in the two above, for replies inside of lists. */
-void http_write_problem(struct buf *out, int status, const char *code, const char *field, const char *message);
+/* Appends {"error":{...}} as in the two above, without the end of the line, for a reply within a list. */
+void http_write_error(struct buf *out, const aic_error *error);
 
 /* ------------------------------------------------------------------------------------------- streamed replies -- */
 

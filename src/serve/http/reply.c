@@ -275,7 +275,7 @@ static const char *problem_type(int status)
     }
 }
 
-void http_write_problem(struct buf *out, int status, const char *code, const char *field, const char *message)
+static void write_problem(struct buf *out, int status, const char *code, const char *field, const char *message)
 {
     struct json_writer writer;
     json_writer_init(&writer, out);
@@ -301,7 +301,7 @@ void reply_problem(struct http_exchange *exchange, int status, const char *code,
 {
     struct buf body;
     buf_init(&body, exchange->conn->thread->server->mem, MEM_CONNECTIONS);
-    http_write_problem(&body, status, code, field, message);
+    write_problem(&body, status, code, field, message);
     buf_append_byte(&body, '\n');
     if (status == 401 && exchange->fields.size == 0)
         http_reply_header(exchange, "WWW-Authenticate", AIC_LITERAL("Bearer"));
@@ -320,18 +320,32 @@ void http_reply_problem(struct http_exchange *exchange, int status, const char *
     conn_completed(exchange->conn);
 }
 
-void http_reply_error(struct http_exchange *exchange, aic_status status, const aic_error *error)
+#define CODE_BYTES 32
+/* "invalid" of AIC_INVALID. */
+static void write_code(aic_status status, char out[CODE_BYTES])
 {
-    char code[32];
     size_t size = 0;
     const char *name = aic_status_name(status);
     if (strncmp(name, "AIC_", 4) == 0) name += 4;
-    for (; name[size] != '\0' && size + 1 < sizeof code; size++)
-        code[size] = (char)(name[size] >= 'A' && name[size] <= 'Z' ? name[size] + ('a' - 'A') : name[size]);
-    code[size] = '\0';
+    for (; name[size] != '\0' && size + 1 < CODE_BYTES; size++)
+        out[size] = (char)(name[size] >= 'A' && name[size] <= 'Z' ? name[size] + ('a' - 'A') : name[size]);
+    out[size] = '\0';
+}
+
+void http_reply_error(struct http_exchange *exchange, aic_status status, const aic_error *error)
+{
+    char code[CODE_BYTES];
+    write_code(status, code);
     bool explained = error != NULL && error->message[0] != '\0';
     http_reply_problem(exchange, status_http(status), code, explained ? error->field : NULL,
                        explained ? error->message : aic_status_text(status));
+}
+
+void http_write_error(struct buf *out, const aic_error *error)
+{
+    char code[CODE_BYTES];
+    write_code(error->status, code);
+    write_problem(out, status_http(error->status), code, error->field, error->message);
 }
 
 /* ------------------------------------------------------------------------------------------------------- streams -- */

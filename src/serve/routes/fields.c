@@ -47,12 +47,16 @@ static aic_status check_type(const struct json *json, uint32_t value, const stru
     return AIC_OK;
 }
 
-static aic_status read_members(const struct json *json, const struct field_rule *rules, size_t count, uint32_t *tokens,
-                               aic_error *error)
+aic_status fields_read_object(const struct json *json, uint32_t object, const struct field_rule *rules, size_t count,
+                              uint32_t *tokens, aic_error *error)
 {
+    uint8_t type = json->tokens[object].type;
+    if (type != JSON_OBJECT)
+        return error_set(error, AIC_INVALID, NULL, "%s is %s; a JSON object is accepted",
+                         object == 0 ? "the body" : "this", type_names[type]);
     for (size_t i = 0; i < count; i++) tokens[i] = FIELDS_ABSENT;
-    uint32_t end = json->tokens[0].next;
-    for (uint32_t name = 1; name < end; name = json->tokens[name + 1].next) {
+    uint32_t end = json->tokens[object].next;
+    for (uint32_t name = object + 1; name < end; name = json->tokens[name + 1].next) {
         size_t rule = find_rule(json, name, rules, count);
         if (rule == count) return refuse_unknown(json, name, rules, count, error);
         TRY(check_type(json, name + 1, &rules[rule], &tokens[rule], error));
@@ -72,8 +76,7 @@ static bool is_blank(aic_view text)
     return true;
 }
 
-aic_status fields_read(struct json *json, aic_view body, const struct field_rule *rules, size_t count, uint32_t *tokens,
-                       aic_error *error)
+aic_status fields_scan(struct json *json, aic_view body, const struct field_rule *rules, size_t count, aic_error *error)
 {
     bool required = false;
     for (size_t i = 0; i < count; i++) required |= rules[i].required;
@@ -81,11 +84,14 @@ aic_status fields_read(struct json *json, aic_view body, const struct field_rule
         if (required) return error_set(error, AIC_INVALID, NULL, "the body is empty; a JSON object is accepted");
         body = AIC_LITERAL("{}");
     }
-    TRY(json_scan(json, body, error));
-    uint8_t type = json->tokens[0].type;
-    if (type != JSON_OBJECT)
-        return error_set(error, AIC_INVALID, NULL, "the body is %s; a JSON object is accepted", type_names[type]);
-    return read_members(json, rules, count, tokens, error);
+    return json_scan(json, body, error);
+}
+
+aic_status fields_read(struct json *json, aic_view body, const struct field_rule *rules, size_t count, uint32_t *tokens,
+                       aic_error *error)
+{
+    TRY(fields_scan(json, body, rules, count, error));
+    return fields_read_object(json, 0, rules, count, tokens, error);
 }
 
 aic_status fields_text(const struct json *json, uint32_t token, struct buf *scratch, aic_view *out)

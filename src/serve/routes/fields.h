@@ -36,6 +36,11 @@ struct field_rule {
 AIC_MUST_CHECK aic_status fields_read(struct json *json, aic_view body, const struct field_rule *rules, size_t count,
                                       uint32_t *tokens, aic_error *error);
 
+/* Its two halves: scans; and reads the members of an object, which is the body (0) or lies in it. */
+AIC_MUST_CHECK aic_status fields_scan(struct json *json, aic_view body, const struct field_rule *rules, size_t count,
+                                      aic_error *error);
+AIC_MUST_CHECK aic_status fields_read_object(const struct json *json, uint32_t object, const struct field_rule *rules,
+                                             size_t count, uint32_t *tokens, aic_error *error);
 /* The text of a string token: a view of the body, or unescaped into `scratch`, whose earlier views stay valid.
  * AIC_NO_MEMORY. Absent for FIELDS_ABSENT. */
 AIC_MUST_CHECK aic_status fields_text(const struct json *json, uint32_t token, struct buf *scratch, aic_view *out);

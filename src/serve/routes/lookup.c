@@ -12,7 +12,6 @@
 #include "serve/routes/fields.h"
 #include "serve/routes/handlers.h"
 #include "serve/routes/memo.h"
-#include "serve/routes/request.h"
 #include "serve/routes/work.h"
 
 /* ----------------------------------------------------------------------------------------------------- counting -- */
@@ -100,6 +99,18 @@ void lookup_finish(struct http_exchange *exchange, aic_status status, struct cac
     lookup_answer_hit(exchange, answer);
 }
 
+static void on_stored(void *context, aic_status status, struct cache_hit *hit)
+{
+    lookup_finish(context, status, hit);
+}
+
+static void ask_storage(struct http_exchange *exchange, aic_view ns)
+{
+    if (pending_start(front_of(exchange), ns, &call_of(exchange)->key, on_stored, exchange) == AIC_OK)
+        http_defer(exchange, 0);
+    else http_reply_error(exchange, AIC_NO_MEMORY, NULL);
+}
+
 /* call->key is known: memory now, or storage later. A hit is found where it stays until it is sent: it is too large to
  * be moved for nothing. */
 static void look_up(struct http_exchange *exchange, aic_view ns)
@@ -119,7 +130,7 @@ static void look_up(struct http_exchange *exchange, aic_view ns)
         return;
     }
     answer_give(answer);
-    if (status == AIC_MISS && cache_has_storage(cache)) pending_start(exchange, ns, &call->key);
+    if (status == AIC_MISS && cache_has_storage(cache)) ask_storage(exchange, ns);
     else if (status == AIC_MISS) lookup_answer_miss(exchange, status);
     else http_reply_error(exchange, status, NULL);
 }
@@ -145,16 +156,37 @@ static aic_status read_wait(const struct json *json, uint32_t token, uint32_t *w
     return AIC_OK;
 }
 
-/* Body to key. Either thread kind: uses only what is handed in. */
-static aic_status key_of_body(aic_cache *cache, struct call *call, struct json *json, struct buf *scratch,
-                              aic_view body, struct request *request, aic_key *key, uint64_t *text_length,
-                              aic_error *error)
+aic_status lookup_key(struct front *front, const struct call *call, struct json *json, uint32_t object,
+                      struct buf *scratch, struct lookup_request *out, aic_error *error)
 {
+    const struct overview_options *options = &front->routes->overview.options;
     uint32_t tokens[COUNT_OF(lookup_rules)];
-    TRY(fields_read(json, body, lookup_rules, COUNT_OF(lookup_rules), tokens, error));
-    TRY(request_read(json, scratch, call, tokens, request, error));
-    TRY(read_wait(json, tokens[LOOKUP_WAIT], &call->wait_ms, error));
-    return cache_key(cache, &request->key, key, text_length, error);
+    uint64_t started = clock_mono_ns(options->clock);
+    TRY(fields_read_object(json, object, lookup_rules, COUNT_OF(lookup_rules), tokens, error));
+    TRY(request_read(json, scratch, call, tokens, &out->request, error));
+    TRY(read_wait(json, tokens[LOOKUP_WAIT], &out->wait_ms, error));
+    TRY(cache_key(options->cache, &out->request.key, &out->key, &out->text_length, error));
+    out->key_ns = clock_mono_ns(options->clock) - started;
+    return AIC_OK;
+}
+
+static aic_status key_of_body(struct front *front, const struct call *call, struct json *json, struct buf *scratch,
+                              aic_view body, struct lookup_request *out, aic_error *error)
+{
+    uint64_t started = clock_mono_ns(front->routes->overview.options.clock);
+    TRY(fields_scan(json, body, lookup_rules, COUNT_OF(lookup_rules), error));
+    TRY(lookup_key(front, call, json, 0, scratch, out, error));
+    out->key_ns = clock_mono_ns(front->routes->overview.options.clock) - started;
+    return AIC_OK;
+}
+
+void lookup_place(struct front *front, struct call *call, const struct lookup_request *request)
+{
+    hist_record(&front->tally.key_ns, request->key_ns);
+    call->key = request->key;
+    call->text_length = request->text_length;
+    call->wait_ms = request->wait_ms;
+    call->place = labels_find(&front->routes->overview.labels, request->request.key.ns, request->request.operation);
 }
 
 /* Parsed on this thread; `hash`: for the memo, to which a body that is too long for it does not go. */
@@ -162,50 +194,41 @@ static void look_up_inline(struct http_exchange *exchange, aic_view body, uint64
 {
     struct front *front = front_of(exchange);
     struct call *call = call_of(exchange);
-    const aic_clock *clock = front->routes->overview.options.clock;
     aic_error error = {0};
-    struct request request;
+    struct lookup_request request;
     buf_clear(&front->scratch);
-    uint64_t started = clock_mono_ns(clock);
-    aic_status status = key_of_body(front->routes->overview.options.cache, call, &front->json, &front->scratch, body,
-                                    &request, &call->key, &call->text_length, &error);
+    aic_status status = key_of_body(front, call, &front->json, &front->scratch, body, &request, &error);
     if (status != AIC_OK) {
         http_reply_error(exchange, status, &error);
         return;
     }
-    hist_record(&front->tally.key_ns, clock_mono_ns(clock) - started);
-    call->place = labels_find(&front->routes->overview.labels, request.key.ns, request.operation);
+    lookup_place(front, call, &request);
+    aic_view ns = request.request.key.ns;
     struct memo_entry entry = {
         .hash = hash, .key = call->key, .text_length = call->text_length, .place = call->place, .admin = call->admin};
-    if (call->wait_ms == 0) memo_add(&front->memo, &entry, call_ns(call), request.key.ns, body);
-    look_up(exchange, request.key.ns);
+    if (call->wait_ms == 0) memo_add(&front->memo, &entry, call_ns(call), ns, body);
+    look_up(exchange, ns);
 }
 
 /* A large body: scanned and hashed by a worker. */
 struct key_job {
     struct work work;
-    struct request request;
-    uint64_t key_ns;
+    struct lookup_request request;
 };
 
 static void run_key(struct work *work)
 {
     struct key_job *job = (struct key_job *)work;
-    const struct overview_options *options = &work->front->routes->overview.options;
-    uint64_t started = clock_mono_ns(options->clock);
-    work->status = key_of_body(options->cache, work->call, &work->json, &work->scratch, work->text, &job->request,
-                               &work->call->key, &work->call->text_length, &work->error);
-    job->key_ns = clock_mono_ns(options->clock) - started;
+    work->status = key_of_body(work->front, work->call, &work->json, &work->scratch, work->text, &job->request,
+                               &work->error);
 }
 
 static void finish_key(struct work *work)
 {
     struct key_job *job = (struct key_job *)work;
-    struct front *front = work->front;
     if (work->status == AIC_OK) {
-        hist_record(&front->tally.key_ns, job->key_ns);
-        work->call->place = labels_find(&front->routes->overview.labels, job->request.key.ns, job->request.operation);
-        look_up(work->exchange, job->request.key.ns);
+        lookup_place(work->front, work->call, &job->request);
+        look_up(work->exchange, job->request.request.key.ns);
     } else {
         work_refuse(work);
     }

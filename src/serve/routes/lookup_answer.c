@@ -25,14 +25,29 @@ static uint64_t record_checksum(const struct cache_hit *hit)
     return checksum;
 }
 
+/* By which time a hit is told of. */
+struct lookup_dates {
+    uint64_t now_ms, age_ms;
+};
+
 /* What the three kinds of answers to a hit need. */
 struct found {
     struct http_exchange *exchange;
     struct answer *answer;
-    uint64_t now_ms, age_ms;
+    struct lookup_dates dates;
     aic_view pieces[HTTP_MAX_PIECES];
     size_t count;
 };
+
+static struct lookup_dates lookup_dates_of(const struct front *front, const struct record *record)
+{
+    struct lookup_dates dates = {.now_ms = clock_tick_ms(front->routes->overview.options.clock)};
+    if (dates.now_ms < record->created_ms) dates.now_ms = record->created_ms; /* stored since the last tick */
+    dates.age_ms = dates.now_ms - record->created_ms;
+    /* The clock moved on since the entry was found: what expired in between is shown with nothing left. */
+    if (record->expires_ms > 0 && record->expires_ms < dates.now_ms) dates.now_ms = record->expires_ms;
+    return dates;
+}
 
 static aic_status gather_pieces(struct found *found, size_t first)
 {
@@ -74,10 +89,17 @@ static void value_add_u64(struct value *value, uint64_t number)
     value_put(value, digits.data, digits.size);
 }
 
-/*
- * Everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}} and a
- * newline. From the thread's memory of what was spelled before, pinned by the answer, or spelled now, into `room`.
- */
+/* Everything of an entry's metadata but the time that is left, and the end of the answer: "key":"...",...}} and a
+ * newline. */
+static void write_rest(struct buf *out, const aic_metadata *metadata)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    render_metadata_rest(&writer, metadata);
+    buf_append(out, "}}\n", 3);
+}
+
+/* The same, from the thread's memory of what was spelled before, pinned by the answer, or spelled now, into `room`. */
 static aic_status find_rest(struct found *found, struct buf *room, aic_view *out)
 {
     struct tails *tails = &front_of(found->exchange)->tails;
@@ -87,10 +109,7 @@ static aic_status find_rest(struct found *found, struct buf *room, aic_view *out
     uint64_t checksum = record_checksum(&found->answer->hit);
     *tail = tails_pin(tails, &metadata.key, checksum, metadata.tiers);
     if (*tail == NULL) {
-        struct json_writer writer;
-        json_writer_init(&writer, room);
-        render_metadata_rest(&writer, &metadata);
-        buf_append(room, "}}\n", 3);
+        write_rest(room, &metadata);
         TRY(buf_status(room));
         tails_add(tails, &metadata.key, checksum, metadata.tiers, buf_view(room));
         *tail = tails_pin(tails, &metadata.key, checksum, metadata.tiers);
@@ -99,38 +118,65 @@ static aic_status find_rest(struct found *found, struct buf *room, aic_view *out
     return AIC_OK;
 }
 
-static void value_add_ttl(struct value *value, const struct found *found)
+static void value_add_ttl(struct value *value, uint64_t expires_ms, uint64_t now_ms)
 {
-    uint64_t expires_ms = found->answer->hit.record.expires_ms;
     if (expires_ms == 0) VALUE_PUT(value, "null");
-    else value_add_u64(value, expires_ms > found->now_ms ? (expires_ms - found->now_ms + 999) / 1000 : 0);
+    else value_add_u64(value, expires_ms > now_ms ? (expires_ms - now_ms + 999) / 1000 : 0);
 }
 
 #define KEY_MEMBER_BYTES 72 /* "key":"<64 digits>", the first member of the rest */
 
 /* {"hit":true,"key":...,"response": <pieces> ,"metadata":{"ttl_seconds":..., <rest>. Writes what stands before the
- * response, *head bytes, and what stands after it; the rest only if it lies nowhere else. */
-static aic_status write_around(struct found *found, aic_view rest, size_t *head)
+ * response, *head bytes, and what stands between it and the rest. */
+static aic_status write_around(struct buf *text, const struct cache_hit *hit, struct lookup_dates dates, aic_view rest,
+                               size_t *head)
 {
-    struct buf *text = &found->answer->text;
     struct value before, after;
     before.size = after.size = 0;
     VALUE_PUT(&before, "{\"hit\":true,");
     value_put(&before, rest.data, KEY_MEMBER_BYTES);
-    if (found->answer->hit.tier == AIC_IN_MEMORY) VALUE_PUT(&before, ",\"tier\":\"memory\",\"age_seconds\":");
+    if (hit->tier == AIC_IN_MEMORY) VALUE_PUT(&before, ",\"tier\":\"memory\",\"age_seconds\":");
     else VALUE_PUT(&before, ",\"tier\":\"storage\",\"age_seconds\":");
-    value_add_u64(&before, found->age_ms / 1000);
+    value_add_u64(&before, dates.age_ms / 1000);
     VALUE_PUT(&before, ",\"ttl_seconds\":");
-    value_add_ttl(&before, found);
+    value_add_ttl(&before, hit->record.expires_ms, dates.now_ms);
     VALUE_PUT(&before, ",\"response\":");
     VALUE_PUT(&after, ",\"metadata\":{\"ttl_seconds\":");
-    value_add_ttl(&after, found);
+    value_add_ttl(&after, hit->record.expires_ms, dates.now_ms);
     VALUE_PUT(&after, ",");
     buf_append(text, before.text, before.size);
     buf_append(text, after.text, after.size);
-    if (found->answer->tail == NULL) buf_append_view(text, rest);
     *head = before.size;
     return buf_status(text);
+}
+
+aic_status lookup_write_hit(const struct front *front, struct cache_hit *hit, struct buf *scratch, struct buf *out,
+                            uint64_t *age_ms)
+{
+    struct lookup_dates dates = lookup_dates_of(front, &hit->record);
+    struct iovec pieces[HTTP_MAX_PIECES];
+    size_t count, head = 0;
+    struct buf rest;
+    aic_metadata metadata;
+    TRY(cache_hit_pieces(hit, scratch, pieces, COUNT_OF(pieces), &count));
+    cache_hit_metadata(hit, &metadata);
+    buf_init(&rest, out->mem, MEM_CACHE);
+    write_rest(&rest, &metadata);
+    aic_status status = buf_status(&rest);
+    struct buf around;
+    buf_init(&around, out->mem, MEM_CACHE);
+    if (status == AIC_OK) status = write_around(&around, hit, dates, buf_view(&rest), &head);
+    if (status == AIC_OK) {
+        buf_append(out, around.data, head);
+        for (size_t i = 0; i < count; i++) buf_append(out, pieces[i].iov_base, pieces[i].iov_len);
+        buf_append(out, around.data + head, around.size - head);
+        buf_append(out, rest.data, rest.size - 1); /* without the end of the line */
+        status = buf_status(out);
+    }
+    buf_fini(&around);
+    buf_fini(&rest);
+    *age_ms = dates.age_ms;
+    return status;
 }
 
 static aic_status answer_lookup(struct found *found)
@@ -142,11 +188,13 @@ static aic_status answer_lookup(struct found *found)
     size_t head = 0;
     buf_init(&room, text->mem, MEM_CACHE);
     aic_status status = find_rest(found, &room, &rest);
-    if (status == AIC_OK) status = write_around(found, rest, &head);
+    if (status == AIC_OK) status = write_around(&answer->text, &answer->hit, found->dates, rest, &head);
+    if (status == AIC_OK && answer->tail == NULL) buf_append_view(&answer->text, rest);
+    if (status == AIC_OK) status = buf_status(&answer->text);
     buf_fini(&room);
     TRY(status);
     TRY(gather_pieces(found, 1));
-    lookup_count(found->exchange, AIC_OK, &answer->hit, found->age_ms);
+    lookup_count(found->exchange, AIC_OK, &answer->hit, found->dates.age_ms);
     found->pieces[0] = (aic_view){text->data, head};
     found->pieces[found->count++] = (aic_view){text->data + head, text->size - head};
     if (answer->tail != NULL) found->pieces[found->count++] = rest;
@@ -164,11 +212,11 @@ static void entry_headers(struct found *found, aic_view tag)
     VALUE_PUT(&lines, "ETag: ");
     value_put(&lines, tag.data, tag.size);
     VALUE_PUT(&lines, "\r\nAge: ");
-    value_add_u64(&lines, found->age_ms / 1000);
+    value_add_u64(&lines, found->dates.age_ms / 1000);
     VALUE_PUT(&lines, "\r\nCache-Status: aicache; hit; ");
     if (hit->record.expires_ms > 0) {
         VALUE_PUT(&lines, "ttl=");
-        value_add_u64(&lines, (hit->record.expires_ms - found->now_ms) / 1000);
+        value_add_u64(&lines, (hit->record.expires_ms - found->dates.now_ms) / 1000);
         VALUE_PUT(&lines, "; ");
     }
     if (hit->tier == AIC_IN_MEMORY) VALUE_PUT(&lines, "detail=memory");
@@ -191,14 +239,14 @@ static aic_status answer_entry(struct found *found)
         return AIC_OK;
     }
     if (condition == CONDITION_KNOWN) {
-        lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
+        lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->dates.age_ms);
         entry_headers(found, tag);
         http_reply_empty(found->exchange, 304);
         answer_give(found->answer);
         return AIC_OK;
     }
     TRY(gather_pieces(found, 0));
-    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->dates.age_ms);
     entry_headers(found, tag);
     http_reply_pieces(found->exchange, 200, HTTP_JSON, found->pieces, found->count, answer_give, found->answer);
     return AIC_OK;
@@ -210,13 +258,20 @@ static aic_status answer_metadata(struct found *found)
     json_writer_init(&writer, &found->answer->text);
     aic_metadata metadata;
     cache_hit_metadata(&found->answer->hit, &metadata);
-    render_metadata(&writer, &metadata, found->now_ms);
+    render_metadata(&writer, &metadata, found->dates.now_ms);
     buf_append_byte(&found->answer->text, '\n');
     TRY(buf_status(&found->answer->text));
-    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->age_ms);
+    lookup_count(found->exchange, AIC_OK, &found->answer->hit, found->dates.age_ms);
     http_reply_bytes(found->exchange, 200, HTTP_JSON, buf_view(&found->answer->text));
     answer_give(found->answer);
     return AIC_OK;
+}
+
+size_t lookup_write_miss(const aic_key *key, char out[LOOKUP_MISS_BYTES])
+{
+    char digits[AIC_KEY_HEX_SIZE];
+    aic_key_format(key, digits);
+    return (size_t)snprintf(out, LOOKUP_MISS_BYTES, "{\"hit\":false,\"key\":\"%s\"}", digits);
 }
 
 void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
@@ -229,11 +284,10 @@ void lookup_answer_miss(struct http_exchange *exchange, aic_status status)
         reply_no_entry(exchange);
         return;
     }
-    char key[AIC_KEY_HEX_SIZE];
-    char body[128];
-    aic_key_format(&call->key, key);
-    int size = snprintf(body, sizeof body, "{\"hit\":false,\"key\":\"%s\"}\n", key);
-    http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
+    char body[LOOKUP_MISS_BYTES];
+    size_t size = lookup_write_miss(&call->key, body);
+    body[size++] = '\n';
+    http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, size});
 }
 
 /* `full`: of AIC_NO_MEMORY, see http_reply_refused(). */
@@ -303,11 +357,7 @@ void lookup_answer_hit(struct http_exchange *exchange, struct answer *answer)
     struct found found; /* its array of pieces is not worth zeroing */
     found.exchange = exchange;
     found.answer = answer;
-    found.now_ms = clock_tick_ms(front_of(exchange)->routes->overview.options.clock);
-    if (found.now_ms < record->created_ms) found.now_ms = record->created_ms; /* stored since the last tick */
-    found.age_ms = found.now_ms - record->created_ms;
-    /* The clock moved on since the entry was found: what expired in between is shown with nothing left. */
-    if (record->expires_ms > 0 && record->expires_ms < found.now_ms) found.now_ms = record->expires_ms;
+    found.dates = lookup_dates_of(front_of(exchange), record);
     aic_status status = call->metadata_only ? answer_metadata(&found)
                         : call->by_key      ? answer_entry(&found)
                                             : answer_lookup(&found);

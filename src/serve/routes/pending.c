@@ -20,9 +20,9 @@ struct pending {
     struct message post;
     _Atomic int phase; /* exchanged with acq_rel by both sides: what the loser wrote is seen by the winner */
     struct mem *mem;
-    struct http_thread *thread;
-    struct http_exchange *exchange;
     struct front *front;
+    pending_fn *done;
+    void *context;
     struct pending *next, *previous; /* in the front's list */
     bool linked;
     uint64_t deadline_ms; /* by the loop's clock */
@@ -76,7 +76,7 @@ static void on_arrival(struct message *post)
     struct pending *pending = (struct pending *)post;
     take_out(pending->front, pending);
     set_timer(pending->front);
-    lookup_finish(pending->exchange, pending->status, &pending->hit);
+    pending->done(pending->context, pending->status, &pending->hit);
     free_pending(pending);
 }
 
@@ -87,7 +87,7 @@ static void on_result(void *context, aic_status status, struct cache_hit *hit)
     pending->status = status;
     if (status == AIC_OK) cache_hit_move(&pending->hit, hit);
     if (atomic_exchange_explicit(&pending->phase, ARRIVED, memory_order_acq_rel) == WAITING)
-        http_post(pending->thread, &pending->post);
+        http_post(pending->front->thread, &pending->post);
     else free_pending(pending);
 }
 
@@ -98,35 +98,32 @@ static void on_deadline(uv_timer_t *timer)
     while (front->first != NULL && front->first->deadline_ms <= now) {
         struct pending *pending = front->first;
         take_out(front, pending);
-        struct http_exchange *exchange = pending->exchange;
+        pending_fn *done = pending->done;
+        void *context = pending->context;
         int expected = WAITING;
         /* When the reader was faster, its message is in the mailbox and on_arrival() answers. */
         if (atomic_compare_exchange_strong_explicit(&pending->phase, &expected, ABANDONED, memory_order_acq_rel,
                                                     memory_order_acquire))
-            lookup_finish(exchange, AIC_TIMEOUT, NULL);
+            done(context, AIC_TIMEOUT, NULL);
     }
     set_timer(front);
 }
 
-void pending_start(struct http_exchange *exchange, aic_view ns, const aic_key *key)
+aic_status pending_start(struct front *front, aic_view ns, const aic_key *key, pending_fn *done, void *context)
 {
-    struct front *front = front_of(exchange);
-    struct mem *mem = http_mem(exchange);
+    struct mem *mem = front->routes->overview.options.mem;
     struct pending *pending = mem_zalloc(mem, MEM_CONNECTIONS, sizeof *pending);
-    if (pending == NULL) {
-        http_reply_error(exchange, AIC_NO_MEMORY, NULL);
-        return;
-    }
+    if (pending == NULL) return AIC_NO_MEMORY;
     pending->post.run = on_arrival;
     pending->mem = mem;
-    pending->thread = front->thread;
-    pending->exchange = exchange;
     pending->front = front;
+    pending->done = done;
+    pending->context = context;
     pending->deadline_ms = uv_now(front->timer->loop) + front->routes->overview.options.storage_deadline_ms;
-    http_defer(exchange, 0);
     link_last(front, pending);
     if (front->first == pending) set_timer(front);
     cache_lookup_storage(front->routes->overview.options.cache, ns, key, on_result, pending);
+    return AIC_OK;
 }
 
 static void on_closed(uv_handle_t *handle)

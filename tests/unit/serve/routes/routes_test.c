@@ -503,6 +503,8 @@ static void test_no_allocation_ends_more_than_its_request(struct world *world)
          "{\"operation\":\"q\\u0061\",\"text\":\"oom\",\"response\":[1,2],\"tags\":[\"a\",\"b\\u0062\"],\"model\":\"m\"}"},
         {"POST", "/cache/lookup", "{\"operation\":\"q\\u0061\",\"text\":\"oom\"}"},
         {"POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"nothing\"}"},
+        {"POST", "/cache/lookup-many",
+         "{\"requests\":[{\"operation\":\"qa\",\"text\":\"oom\"},{\"operation\":\"qa\",\"text\":\"no\"},{\"operation\":1}]}"},
         {"GET", "/cache/entries", ""},
         {"GET", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
         {"DELETE", "/cache/entries/0000000000000000000000000000000000000000000000000000000000000000", ""},
