@@ -4,24 +4,11 @@
 #include "base/check.h"
 #include "observe/fields.h"
 #include "observe/monitor.h"
-#include "observe/numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Mean of the fastest four fifths, at least one. */
-static aic_status baseline_of(struct aic_monitor *monitor, const struct window *window, double *out)
-{
-    struct numbers durations;
-    TRY(numbers_init(&durations, &monitor->mem, window->count));
-    for (size_t i = 0; i < window->count; i++) numbers_add(&durations, window_at(window, i)->seconds);
-    numbers_sort(&durations);
-    size_t fastest = window->count * 8 / 10;
-    *out = numbers_mean_of_first(&durations, fastest > 0 ? fastest : 1);
-    numbers_fini(&durations);
-    return AIC_OK;
-}
-
+/* baseline: the mean duration of the fastest four fifths. */
 static bool is_slow(const struct aic_monitor *monitor, const struct event *event, double baseline, double multiplier)
 {
     return event->seconds >= monitor->options.slow_min_seconds && event->seconds >= baseline * multiplier;
@@ -51,12 +38,12 @@ static aic_status write_stream(struct aic_monitor *monitor, enum stream_kind kin
     TRY(window_read(&window, &monitor->mem, &monitor->streams[kind]));
     json_key(out, name);
     json_open(out, '[');
-    double baseline = 0;
-    aic_status status = window.count > 0 ? baseline_of(monitor, &window, &baseline) : AIC_OK;
+    struct spread durations = {0};
+    aic_status status = window.count > 0 ? window_spread(&window, NULL, &durations) : AIC_OK;
     for (size_t i = 0; status == AIC_OK && i < window.count; i++) {
         const struct event *event = window_at(&window, i);
-        if (is_slow(monitor, event, baseline, multiplier))
-            write_event(event, kind != STREAM_COMPRESSION, baseline, out);
+        if (is_slow(monitor, event, durations.usual, multiplier))
+            write_event(event, kind != STREAM_COMPRESSION, durations.usual, out);
     }
     json_close(out, ']');
     window_fini(&window);
@@ -95,14 +82,14 @@ static aic_status add_recent(struct aic_monitor *monitor, enum stream_kind kind,
 {
     struct window window;
     TRY(window_read(&window, &monitor->mem, &monitor->streams[kind]));
-    double baseline = 0;
-    aic_status status = window.count > 0 ? baseline_of(monitor, &window, &baseline) : AIC_OK;
+    struct spread durations = {0};
+    aic_status status = window.count > 0 ? window_spread(&window, NULL, &durations) : AIC_OK;
     size_t left = most;
     for (size_t i = window.count; status == AIC_OK && i > 0 && left > 0; i--) {
         const struct event *event = window_at(&window, i - 1);
-        if (!is_slow(monitor, event, baseline, multiplier)) continue;
+        if (!is_slow(monitor, event, durations.usual, multiplier)) continue;
         struct recent *one = &recent[(*count)++];
-        *one = (struct recent){.wall_ms = event->wall_ms, .seconds = event->seconds, .baseline = baseline};
+        *one = (struct recent){.wall_ms = event->wall_ms, .seconds = event->seconds, .baseline = durations.usual};
         snprintf(one->what, sizeof one->what, "%s %.*s", label, (int)event->text[TEXT_NAME].size,
                  event->text[TEXT_NAME].data);
         left--;

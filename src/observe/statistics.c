@@ -5,7 +5,6 @@
 #include "base/check.h"
 #include "observe/fields.h"
 #include "observe/monitor.h"
-#include "observe/numbers.h"
 
 #include <string.h>
 
@@ -25,20 +24,14 @@ static void put_operations(const struct aic_monitor *monitor, enum stream_kind k
     json_close(out, '}');
 }
 
-/* avg, median, max, min; sorts. */
-static void put_durations(struct json_writer *out, struct numbers *durations)
+static aic_status put_durations(const struct window *window, struct json_writer *out)
 {
-    put_number(out, "avg_duration", numbers_mean(durations));
-    numbers_sort(durations);
-    put_number(out, "median_duration", numbers_median(durations));
-    put_number(out, "max_duration", numbers_max(durations));
-    put_number(out, "min_duration", numbers_min(durations));
-}
-
-static aic_status durations_of(const struct window *window, struct mem *mem, struct numbers *out)
-{
-    TRY(numbers_init(out, mem, window->count));
-    for (size_t i = 0; i < window->count; i++) numbers_add(out, window_at(window, i)->seconds);
+    struct spread durations;
+    TRY(window_spread(window, NULL, &durations));
+    put_number(out, "avg_duration", durations.mean);
+    put_number(out, "median_duration", durations.median);
+    put_number(out, "max_duration", durations.max);
+    put_number(out, "min_duration", durations.min);
     return AIC_OK;
 }
 
@@ -52,8 +45,6 @@ static uint64_t slower_than(const struct window *window, double limit)
 static aic_status write_key_generation(struct aic_monitor *monitor, const struct window *window,
                                        struct json_writer *out)
 {
-    struct numbers durations;
-    TRY(durations_of(window, &monitor->mem, &durations));
     double sum = 0; /* of numbers whose sum 64 bits need not hold */
     uint64_t max = 0;
     for (size_t i = 0; i < window->count; i++) {
@@ -63,13 +54,12 @@ static aic_status write_key_generation(struct aic_monitor *monitor, const struct
     }
     json_open(out, '{');
     put_operations(monitor, STREAM_KEY_GENERATION, window, out);
-    put_durations(out, &durations);
+    TRY(put_durations(window, out));
     put_number(out, "avg_text_length", sum / (double)window->count);
     put_count(out, "max_text_length", max);
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_key_generation_seconds));
     stream_write_percentiles(&monitor->streams[STREAM_KEY_GENERATION], out);
     json_close(out, '}');
-    numbers_fini(&durations);
     return AIC_OK;
 }
 
@@ -125,16 +115,13 @@ static void write_kinds(const struct window *window, struct json_writer *out)
 
 static aic_status write_operations(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
 {
-    struct numbers durations;
-    TRY(durations_of(window, &monitor->mem, &durations));
     json_open(out, '{');
     put_operations(monitor, STREAM_OPERATION, window, out);
-    put_durations(out, &durations);
+    TRY(put_durations(window, out));
     put_count(out, "slow_operations", slower_than(window, monitor->options.slow_operation_seconds));
     stream_write_percentiles(&monitor->streams[STREAM_OPERATION], out);
     write_kinds(window, out);
     json_close(out, '}');
-    numbers_fini(&durations);
     return AIC_OK;
 }
 
@@ -146,12 +133,11 @@ double compression_ratio(const struct event *event)
 
 static aic_status write_compression(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)
 {
-    struct numbers ratios;
-    TRY(numbers_init(&ratios, &monitor->mem, window->count));
+    struct spread ratios;
+    TRY(window_spread(window, compression_ratio, &ratios));
     double seconds = 0, slowest = 0, original = 0, saved = 0;
     for (size_t i = 0; i < window->count; i++) {
         const struct event *event = window_at(window, i);
-        numbers_add(&ratios, compression_ratio(event));
         seconds += event->seconds;
         if (event->seconds > slowest) slowest = event->seconds;
         original += (double)event->number[COMPRESSION_ORIGINAL];
@@ -159,11 +145,10 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
     }
     json_open(out, '{');
     put_operations(monitor, STREAM_COMPRESSION, window, out);
-    put_number(out, "avg_compression_ratio", numbers_mean(&ratios));
-    numbers_sort(&ratios);
-    put_number(out, "median_compression_ratio", numbers_median(&ratios));
-    put_number(out, "best_compression_ratio", numbers_min(&ratios));
-    put_number(out, "worst_compression_ratio", numbers_max(&ratios));
+    put_number(out, "avg_compression_ratio", ratios.mean);
+    put_number(out, "median_compression_ratio", ratios.median);
+    put_number(out, "best_compression_ratio", ratios.min);
+    put_number(out, "worst_compression_ratio", ratios.max);
     put_number(out, "avg_compression_time", seconds / (double)window->count);
     put_number(out, "max_compression_time", slowest);
     put_number(out, "total_bytes_processed", original);
@@ -171,7 +156,6 @@ static aic_status write_compression(struct aic_monitor *monitor, const struct wi
     put_number(out, "overall_savings_percent", original > 0 ? saved / original * 100 : 0);
     stream_write_percentiles(&monitor->streams[STREAM_COMPRESSION], out);
     json_close(out, '}');
-    numbers_fini(&ratios);
     return AIC_OK;
 }
 

@@ -10,8 +10,8 @@
 #define OBSERVE_STREAM_H
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/lanes.h"
-#include "observe/percentiles.h"
 #include "observe/ring.h"
 
 #define EVENT_NUMBERS 8
@@ -81,5 +81,14 @@ static inline const struct event *window_at(const struct window *window, size_t 
 {
     return &window->events[window->capacity - window->count + index];
 }
+
+/* What one figure is over a window that has events. */
+struct spread {
+    double mean, median, min, max;
+    double usual; /* the mean of the least four fifths, one at least */
+};
+/* value: the figure of an event; NULL: its duration. AIC_NO_MEMORY. */
+AIC_MUST_CHECK aic_status window_spread(const struct window *window, double (*value)(const struct event *event),
+                                        struct spread *out);
 
 #endif
