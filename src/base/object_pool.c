@@ -18,24 +18,24 @@ struct pool_object {
 
 static size_t whole_bytes(const struct object_pool *pool)
 {
-    return sizeof(struct pool_object) + pool->object_bytes;
+    return sizeof(struct pool_object) + pool->counts.object_bytes;
 }
 
 void object_pool_init(struct object_pool *pool, const char *name, struct mem *mem, enum mem_owner owner,
                       size_t object_bytes, size_t max_free)
 {
     memset(pool, 0, sizeof *pool);
-    pool->name = name;
+    pool->counts.name = name;
     pool->mem = mem;
     pool->owner = owner;
-    pool->object_bytes = object_bytes;
+    pool->counts.object_bytes = object_bytes;
     pool->max_free = max_free;
     CHECK(pthread_mutex_init(&pool->mutex, NULL) == 0);
 }
 
 void object_pool_set_hooks(struct object_pool *pool, const struct object_pool_hooks *hooks)
 {
-    CHECK(pool->active == 0 && pool->free_count == 0);
+    CHECK(pool->counts.active == 0 && pool->counts.size == 0);
     pool->hooks = hooks;
 }
 
@@ -52,7 +52,7 @@ static void release_list(struct object_pool *pool, struct pool_object *object)
 
 void object_pool_fini(struct object_pool *pool)
 {
-    CHECK(pool->active == 0);
+    CHECK(pool->counts.active == 0);
     release_list(pool, pool->free_list);
     pool->free_list = NULL;
     pthread_mutex_destroy(&pool->mutex);
@@ -64,14 +64,14 @@ static struct pool_object *take_free(struct object_pool *pool)
     struct pool_object *object = pool->free_list;
     if (object != NULL) {
         pool->free_list = object->next;
-        pool->free_count--;
-        if (pool->free_count < pool->low_water) pool->low_water = pool->free_count;
-        pool->hits++;
+        pool->counts.size--;
+        if (pool->counts.size < pool->low_water) pool->low_water = pool->counts.size;
+        pool->counts.hits++;
     } else {
-        pool->misses++;
+        pool->counts.misses++;
     }
-    pool->active++;
-    if (pool->active > pool->high_water) pool->high_water = pool->active;
+    pool->counts.active++;
+    if (pool->counts.active > pool->counts.high_water) pool->counts.high_water = pool->counts.active;
     pthread_mutex_unlock(&pool->mutex);
     return object;
 }
@@ -80,8 +80,8 @@ static struct pool_object *create(struct object_pool *pool)
 {
     struct pool_object *object = mem_alloc(pool->mem, pool->owner, whole_bytes(pool));
     pthread_mutex_lock(&pool->mutex);
-    if (object != NULL) pool->created++;
-    else pool->active--;
+    if (object != NULL) pool->counts.created++;
+    else pool->counts.active--;
     pthread_mutex_unlock(&pool->mutex);
     return object;
 }
@@ -95,13 +95,13 @@ void *object_pool_take(struct object_pool *pool)
     atomic_store_explicit(&object->mark, MARK_ACTIVE, memory_order_relaxed);
     object->pool = pool;
     object->next = NULL;
-    return is_new || pool->hooks == NULL ? memset(object + 1, 0, pool->object_bytes) : object + 1;
+    return is_new || pool->hooks == NULL ? memset(object + 1, 0, pool->counts.object_bytes) : object + 1;
 }
 
 static bool refuse(struct object_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    pool->refused++;
+    pool->counts.refused++;
     pthread_mutex_unlock(&pool->mutex);
     return false;
 }
@@ -117,13 +117,13 @@ bool object_pool_give(struct object_pool *pool, void **given)
     *given = NULL;
     if (pool->hooks != NULL && pool->hooks->clear != NULL) pool->hooks->clear(object + 1);
     pthread_mutex_lock(&pool->mutex);
-    bool keep = pool->free_count < pool->max_free;
-    pool->active--;
+    bool keep = pool->counts.size < pool->max_free;
+    pool->counts.active--;
     if (keep) {
         object->next = pool->free_list;
         pool->free_list = object;
-        pool->free_count++;
-        pool->released++;
+        pool->counts.size++;
+        pool->counts.released++;
     }
     pthread_mutex_unlock(&pool->mutex);
     if (!keep) release_list(pool, object);
@@ -133,8 +133,8 @@ bool object_pool_give(struct object_pool *pool, void **given)
 size_t object_pool_shrink(struct object_pool *pool, bool all)
 {
     pthread_mutex_lock(&pool->mutex);
-    uint64_t count = all ? pool->free_count : (pool->low_water + 1) / 2;
-    if (count > pool->free_count) count = pool->free_count;
+    uint64_t count = all ? pool->counts.size : (pool->low_water + 1) / 2;
+    if (count > pool->counts.size) count = pool->counts.size;
     struct pool_object *list = NULL;
     for (uint64_t i = 0; i < count; i++) {
         struct pool_object *object = pool->free_list;
@@ -142,8 +142,8 @@ size_t object_pool_shrink(struct object_pool *pool, bool all)
         object->next = list;
         list = object;
     }
-    pool->free_count -= count;
-    pool->low_water = pool->free_count;
+    pool->counts.size -= count;
+    pool->low_water = pool->counts.size;
     pthread_mutex_unlock(&pool->mutex);
     release_list(pool, list);
     return (size_t)count * whole_bytes(pool);
@@ -152,17 +152,8 @@ size_t object_pool_shrink(struct object_pool *pool, bool all)
 void object_pool_stats(struct object_pool *pool, struct object_pool_stats *out)
 {
     pthread_mutex_lock(&pool->mutex);
-    *out = (struct object_pool_stats){.name = pool->name,
-                                      .size = pool->free_count,
-                                      .active = pool->active,
-                                      .object_bytes = pool->object_bytes,
-                                      .bytes = (pool->free_count + pool->active) * whole_bytes(pool),
-                                      .hits = pool->hits,
-                                      .misses = pool->misses,
-                                      .created = pool->created,
-                                      .released = pool->released,
-                                      .refused = pool->refused,
-                                      .high_water = pool->high_water};
+    *out = pool->counts;
+    out->bytes = (out->size + out->active) * whole_bytes(pool);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -185,7 +176,7 @@ void object_pools_add(struct object_pools *pools, struct object_pool *pool)
     if (pools == NULL) return;
     pthread_mutex_lock(&pools->mutex);
     struct object_pool **link = &pools->first;
-    while (*link != NULL && strcmp((*link)->name, pool->name) < 0) link = &(*link)->next;
+    while (*link != NULL && strcmp((*link)->counts.name, pool->counts.name) < 0) link = &(*link)->next;
     pool->next = *link;
     *link = pool;
     pthread_mutex_unlock(&pools->mutex);

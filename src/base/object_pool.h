@@ -27,25 +27,24 @@ struct object_pool_hooks {
     void (*fini)(void *object);  /* before its memory is released, by whoever shrinks the pool */
 };
 
-struct object_pool {
-    const char *name;                      /* static */
-    const struct object_pool_hooks *hooks; /* static; NULL: none */
-    struct object_pool *next;              /* in an object_pools, under its mutex */
-    struct mem *mem;
-    enum mem_owner owner;
-    size_t object_bytes;
-    size_t max_free;
-    pthread_mutex_t mutex; /* guards all below */
-    struct pool_object *free_list;
-    uint64_t free_count, active, hits, misses, created, released, refused, high_water, low_water;
-};
-
 struct object_pool_stats {
     const char *name;
     uint64_t size; /* objects on the free list */
     uint64_t active;
     uint64_t object_bytes, bytes; /* of one object; of all, active and free, with their marks */
     uint64_t hits, misses, created, released /* given back and kept */, refused, high_water;
+};
+
+struct object_pool {
+    const struct object_pool_hooks *hooks; /* static; NULL: none */
+    struct object_pool *next;              /* in an object_pools, under its mutex */
+    struct mem *mem;
+    enum mem_owner owner;
+    size_t max_free;
+    pthread_mutex_t mutex; /* guards all below */
+    struct pool_object *free_list;
+    uint64_t low_water;              /* objects that were free all the time since the last shrinking */
+    struct object_pool_stats counts; /* its name and object_bytes never change; `bytes` is made when it is asked for */
 };
 
 /* max_free: objects kept for reuse. `name` is static. Allocates nothing. */
