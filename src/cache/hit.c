@@ -125,7 +125,7 @@ void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t end
                       unsigned tier, uint64_t text_length, struct cache_event event)
 {
     bool hit = outcome == AIC_OK;
-    event.kind = "get";
+    event.kind = CACHE_GET;
     event.hit = hit;
     event.tiers = hit ? tier : 0;
     event.seconds = (double)(ended_ns - started_ns) / 1e9;

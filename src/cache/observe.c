@@ -1,6 +1,14 @@
 #include "cache/observe.h"
 
+#include "base/check.h"
 #include "cache/inner.h"
+
+const char *cache_operation_name(enum cache_operation operation)
+{
+    static const char *const names[] = {"get", "set", "delete", "invalidate"};
+    CHECK((size_t)operation < COUNT_OF(names));
+    return names[operation];
+}
 
 void cache_observe(struct aic_cache *cache, cache_observe_fn *fn, void *context)
 {

@@ -34,8 +34,12 @@ struct cache_meter {
     void (*stored)(aic_monitor *monitor, const aic_key *key, uint64_t bytes);
 };
 
+enum cache_operation { CACHE_GET, CACHE_SET, CACHE_DELETE, CACHE_INVALIDATE };
+/* "get", "set", "delete", "invalidate" */
+const char *cache_operation_name(enum cache_operation operation);
+
 struct cache_event {
-    const char *kind;   /* "get", "set", "delete", "invalidate" */
+    enum cache_operation kind;
     const aic_key *key; /* NULL: of no single key */
     aic_view operation; /* what the application was doing; empty when it is not known */
     unsigned tiers;     /* the tier that answered, or the tiers that took the entry */

@@ -198,7 +198,7 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     if (status >= 0) leases_answer(cache->leases, &key);
     record_set(cache, &put, started, status, &placement);
     if (cache_is_observed(cache))
-        cache_observe_end(cache, (struct cache_event){.kind = "set",
+        cache_observe_end(cache, (struct cache_event){.kind = CACHE_SET,
                                                       .key = &key,
                                                       .operation = put.request.operation,
                                                       .tiers = done.tiers,

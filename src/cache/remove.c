@@ -134,7 +134,7 @@ static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key,
     if (status != AIC_OK) return status;
     count_add(cache, COUNT_DELETES, 1);
     if (cache_is_observed(cache))
-        cache_observe_end(cache, (struct cache_event){.kind = "delete",
+        cache_observe_end(cache, (struct cache_event){.kind = CACHE_DELETE,
                                                       .key = key,
                                                       .seconds = seconds_since(cache, started),
                                                       .memory_before = before});
@@ -530,7 +530,7 @@ aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, b
     if (ran && !dry_run) {
         count_invalidation(cache, kind_of(filter), pass->sums.removed);
         record_event(cache, filter, started, status, &pass->sums);
-        cache_observe_end(cache, (struct cache_event){.kind = "invalidate",
+        cache_observe_end(cache, (struct cache_event){.kind = CACHE_INVALIDATE,
                                                       .operation = filter->operation,
                                                       .seconds = seconds_since(cache, started),
                                                       .memory_before = before});

@@ -36,6 +36,7 @@ struct alerts {
 
 const char *alert_severity_name(enum alert_severity severity)
 {
+    CHECK(severity < ALERT_SEVERITIES);
     static const char *const names[] = {"medium", "high", "critical"};
     return names[severity];
 }
@@ -100,6 +101,7 @@ static void make_room(struct alerts *alerts)
 static struct alert *open_alert(struct alerts *alerts, struct alert_key key, enum alert_severity severity, uint64_t now)
 {
     make_room(alerts);
+    CHECK(alerts->count < ALERTS_KEPT);
     struct alert *alert = &alerts->kept[alerts->count++];
     *alert = (struct alert){.key = key, .severity = severity, .opened_ms = now};
     alerts->total++;
@@ -129,6 +131,7 @@ static bool must_tell(struct alert *alert, uint64_t quiet_ms, uint64_t now)
 bool alerts_trigger(struct alerts *alerts, struct alert_key key, enum alert_severity severity, uint64_t quiet_ms,
                     const char *message)
 {
+    CHECK(severity < ALERT_SEVERITIES && (key.cause == ALERT_OF_DOWN) == (key.part != NULL));
     uint64_t now = clock_wall_ms(alerts->clock);
     pthread_mutex_lock(&alerts->mutex);
     struct alert *alert = find(alerts, key);

@@ -49,6 +49,7 @@ void history_fini(struct history *history)
 
 static struct history_sample *at(const struct history_ring *ring, size_t index)
 {
+    CHECK(index < ring->count);
     return &ring->samples[(ring->first + index) % ring->capacity];
 }
 

@@ -145,7 +145,7 @@ static void write_rates(const struct aic_monitor *monitor, const struct window *
     json_put_i64(out, monitor->options.invalidations_warning_per_hour);
     json_key(out, "critical_per_hour");
     json_put_i64(out, monitor->options.invalidations_critical_per_hour);
-    put_text(out, "current_alert_level", invalidation_level(monitor, last_hour));
+    put_text(out, "current_alert_level", invalidation_level_name(invalidation_level(monitor, last_hour)));
     json_close(out, '}');
 }
 
@@ -231,8 +231,8 @@ static void put_recommendation(struct json_writer *out, const char *severity, co
 
 static void advise_on_frequency(const struct aic_monitor *monitor, uint64_t last_hour, struct json_writer *out)
 {
-    const char *level = invalidation_level(monitor, last_hour);
-    if (level[0] == 'n') return;
+    enum invalidation_level level = invalidation_level(monitor, last_hour);
+    if (level == INVALIDATIONS_NORMAL) return;
     char message[160];
     snprintf(message, sizeof message,
              "Entries are invalidated %" PRIu64 " times per hour; from %" PRIi64 " on that is too often.", last_hour,
@@ -240,7 +240,7 @@ static void advise_on_frequency(const struct aic_monitor *monitor, uint64_t last
     static const char *const suggestions[] = {
         "Give entries a shorter ttl (ttl.operations) instead of invalidating them by hand.",
         "Tag entries by what they depend on and invalidate by tag, so that less is thrown away."};
-    put_recommendation(out, level, "High invalidation frequency", message, suggestions, 2);
+    put_recommendation(out, invalidation_level_name(level), "High invalidation frequency", message, suggestions, 2);
 }
 
 static aic_status advise_on_pattern(struct aic_monitor *monitor, const struct window *window, struct json_writer *out)

@@ -183,6 +183,7 @@ struct labels_place labels_find(struct labels *labels, aic_view ns, aic_view ope
 size_t labels_operation(struct labels *labels, struct labels_place place, char out[AIC_MAX_NAME_BYTES])
 {
     size_t size = 0;
+    CHECK(place.number <= LABELS_PAIRS);
     pthread_mutex_lock(&labels->mutex);
     const struct labels_name *name = labels->pairs[place.number].names[LABELS_OPERATION];
     /* In its own generation a pair with a number keeps it: whoever takes one away changes the generation under the same
@@ -285,6 +286,7 @@ static void retire(struct labels *labels, struct labels_pair *pair, uint64_t now
     for (enum labels_kind kind = 0; kind < LABELS_KINDS; kind++) {
         struct labels_name *name = pair->names[kind];
         pair->names[kind] = NULL;
+        CHECK(name != NULL && name->pairs > 0);
         name->pairs--;
         forget_name(labels, kind, name);
     }
@@ -365,6 +367,7 @@ static void read_row(const labels_counts *row, unsigned ns, struct labels_page *
     for (unsigned operation = 0; operation <= LABELS_SHOWN; operation++) {
         const uint64_t *counts = row[operation];
         if ((counts[0] | counts[1] | counts[2]) == 0) continue;
+        CHECK(out->count < COUNT_OF(out->series));
         struct labels_series *series = &out->series[out->count++];
         series->ns = ns;
         series->operation = operation;

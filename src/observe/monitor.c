@@ -248,20 +248,28 @@ void aic_monitor_compression(aic_monitor *monitor, uint64_t original_bytes, uint
     stream_append(&monitor->streams[STREAM_COMPRESSION], &event, NO_COUNTERS);
 }
 
-const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour)
+enum invalidation_level invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour)
 {
-    if (last_hour >= (uint64_t)monitor->options.invalidations_critical_per_hour) return "critical";
-    return last_hour >= (uint64_t)monitor->options.invalidations_warning_per_hour ? "warning" : "normal";
+    if (last_hour >= (uint64_t)monitor->options.invalidations_critical_per_hour) return INVALIDATIONS_CRITICAL;
+    bool warning = last_hour >= (uint64_t)monitor->options.invalidations_warning_per_hour;
+    return warning ? INVALIDATIONS_WARNING : INVALIDATIONS_NORMAL;
+}
+
+const char *invalidation_level_name(enum invalidation_level level)
+{
+    static const char *const names[] = {"normal", "warning", "critical"};
+    CHECK((size_t)level < COUNT_OF(names));
+    return names[level];
 }
 
 static void warn_of_rate(aic_monitor *monitor, uint64_t now_ns)
 {
     uint64_t last_hour = rate_sum(&monitor->invalidation_rate, now_ns, 3600);
-    const char *level = invalidation_level(monitor, last_hour);
-    if (level[0] == 'n') return;
-    bool critical = level[0] == 'c';
+    enum invalidation_level level = invalidation_level(monitor, last_hour);
+    if (level == INVALIDATIONS_NORMAL) return;
+    bool critical = level == INVALIDATIONS_CRITICAL;
     uint64_t held;
-    if (!throttle_pass_state(&monitor->rate_log, critical ? 2 : 1, now_ns, STATE_LOG_INTERVAL_NS, &held)) return;
+    if (!throttle_pass_state(&monitor->rate_log, level, now_ns, STATE_LOG_INTERVAL_NS, &held)) return;
     char line[192];
     snprintf(line, sizeof line, "%s invalidation rate: %llu in the last hour (limit %lld)",
              critical ? "Critical" : "High", (unsigned long long)last_hour,
@@ -402,6 +410,7 @@ void monitor_set_memory_thresholds(struct aic_monitor *monitor, uint64_t warning
 
 const char *monitor_stream_name(enum stream_kind kind)
 {
+    CHECK(kind < STREAM_COUNT);
     static const char *const names[] = {"key_generation", "cache_operations", "compression", "memory_usage",
                                         "invalidation"};
     _Static_assert(COUNT_OF(names) == STREAM_COUNT, "every stream has its name");

@@ -137,8 +137,10 @@ double memory_event_average(const struct event *event);
 double memory_event_utilization(const struct aic_monitor *monitor, const struct event *event);
 /* compressed/original of a compression event; 1.0 when original is 0. */
 double compression_ratio(const struct event *event);
-/* The level of the last hour's invalidations: "normal", "warning" or "critical". */
-const char *invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour);
+/* How the last hour's invalidations lie to the limits that somebody set. */
+enum invalidation_level { INVALIDATIONS_NORMAL, INVALIDATIONS_WARNING, INVALIDATIONS_CRITICAL };
+enum invalidation_level invalidation_level(const struct aic_monitor *monitor, uint64_t last_hour);
+const char *invalidation_level_name(enum invalidation_level level);
 
 /* Each writes one report as a value (an object or an array). AIC_NO_MEMORY. Any thread. */
 AIC_MUST_CHECK aic_status statistics_write(struct aic_monitor *monitor, struct json_writer *out);

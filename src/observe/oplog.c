@@ -6,8 +6,8 @@ static void write_event(struct oplog *oplog, aic_log_level level, const struct c
     if (event->key != NULL) aic_key_format(event->key, key);
     bool memory = (event->tiers & AIC_IN_MEMORY) != 0, storage = (event->tiers & AIC_IN_STORAGE) != 0;
     const char *tier = memory && storage ? "memory,storage" : memory ? "memory" : storage ? "storage" : "none";
-    bool get = event->kind[0] == 'g';
-    log_fields(oplog->log, level, "cache", event->kind,
+    bool get = event->kind == CACHE_GET;
+    log_fields(oplog->log, level, "cache", cache_operation_name(event->kind),
                LOG_F_TEXT("result", !get         ? "done"
                                     : event->hit ? "hit"
                                                  : "miss"),

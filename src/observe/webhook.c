@@ -51,6 +51,7 @@ static void send_next(struct webhook *webhook)
                                           .deadline_ms = DEADLINE_MS,
                                           .repeatable = true,
                                           .done = on_done};
+    CHECK(webhook->notice != NULL);
     backend_call(webhook->backend, &webhook->call);
 }
 

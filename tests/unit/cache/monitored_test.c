@@ -129,7 +129,7 @@ struct heard {
 static void hear(void *context, const struct cache_event *event)
 {
     struct heard *heard = context;
-    if (event->kind[0] != 'g') return;
+    if (event->kind != CACHE_GET) return;
     heard->gets++;
     heard->hit = event->hit;
     memcpy(heard->operation, event->operation.data != NULL ? event->operation.data : "", event->operation.size);
