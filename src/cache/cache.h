@@ -157,11 +157,10 @@ AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *pl
 /* Views live as long as the hit. */
 void cache_hit_metadata(const struct cache_hit *hit, aic_metadata *out);
 
-/* Tells the monitor and the listener of one get: `started_ns` and `ended_ns` by the cache's monotonic clock; `outcome`
- * is AIC_OK of a hit, AIC_MISS, or why storage could not say; of `event` key, operation and memory_before are read.
- * aic_cache_lookup() and aic_cache_get() do it by themselves. */
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
-                      unsigned tier, uint64_t text_length, struct cache_event event);
+/* Tells the monitor and the listener of one get: `outcome` is AIC_OK of a hit, AIC_MISS, or why storage could not say;
+ * of `event` key, operation, both times, text_length and memory_before are read. aic_cache_lookup() and aic_cache_get()
+ * do it by themselves. */
+void cache_record_get(struct aic_cache *cache, aic_status outcome, unsigned tier, struct cache_event event);
 
 /*
  * Long work that can be given up: as the functions of aicache.h, but AIC_CLOSED when `stop` (NULL: never) was set

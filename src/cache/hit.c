@@ -121,24 +121,15 @@ struct aic_hit {
     aic_metadata metadata;
 };
 
-void cache_record_get(struct aic_cache *cache, uint64_t started_ns, uint64_t ended_ns, aic_status outcome,
-                      unsigned tier, uint64_t text_length, struct cache_event event)
+void cache_record_get(struct aic_cache *cache, aic_status outcome, unsigned tier, struct cache_event event)
 {
-    bool hit = outcome == AIC_OK;
     event.kind = CACHE_GET;
-    event.hit = hit;
-    event.tiers = hit ? tier : 0;
-    event.seconds = (double)(ended_ns - started_ns) / 1e9;
+    event.hit = outcome == AIC_OK;
+    event.tiers = event.hit ? tier : 0;
+    if (cache->monitor != NULL)
+        event.data = event.hit ? text_tier_hit_data(tier, event.text_length)
+                               : text_tier_miss_data(outcome, event.text_length);
     cache_observe_end(cache, event);
-    if (cache->monitor == NULL) return;
-    aic_view data = hit ? text_tier_hit_data(tier, text_length) : text_tier_miss_data(outcome, text_length);
-    cache->meter->operation(cache->monitor, AIC_LITERAL("get"), started_ns, ended_ns, hit, text_length, data);
-}
-
-/* The time at which a get ends, if anybody is to be told of it. */
-static uint64_t ended_ns(const struct aic_cache *cache)
-{
-    return cache->monitor != NULL || cache_is_observed(cache) ? clock_mono_ns(&cache->clock) : 0;
 }
 
 /* `operation` of the request; empty by key alone, where only what is found tells it. */
@@ -150,11 +141,14 @@ static aic_status get_keyed(struct aic_cache *cache, aic_view ns, aic_view opera
     if (found == NULL) return AIC_NO_MEMORY;
     aic_status outcome = AIC_MISS, status = cache_find(cache, ns, key, &found->hit, &outcome);
     if (status >= 0)
-        cache_record_get(cache, started, ended_ns(cache), outcome, status == AIC_OK ? found->hit.tier : 0,
-                         status == AIC_OK ? found->hit.record.text_length : text_length,
-                         (struct cache_event){.key = key,
-                                              .operation = status == AIC_OK ? found->hit.record.operation : operation,
-                                              .memory_before = before});
+        cache_record_get(
+            cache, outcome, status == AIC_OK ? found->hit.tier : 0,
+            (struct cache_event){.key = key,
+                                 .operation = status == AIC_OK ? found->hit.record.operation : operation,
+                                 .started_ns = started,
+                                 .ended_ns = cache_is_told(cache) ? clock_mono_ns(&cache->clock) : started,
+                                 .text_length = status == AIC_OK ? found->hit.record.text_length : text_length,
+                                 .memory_before = before});
     if (status != AIC_OK) {
         mem_free(&cache->mem, MEM_CACHE, found, sizeof *found);
         return status;

@@ -1,14 +1,6 @@
 #include "cache/observe.h"
 
-#include "base/check.h"
 #include "cache/inner.h"
-
-const char *cache_operation_name(enum cache_operation operation)
-{
-    static const char *const names[] = {"get", "set", "delete", "invalidate"};
-    CHECK((size_t)operation < COUNT_OF(names));
-    return names[operation];
-}
 
 void cache_observe(struct aic_cache *cache, cache_observe_fn *fn, void *context)
 {
@@ -31,9 +23,15 @@ uint64_t cache_observe_begin(struct aic_cache *cache)
     return cache_is_observed(cache) ? store_bytes(cache->store) : 0;
 }
 
+bool cache_is_told(const struct aic_cache *cache)
+{
+    return cache->monitor != NULL || cache_is_observed(cache);
+}
+
 void cache_observe_end(struct aic_cache *cache, struct cache_event event)
 {
-    if (!cache_is_observed(cache)) return;
+    if (cache->monitor != NULL) cache->meter->operation(cache->monitor, &event);
+    if (event.unlogged || !cache_is_observed(cache)) return;
     event.memory_after = store_bytes(cache->store);
     cache->observer.fn(cache->observer.context, &event);
 }

@@ -15,15 +15,37 @@
 
 struct aic_cache;
 
+/* Kinds of operation: enum name, the word for it. */
+#define CACHE_OPERATION_MAP(X) X(GET, "get") X(SET, "set") X(DELETE, "delete") X(INVALIDATE, "invalidate")
+
+enum cache_operation {
+#define CACHE_OPERATION_ENUM(name, word) CACHE_##name,
+    CACHE_OPERATION_MAP(CACHE_OPERATION_ENUM)
+#undef CACHE_OPERATION_ENUM
+};
+
+/* One operation that ended. Times are of the cache's monotonic clock. */
+struct cache_event {
+    enum cache_operation kind;
+    const aic_key *key; /* NULL: of no single key */
+    aic_view operation; /* what the application was doing; empty when it is not known */
+    unsigned tiers;     /* the tier that answered, or the tiers that took the entry */
+    bool hit;           /* of a get */
+    bool unlogged;      /* a delete that found nothing is an operation, but nothing that was done */
+    uint64_t started_ns, ended_ns;
+    uint64_t text_length;                 /* code points; 0: not known */
+    aic_view data;                        /* for the monitor: a JSON object; empty: nothing */
+    uint64_t memory_before, memory_after; /* bytes of the memory tier, where somebody listens */
+};
+
 /*
  * What a monitor is to the cache. Every `struct aic_monitor` begins with a pointer to one of these, which outlives it;
- * the functions are those of <aicache/monitor.h> where they have their names. Times are of the cache's monotonic clock.
+ * the functions are those of <aicache/monitor.h> where they have their names.
  */
 struct cache_meter {
     void (*key_generation)(aic_monitor *monitor, double seconds, uint64_t text_length, aic_view operation,
                            aic_view data);
-    void (*operation)(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
-                      uint64_t text_length, aic_view data);
+    void (*operation)(aic_monitor *monitor, const struct cache_event *event);
     void (*compression)(aic_monitor *monitor, uint64_t original_bytes, uint64_t compressed_bytes, double seconds,
                         aic_view operation);
     void (*invalidation)(aic_monitor *monitor, aic_view pattern, uint64_t keys, double seconds, aic_view type,
@@ -34,19 +56,6 @@ struct cache_meter {
     void (*stored)(aic_monitor *monitor, const aic_key *key, uint64_t bytes);
 };
 
-enum cache_operation { CACHE_GET, CACHE_SET, CACHE_DELETE, CACHE_INVALIDATE };
-/* "get", "set", "delete", "invalidate" */
-const char *cache_operation_name(enum cache_operation operation);
-
-struct cache_event {
-    enum cache_operation kind;
-    const aic_key *key; /* NULL: of no single key */
-    aic_view operation; /* what the application was doing; empty when it is not known */
-    unsigned tiers;     /* the tier that answered, or the tiers that took the entry */
-    bool hit;           /* of a get */
-    double seconds;
-    uint64_t memory_before, memory_after; /* bytes of the memory tier */
-};
 typedef void cache_observe_fn(void *context, const struct cache_event *event);
 
 struct observer {
@@ -61,9 +70,12 @@ void cache_observe(struct aic_cache *cache, cache_observe_fn *fn, void *context)
 void cache_observe_switch(struct aic_cache *cache, bool on);
 bool cache_is_observed(const struct aic_cache *cache);
 
+/* Is anybody to be told of an operation? Otherwise nothing of it need be made up. */
+bool cache_is_told(const struct aic_cache *cache);
 /* Bytes of the memory tier now, when somebody listens; else 0. Called before an operation. */
 uint64_t cache_observe_begin(struct aic_cache *cache);
-/* Tells of the operation; memory_after is filled in here. Nothing when nobody listens. */
+/* Tells the monitor and the listener of the operation; memory_after is filled in here. Nothing when there is neither.
+ */
 void cache_observe_end(struct aic_cache *cache, struct cache_event event);
 
 #endif

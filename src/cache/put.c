@@ -157,28 +157,19 @@ static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put
     return status;
 }
 
-/* The monitor's record of a put. The reason names the tier: "lmdb_error". */
-static void record_set(struct aic_cache *cache, const struct cache_put *put, uint64_t started, aic_status status,
-                       const struct placement *placement)
+/* What the monitor keeps of a put. The reason names the tier: "lmdb_error". Static, or in `room`. */
+static aic_view data_of(const struct aic_cache *cache, const struct cache_put *put, aic_status status,
+                        const struct placement *placement, char room[160])
 {
-    if (cache->monitor == NULL) return;
     const char *kind = cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "";
-    const char *reason = NULL;
-    char failure[160];
-    aic_view data = text_tier_data(put->text_length);
+    const char *reason = NULL, *tier = aic_text_tier(put->text_length);
     if (cache->gate != NULL && !placement->queued && !placement->refused) reason = "error";
     else if (placement->queued && !placement->up) reason = "connection_failed";
-    if (reason != NULL) {
-        snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"failed\",\"reason\":\"%s_%s\"}",
-                 aic_text_tier(put->text_length), kind, reason);
-        data = aic_view_of(failure);
-    } else if (status != AIC_OK) {
-        snprintf(failure, sizeof failure, "{\"text_tier\":\"%s\",\"status\":\"%s\"}", aic_text_tier(put->text_length),
-                 status < 0 ? "failed" : "not_stored");
-        data = aic_view_of(failure);
-    }
-    cache->meter->operation(cache->monitor, AIC_LITERAL("set"), started, clock_mono_ns(&cache->clock), false,
-                            put->text_length, data);
+    if (reason == NULL && status == AIC_OK) return text_tier_data(put->text_length);
+    if (reason != NULL)
+        snprintf(room, 160, "{\"text_tier\":\"%s\",\"status\":\"failed\",\"reason\":\"%s_%s\"}", tier, kind, reason);
+    else snprintf(room, 160, "{\"text_tier\":\"%s\",\"status\":\"%s\"}", tier, status < 0 ? "failed" : "not_stored");
+    return aic_view_of(room);
 }
 
 aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic_put_result *result, aic_error *error)
@@ -196,13 +187,16 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     aic_status status = put_keyed(cache, &put, &key, &placement, &done);
     if (status >= 0) count_add(cache, COUNT_PUTS, 1);
     if (status >= 0) leases_answer(cache->leases, &key);
-    record_set(cache, &put, started, status, &placement);
-    if (cache_is_observed(cache))
+    char room[160];
+    if (cache_is_told(cache))
         cache_observe_end(cache, (struct cache_event){.kind = CACHE_SET,
                                                       .key = &key,
                                                       .operation = put.request.operation,
                                                       .tiers = done.tiers,
-                                                      .seconds = seconds_since(cache, started),
+                                                      .started_ns = started,
+                                                      .ended_ns = clock_mono_ns(&cache->clock),
+                                                      .text_length = put.text_length,
+                                                      .data = data_of(cache, &put, status, &placement, room),
                                                       .memory_before = before});
     if (status >= 0 && result != NULL) *result = done;
     if (status < 0) (void)error_set(error, status, NULL, "%s", aic_status_text(status));

@@ -114,15 +114,6 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
     return status;
 }
 
-/* The monitor counts operations, also those that found nothing to delete; the cache counts entries deleted. */
-static void record_delete(struct aic_cache *cache, uint64_t started, aic_status status)
-{
-    if (cache->monitor == NULL) return;
-    aic_view data = status == AIC_MISS ? AIC_LITERAL("{\"reason\":\"not_found\"}") : (aic_view){0};
-    cache->meter->operation(cache->monitor, AIC_LITERAL("delete"), started, clock_mono_ns(&cache->clock), false, 0,
-                            data);
-}
-
 static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key, const struct wish *wish)
 {
     uint64_t started = clock_mono_ns(&cache->clock), before = cache_observe_begin(cache);
@@ -130,15 +121,19 @@ static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key,
     bool again;
     do status = try_to_hide(cache, ns, key, wish, &again);
     while (again);
-    if (status == AIC_OK || status == AIC_MISS) record_delete(cache, started, status);
-    if (status != AIC_OK) return status;
-    count_add(cache, COUNT_DELETES, 1);
-    if (cache_is_observed(cache))
-        cache_observe_end(cache, (struct cache_event){.kind = CACHE_DELETE,
-                                                      .key = key,
-                                                      .seconds = seconds_since(cache, started),
-                                                      .memory_before = before});
-    return AIC_OK;
+    bool found = status == AIC_OK;
+    /* Operations are counted, also those that found nothing to delete; of the entries those that were deleted. */
+    if (found) count_add(cache, COUNT_DELETES, 1);
+    if (cache_is_told(cache) && (found || status == AIC_MISS))
+        cache_observe_end(
+            cache, (struct cache_event){.kind = CACHE_DELETE,
+                                        .key = key,
+                                        .unlogged = !found,
+                                        .started_ns = started,
+                                        .ended_ns = clock_mono_ns(&cache->clock),
+                                        .data = found ? (aic_view){0} : AIC_LITERAL("{\"reason\":\"not_found\"}"),
+                                        .memory_before = before});
+    return status;
 }
 
 aic_status cache_hide(struct aic_cache *cache, aic_view ns, const aic_key *key)
@@ -463,7 +458,7 @@ static void count_invalidation(struct aic_cache *cache, enum kind kind, uint64_t
 }
 
 /* The monitor's event: what was asked for in one word, and of which kind it was. */
-static void record_event(struct aic_cache *cache, const aic_filter *filter, uint64_t started, aic_status status,
+static void record_event(struct aic_cache *cache, const aic_filter *filter, double seconds, aic_status status,
                          const aic_invalidated *sums)
 {
     if (cache->monitor == NULL) return;
@@ -487,10 +482,7 @@ static void record_event(struct aic_cache *cache, const aic_filter *filter, uint
     else
         snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
                  cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "memory", aic_status_text(status));
-    uint64_t ended = clock_mono_ns(&cache->clock);
-    cache->meter->invalidation(cache->monitor, word, sums->removed, (double)(ended - started) / 1e9, type, note,
-                               aic_view_of(data));
-    cache->meter->operation(cache->monitor, AIC_LITERAL("invalidate"), started, ended, false, 0, (aic_view){NULL, 0});
+    cache->meter->invalidation(cache->monitor, word, sums->removed, seconds, type, note, aic_view_of(data));
 }
 
 static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bool dry_run, stop_flag *stop,
@@ -529,10 +521,12 @@ aic_status cache_invalidate(struct aic_cache *cache, const aic_filter *filter, b
     bool ran = pass != NULL && pass->cache != NULL;
     if (ran && !dry_run) {
         count_invalidation(cache, kind_of(filter), pass->sums.removed);
-        record_event(cache, filter, started, status, &pass->sums);
+        uint64_t ended = clock_mono_ns(&cache->clock);
+        record_event(cache, filter, (double)(ended - started) / 1e9, status, &pass->sums);
         cache_observe_end(cache, (struct cache_event){.kind = CACHE_INVALIDATE,
                                                       .operation = filter->operation,
-                                                      .seconds = seconds_since(cache, started),
+                                                      .started_ns = started,
+                                                      .ended_ns = ended,
                                                       .memory_before = before});
     }
     if (ran && out != NULL) *out = pass->sums;

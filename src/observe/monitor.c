@@ -12,6 +12,8 @@
 #define SLOW_LOG_INTERVAL_NS 1000000000ULL   /* one slow line a second, of keys and of operations each */
 #define STATE_LOG_INTERVAL_NS 60000000000ULL /* a state that lasts is repeated once a minute */
 
+static const struct cache_meter meter;
+
 /* ---------------------------------------------------------------------------------------------------- options -- */
 
 /* Not a number is neither. */
@@ -76,14 +78,6 @@ static const struct stream_shape shapes[STREAM_COUNT] = {
 };
 _Static_assert(WORDS(3 * AIC_MAX_NAME_BYTES + AIC_MONITOR_MAX_DATA_BYTES) == EVENT_TEXT_WORDS,
                "the largest event fits a copy");
-
-static const struct cache_meter meter = {.key_generation = aic_monitor_key_generation,
-                                         .operation = monitor_operation_between,
-                                         .compression = aic_monitor_compression,
-                                         .invalidation = aic_monitor_invalidation,
-                                         .referenced = monitor_reference,
-                                         .stored = monitor_stored};
-_Static_assert(offsetof(struct aic_monitor, meter) == 0, "the cache reads it without knowing the rest");
 
 aic_status aic_monitor_open(const aic_monitor_options *options, aic_monitor **out, aic_error *error)
 {
@@ -214,10 +208,16 @@ void aic_monitor_operation(aic_monitor *monitor, aic_view kind, double seconds, 
     record_operation(monitor, kind, clock_mono_ns(monitor->clock), seconds, hit, text_length, data);
 }
 
-void monitor_operation_between(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
-                               uint64_t text_length, aic_view data)
+static void record_event(aic_monitor *monitor, const struct cache_event *event)
 {
-    record_operation(monitor, kind, ended_ns, (double)(ended_ns - started_ns) / 1e9, hit, text_length, data);
+    static const aic_view kinds[] = {
+#define KIND(name, word) AIC_LITERAL(word),
+        CACHE_OPERATION_MAP(KIND)
+#undef KIND
+    };
+    CHECK((size_t)event->kind < COUNT_OF(kinds));
+    record_operation(monitor, kinds[event->kind], event->ended_ns, (double)(event->ended_ns - event->started_ns) / 1e9,
+                     event->hit, event->text_length, event->data);
 }
 
 /* Keys are uniformly distributed, so that eight of their bytes are the hash. */
@@ -317,6 +317,14 @@ void aic_monitor_memory(aic_monitor *monitor, const aic_memory_sample *sample, a
     memory_conditions_note(monitor, &event);
     if (monitor->options.log != NULL) memory_warn(monitor, &event);
 }
+
+static const struct cache_meter meter = {.key_generation = aic_monitor_key_generation,
+                                         .operation = record_event,
+                                         .compression = aic_monitor_compression,
+                                         .invalidation = aic_monitor_invalidation,
+                                         .referenced = monitor_reference,
+                                         .stored = monitor_stored};
+_Static_assert(offsetof(struct aic_monitor, meter) == 0, "the cache reads it without knowing the rest");
 
 void memory_warn(struct aic_monitor *monitor, const struct event *event)
 {

@@ -82,11 +82,6 @@ struct aic_monitor {
     _Atomic uint64_t condition_since_ns[MEMORY_CONDITION_COUNT];
 };
 
-/* As aic_monitor_operation() for what began and ended at these times of the monotonic clock, at which it does not look.
- */
-void monitor_operation_between(aic_monitor *monitor, aic_view kind, uint64_t started_ns, uint64_t ended_ns, bool hit,
-                               uint64_t text_length, aic_view data);
-
 /* For the miss-ratio curve: a lookup of a key whose entry takes so many bytes of the memory tier (0: a miss there), and
  * a store. */
 void monitor_reference(aic_monitor *monitor, const aic_key *key, uint64_t bytes);

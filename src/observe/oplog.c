@@ -7,13 +7,18 @@ static void write_event(struct oplog *oplog, aic_log_level level, const struct c
     bool memory = (event->tiers & AIC_IN_MEMORY) != 0, storage = (event->tiers & AIC_IN_STORAGE) != 0;
     const char *tier = memory && storage ? "memory,storage" : memory ? "memory" : storage ? "storage" : "none";
     bool get = event->kind == CACHE_GET;
-    log_fields(oplog->log, level, "cache", cache_operation_name(event->kind),
+    static const char *const kinds[] = {
+#define KIND(name, word) word,
+        CACHE_OPERATION_MAP(KIND)
+#undef KIND
+    };
+    log_fields(oplog->log, level, "cache", kinds[event->kind],
                LOG_F_TEXT("result", !get         ? "done"
                                     : event->hit ? "hit"
                                                  : "miss"),
                LOG_F_TEXT("tier", tier), LOG_F_TEXT("key", key), LOG_F_VIEW("operation", event->operation),
-               LOG_F_DOUBLE("duration_seconds", event->seconds), LOG_F_U64("memory_before", event->memory_before),
-               LOG_F_U64("memory_after", event->memory_after));
+               LOG_F_DOUBLE("duration_seconds", (double)(event->ended_ns - event->started_ns) / 1e9),
+               LOG_F_U64("memory_before", event->memory_before), LOG_F_U64("memory_after", event->memory_after));
 }
 
 static void on_event(void *context, const struct cache_event *event)

@@ -67,8 +67,11 @@ void lookup_count(struct http_exchange *exchange, aic_status status, const struc
     cache_count_lookup(cache, status, tier);
     tally_lookup(front, call->place, outcome, ended_ns - started_ns, hit, age_ms);
     cache_record_get(
-        cache, started_ns, ended_ns, status, tier, hit != NULL ? hit->record.text_length : call->text_length,
+        cache, status, tier,
         (struct cache_event){.key = &call->key,
+                             .started_ns = started_ns,
+                             .ended_ns = ended_ns,
+                             .text_length = hit != NULL ? hit->record.text_length : call->text_length,
                              .operation = hit != NULL ? hit->record.operation : missed_operation(front, call, room),
                              .memory_before = call->memory_before});
 }
