@@ -227,6 +227,9 @@ AIC_MUST_CHECK aic_status cache_look(struct aic_cache *cache, aic_view ns, const
  */
 typedef bool hit_visit_fn(void *context, struct cache_hit *hit);
 void cache_walk_memory(struct aic_cache *cache, hit_visit_fn *visit, void *context);
+/* Removes an entry from both tiers, storage's part by its queue. AIC_STALE: somebody has written the key, or one of its
+ * stripe, since `moment` (NULL: whenever), and it stays; AIC_NO_MEMORY, AIC_CLOSED. */
+AIC_MUST_CHECK aic_status cache_remove_both(struct aic_cache *cache, const aic_key *key, const struct moment *moment);
 /* Removes a damaged entry from both tiers unless it was written anew since, and counts it. */
 void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment);
 /*

@@ -75,14 +75,8 @@ aic_status hit_read_pin(struct cache_hit *hit)
 void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment)
 {
     count_add(cache, COUNT_DAMAGED, 1);
-    struct stripe *stripe = writer_begin(cache, key);
-    /* writer_begin made it one more, so "as sampled" is one less than now. */
-    if (atomic_load_explicit(&stripe->writes, memory_order_relaxed) == moment.writes + 1) {
-        drop_from_memory(cache, key);
-        if (cache->gate != NULL && gate_delete(cache->gate, key) != AIC_OK)
-            cache_log(cache, AIC_LOG_WARNING, "a damaged entry could not be removed from storage: out of memory");
-    }
-    writer_end(stripe);
+    if (cache_remove_both(cache, key, &moment) < 0)
+        cache_log(cache, AIC_LOG_WARNING, "a damaged entry could not be removed: out of memory");
 }
 
 /* A pin to a hit: the namespace must be the caller's. The pin is the hit's from here on, also on

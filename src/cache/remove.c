@@ -33,8 +33,7 @@ bool cache_storage_up(struct aic_cache *cache)
 
 /* ---- delete ---- */
 
-/* AIC_STALE: somebody has written the key, or one of its stripe, since `moment`; NULL: whenever. */
-static aic_status delete_both(struct aic_cache *cache, const aic_key *key, const struct moment *moment)
+aic_status cache_remove_both(struct aic_cache *cache, const aic_key *key, const struct moment *moment)
 {
     aic_status status = AIC_OK;
     struct stripe *stripe = writer_begin(cache, key);
@@ -100,16 +99,16 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
     *again = false;
     aic_status status = cache_look(cache, ns, key, &hit);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
-        TRY(delete_both(cache, key, NULL));
+        TRY(cache_remove_both(cache, key, NULL));
         count_add(cache, COUNT_DAMAGED, 1);
         return AIC_MISS;
     }
-    if (status == AIC_MISS && wish == NULL && is_owed(cache, ns, key)) return delete_both(cache, key, NULL);
+    if (status == AIC_MISS && wish == NULL && is_owed(cache, ns, key)) return cache_remove_both(cache, key, NULL);
     if (status != AIC_OK) return status;
     bool wanted = wish == NULL || wish->wanted(wish->context, &hit.record);
     cache_hit_release(&hit);
     if (!wanted) return AIC_STALE;
-    status = delete_both(cache, key, wish != NULL ? &moment : NULL);
+    status = cache_remove_both(cache, key, wish != NULL ? &moment : NULL);
     *again = status == AIC_STALE;
     return status;
 }
