@@ -37,6 +37,21 @@ class Client(RunningTest):
         self.assertEqual((same.status, same.out), (0, '{"a": 1.0}\n'))
         self.assertEqual(json.loads(self.client("get", key.out.strip(), "--metadata", "--json").out)["model"], "m")
 
+    def test_lookups_of_a_file(self):
+        for number in (0, 2, 4):
+            self.assertEqual(self.client("put", "qa", "line %d" % number, "[%d, 1.0]" % number).status, 0)
+        lines = [json.dumps({"operation": "qa", "text": "line %d" % number}) for number in range(300)]
+        several = self.client("lookup-many", "-", stdin="\n\n".join(lines).encode())
+        answers = [json.loads(line) for line in several.out.splitlines()]
+        self.assertEqual((several.status, len(answers)), (1, 300), several.err)
+        self.assertEqual([answer["hit"] for answer in answers[:7]], [True, False, True, False, True, False, False])
+        self.assertIn("[4, 1.0]", several.out.splitlines()[4])
+        self.assertEqual(self.client("lookup-many", "-", stdin=lines[0].encode()).status, 0)
+        wrong = self.client("lookup-many", "-", stdin=(lines[0] + "\n{\"operation\":\"qa\"}\n").encode())
+        self.assertEqual((wrong.status, json.loads(wrong.out.splitlines()[1])["error"]["param"]), (1, "requests[1].text"))
+        broken = self.client("lookup-many", "-", stdin=(lines[0] + "\n{},{}\n").encode())
+        self.assertEqual((broken.status, "standard input:2:" in broken.err), (2, True), broken.err)
+
     def test_answers_of_two_models(self):
         for model in ("gpt-4o", "claude"):
             self.assertEqual(self.client("put", "qa", "capital?", model + " says", "--model", model).status, 0)
