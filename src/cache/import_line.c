@@ -261,7 +261,8 @@ static aic_status store_line(struct aic_import *importer, const struct cache_put
         return status;
     uint64_t largest = gate_tier(cache->gate)->max_record_bytes;
     if (largest > 0 && result.stored_bytes > largest) return status; /* there is nothing to wait for */
-    if (gate_flush(cache->gate, false, QUEUE_WAIT_MS) != AIC_OK) return status;
+    aic_status flushed = gate_flush(cache->gate, false, QUEUE_WAIT_MS);
+    if (flushed != AIC_OK && flushed != AIC_TIMEOUT) return status; /* after so long there is room, if anything moves */
     return cache_put(cache, put, &result, error);
 }
 

@@ -36,6 +36,8 @@ struct fake_tier {
     _Atomic bool hang;                /* reads do not come back until it is taken away */
     _Atomic bool hang_select;         /* selections of the operation "hangs" neither */
     _Atomic unsigned hanging;         /* selections that do so now */
+    _Atomic bool hang_apply;          /* writes neither, */
+    _Atomic unsigned let_go;          /* but for so many */
     _Atomic bool hang_upkeep;         /* expire() neither */
     _Atomic unsigned upkeep;          /* calls of expire() that were begun */
     _Atomic uint64_t delay_us;        /* before a read answers, after it was made */
@@ -133,6 +135,8 @@ static inline bool fake_spares(struct fake_tier *fake, const struct tier_write *
 static inline aic_status fake_apply(struct tier *tier, const struct tier_write *writes, size_t count)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
+    while (atomic_load(&fake->hang_apply) && atomic_load(&fake->let_go) == 0) usleep(1000);
+    if (atomic_load(&fake->let_go) > 0) atomic_fetch_sub(&fake->let_go, 1); /* one thread writes */
     if (atomic_load(&fake->down) || atomic_load(&fake->writes_fail)) return AIC_IO;
     pthread_mutex_lock(&fake->lock);
     for (size_t i = 0; i < count; i++) {

@@ -318,13 +318,9 @@ static void imports_within_limits(void **state)
 }
 
 /* A queue that is much smaller than what is imported: the import waits, nothing is thinned out. */
-static void imports_wait_for_storage(void **state)
+static void *import_more_than_the_queue_takes(void *context)
 {
-    struct bench_cache *table = *state;
-    aic_cache_close(&table->cache);
-    table->options.data_dir = NULL;
-    table->options.storage_queue_bytes = 64 << 10;
-    struct fake_tier *fake = table_open_fake(table);
+    struct bench_cache *table = context;
     aic_import *importer;
     assert_int_equal(aic_import_create(table->cache, NULL, &importer, NULL), AIC_OK);
     for (int n = 0; n < 2000; n++) {
@@ -333,6 +329,43 @@ static void imports_wait_for_storage(void **state)
         assert_int_equal(aic_import_add(importer, aic_view_of(line)), AIC_OK);
     }
     aic_import_destroy(&importer);
+    return NULL;
+}
+
+static struct fake_tier *open_with_a_short_queue(struct bench_cache *table, uint64_t bytes)
+{
+    aic_cache_close(&table->cache);
+    table->options.data_dir = NULL;
+    table->options.storage_queue_bytes = bytes;
+    return table_open_fake(table);
+}
+
+static void imports_wait_for_storage(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_with_a_short_queue(table, 64 << 10);
+    (void)import_more_than_the_queue_takes(table);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    assert_int_equal(fake_count(fake), 2000);
+}
+
+/* The queue has not emptied in the time that the import waits for it, but it has room again. */
+static void imports_into_slow_storage_lose_no_line(void **state)
+{
+    struct bench_cache *table = *state;
+    struct fake_tier *fake = open_with_a_short_queue(table, 256 << 10);
+    pthread_t thread;
+    atomic_store(&fake->hang_apply, true);
+    CHECK(pthread_create(&thread, NULL, import_more_than_the_queue_takes, table) == 0);
+    while (stats_of(table->cache).storage_dropped_writes == 0) usleep(1000);
+    uint64_t applied = atomic_load(&fake->applied);
+    atomic_store(&fake->let_go, 1); /* of several batches */
+    while (atomic_load(&fake->applied) == applied) usleep(1000);
+    usleep(100000); /* it waits by now; if not, it waits until all is let go */
+    hand_turn(&table->hand, 11);
+    usleep(100000); /* it has given up waiting by now */
+    atomic_store(&fake->hang_apply, false);
+    CHECK(pthread_join(thread, NULL) == 0);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
     assert_int_equal(fake_count(fake), 2000);
 }
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(imports_what_it_can, table_setup_storage, table_teardown),
         cmocka_unit_test_setup_teardown(imports_within_limits, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(imports_wait_for_storage, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(imports_into_slow_storage_lose_no_line, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(explains, table_setup_storage, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
