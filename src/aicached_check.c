@@ -240,7 +240,8 @@ static struct addrinfo *find_address(const struct trial *trial, const char *text
     int result = getaddrinfo(address->host, port, &hints, &found);
     if (result == 0) return found;
     option_refuse(trial->report, origin_of(trial, "listen"), "listen",
-                  "%.200s: %s; accepted: an address of this machine", text, gai_strerror(result));
+                  "%.200s: %s; accepted: an address of this machine", text,
+                  result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
     return NULL;
 }
 

@@ -6,10 +6,15 @@
 
 #include "../../../support/test_mem.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -250,6 +255,70 @@ static void test_addresses(void **state)
     listener_close(&listener);
 }
 
+/* In place of the C library's: "two.test" has both loopback addresses, in the order that is asked for, and no resolver
+ * is to be had for "none.test". All else is a number. */
+static bool six_first;
+static struct sockaddr_in four;
+static struct sockaddr_in6 six;
+static struct addrinfo entries[2];
+
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **out)
+{
+    in_port_t number = htons((in_port_t)strtoul(port, NULL, 10));
+    (void)hints;
+    if (strcmp(host, "none.test") == 0) {
+        errno = EMFILE;
+        return EAI_SYSTEM;
+    }
+    four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = number};
+    six = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = number, .sin6_addr = in6addr_loopback};
+    bool both = strcmp(host, "two.test") == 0, is_six = strcmp(host, "::1") == 0;
+    four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (!both && !is_six && inet_pton(AF_INET, host, &four.sin_addr) != 1) return EAI_NONAME;
+    memset(entries, 0, sizeof entries);
+    struct addrinfo *first = &entries[is_six || (both && six_first) ? 1 : 0];
+    entries[0] = (struct addrinfo){
+        .ai_family = AF_INET, .ai_addr = (struct sockaddr *)(void *)&four, .ai_addrlen = sizeof four};
+    entries[1] = (struct addrinfo){
+        .ai_family = AF_INET6, .ai_addr = (struct sockaddr *)(void *)&six, .ai_addrlen = sizeof six};
+    if (both) first->ai_next = first == entries ? &entries[1] : &entries[0];
+    *out = first;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+    (void)list;
+}
+
+static void test_a_name_is_all_its_addresses(void **state)
+{
+    (void)state;
+    char addresses[LISTEN_NAME_ADDRESSES][LISTEN_ADDRESS_BYTES];
+    aic_error error = {0};
+    unsigned count = 0;
+    struct listener listener;
+    int fd;
+    assert_int_equal(listener_addresses("none.test:80", addresses, &count, &error), AIC_INVALID);
+    assert_non_null(strstr(error.message, strerror(EMFILE)));
+    if (listener_open(&listener, "[::1]:0", &fd, 1, &error) != AIC_OK) {
+        print_message("SKIPPED: this machine has no ::1 (%s)\n", error.message);
+        skip();
+    }
+    close(fd);
+    for (unsigned order = 0; order < 2; order++) {
+        six_first = order == 1;
+        assert_int_equal(listener_addresses("two.test:0", addresses, &count, &error), AIC_OK);
+        assert_int_equal(count, 2);
+        assert_string_equal(addresses[six_first ? 1 : 0], "127.0.0.1:0");
+        assert_string_equal(addresses[six_first ? 0 : 1], "[::1]:0");
+        for (unsigned i = 0; i < count; i++) {
+            assert_int_equal(listener_open(&listener, addresses[i], &fd, 1, &error), AIC_OK);
+            close(fd);
+        }
+    }
+}
+
 static void test_unix_addresses(void **state)
 {
     (void)state;
@@ -287,9 +356,10 @@ static void test_unix_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_router),       cmocka_unit_test(test_router_refuses),
-        cmocka_unit_test(test_output_model), cmocka_unit_test(test_output_without_memory),
-        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_unix_addresses),
+        cmocka_unit_test(test_router),         cmocka_unit_test(test_router_refuses),
+        cmocka_unit_test(test_output_model),   cmocka_unit_test(test_output_without_memory),
+        cmocka_unit_test(test_addresses),      cmocka_unit_test(test_a_name_is_all_its_addresses),
+        cmocka_unit_test(test_unix_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
