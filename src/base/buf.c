@@ -14,6 +14,7 @@ void buf_init(struct buf *buf, struct mem *mem, enum mem_owner owner)
 
 void buf_fini(struct buf *buf)
 {
+    CHECK(buf->size <= buf->capacity);
     mem_free(buf->mem, buf->owner, buf->data, buf->capacity);
     buf_init(buf, buf->mem, buf->owner);
 }

@@ -1,5 +1,7 @@
 #include "base/lanes.h"
 
+#include "base/check.h"
+
 /* How many threads were given a number, and the number of this one plus one; 0: none yet. Relaxed: numbers only spread
  * threads over lanes. */
 static _Atomic unsigned numbered;
@@ -21,6 +23,7 @@ static void *create(struct lanes *lanes)
 aic_status lanes_setup(struct lanes *lanes, struct mem *mem, enum mem_owner owner, size_t bytes, lanes_init_fn *init,
                        const void *context)
 {
+    CHECK(bytes > 0 && init != NULL);
     *lanes = (struct lanes){.mem = mem, .owner = owner, .bytes = bytes, .init = init, .context = context};
     lanes->first = create(lanes);
     return lanes->first != NULL ? AIC_OK : AIC_NO_MEMORY;
@@ -57,6 +60,7 @@ void *lanes_mine(struct lanes *lanes)
 
 void *lanes_at(const struct lanes *lanes, unsigned place)
 {
+    CHECK(place < LANES_MOST);
     if (place == 0) return lanes->first;
     void *object = atomic_load_explicit(&lanes->objects[place - 1], memory_order_acquire);
     return object != lanes->first ? object : NULL;

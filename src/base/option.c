@@ -131,7 +131,9 @@ const struct option_row *option_find(const struct option_table *table, const cha
 
 static void note_origin(struct loader *loader, const struct option_row *row, struct option_origin origin)
 {
-    if (loader->origins != NULL) loader->origins[row - loader->table->rows] = origin;
+    size_t index = (size_t)(row - loader->table->rows);
+    CHECK(index < loader->table->row_count);
+    if (loader->origins != NULL) loader->origins[index] = origin;
 }
 
 /* ------------------------------------------------------------------------------------------ defaults and preset -- */

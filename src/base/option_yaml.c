@@ -84,6 +84,7 @@ static void attach(struct builder *builder, struct option_node *node)
         return;
     }
     if (builder->depth == 0) {
+        CHECK(builder->root == NULL); /* a second document was refused before its first node */
         builder->root = node;
         return;
     }
@@ -173,7 +174,10 @@ static aic_status on_event(struct builder *builder, const yaml_event_t *event)
     case YAML_MAPPING_START_EVENT: return on_open(builder, event, OPTION_MAP);
     case YAML_SEQUENCE_START_EVENT: return on_open(builder, event, OPTION_LIST);
     case YAML_MAPPING_END_EVENT:
-    case YAML_SEQUENCE_END_EVENT: builder->depth--; return AIC_OK;
+    case YAML_SEQUENCE_END_EVENT:
+        CHECK(builder->depth > 0 && builder->name == NULL);
+        builder->depth--;
+        return AIC_OK;
     case YAML_ALIAS_EVENT: return refuse(builder, event->start_mark.line, "aliases are not accepted here");
     case YAML_DOCUMENT_START_EVENT:
         if (++builder->documents > 1)
@@ -233,6 +237,7 @@ aic_status option_yaml_read(struct mem *mem, const char *name, aic_view text, st
     aic_status status = AIC_OK;
     bool more = true;
     while (status == AIC_OK && more) status = next_event(&builder, &parser, text, &more);
+    CHECK(status != AIC_OK || builder.depth == 0);
     yaml_parser_delete(&parser);
     mem_free_string(mem, MEM_CONFIG, builder.name);
     option_node_release(mem, &builder.dropped);
