@@ -16,7 +16,6 @@
 #include "observe/rate.h"
 #include "observe/reuse.h"
 #include "observe/stream.h"
-#include "observe/throttle.h"
 #include "observe/verdict.h"
 
 enum stream_kind {
@@ -58,6 +57,14 @@ enum memory_condition {
     MEMORY_BYTES_NEARLY_FULL,
     MEMORY_TIER_TOO_SMALL,
     MEMORY_CONDITION_COUNT
+};
+
+/* A log line at most once in a while, with a count of what was held back; at once when the state changes. */
+struct throttle {
+    /* When the last line was said, plus one; 0: never. Relaxed: only this word decides who speaks. */
+    _Atomic uint64_t last_ns;
+    _Atomic uint64_t held; /* lines held back since; relaxed: a count */
+    _Atomic int state;     /* of the last call; relaxed: a change is told once more or once less at worst */
 };
 
 struct aic_monitor {
