@@ -15,13 +15,15 @@
 #define LOOK_MS 50 /* so often it is looked whether an answer is there */
 #define MS_NS 1000000ULL
 
+enum question_state { ASKED, ANSWERED, DROPPED };
+
 /* Whoever comes last, of the one who asked and the one who answers, frees it. */
 struct health_question {
     struct mem *mem;
     const aic_clock *clock;
     aic_status answer;
     uint64_t answered_ns;
-    _Atomic enum { ASKED, ANSWERED, DROPPED } state; /* acquire-release: who comes second sees all of the first */
+    _Atomic int state; /* of question_state; acquire-release: who comes second sees all of the first */
 };
 
 struct past {

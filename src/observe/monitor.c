@@ -292,7 +292,7 @@ static void warn_of_rate(aic_monitor *monitor, uint64_t now_ns)
     if (level == INVALIDATIONS_NORMAL) return;
     bool critical = level == INVALIDATIONS_CRITICAL;
     uint64_t held;
-    if (!throttle_pass_state(&monitor->rate_log, level, now_ns, STATE_LOG_INTERVAL_NS, &held)) return;
+    if (!throttle_pass_state(&monitor->rate_log, (int)level, now_ns, STATE_LOG_INTERVAL_NS, &held)) return;
     char line[192];
     snprintf(line, sizeof line, "%s invalidation rate: %llu in the last hour (limit %lld)",
              critical ? "Critical" : "High", (unsigned long long)last_hour,
