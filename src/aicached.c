@@ -259,14 +259,14 @@ static int setup_server(struct daemon *daemon)
 
 static void stop_server(struct daemon *daemon)
 {
-    struct http_counters counters;
+    struct figures figures = {0};
     routes_drain(daemon->routes);
     http_server_stop(daemon->server, daemon->settings.timeouts_drain);
-    http_server_counters(daemon->server, &counters);
-    if (counters.cut > 0)
+    http_server_figures(daemon->server, &figures);
+    if (figures.http_cut > 0)
         log_line(daemon->log, AIC_LOG_WARNING, "daemon",
                  "%llu connection%s cut: not done %llu ms after the stop began (timeouts.drain)",
-                 (unsigned long long)counters.cut, counters.cut == 1 ? " was" : "s were",
+                 (unsigned long long)figures.http_cut, figures.http_cut == 1 ? " was" : "s were",
                  (unsigned long long)daemon->settings.timeouts_drain);
     daemon->started = false;
 }
@@ -395,8 +395,8 @@ static void on_overdue(int number)
 /* Bounds what follows, whatever hangs. */
 static void limit_teardown(struct daemon *daemon)
 {
-    aic_stats stats = {0};
-    if (daemon->cache != NULL) aic_cache_stats(daemon->cache, &stats);
+    struct figures stats = {0};
+    if (daemon->cache != NULL) cache_figures(daemon->cache, &stats);
     bool down = stats.storage_configured && !stats.storage_up;
     struct sigaction action = {.sa_handler = on_overdue};
     sigaction(SIGALRM, &action, NULL);

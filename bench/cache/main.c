@@ -119,8 +119,8 @@ static void run(struct bench *bench, const char *label, uint64_t threshold, uint
     measure(bench, name, step_look);
     snprintf(name, sizeof name, "%s: find, pieces, release", label);
     measure(bench, name, step_get);
-    aic_stats stats;
-    aic_cache_stats(bench->cache, &stats);
+    struct figures stats = {0};
+    cache_figures(bench->cache, &stats);
     printf("%-44s %8llu of %zu entries, %.1f MiB of %.1f MiB\n", "  kept plain", (unsigned long long)stats.hot_entries,
            bench->entries, (double)stats.hot_bytes / 1048576, (double)stats.memory_max_bytes / 1048576);
     aic_cache_close(&bench->cache);

@@ -61,8 +61,8 @@ static void train(struct codec *codec, const struct corpus *teaching, struct mem
     }
     double start = now();
     CHECK(codec_train(codec, NULL, NULL, &trained) == AIC_OK);
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     printf("  trained %u dictionary in %.0f ms, %.0f KB in memory\n", trained, (now() - start) * 1e3,
            (double)stats.dictionary_bytes / 1e3);
     buf_fini(&stored);

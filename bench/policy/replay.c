@@ -52,8 +52,8 @@ struct outcome replay_store(const struct trace *trace, aic_policy policy, uint64
         aic_status status = store_put(store, &put);
         CHECK(status == AIC_OK || status == AIC_NOT_STORED);
     }
-    struct store_stats stats;
-    store_stats(store, &stats);
+    struct figures stats = {0};
+    store_figures(store, &stats);
     aic_error error;
     CHECK(store_verify(store, &error) == AIC_OK);
     store_destroy(&store);
@@ -61,5 +61,5 @@ struct outcome replay_store(const struct trace *trace, aic_policy policy, uint64
     free(value);
     return (struct outcome){.hit_rate = 100.0 * (double)hits / (double)trace->count,
                             .byte_hit_rate = bytes == 0 ? 0 : 100.0 * (double)hit_bytes / (double)bytes,
-                            .index_bytes = stats.index_bytes};
+                            .index_bytes = stats.memory_index_bytes};
 }

@@ -40,7 +40,7 @@ struct report {
     struct cost rounds[MAX_THREAD_COUNTS][WORK_COUNT][MAX_ROUNDS]; /* sorted by CPU time at the end */
     unsigned threads[MAX_THREAD_COUNTS];
     size_t thread_counts;
-    struct store_stats stats;
+    struct figures stats;
     uint64_t rss_before, rss_after, rss_limit;
     double overhead, overhead_limit, index, rounding, pieces;
 };
@@ -73,11 +73,11 @@ static uint64_t resident_memory(void)
 
 static void measure_memory(struct bench *bench, struct report *report)
 {
-    store_stats(bench->store, &report->stats);
-    const struct store_stats *stats = &report->stats;
-    double entries = (double)stats->entries, mean = (double)stats->value_bytes / entries;
-    report->index = (double)stats->index_bytes / entries;
-    report->rounding = (double)stats->overhead_bytes / entries + 32 - 64; /* the key is part of the header */
+    store_figures(bench->store, &report->stats);
+    const struct figures *stats = &report->stats;
+    double entries = (double)stats->memory_entries, mean = (double)stats->memory_value_bytes / entries;
+    report->index = (double)stats->memory_index_bytes / entries;
+    report->rounding = (double)stats->memory_overhead_bytes / entries + 32 - 64; /* the key is part of the header */
     report->overhead = 64 + report->index + report->rounding;
     report->overhead_limit = 64 + 12 + 0.04 * mean;
     report->rss_after = resident_memory() - report->rss_before;
@@ -95,9 +95,9 @@ static void print_table(const struct bench *bench, const struct report *report)
     printf(
         "budget %.0f MB, %llu entries of %.0f bytes in the mean, %llu operations of a kind in %u rounds, %llu replacements "
         "in all\n\n",
-        (double)bench->budget_bytes / 1e6, (unsigned long long)report->stats.entries,
-        (double)report->stats.value_bytes / (double)report->stats.entries, (unsigned long long)bench->operations,
-        bench->rounds, (unsigned long long)report->stats.evicted_capacity);
+        (double)bench->budget_bytes / 1e6, (unsigned long long)report->stats.memory_entries,
+        (double)report->stats.memory_value_bytes / (double)report->stats.memory_entries,
+        (unsigned long long)bench->operations, bench->rounds, (unsigned long long)report->stats.evicted_capacity);
     printf("%-36s %8s %10s %8s %8s %10s %8s\n", "", "threads", "CPU ns/op", "least", "most", "wall ns/op", "limit");
     for (size_t i = 0; i < report->thread_counts; i++) {
         for (unsigned work = 0; work < WORK_COUNT; work++) {
@@ -114,14 +114,14 @@ static void print_table(const struct bench *bench, const struct report *report)
     printf("%-26s %10.1f MB; limit %.1f MB\n", "resident beyond the start", (double)report->rss_after / 1e6,
            (double)report->rss_limit / 1e6);
     printf("%-26s %10.3f\n", "pieces of a value", report->pieces);
-    printf("%-26s %10.1f MB in arenas, %.1f MB in the budget\n", "mapped", (double)report->stats.resident_bytes / 1e6,
-           (double)report->stats.bytes / 1e6);
+    printf("%-26s %10.1f MB in arenas, %.1f MB in the budget\n", "mapped",
+           (double)report->stats.memory_resident_bytes / 1e6, (double)report->stats.memory_bytes / 1e6);
 }
 
 static void print_json(const struct bench *bench, const struct report *report)
 {
     printf("{\"budget_bytes\":%llu,\"entries\":%llu,\"operations\":%llu,\"rounds\":%u,\"runs\":[",
-           (unsigned long long)bench->budget_bytes, (unsigned long long)report->stats.entries,
+           (unsigned long long)bench->budget_bytes, (unsigned long long)report->stats.memory_entries,
            (unsigned long long)bench->operations, bench->rounds);
     for (size_t i = 0; i < report->thread_counts; i++) {
         printf("%s{\"threads\":%u", i > 0 ? "," : "", report->threads[i]);
@@ -177,10 +177,11 @@ static void measure_times(struct bench *bench, struct report *report, unsigned t
 
 static void fill(struct bench *bench)
 {
-    struct store_stats stats;
+    struct figures stats;
     do {
         for (unsigned i = 0; i < 1000; i++) work_put_next(bench);
-        store_stats(bench->store, &stats);
+        stats = (struct figures){0};
+        store_figures(bench->store, &stats);
     } while (stats.evicted_capacity == 0);
 }
 
@@ -202,8 +203,8 @@ static int run(struct bench *bench)
     fill(bench);
     for (unsigned threads = 1; threads <= bench->threads && report.thread_counts < MAX_THREAD_COUNTS; threads *= 2)
         measure_times(bench, &report, threads);
-    struct store_stats stats;
-    store_stats(bench->store, &stats);
+    struct figures stats = {0};
+    store_figures(bench->store, &stats);
     if (stats.evicted_capacity < bench->replacements)
         work_run(bench, WORK_PUT, 1, bench->replacements - stats.evicted_capacity);
     measure_memory(bench, &report);

@@ -100,7 +100,6 @@ static void cache_free(struct aic_cache *cache)
         for (size_t i = 0; i < STRIPES; i++) pthread_mutex_destroy(&cache->stripes[i].lock);
     }
     mem_free(&cache->mem, MEM_CACHE, cache->stripes, STRIPES * sizeof *cache->stripes);
-    mem_free(&cache->mem, MEM_CACHE, cache->counts, LANES * sizeof *cache->counts);
     ttl_fini(cache);
     pthread_cond_destroy(&cache->came_back);
     pthread_mutex_destroy(&cache->invalidating);
@@ -148,9 +147,8 @@ static struct aic_cache *cache_alloc(const aic_options *options)
 
 static aic_status make_tables(struct aic_cache *cache)
 {
-    cache->counts = mem_zalloc(&cache->mem, MEM_CACHE, LANES * sizeof *cache->counts);
     cache->stripes = mem_zalloc(&cache->mem, MEM_CACHE, STRIPES * sizeof *cache->stripes);
-    if (cache->stripes == NULL || cache->counts == NULL) return AIC_NO_MEMORY;
+    if (cache->stripes == NULL) return AIC_NO_MEMORY;
     for (size_t i = 0; i < STRIPES; i++) pthread_mutex_init(&cache->stripes[i].lock, NULL);
     return AIC_OK;
 }

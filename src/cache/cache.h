@@ -199,10 +199,12 @@ bool cache_is_hidden(struct aic_cache *cache, const aic_key *key, aic_status hid
  * the file for that case. Waits for storage, about a second at most. */
 AIC_MUST_CHECK aic_status cache_make_last(struct aic_cache *cache, const aic_key *keys, size_t count);
 
-/* Hits of both tiers and misses since the open, or since they were forgotten: two figures of aic_cache_stats() that
- * cost nothing. Never blocks. */
+/* Adds to `out`, zeroed before, all that the cache and its tiers counted and hold. Costs as aic_cache_stats(). */
+void cache_figures(struct aic_cache *cache, struct figures *out);
+/* Hits of both tiers and misses since the open, or since they were forgotten. Costs a microsecond and never blocks. Any
+ * thread. */
 void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses);
-/* Hits and misses are counted from 0 again; those under way count. Any thread. */
+/* Hits and misses are told from 0 again; those under way count. Any thread. */
 void cache_forget_lookups(struct aic_cache *cache);
 
 /* As aic_cache_explain() for a request in a scanned document. Waits for storage; with `stop` set it looks no further.

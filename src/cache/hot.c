@@ -303,9 +303,10 @@ void hot_tick(struct aic_cache *cache)
     }
 }
 
-void hot_stats(struct hot *hot, struct hot_stats *out)
+void hot_figures(struct hot *hot, struct figures *out)
 {
     pthread_mutex_lock(&hot->lock);
-    *out = (struct hot_stats){.entries = hot->count + hot->in_hand, .bytes = hot->bytes};
+    out->hot_entries = hot->count + hot->in_hand;
+    out->hot_bytes = hot->bytes;
     pthread_mutex_unlock(&hot->lock);
 }

@@ -16,6 +16,8 @@
 #ifndef CACHE_HOT_H
 #define CACHE_HOT_H
 
+#include "base/figures.h"
+
 #include "base/mem.h"
 
 struct aic_cache;
@@ -35,9 +37,7 @@ void hot_touch(struct hot *hot, const aic_key *key);
 /* Crosses off what left and, when room was missing, compresses the oldest again; a bounded amount of work. */
 void hot_tick(struct aic_cache *cache);
 
-struct hot_stats {
-    uint64_t entries, bytes;
-};
-void hot_stats(struct hot *hot, struct hot_stats *out);
+/* Sets hot_entries and hot_bytes. Any thread. */
+void hot_figures(struct hot *hot, struct figures *out);
 
 #endif

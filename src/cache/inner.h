@@ -43,31 +43,6 @@
 
 struct aic_monitor;
 
-/* Every counter, summed over the slots on reading. */
-#define COUNT_MAP(X)                                                                                                   \
-    X(HITS_MEMORY)                                                                                                     \
-    X(HITS_STORAGE)                                                                                                    \
-    X(MISSES)                                                                                                          \
-    X(PUTS)                                                                                                            \
-    X(DELETES)                                                                                                         \
-    X(INVALIDATIONS)                                                                                                   \
-    X(INVALIDATIONS_BY_OPERATION)                                                                                      \
-    X(INVALIDATIONS_OF_MEMORY)                                                                                         \
-    X(INVALIDATED)                                                                                                     \
-    X(TIMEOUTS)                                                                                                        \
-    X(DAMAGED)                                                                                                         \
-    X(PROMOTED)
-enum count {
-#define COUNT_ENUM(name) COUNT_##name,
-    COUNT_MAP(COUNT_ENUM)
-#undef COUNT_ENUM
-        COUNT_TOTAL
-};
-struct count_slot {
-    _Atomic uint64_t counts[COUNT_TOTAL]; /* relaxed: figures, nothing is ordered by them */
-    char apart[128];                      /* so that no two slots share a cache line */
-};
-
 #define STRIPES 1024 /* two writers at a time meet by chance once in a thousand */
 struct stripe {
     pthread_mutex_t lock;    /* one writer of these keys at a time */
@@ -143,9 +118,12 @@ struct aic_cache {
     unsigned left_behind;         /* threads that are in storage that hangs; see patience.h */
     struct filter_list filters;
     struct owed owed;
-    struct hot *hot;           /* NULL: no memory tier */
-    struct leases *leases;     /* owned */
-    struct count_slot *counts; /* owned; one for each lane */
+    struct hot *hot;       /* NULL: no memory tier */
+    struct leases *leases; /* owned */
+    struct figure_lanes counts;
+    struct {
+        _Atomic uint64_t hits_memory, hits_storage, misses; /* relaxed: each stands for itself */
+    } forgotten;                                            /* counted before the last cache_forget_lookups() */
 
     pthread_mutex_t ticking; /* one tick at a time; protects `sweep` and `steps` */
     struct clock_steps steps;
@@ -156,12 +134,6 @@ struct aic_cache {
     pthread_cond_t thread_wake;
     bool stopping;
 };
-
-static inline void count_add(struct aic_cache *cache, enum count which, uint64_t n)
-{
-    atomic_fetch_add_explicit(&cache->counts[lane_of_thread()].counts[which], n, memory_order_relaxed);
-}
-uint64_t count_sum(const struct aic_cache *cache, enum count which);
 
 static inline struct stripe *stripe_of(struct aic_cache *cache, const aic_key *key)
 {

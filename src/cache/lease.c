@@ -34,12 +34,14 @@ struct leases {
     struct bucket buckets[BUCKETS];
     uint32_t of_one[NAMESPACES]; /* leases by the hash of who holds them */
     bool ended;
-    struct leases_figures figures;
+    uint64_t waiters;
+    struct figure_counts counts;
     /*
-     * figures.leases, so that a put need not take the mutex: release under it, acquire there. Who is granted a lease
-     * looks the key up once more afterwards, under its shard's lock, and a put stores under that lock before it reads
-     * this: whichever comes first, the lookup sees the entry or the put sees the lease, on any machine. Where memory
-     * does not take the entry the worst is that the holder computes what was put at that moment, and its put tells all.
+     * The number of leases, so that a put need not take the mutex: release under it, acquire there. Who is granted a
+     * lease looks the key up once more afterwards, under its shard's lock, and a put stores under that lock before it
+     * reads this: whichever comes first, the lookup sees the entry or the put sees the lease, on any machine. Where
+     * memory does not take the entry the worst is that the holder computes what was put at that moment, and its put
+     * tells all.
      */
     _Atomic uint64_t count;
 };
@@ -68,10 +70,10 @@ static uint32_t *share_of(struct leases *leases, const char *ns, size_t size)
     return &leases->of_one[(hash ^ hash >> 16) % NAMESPACES];
 }
 
-static void set_count(struct leases *leases, uint64_t count)
+/* Under the mutex. */
+static uint64_t count_of(const struct leases *leases)
 {
-    leases->figures.leases = count;
-    atomic_store_explicit(&leases->count, count, memory_order_release);
+    return atomic_load_explicit(&leases->count, memory_order_relaxed);
 }
 
 static struct lease **find(struct leases *leases, const aic_key *key)
@@ -93,9 +95,9 @@ static void remove_lease(struct leases *leases, struct lease **at)
 {
     struct lease *lease = *at;
     *at = lease->next;
-    CHECK(leases->figures.leases > 0 && *share_of(leases, lease->ns, lease->ns_size) > 0);
+    CHECK(count_of(leases) > 0 && *share_of(leases, lease->ns, lease->ns_size) > 0);
     --*share_of(leases, lease->ns, lease->ns_size);
-    set_count(leases, leases->figures.leases - 1);
+    atomic_fetch_sub_explicit(&leases->count, 1, memory_order_release);
     mem_free(leases->mem, MEM_CACHE, lease, sizeof *lease);
 }
 
@@ -104,7 +106,7 @@ void leases_destroy(struct leases **leases)
     struct leases *self = *leases;
     if (self == NULL) return;
     *leases = NULL;
-    CHECK(self->figures.waiters == 0);
+    CHECK(self->waiters == 0);
     for (unsigned i = 0; i < BUCKETS; i++) {
         while (self->buckets[i].first != NULL) remove_lease(self, &self->buckets[i].first);
     }
@@ -122,19 +124,19 @@ static void add_waiter(struct leases *leases, struct lease *lease, struct lease_
     *lease->last = waiter;
     lease->last = &waiter->next;
     look_at(leases, &lease->key, waiter->until_ns);
-    leases->figures.waiters++;
+    leases->waiters++;
 }
 
 static void remove_waiter(struct leases *leases, struct lease_waiter *waiter)
 {
     struct lease *lease = waiter->lease;
-    CHECK(lease != NULL && *waiter->link == waiter && leases->figures.waiters > 0);
+    CHECK(lease != NULL && *waiter->link == waiter && leases->waiters > 0);
     *waiter->link = waiter->next;
     if (waiter->next != NULL) waiter->next->link = waiter->link;
     else lease->last = waiter->link;
     waiter->lease = NULL;
     waiter->next = NULL;
-    leases->figures.waiters--;
+    leases->waiters--;
 }
 
 /* The lease is this one's from now on. False: no random bytes are to be had. */
@@ -154,15 +156,14 @@ static bool grant(struct leases *leases, struct lease *lease, struct lease_waite
     waiter->lease_ms = waiter->wait_ms > LEASE_LEAST_MS ? waiter->wait_ms : LEASE_LEAST_MS;
     lease->over_ns = now + waiter->lease_ms * NS_PER_MS;
     look_at(leases, &lease->key, lease->over_ns);
-    leases->figures.granted++;
+    FIGURE_COUNT(&leases->counts, leases_granted, 1);
     return true;
 }
 
 /* Under the mutex: a new lease for a key that has none. NULL: none is to be had. */
 static struct lease *make_lease(struct leases *leases, struct lease_waiter *waiter, uint64_t now)
 {
-    if (leases->figures.leases >= LEASE_MOST ||
-        *share_of(leases, waiter->ns.data, waiter->ns.size) >= LEASE_MOST_OF_ONE)
+    if (count_of(leases) >= LEASE_MOST || *share_of(leases, waiter->ns.data, waiter->ns.size) >= LEASE_MOST_OF_ONE)
         return NULL;
     struct lease *made = mem_zalloc(leases->mem, MEM_CACHE, sizeof *made);
     if (made == NULL) return NULL;
@@ -175,7 +176,7 @@ static struct lease *make_lease(struct leases *leases, struct lease_waiter *wait
     struct bucket *bucket = bucket_of(leases, made->key.bytes);
     made->next = bucket->first;
     bucket->first = made;
-    set_count(leases, leases->figures.leases + 1);
+    atomic_fetch_add_explicit(&leases->count, 1, memory_order_release);
     return made;
 }
 
@@ -187,7 +188,7 @@ enum lease_news leases_ask(struct leases *leases, struct lease_waiter *waiter)
     pthread_mutex_lock(&leases->mutex);
     enum lease_news news = LEASE_WAITS;
     struct lease *lease = *find(leases, &waiter->key);
-    bool crowded = waiter->most_waiters > 0 && leases->figures.waiters >= waiter->most_waiters;
+    bool crowded = waiter->most_waiters > 0 && leases->waiters >= waiter->most_waiters;
     if (leases->ended || (lease != NULL && crowded)) news = LEASE_OVER;
     else if (lease != NULL) add_waiter(leases, lease, waiter);
     else news = make_lease(leases, waiter, now) != NULL ? LEASE_GRANTED : LEASE_OVER;
@@ -238,7 +239,7 @@ void leases_answer(struct leases *leases, const aic_key *key)
             remove_waiter(leases, waiter);
             note(&answered, waiter);
         }
-        leases->figures.answered++;
+        FIGURE_COUNT(&leases->counts, leases_answered, 1);
         remove_lease(leases, at);
     }
     pthread_mutex_unlock(&leases->mutex);
@@ -274,7 +275,7 @@ aic_status leases_give_up(struct leases *leases, aic_view ns, aic_view id)
         at = &(*at)->next;
     bool known = *at != NULL;
     if (known) {
-        leases->figures.given_up++;
+        FIGURE_COUNT(&leases->counts, leases_given_up, 1);
         pass_on(leases, at, clock_mono_ns(leases->clock), &granted);
     }
     pthread_mutex_unlock(&leases->mutex);
@@ -323,7 +324,7 @@ static void tick_bucket(struct leases *leases, struct bucket *bucket, uint64_t n
             note(over, waiter);
         }
         if (lease->over_ns <= now) {
-            leases->figures.expired++;
+            FIGURE_COUNT(&leases->counts, leases_expired, 1);
             pass_on(leases, at, now, granted);
             if (*at != lease) continue; /* it ended */
         }
@@ -349,10 +350,12 @@ uint64_t leases_tick(struct leases *leases)
     return next;
 }
 
-void leases_figures(struct leases *leases, struct leases_figures *out)
+void leases_figures(struct leases *leases, struct figures *out)
 {
+    figures_add(out, &leases->counts);
     pthread_mutex_lock(&leases->mutex);
-    *out = leases->figures;
+    out->leases = count_of(leases);
+    out->lease_waiters = leases->waiters;
     pthread_mutex_unlock(&leases->mutex);
 }
 
@@ -376,8 +379,7 @@ aic_status leases_verify(struct leases *leases)
         }
     }
     for (unsigned i = 0; i < NAMESPACES; i++) shares += leases->of_one[i];
-    sound = sound && count == leases->figures.leases && shares == count && waiters == leases->figures.waiters &&
-            count == atomic_load_explicit(&leases->count, memory_order_relaxed);
+    sound = sound && count == count_of(leases) && shares == count && waiters == leases->waiters;
     pthread_mutex_unlock(&leases->mutex);
     return sound ? AIC_OK : AIC_INTERNAL;
 }

@@ -20,6 +20,7 @@
 #define CACHE_LEASE_H
 
 #include "base/clock.h"
+#include "base/figures.h"
 #include "base/mem.h"
 
 #define LEASE_ID_BYTES 33    /* 32 digits and a NUL */
@@ -77,11 +78,8 @@ void leases_end(struct leases *leases);
  * due, some microseconds. */
 uint64_t leases_tick(struct leases *leases);
 
-struct leases_figures {
-    uint64_t leases, waiters;                      /* now */
-    uint64_t granted, answered, given_up, expired; /* leases, by how they began and ended */
-};
-void leases_figures(struct leases *leases, struct leases_figures *out);
+/* Adds to `out`, zeroed before, how many there are now, and how they began and ended. Any thread. */
+void leases_figures(struct leases *leases, struct figures *out);
 /* Recounts everything. AIC_INTERNAL. */
 AIC_MUST_CHECK aic_status leases_verify(struct leases *leases);
 

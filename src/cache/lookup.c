@@ -74,7 +74,7 @@ aic_status hit_read_pin(struct cache_hit *hit)
 
 void cache_drop_damaged(struct aic_cache *cache, const aic_key *key, struct moment moment)
 {
-    count_add(cache, COUNT_DAMAGED, 1);
+    FIGURE_COUNT_LANE(&cache->counts, damaged, 1);
     if (cache_remove_both(cache, key, &moment) < 0)
         cache_log(cache, AIC_LOG_WARNING, "a damaged entry could not be removed: out of memory");
 }
@@ -146,7 +146,7 @@ static aic_status promote(struct cache_hit *hit, const aic_key *key, aic_view ns
     struct aic_cache *cache = hit->cache;
     struct iovec part = {(void *)(uintptr_t)bytes.data, bytes.size};
     aic_status status = cache_move_in(cache, key, moment, record->expires_ms, &part, 1, true);
-    if (status == AIC_OK) count_add(cache, COUNT_PROMOTED, 1);
+    if (status == AIC_OK) FIGURE_COUNT_LANE(&cache->counts, promoted, 1);
     if (status != AIC_OK && status != AIC_EXISTS) return status;
     TRY(store_get(cache->store, key, &hit->pin));
     status = hit_read_pin(hit);
@@ -226,9 +226,11 @@ void cache_lookup_storage(struct aic_cache *cache, aic_view ns, const aic_key *k
 
 void cache_count_lookup(struct aic_cache *cache, aic_status outcome, unsigned tier)
 {
-    enum count hit = tier == AIC_IN_MEMORY ? COUNT_HITS_MEMORY : COUNT_HITS_STORAGE;
-    count_add(cache, outcome == AIC_OK ? hit : COUNT_MISSES, 1);
-    if (outcome == AIC_TIMEOUT) count_add(cache, COUNT_TIMEOUTS, 1);
+    struct figure_counts *counts = &cache->counts.lanes[lane_of_thread()].counts;
+    if (outcome != AIC_OK) FIGURE_COUNT(counts, misses, 1);
+    else if (tier == AIC_IN_MEMORY) FIGURE_COUNT(counts, hits_memory, 1);
+    else FIGURE_COUNT(counts, hits_storage, 1);
+    if (outcome == AIC_TIMEOUT) FIGURE_COUNT(counts, storage_timeouts, 1);
 }
 
 aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsigned deadline_ms, struct buf *out,

@@ -185,7 +185,7 @@ aic_status cache_put(struct aic_cache *cache, const struct cache_put *given, aic
     struct placement placement = {0};
     aic_put_result done = {0};
     aic_status status = put_keyed(cache, &put, &key, &placement, &done);
-    if (status >= 0) count_add(cache, COUNT_PUTS, 1);
+    if (status >= 0) FIGURE_COUNT_LANE(&cache->counts, puts, 1);
     if (status >= 0) leases_answer(cache->leases, &key);
     char room[160];
     if (cache_is_told(cache))

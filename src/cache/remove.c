@@ -100,7 +100,7 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
     aic_status status = cache_look(cache, ns, key, &hit);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
         TRY(cache_remove_both(cache, key, NULL));
-        count_add(cache, COUNT_DAMAGED, 1);
+        FIGURE_COUNT_LANE(&cache->counts, damaged, 1);
         return AIC_MISS;
     }
     if (status == AIC_MISS && wish == NULL && is_owed(cache, ns, key)) return cache_remove_both(cache, key, NULL);
@@ -122,7 +122,7 @@ static aic_status hide(struct aic_cache *cache, aic_view ns, const aic_key *key,
     while (again);
     bool found = status == AIC_OK;
     /* Operations are counted, also those that found nothing to delete; of the entries those that were deleted. */
-    if (found) count_add(cache, COUNT_DELETES, 1);
+    if (found) FIGURE_COUNT_LANE(&cache->counts, deletes, 1);
     if (cache_is_told(cache) && (found || status == AIC_MISS))
         cache_observe_end(
             cache, (struct cache_event){.kind = CACHE_DELETE,
@@ -315,7 +315,7 @@ aic_status cache_settle(struct aic_cache *cache)
         filter_list_remove(&cache->filters, &node);
     }
     if (pass->sums.removed > 0) {
-        count_add(cache, COUNT_INVALIDATED, pass->sums.removed);
+        FIGURE_COUNT_LANE(&cache->counts, invalidated_entries, pass->sums.removed);
         cache_log(cache, AIC_LOG_INFO, "removed %llu %s from storage that an earlier removal had hidden",
                   (unsigned long long)pass->sums.removed, plural(pass->sums.removed, "entry", "entries"));
     }
@@ -450,10 +450,10 @@ static enum kind kind_of(const aic_filter *filter)
 
 static void count_invalidation(struct aic_cache *cache, enum kind kind, uint64_t removed)
 {
-    count_add(cache, COUNT_INVALIDATIONS, 1);
-    if (kind == BY_OPERATION) count_add(cache, COUNT_INVALIDATIONS_BY_OPERATION, 1);
-    if (kind == OF_MEMORY) count_add(cache, COUNT_INVALIDATIONS_OF_MEMORY, 1);
-    count_add(cache, COUNT_INVALIDATED, removed);
+    if (kind == MANUAL) FIGURE_COUNT_LANE(&cache->counts, invalidations_manual, 1);
+    if (kind == BY_OPERATION) FIGURE_COUNT_LANE(&cache->counts, invalidations_by_operation, 1);
+    if (kind == OF_MEMORY) FIGURE_COUNT_LANE(&cache->counts, invalidations_of_memory, 1);
+    FIGURE_COUNT_LANE(&cache->counts, invalidated_entries, removed);
 }
 
 /* The monitor's event: what was asked for in one word, and of which kind it was. */

@@ -11,101 +11,114 @@
 
 #define FLUSH_DEADLINE_MS 10000
 
-uint64_t count_sum(const struct aic_cache *cache, enum count which)
+static uint64_t since(uint64_t counted, const _Atomic uint64_t *forgotten)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < LANES; i++)
-        sum += atomic_load_explicit(&cache->counts[i].counts[which], memory_order_relaxed);
-    /* What was forgotten is subtracted in one lane: a reader between two lanes may see less than nothing for a moment.
-     */
-    return (int64_t)sum < 0 ? 0 : sum;
+    uint64_t before = atomic_load_explicit(forgotten, memory_order_relaxed);
+    return counted > before ? counted - before : 0;
+}
+
+static void add_counts(const struct aic_cache *cache, struct figures *out)
+{
+    figures_add_lanes(out, &cache->counts);
+    out->hits_memory = since(out->hits_memory, &cache->forgotten.hits_memory);
+    out->hits_storage = since(out->hits_storage, &cache->forgotten.hits_storage);
+    out->misses = since(out->misses, &cache->forgotten.misses);
 }
 
 void cache_forget_lookups(struct aic_cache *cache)
 {
-    static const enum count forgotten[] = {COUNT_HITS_MEMORY, COUNT_HITS_STORAGE, COUNT_MISSES};
-    for (size_t i = 0; i < COUNT_OF(forgotten); i++) count_add(cache, forgotten[i], 0 - count_sum(cache, forgotten[i]));
+    struct figures now = {0};
+    figures_add_lanes(&now, &cache->counts);
+    atomic_store_explicit(&cache->forgotten.hits_memory, now.hits_memory, memory_order_relaxed);
+    atomic_store_explicit(&cache->forgotten.hits_storage, now.hits_storage, memory_order_relaxed);
+    atomic_store_explicit(&cache->forgotten.misses, now.misses, memory_order_relaxed);
 }
 
 void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t *misses)
 {
-    *hits = count_sum(cache, COUNT_HITS_MEMORY) + count_sum(cache, COUNT_HITS_STORAGE);
-    *misses = count_sum(cache, COUNT_MISSES);
+    struct figures now = {0};
+    add_counts(cache, &now);
+    *hits = now.hits_memory + now.hits_storage;
+    *misses = now.misses;
 }
 
-static void add_memory(struct aic_cache *cache, aic_stats *out)
+static void add_storage(struct aic_cache *cache, struct figures *out)
 {
-    struct store_stats stats;
-    store_stats(cache->store, &stats);
-    out->memory_entries = stats.entries;
-    out->memory_bytes = stats.bytes;
-    out->memory_max_bytes = stats.max_bytes;
-    out->memory_max_entries = stats.max_entries;
-    out->memory_key_bytes = stats.key_bytes;
-    out->memory_value_bytes = stats.value_bytes;
-    out->memory_index_bytes = stats.index_bytes;
-    out->memory_overhead_bytes = stats.overhead_bytes;
-    out->evicted_capacity = stats.evicted_capacity;
-    out->evicted_expired = stats.evicted_expired;
-    out->not_admitted = stats.refused_size + stats.refused_full;
-    out->pinned = stats.pinned;
-    out->expiry_lag_ms = stats.expiry_lag_ms;
-    if (cache->hot == NULL) return;
-    struct hot_stats hot;
-    hot_stats(cache->hot, &hot);
-    out->hot_entries = hot.entries;
-    out->hot_bytes = hot.bytes;
-}
-
-static void add_storage(struct aic_cache *cache, aic_stats *out)
-{
-    struct gate_stats gate;
-    gate_stats(cache->gate, &gate);
     struct tier_stats tier = {0};
     struct tier *behind = gate_tier(cache->gate);
     behind->ops->stats(behind, &tier);
-    out->storage_configured = true;
-    out->storage_up = gate.up;
-    out->storage_reads_up = gate.reads_up;
+    gate_figures(cache->gate, out);
+    out->owners |= 1U << FIGURES_STORAGE;
+    out->storage_configured = 1;
     out->storage_entries = tier.entries;
     out->storage_bytes = tier.bytes;
     out->storage_max_bytes = tier.max_bytes;
     out->storage_file_bytes = tier.file_bytes;
-    out->storage_errors = gate.errors;
-    out->storage_timeouts = count_sum(cache, COUNT_TIMEOUTS);
-    out->storage_dropped_writes = gate.dropped_writes;
-    out->storage_refused_writes = gate.refused_writes;
+    out->storage_overhead_bytes = tier.file_bytes > tier.bytes ? tier.file_bytes - tier.bytes : 0;
     out->storage_evicted = tier.evicted;
     out->storage_expired = tier.expired;
-    out->queue_entries = gate.queue_entries;
-    out->queue_bytes = gate.queue_bytes;
-    out->queue_max_bytes = gate.queue_max_bytes;
 }
+
+void cache_figures(struct aic_cache *cache, struct figures *out)
+{
+    out->owners |= 1U << FIGURES_CACHE;
+    add_counts(cache, out);
+    store_figures(cache->store, out);
+    codec_figures(cache->codec, out);
+    leases_figures(cache->leases, out);
+    if (cache->hot != NULL) hot_figures(cache->hot, out);
+    if (cache->gate != NULL) add_storage(cache, out);
+    out->invalidations_pending = filter_list_owed_count(&cache->filters);
+}
+
+/* ---- for users of the library ---- */
 
 void aic_cache_stats(aic_cache *cache, aic_stats *out)
 {
-    *out = (aic_stats){0};
-    out->hits_memory = count_sum(cache, COUNT_HITS_MEMORY);
-    out->hits_storage = count_sum(cache, COUNT_HITS_STORAGE);
-    out->misses = count_sum(cache, COUNT_MISSES);
-    out->lookups = out->hits_memory + out->hits_storage + out->misses;
-    out->puts = count_sum(cache, COUNT_PUTS);
-    out->deletes = count_sum(cache, COUNT_DELETES);
-    out->invalidations = count_sum(cache, COUNT_INVALIDATIONS);
-    out->invalidations_by_operation = count_sum(cache, COUNT_INVALIDATIONS_BY_OPERATION);
-    out->invalidations_of_memory = count_sum(cache, COUNT_INVALIDATIONS_OF_MEMORY);
-    out->invalidated_entries = count_sum(cache, COUNT_INVALIDATED);
-    out->damaged = count_sum(cache, COUNT_DAMAGED);
-    out->promoted = count_sum(cache, COUNT_PROMOTED);
-    out->invalidations_pending = filter_list_owed_count(&cache->filters);
-    add_memory(cache, out);
-    if (cache->gate != NULL) add_storage(cache, out);
-    struct codec_stats codec;
-    codec_stats(cache->codec, &codec);
-    out->compressed_entries = codec.encoded - codec.kept_plain;
-    out->compression_bytes_in = codec.bytes_in;
-    out->compression_bytes_out = codec.bytes_out;
-    out->dictionaries = codec.dictionaries;
+    struct figures figures = {0};
+    cache_figures(cache, &figures);
+    *out = (aic_stats){.lookups = figures.hits_memory + figures.hits_storage + figures.misses,
+                       .hits_memory = figures.hits_memory,
+                       .hits_storage = figures.hits_storage,
+                       .misses = figures.misses,
+                       .puts = figures.puts,
+                       .deletes = figures.deletes,
+                       .invalidated_entries = figures.invalidated_entries,
+                       .memory_entries = figures.memory_entries,
+                       .memory_bytes = figures.memory_bytes,
+                       .memory_max_bytes = figures.memory_max_bytes,
+                       .evicted_capacity = figures.evicted_capacity,
+                       .evicted_expired = figures.evicted_expired,
+                       .storage_configured = figures.storage_configured != 0,
+                       .storage_up = figures.storage_up != 0,
+                       .storage_entries = figures.storage_entries,
+                       .storage_bytes = figures.storage_bytes,
+                       .storage_max_bytes = figures.storage_max_bytes};
+}
+
+static bool is_of_cache(const struct figure_row *row)
+{
+    return row->owner == FIGURES_CACHE || row->owner == FIGURES_STORAGE;
+}
+
+const char *aic_figure_name(size_t index)
+{
+    size_t place = 0;
+    for (; place < FIGURE_TOTAL; place++)
+        if (is_of_cache(&figure_rows[place]) && index-- == 0) return figure_rows[place].path;
+    return NULL;
+}
+
+aic_status aic_cache_figure(aic_cache *cache, const char *name, double *out)
+{
+    struct figures figures = {0};
+    size_t place = 0;
+    while (place < FIGURE_TOTAL && !(is_of_cache(&figure_rows[place]) && strcmp(figure_rows[place].path, name) == 0))
+        place++;
+    if (place == FIGURE_TOTAL) return AIC_NOT_FOUND;
+    cache_figures(cache, &figures);
+    *out = figure_is_real(&figure_rows[place]) ? figures.of[place].real : (double)figures.of[place].whole;
+    return AIC_OK;
 }
 
 /* ---- verify ---- */

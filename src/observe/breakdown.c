@@ -26,12 +26,12 @@ static uint64_t minus(uint64_t from, uint64_t what)
 }
 
 /* The memory tier's arenas: what the entries take, and the rest of the resident pages. */
-static void put_tier(struct json_writer *out, const struct footprint *footprint, const aic_stats *stats)
+static void put_tier(struct json_writer *out, const struct footprint *footprint, const struct figures *figures)
 {
-    uint64_t entries = stats->memory_key_bytes + stats->memory_value_bytes + stats->memory_overhead_bytes;
-    put_owner(out, "memory_tier_keys", stats->memory_key_bytes, "keys of the memory tier");
-    put_owner(out, "memory_tier_values", stats->memory_value_bytes, "values of the memory tier");
-    put_owner(out, "memory_tier_overhead", stats->memory_overhead_bytes, "headers, links and rounding");
+    uint64_t entries = figures->memory_key_bytes + figures->memory_value_bytes + figures->memory_overhead_bytes;
+    put_owner(out, "memory_tier_keys", figures->memory_key_bytes, "keys of the memory tier");
+    put_owner(out, "memory_tier_values", figures->memory_value_bytes, "values of the memory tier");
+    put_owner(out, "memory_tier_overhead", figures->memory_overhead_bytes, "headers, links and rounding");
     put_owner(out, "memory_tier_free", minus(footprint->memory_values, entries),
               "pages of the memory tier that hold no entry now");
     put_owner(out, "memory_tier_index", footprint->memory_index, "tables and ghosts of the memory tier");
@@ -154,7 +154,7 @@ void memory_look_write(struct memory_look *look, struct json_writer *out)
 }
 
 /* Walks the mappings. Under `looking`. */
-static void walk(struct memory_look *look, const aic_stats *stats)
+static void walk(struct memory_look *look, const struct figures *stats)
 {
     struct breakdown what = {.measured_ms = clock_wall_ms(look->clock), .stats = *stats};
     uint64_t began = clock_mono_ns(look->clock);
@@ -181,7 +181,7 @@ static bool changed(uint64_t from, uint64_t to)
     return difference > from / LOOK_CHANGE;
 }
 
-void memory_look_tick(struct memory_look *look, const aic_stats *stats, uint64_t rss_bytes)
+void memory_look_tick(struct memory_look *look, const struct figures *stats, uint64_t rss_bytes)
 {
     struct breakdown last;
     bool due = look->ticks++ % LOOK_TICKS == 0 || !memory_look_last(look, &last) ||
@@ -196,8 +196,8 @@ bool memory_look_now(struct memory_look *look, struct breakdown *out)
 {
     pthread_mutex_lock(&look->looking);
     if (may_walk(look, LOOK_NS)) {
-        aic_stats stats;
-        aic_cache_stats(look->sources.cache, &stats);
+        struct figures stats = {0};
+        cache_figures(look->sources.cache, &stats);
         walk(look, &stats);
     }
     bool measured = memory_look_last(look, out);

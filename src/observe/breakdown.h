@@ -9,6 +9,7 @@
 #define OBSERVE_BREAKDOWN_H
 
 #include "base/clock.h"
+#include "base/figures.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "observe/allocator.h"
@@ -28,7 +29,7 @@ struct breakdown_sources {
 /* What was read at one moment. */
 struct breakdown {
     uint64_t measured_ms; /* wall time */
-    aic_stats stats;
+    struct figures stats;
     uint64_t shards; /* of the memory tier, on the heap */
     uint64_t owners[MEM_OWNER_COUNT];
     struct footprint footprint;
@@ -56,7 +57,7 @@ void memory_look_init(struct memory_look *look, const struct breakdown_sources *
                       const aic_clock *clock);
 void memory_look_fini(struct memory_look *look);
 /* Once a second, by one thread, with the figures that were just taken. */
-void memory_look_tick(struct memory_look *look, const aic_stats *stats, uint64_t rss_bytes);
+void memory_look_tick(struct memory_look *look, const struct figures *stats, uint64_t rss_bytes);
 /* The last look; false: there was none. Any thread; waits for nothing. */
 bool memory_look_last(struct memory_look *look, struct breakdown *out);
 /* [{"owner","bytes","help"},…]: every byte of RSS has one owner, as of the last look; empty before the first. */

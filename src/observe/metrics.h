@@ -1,5 +1,5 @@
 /*
- * metrics.h - the page of GET /metrics, from one table (metrics.def).
+ * metrics.h - the page of GET /metrics, from one table (base/figures.def).
  */
 #ifndef OBSERVE_METRICS_H
 #define OBSERVE_METRICS_H
@@ -7,13 +7,6 @@
 #include "base/buf.h"
 
 struct overview;
-
-enum metric {
-#define METRIC(name, text, type, labels, help) METRIC_##name,
-#include "observe/metrics.def"
-#undef METRIC
-    METRIC_COUNT
-};
 
 /*
  * Appends the whole page. `ns` (absent: all) leaves only that namespace's lookups in it: what another namespace is

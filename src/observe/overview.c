@@ -5,6 +5,7 @@
 #include "cache/cache.h"
 #include "observe/monitor.h"
 #include "observe/parts.h"
+#include "observe/process.h"
 #include "observe/tick.h"
 
 #include <string.h>
@@ -133,7 +134,7 @@ void overview_health(struct overview *overview, bool stopping, struct overview_h
     sum_up(out);
 }
 
-bool overview_memory_short(struct overview *overview, const aic_stats *stats)
+bool overview_memory_short(struct overview *overview, const struct figures *stats)
 {
     uint64_t threshold = atomic_load_explicit(&overview->warning_bytes, memory_order_relaxed);
     return (threshold > 0 && stats->memory_bytes >= threshold) || pressure_state(overview->pressure) != PRESSURE_NORMAL;
@@ -168,6 +169,43 @@ void overview_sum(struct overview *overview, struct tally_sum *out)
     /* Under the mutex, so that no older sum is settled after a newer one. */
     labels_settle(&overview->labels, out->lookups, clock_mono_ns(overview->options.clock));
     pthread_mutex_unlock(&overview->mutex);
+}
+
+/* Where nobody set a threshold, the usual part of the limit is shown. */
+static uint64_t threshold(const _Atomic uint64_t *set, uint64_t max_bytes, unsigned usual_percent)
+{
+    uint64_t bytes = atomic_load_explicit(set, memory_order_relaxed);
+    return bytes > 0 ? bytes : max_bytes * usual_percent / 100;
+}
+
+static void add_pressure(const struct overview *overview, struct figures *out)
+{
+    struct pressure_figures now;
+    pressure_read(overview->pressure, &now);
+    out->pressure_state = now.state;
+    out->pressure_ratio = now.percent / 100;
+    if (!now.psi.available) return;
+    out->owners |= 1U << FIGURES_STALLS;
+    out->stalls_some_seconds = (double)now.psi.some_total_us * 1e-6;
+    out->stalls_all_seconds = (double)now.psi.full_total_us * 1e-6;
+}
+
+void overview_figures(struct overview *overview, struct figures *out)
+{
+    pthread_mutex_lock(&overview->mutex);
+    *out = overview->past->figures;
+    for (const struct tally *tally = overview->tallies; tally != NULL; tally = tally->next)
+        figures_add(out, &tally->counts);
+    if (overview->front.figures != NULL) overview->front.figures(overview->front.context, out);
+    pthread_mutex_unlock(&overview->mutex);
+    out->owners |= 1U << FIGURES_DAEMON;
+    cache_figures(overview->options.cache, out);
+    add_pressure(overview, out);
+    if (overview->webhook != NULL) webhook_figures(overview->webhook, out);
+    process_figures(out);
+    out->uptime_seconds = (double)(clock_mono_ns(overview->options.clock) - overview->started_ns) * 1e-9;
+    out->warning_bytes = threshold(&overview->warning_bytes, out->memory_max_bytes, 80);
+    out->critical_bytes = threshold(&overview->critical_bytes, out->memory_max_bytes, 95);
 }
 
 aic_status overview_namespace(struct overview *overview, aic_view ns, labels_counts out)
@@ -210,18 +248,14 @@ aic_status overview_reset(struct overview *overview)
     struct mem *mem = overview->options.mem;
     struct tally_sum *sum = mem_alloc(mem, MEM_OTHER, sizeof *sum);
     if (sum == NULL) return AIC_NO_MEMORY;
-    aic_stats stats;
+    struct figures figures;
     overview_sum(overview, sum);
-    aic_cache_stats(overview->options.cache, &stats);
+    overview_figures(overview, &figures);
     cache_forget_lookups(overview->options.cache);
     pthread_mutex_lock(&overview->mutex);
     struct overview_marks *marks = &overview->marks;
     marks->since_ms = clock_wall_ms(overview->options.clock);
-    marks->puts = stats.puts;
-    marks->memory_evicted = stats.evicted_capacity;
-    marks->storage_evicted = stats.storage_evicted;
-    marks->tokens_saved = sum->prompt_tokens_saved + sum->completion_tokens_saved;
-    marks->cost_saved_usd = sum->cost_saved_usd;
+    marks->figures = figures;
     overview_lookups(sum, &marks->lookup_ns);
     pthread_mutex_unlock(&overview->mutex);
     mem_free(mem, MEM_OTHER, sum, sizeof *sum);
@@ -247,12 +281,5 @@ void overview_attach(struct overview *overview, const struct overview_front *fro
 {
     pthread_mutex_lock(&overview->mutex);
     overview->front = front != NULL ? *front : (struct overview_front){0};
-    pthread_mutex_unlock(&overview->mutex);
-}
-
-void overview_front_figures(struct overview *overview, overview_tell_fn *tell, void *to)
-{
-    pthread_mutex_lock(&overview->mutex);
-    if (overview->front.figures != NULL) overview->front.figures(overview->front.context, tell, to);
     pthread_mutex_unlock(&overview->mutex);
 }

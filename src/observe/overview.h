@@ -54,13 +54,12 @@ struct overview_options {
  * Who serves the cache to others, as far as that is shown. Each function may be called by any thread, under the
  * overview's mutex.
  */
-typedef void overview_tell_fn(void *to, enum metric metric, uint64_t value);
 struct overview_front {
     void *context;
     /* How many connections are accepted at one time; when one last found no room (wall time, 0 for never). */
     void (*room)(void *context, uint64_t *connections, uint64_t *crowded_ms);
-    /* Tells each figure of its own once. */
-    void (*figures)(void *context, overview_tell_fn *tell, void *to);
+    /* Adds its own figures. */
+    void (*figures)(void *context, struct figures *out);
 };
 /* The names under which the answers of a route are shown, both static. */
 struct overview_route {
@@ -72,14 +71,13 @@ typedef struct overview_route overview_route_fn(size_t index);
  * counters themselves never fall, since /metrics tells them. */
 struct overview_marks {
     uint64_t since_ms; /* wall time of the start, or of the last reset */
-    uint64_t puts, memory_evicted, storage_evicted, tokens_saved;
-    double cost_saved_usd;
+    struct figures figures;
     struct hist_total lookup_ns;
 };
 
 /* Figures as of the last tick. */
 struct overview_facts {
-    aic_stats stats;
+    struct figures stats;
     struct host_memory host;
     struct pressure_figures pressure;
 };
@@ -149,19 +147,22 @@ struct overview_health {
 void overview_health(struct overview *overview, bool stopping, struct overview_health *out);
 
 /* Makes a snapshot of memory from the cache's figures; process_bytes: RSS. Nothing without a monitor. */
-void overview_record_memory(struct overview *overview, const aic_stats *stats, uint64_t process_bytes);
+void overview_record_memory(struct overview *overview, const struct figures *stats, uint64_t process_bytes);
 /* Who holds memory at this moment, and the figures of the same moment. Blocks for milliseconds per GiB of RSS: not for
  * a front thread. false: the mappings cannot be read. */
 bool overview_measure(struct overview *overview, struct breakdown *what, aic_memory_sample *now);
 
 /* Is memory short: the memory tier at a threshold that somebody set, or the process near its limit? Any thread. */
-bool overview_memory_short(struct overview *overview, const aic_stats *stats);
+bool overview_memory_short(struct overview *overview, const struct figures *figures);
 
 /* A front thread's tally, zeroed before the first and owned by the thread until after the second. */
 void overview_join(struct overview *overview, struct tally *tally);
 void overview_leave(struct overview *overview, struct tally *tally);
 /* What all front threads counted since the start; settles the labels. */
 void overview_sum(struct overview *overview, struct tally_sum *out);
+/* Every figure of the daemon as of now, counters since the start. Takes the cache's locks and reads files of /proc: not
+ * for every request. Any thread. */
+void overview_figures(struct overview *overview, struct figures *out);
 
 /* Lookups of one namespace since its label began, mostly the start, by outcome. AIC_OK, AIC_MISS: it has no label, so
  * that its lookups are counted together with others' (or it had none). AIC_NO_MEMORY. Any thread. */
@@ -178,7 +179,5 @@ uint64_t overview_since_ms(struct overview *overview);
 
 /* The server whose figures are shown, from before its start until after its stop; NULL: none. Copied. */
 void overview_attach(struct overview *overview, const struct overview_front *front);
-/* Its figures; tells nothing without a server. */
-void overview_front_figures(struct overview *overview, overview_tell_fn *tell, void *to);
 
 #endif

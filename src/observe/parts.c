@@ -52,24 +52,11 @@ static aic_status judge_storage(void *context, aic_status answer, struct health_
     return AIC_OK;
 }
 
-static void write_storage_status(const struct overview *overview, const aic_stats *stats, struct json_writer *writer)
+static void write_storage_status(const struct overview *overview, const struct figures *stats,
+                                 struct json_writer *writer)
 {
     put_text(writer, "kind", stats->storage_configured ? overview->options.storage_kind : "none");
     put_text(writer, "status", stats_storage_status(stats));
-    put_count(writer, "keys", stats->storage_entries);
-    put_count(writer, "bytes", stats->storage_bytes);
-    put_count(writer, "max_bytes", stats->storage_max_bytes);
-    put_count(writer, "file_bytes", stats->storage_file_bytes);
-    put_count(writer, "errors", stats->storage_errors);
-    put_count(writer, "timeouts", stats->storage_timeouts);
-    put_count(writer, "dropped_writes", stats->storage_dropped_writes);
-    put_count(writer, "refused_writes", stats->storage_refused_writes);
-    put_count(writer, "evicted", stats->storage_evicted);
-    put_count(writer, "expired", stats->storage_expired);
-    put_count(writer, "queue_entries", stats->queue_entries);
-    put_count(writer, "queue_bytes", stats->queue_bytes);
-    put_count(writer, "queue_max_bytes", stats->queue_max_bytes);
-    put_count(writer, "invalidations_pending", stats->invalidations_pending);
 }
 
 /* ------------------------------------------------------------------------------------------------------- memory -- */
@@ -90,7 +77,7 @@ static aic_status judge_memory(void *context, aic_status answer, struct health_r
     return AIC_OK;
 }
 
-static double percent_of_tier(const aic_stats *stats)
+static double percent_of_tier(const struct figures *stats)
 {
     return stats->memory_max_bytes > 0 ? 100.0 * (double)stats->memory_bytes / (double)stats->memory_max_bytes : 0.0;
 }
@@ -111,7 +98,8 @@ static void write_memory(struct overview *overview, const struct overview_facts 
     put_text(out, "pressure", pressure_state_name(facts->pressure.state));
 }
 
-static void write_memory_status(const struct overview *overview, const aic_stats *stats, struct json_writer *writer)
+static void write_memory_status(const struct overview *overview, const struct figures *stats,
+                                struct json_writer *writer)
 {
     (void)overview;
     char share[48]; /* "2/100" of a limit on entries, otherwise the share of the byte budget */
@@ -120,21 +108,9 @@ static void write_memory_status(const struct overview *overview, const aic_stats
         snprintf(share, sizeof share, "%llu/%llu", (unsigned long long)stats->memory_entries,
                  (unsigned long long)stats->memory_max_entries);
     put_text(writer, "status", stats->memory_max_bytes > 0 ? "active" : "disabled");
-    put_count(writer, "memory_cache_entries", stats->memory_entries);
-    put_count(writer, "memory_cache_size_limit", stats->memory_max_entries);
     put_text(writer, "memory_cache_utilization", share);
     put_number(writer, "utilization_percent", percent_of_tier(stats));
     put_text(writer, "utilization_of", "max_bytes");
-    put_count(writer, "bytes", stats->memory_bytes);
-    put_count(writer, "max_bytes", stats->memory_max_bytes);
-    put_count(writer, "key_bytes", stats->memory_key_bytes);
-    put_count(writer, "value_bytes", stats->memory_value_bytes);
-    put_count(writer, "index_bytes", stats->memory_index_bytes);
-    put_count(writer, "overhead_bytes", stats->memory_overhead_bytes);
-    put_count(writer, "evicted", stats->evicted_capacity);
-    put_count(writer, "expired", stats->evicted_expired);
-    put_count(writer, "not_admitted", stats->not_admitted);
-    put_count(writer, "pinned", stats->pinned);
 }
 
 /* -------------------------------------------------------------------------------------------------------- cache -- */
@@ -146,7 +122,7 @@ static aic_status judge_cache(void *context, aic_status answer, struct health_re
     struct overview_facts facts;
     char rate[STATS_RATE_BYTES];
     overview_facts(context, &facts);
-    const aic_stats *stats = &facts.stats;
+    const struct figures *stats = &facts.stats;
     stats_rate(stats, rate);
     bool memory = stats->memory_max_bytes > 0;
     bool storage_lost = stats->storage_configured && !stats->storage_up;
@@ -184,7 +160,7 @@ static void freshen_cache(const struct overview_facts *facts, struct health_repo
 
 static void write_cache(struct overview *overview, const struct overview_facts *facts, struct json_writer *out)
 {
-    const aic_stats *stats = &facts->stats;
+    const struct figures *stats = &facts->stats;
     char rate[STATS_RATE_BYTES];
     stats_rate(stats, rate);
     put_time(out, "since", overview_since_ms(overview));
@@ -201,7 +177,7 @@ static void write_cache(struct overview *overview, const struct overview_facts *
 
 /* ----------------------------------------------------------------------------------------------------- registry -- */
 
-static void write_disabled(const struct overview *overview, const aic_stats *stats, struct json_writer *out)
+static void write_disabled(const struct overview *overview, const struct figures *stats, struct json_writer *out)
 {
     (void)overview, (void)stats;
     put_text(out, "status", "disabled");

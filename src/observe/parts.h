@@ -9,6 +9,7 @@
 
 #include "observe/health.h"
 
+struct figures;
 struct overview;
 struct overview_facts;
 struct overview_health;
@@ -25,12 +26,12 @@ struct part {
     health_ask_fn *ask;                                  /* the context of both is the overview */
     health_judge_fn *judge;                              /* NULL: this daemon has no such part */
     /* Any of these may be NULL. The value for the draft, in place of the response time; words of this moment, in place
-     * of those of the last check; more members for /health; the members of its object in /cache/status; what is wrong
-     * with it, and what to change. */
+     * of those of the last check; more members for /health; what its section in /cache/status says beside its figures;
+     * what is wrong with it, and what to change. */
     double (*observed)(const struct overview_facts *facts);
     void (*freshen)(const struct overview_facts *facts, struct health_report *report);
     void (*write)(struct overview *overview, const struct overview_facts *facts, struct json_writer *out);
-    void (*status)(const struct overview *overview, const aic_stats *stats, struct json_writer *out);
+    void (*status)(const struct overview *overview, const struct figures *stats, struct json_writer *out);
     aic_status (*find)(const struct overview *overview, const struct overview_facts *facts, struct verdict *out);
     /* What helps when it is down and nothing was found; NULL: its health says more. */
     void (*advise)(const struct overview *overview, struct finding *found);

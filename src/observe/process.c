@@ -28,7 +28,7 @@ static double boot_seconds(void)
     return (double)wall.tv_sec + (double)wall.tv_nsec * 1e-9 - (double)boot.tv_sec - (double)boot.tv_nsec * 1e-9;
 }
 
-static void read_sizes(struct process_figures *out)
+static void read_sizes(struct figures *out)
 {
     char line[1024];
     char *fields;
@@ -40,9 +40,9 @@ static void read_sizes(struct process_figures *out)
                        " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu %llu %lld",
                        &start, &bytes, &pages);
     if (found != 3) return;
-    out->start_seconds = boot_seconds() + (double)start / (double)sysconf(_SC_CLK_TCK);
-    out->virtual_bytes = bytes;
-    out->rss_bytes = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    out->process_start_seconds = boot_seconds() + (double)start / (double)sysconf(_SC_CLK_TCK);
+    out->process_virtual_bytes = bytes;
+    out->process_rss_bytes = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t count_descriptors(void)
@@ -56,15 +56,14 @@ static uint64_t count_descriptors(void)
     return count > 0 ? count - 1 : 0; /* the directory itself was open */
 }
 
-void process_read(struct process_figures *out)
+void process_figures(struct figures *out)
 {
     struct rusage usage;
     struct rlimit limit;
-    memset(out, 0, sizeof *out);
     read_sizes(out);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
-        out->cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
-                           (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out->max_fds = limit.rlim_cur;
-    out->open_fds = count_descriptors();
+        out->process_cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
+                                   (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out->process_max_fds = limit.rlim_cur;
+    out->process_open_fds = count_descriptors();
 }

@@ -4,13 +4,9 @@
 #ifndef OBSERVE_PROCESS_H
 #define OBSERVE_PROCESS_H
 
-#include <stdint.h>
+#include "base/figures.h"
 
-/* What cannot be read is 0. */
-struct process_figures {
-    double cpu_seconds, start_seconds;
-    uint64_t rss_bytes, virtual_bytes, open_fds, max_fds;
-};
-void process_read(struct process_figures *out);
+/* Sets the figures of the process; what cannot be read stays as it was. Any thread. */
+void process_figures(struct figures *out);
 
 #endif

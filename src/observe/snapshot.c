@@ -43,7 +43,7 @@ aic_view snapshot_text(const struct snapshot *snapshot)
 /* What is gathered before it is written. */
 struct view {
     struct overview *overview;
-    struct overview_facts facts;
+    struct figures figures, since; /* as of now, and since the last reset */
     struct tally_sum *sum;
     struct overview_marks marks; /* to be taken off what is told as of the last reset */
     uint64_t now_ms, now_ns;
@@ -73,7 +73,7 @@ static void take_off(const struct hist_total *all, const struct hist_total *befo
 
 static void write_recent(const struct view *view, struct snapshot_last *last, struct json_writer *out)
 {
-    const aic_stats *stats = &view->facts.stats;
+    const struct figures *stats = &view->figures;
     uint64_t hits = stats_hits(stats);
     double seconds = last->time_ns > 0 ? (double)(view->now_ns - last->time_ns) / 1e9 : 0;
     bool counted = seconds > 0 && hits >= last->hits && stats->misses >= last->misses;
@@ -93,22 +93,20 @@ static void write_recent(const struct view *view, struct snapshot_last *last, st
 
 static void write_traffic(const struct view *view, struct snapshot_last *last, struct json_writer *out)
 {
-    const aic_stats *stats = &view->facts.stats;
+    const struct figures *stats = &view->figures;
     uint64_t hits = stats_hits(stats);
     json_key(out, "traffic");
     json_open(out, '{');
     put_time(out, "since", view->marks.since_ms);
     put_count(out, "hits", hits);
     put_count(out, "misses", stats->misses);
-    put_count(out, "puts", since(stats->puts, view->marks.puts));
+    put_count(out, "puts", view->since.puts);
     put_number(out, "hit_rate", percent(hits, hits + stats->misses));
     write_recent(view, last, out);
     json_key(out, "saved");
     json_open(out, '{');
-    put_count(out, "tokens",
-              since(view->sum->prompt_tokens_saved + view->sum->completion_tokens_saved, view->marks.tokens_saved));
-    double cost = view->sum->cost_saved_usd - view->marks.cost_saved_usd;
-    put_number(out, "cost_usd", cost > 0 ? cost : 0);
+    put_count(out, "tokens", view->since.prompt_tokens_saved + view->since.completion_tokens_saved);
+    put_number(out, "cost_usd", view->since.cost_saved_usd);
     json_close(out, '}');
     json_close(out, '}');
 }
@@ -185,7 +183,7 @@ static void write_top(const struct view *view, struct json_writer *out)
 
 static void write_tiers(const struct view *view, struct json_writer *out)
 {
-    const aic_stats *stats = &view->facts.stats;
+    const struct figures *stats = &view->figures;
     json_key(out, "tiers");
     json_open(out, '{');
     json_key(out, "memory");
@@ -194,7 +192,7 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     put_count(out, "bytes", stats->memory_bytes);
     put_count(out, "max_bytes", stats->memory_max_bytes);
     put_count(out, "hits", stats->hits_memory);
-    put_count(out, "evicted", since(stats->evicted_capacity, view->marks.memory_evicted));
+    put_count(out, "evicted", view->since.evicted_capacity);
     json_close(out, '}');
     json_key(out, "storage");
     json_open(out, '{');
@@ -204,7 +202,7 @@ static void write_tiers(const struct view *view, struct json_writer *out)
     put_count(out, "bytes", stats->storage_bytes);
     put_count(out, "max_bytes", stats->storage_max_bytes);
     put_count(out, "hits", stats->hits_storage);
-    put_count(out, "evicted", since(stats->storage_evicted, view->marks.storage_evicted));
+    put_count(out, "evicted", view->since.storage_evicted);
     put_count(out, "queue_bytes", stats->queue_bytes);
     json_close(out, '}');
     json_close(out, '}');
@@ -243,7 +241,7 @@ static void write_trend(const struct memory_trend *trend, struct json_writer *ou
 
 static aic_status write_memory(const struct view *view, struct json_writer *out)
 {
-    const aic_stats *stats = &view->facts.stats;
+    const struct figures *stats = &view->figures;
     struct overview *overview = view->overview;
     struct memory_trend trend = {.at_limit = memory_at_limit(stats->memory_bytes, stats->memory_max_bytes)};
     if (overview->options.monitor != NULL) TRY(memory_trend(overview->options.monitor, &trend));
@@ -253,7 +251,7 @@ static aic_status write_memory(const struct view *view, struct json_writer *out)
     put_count(out, "max_bytes", stats->memory_max_bytes);
     put_count(out, "warning_bytes", atomic_load_explicit(&overview->warning_bytes, memory_order_relaxed));
     put_count(out, "critical_bytes", atomic_load_explicit(&overview->critical_bytes, memory_order_relaxed));
-    put_count(out, "process_bytes", view->facts.host.rss_bytes);
+    put_count(out, "process_bytes", view->figures.process_rss_bytes);
     write_resident(view, out);
     write_trend(&trend, out);
     json_close(out, '}');
@@ -268,8 +266,8 @@ static aic_status write_monitor(const struct view *view, struct json_writer *out
 {
     aic_monitor *monitor = view->overview->options.monitor;
     json_key(out, "curve");
-    if (monitor == NULL || view->facts.stats.memory_max_bytes == 0) json_put_null(out);
-    else reuse_write(monitor->reuse, view->facts.stats.memory_max_bytes, out);
+    if (monitor == NULL || view->figures.memory_max_bytes == 0) json_put_null(out);
+    else reuse_write(monitor->reuse, view->figures.memory_max_bytes, out);
     json_key(out, "warnings");
     struct verdict verdict;
     overview_verdict(view->overview, &verdict);
@@ -323,6 +321,10 @@ static aic_status write_all(const struct view *view, struct snapshot_last *last,
     TRY(write_memory(view, out));
     TRY(write_monitor(view, out));
     write_health(view, out);
+    json_key(out, "figures");
+    json_open(out, '{');
+    figures_write(&view->figures, NULL, NULL, out);
+    json_close(out, '}');
     json_close(out, '}');
     return AIC_OK;
 }
@@ -340,9 +342,11 @@ aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, 
         made->mem = mem;
         atomic_init(&made->holders, 1);
         buf_init(&made->text, mem, MEM_MONITOR);
-        overview_facts(overview, &view.facts);
+        overview_figures(overview, &view.figures);
         overview_marks(overview, &view.marks);
         overview_sum(overview, view.sum);
+        view.since = view.figures;
+        figures_since(&view.since, &view.marks.figures);
         struct json_writer writer;
         buf_append_text(&made->text, "data: ");
         json_writer_init(&writer, &made->text);

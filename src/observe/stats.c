@@ -2,27 +2,27 @@
 
 #include <stdio.h>
 
-uint64_t stats_hits(const aic_stats *stats)
+uint64_t stats_hits(const struct figures *figures)
 {
-    return stats->hits_memory + stats->hits_storage;
+    return figures->hits_memory + figures->hits_storage;
 }
 
-double stats_rate(const aic_stats *stats, char out[STATS_RATE_BYTES])
+double stats_rate(const struct figures *figures, char out[STATS_RATE_BYTES])
 {
-    uint64_t hits = stats_hits(stats);
-    uint64_t lookups = hits + stats->misses;
+    uint64_t hits = stats_hits(figures);
+    uint64_t lookups = hits + figures->misses;
     double rate = lookups > 0 ? 100.0 * (double)hits / (double)lookups : 0.0;
     snprintf(out, STATS_RATE_BYTES, "%.1f%%", rate);
     return rate;
 }
 
-uint64_t stats_entries(const aic_stats *stats)
+uint64_t stats_entries(const struct figures *figures)
 {
-    return stats->memory_entries > stats->storage_entries ? stats->memory_entries : stats->storage_entries;
+    return figures->memory_entries > figures->storage_entries ? figures->memory_entries : figures->storage_entries;
 }
 
-const char *stats_storage_status(const aic_stats *stats)
+const char *stats_storage_status(const struct figures *figures)
 {
-    if (!stats->storage_configured) return "disabled";
-    return stats->storage_up ? "up" : stats->storage_reads_up ? "degraded" : "down";
+    if (!figures->storage_configured) return "disabled";
+    return figures->storage_up ? "up" : figures->storage_reads_up ? "degraded" : "down";
 }

@@ -16,11 +16,5 @@ void tally_add(struct tally_sum *sum, const struct tally *tally)
         for (size_t class = 0; class < TALLY_STATUS_CLASSES; class ++)
             sum->answers[route][class] += atomic_load_explicit(&tally->answers[route][class], memory_order_relaxed);
     }
-    sum->prompt_tokens_saved += atomic_load_explicit(&tally->prompt_tokens_saved, memory_order_relaxed);
-    sum->completion_tokens_saved += atomic_load_explicit(&tally->completion_tokens_saved, memory_order_relaxed);
-    sum->cost_saved_usd += atomic_load_explicit(&tally->cost_saved_usd, memory_order_relaxed);
-    sum->worker_decodes += atomic_load_explicit(&tally->worker_decodes, memory_order_relaxed);
-    sum->memo_hits += atomic_load_explicit(&tally->memo_hits, memory_order_relaxed);
-    sum->waiting += atomic_load_explicit(&tally->waiting, memory_order_relaxed);
-    sum->memo_misses += atomic_load_explicit(&tally->memo_misses, memory_order_relaxed);
+    figures_add(&sum->figures, &tally->counts);
 }

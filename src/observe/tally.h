@@ -8,6 +8,7 @@
 #ifndef OBSERVE_TALLY_H
 #define OBSERVE_TALLY_H
 
+#include "base/figures.h"
 #include "base/hist.h"
 #include "observe/labels.h"
 
@@ -37,12 +38,8 @@ struct tally {
     struct hist key_ns;
     struct hist age_ms;
     _Atomic uint64_t answers[TALLY_MAX_ROUTES][TALLY_STATUS_CLASSES]; /* relaxed: one writer */
-    _Atomic uint64_t prompt_tokens_saved, completion_tokens_saved;    /* relaxed: one writer */
-    _Atomic double cost_saved_usd;                                    /* relaxed: one writer */
-    _Atomic uint64_t memo_hits, memo_misses;                          /* relaxed: one writer */
-    _Atomic uint64_t worker_decodes;                                  /* relaxed: one writer */
-    _Atomic uint64_t waiting; /* lookups that wait for storage now; relaxed: read at some time */
-    struct tally *next;       /* the overview's */
+    struct figure_counts counts;                                      /* of one writer */
+    struct tally *next;                                               /* the overview's */
 };
 
 /* Adds to a counter that one thread writes and any may read. */
@@ -64,9 +61,7 @@ struct tally_sum {
     struct hist_total lookup_ns[TALLY_OUTCOMES];
     struct hist_total store_ns, key_ns, age_ms;
     uint64_t answers[TALLY_MAX_ROUTES][TALLY_STATUS_CLASSES];
-    uint64_t prompt_tokens_saved, completion_tokens_saved;
-    double cost_saved_usd;
-    uint64_t memo_hits, memo_misses, worker_decodes, waiting;
+    struct figures figures;
 };
 /* Adds one thread's figures while it goes on counting. `sum` begins zeroed. Any thread. */
 void tally_add(struct tally_sum *sum, const struct tally *tally);

@@ -30,10 +30,10 @@ static void resize_cache(void *context, uint64_t max_bytes)
 {
     struct overview *overview = context;
     struct store *store = cache_store(overview->options.cache);
-    struct store_stats stats;
-    store_stats(store, &stats);
+    struct figures figures = {0};
+    store_figures(store, &figures);
     /* A refusal leaves the tier as large as it was; the next tick decides anew. */
-    aic_status status = store_resize(store, max_bytes, stats.max_entries);
+    aic_status status = store_resize(store, max_bytes, figures.memory_max_entries);
     if (status != AIC_OK && overview->options.log != NULL)
         log_line(overview->options.log, AIC_LOG_WARNING, "pressure", "the memory tier cannot be resized: %s",
                  aic_status_text(status));
@@ -94,15 +94,13 @@ static void on_alert(void *context, const struct alert *alert)
 aic_status tick_setup(struct overview *overview)
 {
     const struct overview_options *options = &overview->options;
-    struct store_stats stats;
-    store_stats(cache_store(options->cache), &stats);
     struct pressure_options pressure = {
         .mem = options->mem,
         .clock = options->clock,
         .root = options->root,
         .warning_percent = options->warning_percent,
         .critical_percent = options->critical_percent,
-        .cache_max_bytes = stats.max_bytes,
+        .cache_max_bytes = store_max_bytes(cache_store(options->cache)),
         .actions = {.cache_bytes = cache_bytes,
                     .resize_cache = resize_cache,
                     .empty_pools = empty_pools,
@@ -120,7 +118,8 @@ aic_status tick_setup(struct overview *overview)
 /* ------------------------------------------------------------------------------------------------------- memory -- */
 
 /* The embedded store keeps its bytes in a file, not in memory of anybody's: it has entries, but no bytes here. */
-static aic_memory_sample sample_of(const aic_stats *stats, uint64_t process_bytes, const struct footprint *footprint)
+static aic_memory_sample sample_of(const struct figures *stats, uint64_t process_bytes,
+                                   const struct footprint *footprint)
 {
     return (aic_memory_sample){.memory_bytes = stats->memory_bytes,
                                .memory_entries = stats->memory_entries,
@@ -142,7 +141,7 @@ bool overview_measure(struct overview *overview, struct breakdown *what, aic_mem
     return true;
 }
 
-void overview_record_memory(struct overview *overview, const aic_stats *stats, uint64_t process_bytes)
+void overview_record_memory(struct overview *overview, const struct figures *stats, uint64_t process_bytes)
 {
     if (overview->options.monitor == NULL) return;
     struct breakdown last = {0};
@@ -155,7 +154,7 @@ void overview_record_memory(struct overview *overview, const aic_stats *stats, u
  */
 
 /* Neither filled since the start nor up for ten minutes: misses are how a cache begins. */
-static bool is_cold(const struct overview *overview, const aic_stats *stats)
+static bool is_cold(const struct overview *overview, const struct figures *stats)
 {
     bool filled = stats->evicted_capacity + stats->storage_evicted > 0 ||
                   memory_at_limit(stats->memory_bytes, stats->memory_max_bytes) ||
@@ -199,7 +198,8 @@ static void look_at_connections(struct overview *overview)
 
 void tick_refresh(struct overview *overview, struct overview_facts *facts)
 {
-    aic_cache_stats(overview->options.cache, &facts->stats);
+    facts->stats = (struct figures){0};
+    cache_figures(overview->options.cache, &facts->stats);
     host_memory_read(overview->options.root, &facts->host);
     pressure_read(overview->pressure, &facts->pressure);
 }
@@ -284,7 +284,7 @@ void overview_tick(struct overview *overview)
     memory_look_tick(&overview->look, &facts.stats, facts.host.rss_bytes);
     overview_record_memory(overview, &facts.stats, facts.host.rss_bytes);
     look_at_pressure(overview, &facts);
-    aic_cache_stats(overview->options.cache, &facts.stats); /* pressure may have made the memory tier smaller */
+    cache_figures(overview->options.cache, &facts.stats); /* pressure may have made the memory tier smaller */
     tick_publish(overview, &facts);
     overview_turn(overview);
     judge(overview, &facts);

@@ -45,24 +45,24 @@ static void advise_place(struct finding *found, const char *directory, enum tier
 }
 
 /* A file that may not grow on a full disk evicts and reuses its own room instead. */
-static uint64_t present_size(const aic_stats *stats)
+static uint64_t present_size(const struct figures *stats)
 {
     uint64_t mebibytes = stats->storage_file_bytes >> 20;
     return (mebibytes > 4 ? mebibytes : 4) << 20;
 }
 
 /* The same for reads and for writes that storage does not take. */
-static void advise_queue(struct finding *found, const struct gate_stats *gate)
+static void advise_queue(struct finding *found, const struct figures *stats)
 {
-    if ((double)gate->queue_bytes >= NEARLY_FULL * (double)gate->queue_max_bytes)
-        finding_advise(found, "storage.queue_bytes", gate->queue_max_bytes * 2, NULL,
+    if ((double)stats->queue_bytes >= NEARLY_FULL * (double)stats->queue_max_bytes)
+        finding_advise(found, "storage.queue_bytes", stats->queue_max_bytes * 2, NULL,
                        "For the next time: let more writes wait; beyond it they are dropped. Takes effect after a "
                        "restart, which loses those that wait now.");
 }
 
 /* Reads hang or fail, so nothing in storage is found: what that costs, and which settings bound the cost. */
 static void find_storage_down(struct verdict *out, const struct overview_options *options,
-                              const struct gate_stats *gate, const aic_stats *stats)
+                              const struct gate_stats *gate, const struct figures *stats)
 {
     if (gate->reads_down_ms == 0) return;
     struct finding *found = verdict_add(
@@ -72,9 +72,9 @@ static void find_storage_down(struct verdict *out, const struct overview_options
         "%llu were dropped.",
         gate->trouble.text != NULL ? ": " : "", gate->trouble.text != NULL ? gate->trouble.text : "",
         (unsigned long long)stats->storage_timeouts, (unsigned long long)options->storage_deadline_ms,
-        (unsigned long long)gate->errors, (unsigned long long)gate->queue_entries,
-        (unsigned long long)gate->queue_bytes, (unsigned long long)gate->queue_max_bytes,
-        (unsigned long long)gate->dropped_writes);
+        (unsigned long long)stats->storage_errors, (unsigned long long)stats->queue_entries,
+        (unsigned long long)stats->queue_bytes, (unsigned long long)stats->queue_max_bytes,
+        (unsigned long long)stats->storage_dropped_writes);
     found->alert = storage_alert;
     finding_advise_text(found, "data_dir", options->data_dir != NULL ? options->data_dir : "",
                         "Mend the device that it lies on. Storage is asked again by itself and applies what waits; a "
@@ -83,19 +83,19 @@ static void find_storage_down(struct verdict *out, const struct overview_options
         finding_advise(found, "storage.deadline", (options->storage_deadline_ms + 1) / 2, "ms",
                        "Lookups that meet a storage that hangs wait half as long before they are misses. Takes effect "
                        "after a restart.");
-    advise_queue(found, gate);
+    advise_queue(found, stats);
 }
 
 static void find_writes_fail(struct verdict *out, const char *directory, const struct gate_stats *gate,
-                             const aic_stats *stats)
+                             const struct figures *stats)
 {
     if (gate->writes_down_ms == 0) return;
     struct finding *found = verdict_add(
         out, SEVERITY_CRITICAL, "storage_writes_fail", gate->writes_down_ms,
         "Storage takes no writes%s%s: %llu wait in its queue (%llu of %llu bytes), %llu were dropped.",
         gate->trouble.text != NULL ? ": " : "", gate->trouble.text != NULL ? gate->trouble.text : "",
-        (unsigned long long)gate->queue_entries, (unsigned long long)gate->queue_bytes,
-        (unsigned long long)gate->queue_max_bytes, (unsigned long long)gate->dropped_writes);
+        (unsigned long long)stats->queue_entries, (unsigned long long)stats->queue_bytes,
+        (unsigned long long)stats->queue_max_bytes, (unsigned long long)stats->storage_dropped_writes);
     found->alert = storage_alert;
     enum tier_cause cause = gate->trouble.cause;
     bool full = cause == TIER_CAUSE_FULL || cause == TIER_CAUSE_LIMIT;
@@ -104,7 +104,7 @@ static void find_writes_fail(struct verdict *out, const char *directory, const s
         finding_advise(found, "storage.max_bytes", present_size(stats), NULL,
                        "Where there is no more: keep the store at the size that it has, so that it evicts instead "
                        "of growing. Takes effect after a restart, which loses the writes that wait.");
-    advise_queue(found, gate);
+    advise_queue(found, stats);
 }
 
 /* Thresholds below the usual ones are what somebody set; where the usual ones would be calm, they are the advice. */
@@ -194,7 +194,7 @@ static void find_pressure(struct verdict *out, const struct pressure_figures *no
 }
 
 /* The memory tier is off: that costs time, and without storage there is nothing that a lookup could find. */
-static void find_tier_off(struct verdict *out, const struct overview *overview, const aic_stats *stats)
+static void find_tier_off(struct verdict *out, const struct overview *overview, const struct figures *stats)
 {
     if (stats->memory_max_bytes > 0) return;
     struct finding *found = stats->storage_configured
@@ -231,7 +231,7 @@ static void find_crowd(struct verdict *out, const struct overview *overview)
 }
 
 /* What would help against misses: more memory where the curve says so, else to look at the requests. */
-static void advise_hit_rate(struct finding *found, const struct overview_options *options, const aic_stats *stats)
+static void advise_hit_rate(struct finding *found, const struct overview_options *options, const struct figures *stats)
 {
     double now, twice;
     if (options->monitor != NULL && memory_worth_growing(options->monitor, stats->memory_max_bytes, &now, &twice))
@@ -278,7 +278,7 @@ void warnings_advise_storage(const struct overview *overview, struct finding *fo
 }
 
 /* What helps against an alert that tells of no finding. */
-static void advise_alert(const struct overview *overview, const aic_stats *stats, struct finding *found)
+static void advise_alert(const struct overview *overview, const struct figures *stats, struct finding *found)
 {
     size_t part = 0;
     bool of_part = found->alert.part != NULL &&

@@ -21,7 +21,7 @@ struct webhook {
     bool stopping;
     char *queue[QUEUE_SLOTS]; /* owned; a ring */
     size_t first, count;
-    struct webhook_stats figures;
+    struct figure_counts counts;
 };
 
 static char *take_first(struct webhook *webhook)
@@ -64,8 +64,8 @@ static void on_done(struct backend_call *call)
         log_line(webhook->log, AIC_LOG_WARNING, "webhook", "an alert was not delivered: %s", call->why);
     mem_free_string(webhook->mem, MEM_MONITOR, webhook->notice);
     pthread_mutex_lock(&webhook->mutex);
-    if (sent) webhook->figures.sent++;
-    else webhook->figures.failed++;
+    if (sent) FIGURE_COUNT(&webhook->counts, notices_sent, 1);
+    else FIGURE_COUNT(&webhook->counts, notices_failed, 1);
     webhook->busy = false;
     webhook->notice = NULL;
     pthread_mutex_unlock(&webhook->mutex);
@@ -110,7 +110,7 @@ void webhook_send(struct webhook *webhook, aic_view json)
 {
     char *message = mem_copy_string(webhook->mem, MEM_MONITOR, json), *dropped = NULL;
     pthread_mutex_lock(&webhook->mutex);
-    if (message == NULL || webhook->count == QUEUE_SLOTS) webhook->figures.dropped++;
+    if (message == NULL || webhook->count == QUEUE_SLOTS) FIGURE_COUNT(&webhook->counts, notices_dropped, 1);
     if (message != NULL && webhook->count == QUEUE_SLOTS) dropped = take_first(webhook);
     if (message != NULL) webhook->queue[(webhook->first + webhook->count++) % QUEUE_SLOTS] = message;
     pthread_mutex_unlock(&webhook->mutex);
@@ -118,10 +118,11 @@ void webhook_send(struct webhook *webhook, aic_view json)
     send_next(webhook);
 }
 
-void webhook_stats(struct webhook *webhook, struct webhook_stats *out)
+void webhook_figures(struct webhook *webhook, struct figures *out)
 {
+    out->owners |= 1U << FIGURES_WEBHOOK;
+    figures_add(out, &webhook->counts);
     pthread_mutex_lock(&webhook->mutex);
-    *out = webhook->figures;
-    out->waiting = webhook->count;
+    out->notices_waiting = webhook->count;
     pthread_mutex_unlock(&webhook->mutex);
 }

@@ -9,6 +9,7 @@
 #ifndef OBSERVE_WEBHOOK_H
 #define OBSERVE_WEBHOOK_H
 
+#include "base/figures.h"
 #include "base/log.h"
 #include "base/loop.h"
 
@@ -23,10 +24,8 @@ void webhook_destroy(struct webhook **webhook);
 /* Queues one JSON text (copied). Never blocks. */
 void webhook_send(struct webhook *webhook, aic_view json);
 
-/* sent: answered 2xx; failed: by any other end; dropped: for want of room or memory. */
-struct webhook_stats {
-    uint64_t sent, failed, dropped, waiting;
-};
-void webhook_stats(struct webhook *webhook, struct webhook_stats *out);
+/* Adds to `out`, zeroed before: sent is what was answered 2xx, failed what ended otherwise, dropped what found no room
+ * or memory. */
+void webhook_figures(struct webhook *webhook, struct figures *out);
 
 #endif

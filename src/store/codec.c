@@ -148,9 +148,8 @@ static char *reserve(struct buf *out, size_t bytes)
 
 aic_status codec_encode(struct codec *codec, aic_view group, aic_view plain, struct buf *out, struct codec_form *form)
 {
-    codec_count(&codec->encoded, 1);
     if (plain.size <= codec->options.threshold_bytes || plain.size < 2) {
-        codec_count(&codec->kept_plain, 1);
+        FIGURE_COUNT(&codec->counts, kept_plain, 1);
         *form = (struct codec_form){0};
         return AIC_OK;
     }
@@ -163,11 +162,13 @@ aic_status codec_encode(struct codec *codec, aic_view group, aic_view plain, str
     size_t size = compress(codec, &encoding, plain, room, &no_memory);
     end_encoding(codec, &encoding, plain, size > 0 ? size : plain.size);
     if (no_memory) return AIC_NO_MEMORY;
-    codec_count(&codec->kept_plain, size == 0);
     if (size > 0) {
-        codec_count(&codec->bytes_in, plain.size);
-        codec_count(&codec->bytes_out, size);
+        FIGURE_COUNT(&codec->counts, compressed_entries, 1);
+        FIGURE_COUNT(&codec->counts, compression_bytes_in, plain.size);
+        FIGURE_COUNT(&codec->counts, compression_bytes_out, size);
         buf_commit(out, size);
+    } else {
+        FIGURE_COUNT(&codec->counts, kept_plain, 1);
     }
     *form = (struct codec_form){.compressed = size > 0, .dictionary_id = size > 0 ? id : 0};
     return AIC_OK;
@@ -237,26 +238,17 @@ aic_status codec_decode(struct codec *codec, struct codec_form form, aic_view st
     if (plain_size <= codec->options.max_plain_bytes)
         status = form.compressed ? unpack(codec, form.dictionary_id, stored, plain_size, out)
                                  : copy_plain(stored, plain_size, out);
-    codec_count(&codec->decoded, status == AIC_OK);
-    codec_count(&codec->damaged, status == AIC_DAMAGED);
+    if (status == AIC_OK) FIGURE_COUNT(&codec->counts, decoded, 1);
+    if (status == AIC_DAMAGED) FIGURE_COUNT(&codec->counts, undecodable, 1);
     return status;
 }
 
-static uint64_t counted(_Atomic uint64_t *counter)
+void codec_figures(struct codec *codec, struct figures *out)
 {
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-void codec_stats(struct codec *codec, struct codec_stats *out)
-{
-    *out = (struct codec_stats){
-        .encoded = counted(&codec->encoded),
-        .kept_plain = counted(&codec->kept_plain),
-        .decoded = counted(&codec->decoded),
-        .bytes_in = counted(&codec->bytes_in),
-        .bytes_out = counted(&codec->bytes_out),
-        .damaged = counted(&codec->damaged),
-    };
+    figures_add(out, &codec->counts);
+    out->compression_ratio = out->compression_bytes_in > 0
+                                 ? (double)out->compression_bytes_out / (double)out->compression_bytes_in
+                                 : 1.0;
     pthread_mutex_lock(&codec->lock);
     out->dictionaries = codec->dictionaries.count;
     out->dictionary_bytes = codec->dictionaries.bytes;

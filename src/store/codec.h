@@ -24,6 +24,7 @@
 #define STORE_CODEC_H
 
 #include "base/buf.h"
+#include "base/figures.h"
 
 struct codec;
 
@@ -78,16 +79,7 @@ size_t codec_superseded(struct codec *codec, uint32_t *ids, size_t max);
 /* Forgets a superseded dictionary. AIC_BUSY while it encodes, AIC_NOT_FOUND. */
 AIC_MUST_CHECK aic_status codec_retire(struct codec *codec, uint32_t id);
 
-struct codec_stats {
-    uint64_t encoded;    /* calls of codec_encode */
-    uint64_t kept_plain; /* of these: not compressed, too small or not smaller */
-    uint64_t decoded;
-    uint64_t bytes_in, bytes_out; /* of what was compressed: before and after */
-    uint64_t dictionaries;        /* known now, superseded ones too */
-    uint64_t dictionary_bytes;    /* in memory, digests included */
-    uint64_t sample_bytes;        /* waiting for training */
-    uint64_t damaged;             /* refused by codec_decode */
-};
-void codec_stats(struct codec *codec, struct codec_stats *out);
+/* Adds to `out`, zeroed before, what was counted, and what is known of dictionaries now. Any thread. */
+void codec_figures(struct codec *codec, struct figures *out);
 
 #endif

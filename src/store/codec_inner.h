@@ -61,14 +61,8 @@ struct codec {
     unsigned compressor_count;
     ZSTD_DCtx *decompressors[CODEC_IDLE_MAX];
     unsigned decompressor_count;
-    /* Counters; each is exact, together they are no snapshot. Relaxed: nothing is ordered by them. */
-    _Atomic uint64_t encoded, kept_plain, decoded, bytes_in, bytes_out, damaged;
+    struct figure_counts counts;
 };
-
-static inline void codec_count(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed); /* partner: codec_stats() */
-}
 
 /* The group of this name, made when it is new; NULL when there are too many or memory is short. Groups stay until the
  * codec goes. */

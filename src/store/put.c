@@ -52,7 +52,7 @@ static void remove_older_locked(struct putting *putting, handle old)
     struct entry *entry = pool_entry(&putting->store->pool, old);
     shard_detach_locked(putting->shard, putting->store, putting->hash, entry, old, &putting->credit);
     entry_drop(putting->store, old, &putting->credit);
-    putting->shard->counts.replaced++;
+    putting->shard->replaced++;
 }
 
 /* Does the credit hold `bytes` and a place, maybe with what is left in the budget? Takes that. Where bytes are left and
@@ -235,7 +235,7 @@ static aic_status put_value(struct putting *putting)
 }
 
 /* Nothing was stored: takes the older value away as well, and counts. */
-static aic_status refuse(struct putting *putting, aic_status status, _Atomic uint64_t *count)
+static aic_status refuse(struct putting *putting, aic_status status)
 {
     handle old;
     lock_take(&putting->shard->lock);
@@ -243,7 +243,7 @@ static aic_status refuse(struct putting *putting, aic_status status, _Atomic uin
     if (removed == AIC_OK && old != 0) remove_older_locked(putting, old);
     lock_give(&putting->shard->lock);
     if (removed != AIC_OK) return removed;
-    if (count != NULL) atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    if (status == AIC_NOT_STORED) FIGURE_COUNT_LANE(&putting->store->counts, not_admitted, 1);
     return status;
 }
 
@@ -264,10 +264,10 @@ aic_status store_put(struct store *store, const struct store_put *put)
         fits = putting.need + BUCKET_BYTES <= budget_max_bytes(&store->budget);
     }
     activity_begin(putting.shard);
-    aic_status status = fits ? put_value(&putting) : refuse(&putting, AIC_NOT_STORED, &store->refused_size);
+    aic_status status = fits ? put_value(&putting) : refuse(&putting, AIC_NOT_STORED);
     if (putting.at != 0) pool_give(&store->pool, putting.at); /* its bytes are in the credit still */
-    if (status == AIC_FULL) status = refuse(&putting, AIC_NOT_STORED, &store->refused_full);
-    else if (status == AIC_NO_MEMORY) status = refuse(&putting, AIC_NO_MEMORY, NULL);
+    if (status == AIC_FULL) status = refuse(&putting, AIC_NOT_STORED);
+    else if (status == AIC_NO_MEMORY) status = refuse(&putting, AIC_NO_MEMORY);
     credit_settle(store, &putting.credit);
     activity_end(putting.shard);
     if (pool_wants_trim(&store->pool)) pool_trim(&store->pool);

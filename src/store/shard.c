@@ -132,7 +132,7 @@ aic_status shard_insert_locked(struct shard *shard, struct store *store, uint64_
         shard->policy.ops->remove(&shard->policy, former, old);
         wheel_remove(&shard->wheel, former);
         count_entry(shard, former, pool_granules(&store->pool, former, old) * GRANULE_BYTES, -1);
-        shard->counts.replaced++;
+        shard->replaced++;
     } else {
         aic_status status = table_add(&shard->table, hash, at, &index_credit);
         if (status != AIC_OK) {
@@ -147,7 +147,7 @@ aic_status shard_insert_locked(struct shard *shard, struct store *store, uint64_
     ghost_fit(&shard->ghost, shard->entries, &index_credit);
     shard->policy.ops->add(&shard->policy, entry, at, &hint);
     if (entry_expires_ms(entry) != 0) wheel_add(&shard->wheel, entry, at);
-    shard->counts.puts++;
+    shard->puts++;
     credit->bytes = index_credit;
     *replaced = old;
     note_wants(shard);
@@ -249,9 +249,9 @@ void pin_release(struct pin *pin)
 void shard_expire_locked(struct shard *shard, struct store *store, uint64_t hash, struct entry *entry, handle at,
                          uint64_t now_ms, struct credit *credit)
 {
-    shard->counts.evicted_expired++;
-    shard->counts.expiry_lag_ms = now_ms - entry_expires_ms(entry);
-    shard->counts.expired_at_ms = now_ms;
+    FIGURE_COUNT_LANE(&store->counts, evicted_expired, 1);
+    shard->last.expiry_lag_ms = now_ms - entry_expires_ms(entry);
+    shard->last.expired_at_ms = now_ms;
     shard_detach_locked(shard, store, hash, entry, at, credit);
 }
 
@@ -264,10 +264,10 @@ static void evict_one(struct shard *shard, struct store *store, handle at, uint6
     if (entry_is_expired(entry, now_ms)) {
         shard_expire_locked(shard, store, hash, entry, at, now_ms, credit);
     } else {
-        shard->counts.evicted_capacity++;
-        if (!entry_is_hit(entry)) shard->counts.evicted_unused++;
-        shard->counts.oldest_evicted_ms = entry_idle_ms(entry, now_ms);
-        shard->counts.evicted_at_ms = now_ms;
+        FIGURE_COUNT_LANE(&store->counts, evicted_capacity, 1);
+        if (!entry_is_hit(entry)) FIGURE_COUNT_LANE(&store->counts, evicted_unused, 1);
+        shard->last.evicted_idle_ms = entry_idle_ms(entry, now_ms);
+        shard->last.evicted_at_ms = now_ms;
         bool from_main = entry_queue(entry) == QUEUE_MAIN;
         uint64_t passed = from_main && shard->policy.ops->admits_returning ? 0 : weight;
         ghost_add(&shard->ghost, hash, from_main, passed, policy_bytes(&shard->policy));

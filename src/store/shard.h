@@ -22,11 +22,10 @@
 
 #include <pthread.h>
 
-struct shard_counts {
-    uint64_t puts, replaced, deleted;
-    uint64_t evicted_capacity, evicted_unused, evicted_expired, ghost_hits;
-    uint64_t expiry_lag_ms, oldest_evicted_ms; /* of the last one */
-    uint64_t expired_at_ms, evicted_at_ms;     /* when that was: the youngest of all shards is reported */
+/* The last that expired and the last that was evicted, for figures; the youngest of all shards is reported. */
+struct shard_last {
+    uint64_t expired_at_ms, expiry_lag_ms;
+    uint64_t evicted_at_ms, evicted_idle_ms;
 };
 
 struct shard {
@@ -46,7 +45,8 @@ struct shard {
     _Atomic uint64_t footprint;
     /* Bytes of credit that the next insert can use for the index, | WANTS_COMMIT; as footprint. */
     _Atomic uint32_t wants;
-    struct shard_counts counts;
+    uint64_t puts, replaced, deleted, ghost_hits;
+    struct shard_last last;
     struct ghost ghost;
     struct wheel wheel;
     pthread_mutex_t commit_lock;
@@ -66,9 +66,9 @@ struct store {
     char apart_1[64]; /* as in the pool: each put writes the budget, each get reads what is above */
     struct budget budget;
     char apart_2[64];
-    pthread_mutex_t resize_lock;                 /* one resize or compaction at a time; taken before everything else */
-    _Atomic uint32_t hand;                       /* the shard that is asked to evict next; relaxed: any order will do */
-    _Atomic uint64_t refused_size, refused_full; /* relaxed counts */
+    pthread_mutex_t resize_lock; /* one resize or compaction at a time; taken before everything else */
+    struct figure_lanes counts;
+    _Atomic uint32_t hand; /* the shard that is asked to evict next; relaxed: any order will do */
     /* Entries that were removed while pinned, until the last release. Relaxed counts. */
     _Atomic uint64_t limbo_entries, limbo_value_bytes, limbo_footprint;
 };

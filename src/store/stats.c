@@ -12,54 +12,49 @@ static uint64_t load(const _Atomic uint64_t *count)
     return atomic_load_explicit(count, memory_order_relaxed);
 }
 
-static void add_shard(struct shard *shard, struct store_stats *out, uint64_t *footprint, uint64_t *expired_at,
-                      uint64_t *evicted_at)
+static void add_shard(struct shard *shard, struct figures *out, uint64_t *footprint, struct shard_last *last)
 {
     lock_take(&shard->lock);
-    const struct shard_counts *counts = &shard->counts;
-    out->entries += shard->entries;
-    out->value_bytes += shard->value_bytes;
-    out->index_bytes += shard->table.bytes + ghost_bytes(&shard->ghost);
+    out->memory_entries += shard->entries;
+    out->memory_value_bytes += shard->value_bytes;
+    out->memory_index_bytes += shard->table.bytes + ghost_bytes(&shard->ghost);
     *footprint += load(&shard->footprint);
-    out->gets += shard->gets;
-    out->hits += shard->hits;
-    out->puts += counts->puts;
-    out->replaced += counts->replaced;
-    out->deleted += counts->deleted;
-    out->evicted_capacity += counts->evicted_capacity;
-    out->evicted_unused += counts->evicted_unused;
-    out->evicted_expired += counts->evicted_expired;
-    out->ghost_hits += counts->ghost_hits;
-    out->pinned += shard->hits + shard->peeks - load(&shard->releases);
-    if (counts->expired_at_ms >= *expired_at) {
-        *expired_at = counts->expired_at_ms;
-        if (counts->evicted_expired > 0) out->expiry_lag_ms = counts->expiry_lag_ms;
+    out->memory_gets += shard->gets;
+    out->memory_found += shard->hits;
+    out->memory_puts += shard->puts;
+    out->memory_replaced += shard->replaced;
+    out->memory_deleted += shard->deleted;
+    out->memory_ghost_hits += shard->ghost_hits;
+    out->memory_pinned += shard->hits + shard->peeks - load(&shard->releases);
+    if (shard->last.expired_at_ms >= last->expired_at_ms) {
+        last->expired_at_ms = shard->last.expired_at_ms;
+        last->expiry_lag_ms = shard->last.expiry_lag_ms;
     }
-    if (counts->evicted_at_ms >= *evicted_at) {
-        *evicted_at = counts->evicted_at_ms;
-        if (counts->evicted_capacity > 0) out->oldest_evicted_ms = counts->oldest_evicted_ms;
+    if (shard->last.evicted_at_ms >= last->evicted_at_ms) {
+        last->evicted_at_ms = shard->last.evicted_at_ms;
+        last->evicted_idle_ms = shard->last.evicted_idle_ms;
     }
     lock_give(&shard->lock);
 }
 
-void store_stats(struct store *store, struct store_stats *out)
+void store_figures(struct store *store, struct figures *out)
 {
-    uint64_t footprint = 0, expired_at = 0, evicted_at = 0, held = 0;
-    memset(out, 0, sizeof *out);
-    for (unsigned i = 0; i < store->shard_count; i++)
-        add_shard(&store->shards[i], out, &footprint, &expired_at, &evicted_at);
+    uint64_t footprint = 0, held = 0;
+    struct shard_last last = {0};
+    figures_add_lanes(out, &store->counts);
+    for (unsigned i = 0; i < store->shard_count; i++) add_shard(&store->shards[i], out, &footprint, &last);
     /* What was removed while pinned is gone from the entries and still in the bytes. */
     held = load(&store->limbo_entries);
-    out->value_bytes += load(&store->limbo_value_bytes);
+    out->memory_value_bytes += load(&store->limbo_value_bytes);
     footprint += load(&store->limbo_footprint);
-    out->key_bytes = (out->entries + held) * sizeof(aic_key);
-    out->overhead_bytes = footprint - out->key_bytes - out->value_bytes;
-    out->bytes = footprint + out->index_bytes;
-    out->max_bytes = budget_max_bytes(&store->budget);
-    out->max_entries = budget_max_entries(&store->budget);
-    out->resident_bytes = pool_resident_bytes(&store->pool);
-    out->refused_size = load(&store->refused_size);
-    out->refused_full = load(&store->refused_full);
+    out->memory_key_bytes = (out->memory_entries + held) * sizeof(aic_key);
+    out->memory_overhead_bytes = footprint - out->memory_key_bytes - out->memory_value_bytes;
+    out->memory_bytes = footprint + out->memory_index_bytes;
+    out->memory_max_bytes = budget_max_bytes(&store->budget);
+    out->memory_max_entries = budget_max_entries(&store->budget);
+    out->memory_resident_bytes = pool_resident_bytes(&store->pool);
+    out->expiry_lag_seconds = (double)last.expiry_lag_ms / 1000.0;
+    out->evicted_idle_seconds = (double)last.evicted_idle_ms / 1000.0;
 }
 
 /* Sums of the activity of all shards; equal before and after, with nothing active: nothing moved in between. */

@@ -153,7 +153,7 @@ static void miss_locked(struct store *store, struct shard *shard, uint64_t hash,
         entry_drop(store, at, &credit);
         credit_settle(store, &credit);
     }
-    if (used && ghost_find(&shard->ghost, hash) != GHOST_NONE) shard->counts.ghost_hits++;
+    if (used && ghost_find(&shard->ghost, hash) != GHOST_NONE) shard->ghost_hits++;
 }
 
 /*
@@ -224,7 +224,7 @@ aic_status store_delete(struct store *store, const aic_key *key)
             shard_expire_locked(shard, store, hash, entry, at, now_ms, &credit);
         } else {
             shard_detach_locked(shard, store, hash, entry, at, &credit);
-            shard->counts.deleted++;
+            shard->deleted++;
             status = AIC_OK;
         }
         entry_drop(store, at, &credit);
@@ -251,7 +251,7 @@ aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint6
     lock_take(&shard->lock);
     if (table_find(&shard->table, hash, &entry->key) == at) {
         shard_detach_locked(shard, store, hash, entry, at, &credit);
-        shard->counts.deleted++;
+        shard->deleted++;
         if (bytes_freed != NULL) *bytes_freed = store_pinned_bytes(store, pin);
         entry_drop(store, at, &credit);
         credit_settle(store, &credit);

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/figures.h"
 #include "base/mem.h"
 
 #include <stdatomic.h>
@@ -132,16 +133,9 @@ uint64_t store_bytes(const struct store *store);
 /* How many may be taken: the budget as it was created or last resized. One relaxed load. Any thread. */
 uint64_t store_max_bytes(const struct store *store);
 
-struct store_stats {
-    uint64_t entries, bytes, max_bytes, max_entries; /* bytes = keys + values + index + overhead, exactly */
-    uint64_t key_bytes, value_bytes, index_bytes, overhead_bytes;
-    uint64_t resident_bytes; /* arenas mapped, in use or waiting */
-    uint64_t gets, hits, puts, replaced, deleted;
-    uint64_t evicted_capacity, evicted_unused /* never hit */, evicted_expired, refused_size, refused_full, pinned;
-    uint64_t expiry_lag_ms, ghost_hits;
-    uint64_t oldest_evicted_ms; /* time since the last use of the last victim, in steps of 4 s, up to 6 days */
-};
-void store_stats(struct store *store, struct store_stats *out);
+/* Adds to `out`, zeroed before, what the memory tier counted and holds: its memory_bytes are keys, values, index and
+ * overhead, exactly. Takes each shard's lock for a moment. Any thread. */
+void store_figures(struct store *store, struct figures *out);
 
 /* Where the store lies, for a breakdown of the process's memory: two reservations, and what it asked the allocator for.
  */

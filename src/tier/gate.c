@@ -262,7 +262,7 @@ aic_status gate_destroy(struct gate **gate_slot)
     *gate_slot = NULL;
     if (gate == NULL) return AIC_OK;
     gate_lock(gate);
-    uint64_t dropped = gate->dropped_writes;
+    uint64_t dropped = gate->counts.storage_dropped_writes;
     gate->stopping = true;
     pthread_cond_broadcast(&gate->jobs_changed);
     pthread_cond_broadcast(&gate->writes_changed);
@@ -282,8 +282,8 @@ aic_status gate_destroy(struct gate **gate_slot)
     }
     gate_unlock(gate);
     join_threads(gate);
-    bool lost = gate->dropped_writes != dropped || gate->distrusted;
-    tell_lost(log, context, gate->dropped_writes - dropped);
+    bool lost = gate->counts.storage_dropped_writes != dropped || gate->distrusted;
+    tell_lost(log, context, gate->counts.storage_dropped_writes - dropped);
     free_gate(gate);
     return lost ? AIC_NOT_STORED : AIC_OK;
 }
@@ -363,14 +363,20 @@ void gate_stats(struct gate *gate, struct gate_stats *out)
         .writes_down_ms = health.writes_up ? 0 : writes_down_since_ms(gate),
         .reads_down_ms = health.reads_up ? 0 : reads_down_since_ms(gate),
         .trouble = health.writes_up ? (struct tier_trouble){0} : write_trouble(gate),
-        .queue_entries = gate->queue.waiting + gate->queue.flying,
-        .queue_bytes = gate->queue.bytes,
-        .queue_max_bytes = gate->queue.max_bytes,
-        .dropped_writes = gate->dropped_writes,
-        .refused_writes = gate->refused_writes,
-        .timeouts = gate->timeouts,
-        .errors = gate->errors,
-        .opened = gate->reads.opened + gate->writes.opened,
     };
+    gate_unlock(gate);
+}
+
+void gate_figures(struct gate *gate, struct figures *out)
+{
+    figures_add(out, &gate->counts);
+    gate_lock(gate);
+    struct gate_health health = gate_health_now(gate);
+    out->storage_up = health.reads_up && health.writes_up;
+    out->storage_reads_up = health.reads_up;
+    out->queue_entries = gate->queue.waiting + gate->queue.flying;
+    out->queue_bytes = gate->queue.bytes;
+    out->queue_max_bytes = gate->queue.max_bytes;
+    out->storage_breaks = gate->reads.opened + gate->writes.opened;
     gate_unlock(gate);
 }

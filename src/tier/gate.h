@@ -19,6 +19,7 @@
 #ifndef TIER_GATE_H
 #define TIER_GATE_H
 
+#include "base/figures.h"
 #include "tier/tier.h"
 
 #include <sys/uio.h>
@@ -90,6 +91,7 @@ void gate_is_known(struct gate *gate, const aic_key *keys, size_t count);
  * after gate_flush. */
 struct tier *gate_tier(struct gate *gate);
 
+/* How the tier is. */
 struct gate_stats {
     bool up;                 /* reads and writes are admitted, and the tier is trusted */
     bool reads_up;           /* reads are admitted, and none hangs: a walk through the tier is likely to come back */
@@ -99,9 +101,9 @@ struct gate_stats {
     uint64_t
         reads_down_ms; /* wall clock: since when reads are not admitted, or one hangs; 0: they are, and none does */
     struct tier_trouble trouble; /* while writes are down: why */
-    uint64_t queue_entries, queue_bytes, queue_max_bytes, dropped_writes, refused_writes /* too large */, timeouts,
-        errors, opened;
 };
 void gate_stats(struct gate *gate, struct gate_stats *out);
+/* Adds to `out`, zeroed before, what the gate counted and what waits in its queue. Any thread. */
+void gate_figures(struct gate *gate, struct figures *out);
 
 #endif

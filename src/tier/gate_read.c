@@ -60,7 +60,7 @@ static struct job *trip_if_hung(struct gate *gate, uint64_t now_ns)
         uint64_t since_ns = gate->readers[i].busy_since_ns;
         if (since_ns == 0 || now_ns < since_ns + GATE_HANG_NS) continue;
         if (!breaker_trip(&gate->reads, now_ns)) return NULL;
-        gate->errors++;
+        FIGURE_COUNT(&gate->counts, storage_errors, 1);
         gate_note(gate, GATE_NOTE_READS_DOWN);
         return gate_take_jobs(gate);
     }
@@ -190,11 +190,6 @@ aic_status gate_get(struct gate *gate, const aic_key *key, unsigned deadline_ms,
     read_for(gate, key, answer_waiter, waiter, waiter);
     aic_status status = await(waiter, deadline_ms, out);
     release_waiter(waiter);
-    if (status == AIC_TIMEOUT) {
-        gate_lock(gate);
-        gate->timeouts++;
-        gate_unlock(gate);
-    }
     return status;
 }
 
@@ -207,7 +202,7 @@ static struct job *learn(struct gate *gate, aic_status status, bool probe)
         if (breaker_success(&gate->reads, probe)) gate_note(gate, GATE_NOTE_READS_UP);
         return NULL;
     }
-    gate->errors++;
+    FIGURE_COUNT(&gate->counts, storage_errors, 1);
     if (!breaker_failure(&gate->reads, probe, gate_now(gate))) return NULL;
     gate_note(gate, GATE_NOTE_READS_DOWN);
     return gate_take_jobs(gate);

@@ -118,7 +118,7 @@ struct gate {
     uint64_t unsynced_bytes;          /* applied since the last sync began */
     uint64_t syncs_begun, syncs_done; /* numbers of syncs: a flush waits for one that began after it */
 
-    uint64_t dropped_writes, refused_writes, timeouts, errors;
+    struct figure_counts counts;
 };
 
 void gate_lock(struct gate *gate);

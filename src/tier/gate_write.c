@@ -27,7 +27,7 @@ static bool is_damaged(struct tier *tier)
 void gate_look_for_damage(struct gate *gate)
 {
     if (gate->distrusted || !is_damaged(gate->tier)) return;
-    gate->dropped_writes += gate->queue.waiting;
+    FIGURE_COUNT(&gate->counts, storage_dropped_writes, gate->queue.waiting);
     gate_begin_distrust(gate);
 }
 
@@ -43,7 +43,7 @@ static aic_status add(struct gate *gate, struct queue_item *item)
 /* A put that finds no room leaves a delete of its key behind, so that no older value is served. Under the lock. */
 static void drop_put(struct gate *gate, const aic_key *key)
 {
-    gate->dropped_writes++;
+    FIGURE_COUNT(&gate->counts, storage_dropped_writes, 1);
     if (!gate->queue_is_full) {
         gate_note(gate, GATE_NOTE_QUEUE_FULL);
         gate->refused = 0;
@@ -67,7 +67,7 @@ static aic_status refuse_put(struct gate *gate, const aic_key *key, struct gate_
 {
     TRY(gate_delete(gate, key));
     gate_lock(gate);
-    gate->refused_writes++;
+    FIGURE_COUNT(&gate->counts, storage_refused_writes, 1);
     if (health != NULL) *health = gate_health_now(gate);
     gate_unlock(gate);
     return AIC_TOO_LARGE;
@@ -83,7 +83,7 @@ aic_status gate_put(struct gate *gate, const aic_key *key, const struct iovec *p
     gate_lock(gate);
     aic_status status;
     if (gate->distrusted) {
-        gate->dropped_writes++;
+        FIGURE_COUNT(&gate->counts, storage_dropped_writes, 1);
         queue_item_release(&item);
         status = AIC_NOT_STORED;
     } else {
@@ -253,7 +253,7 @@ static void learn(struct gate *gate, aic_status status, bool probe)
         if (breaker_success(&gate->writes, probe)) gate_note(gate, GATE_NOTE_WRITES_UP);
         return;
     }
-    gate->errors++;
+    FIGURE_COUNT(&gate->counts, storage_errors, 1);
     gate->write_retry_ns = gate_now(gate) + GATE_RETRY_NS;
     if (breaker_failure(&gate->writes, probe, gate_now(gate))) gate_note(gate, GATE_NOTE_WRITES_DOWN);
     if (gate->stopping) gate->gave_up = true;
@@ -269,7 +269,7 @@ static void step_apply(struct gate *gate, bool probe)
     aic_status status = apply(gate, items, count, &applied, &dropped);
     leave_tier(gate);
     for (size_t i = 0; i < applied; i++) gate->unsynced_bytes += queue_item_bytes(items[i]);
-    gate->dropped_writes += dropped;
+    FIGURE_COUNT(&gate->counts, storage_dropped_writes, dropped);
     queue_land(&gate->queue, items, applied);
     queue_return(&gate->queue, items + applied, count - applied);
     learn(gate, status, probe);
@@ -366,7 +366,7 @@ static enum step next_step(struct gate *gate, bool *probe, uint64_t *wait_ns)
 /* What an end leaves behind although it tried: counted, never silent. */
 static void drop_the_rest(struct gate *gate)
 {
-    gate->dropped_writes += gate->queue.waiting;
+    FIGURE_COUNT(&gate->counts, storage_dropped_writes, gate->queue.waiting);
     queue_drop(&gate->queue);
 }
 

@@ -222,8 +222,7 @@ static void check(struct model *model)
         fprintf(stderr, "verify: %s\n", error.message);
         abort();
     }
-    aic_stats stats;
-    aic_cache_stats(model->table.cache, &stats);
+    struct figures stats = stats_of(model->table.cache);
     MUST(stats.hits_memory + stats.hits_storage == model->hits && stats.misses == model->misses);
     MUST(stats.memory_bytes <= stats.memory_max_bytes && stats.damaged == 0);
 }
@@ -255,8 +254,7 @@ static void run(unsigned seed, bool storage, unsigned steps)
     table_open(&model->table);
     for (unsigned i = 0; i < steps; i++) step(model);
     check(model);
-    aic_stats stats;
-    aic_cache_stats(model->table.cache, &stats);
+    struct figures stats = stats_of(model->table.cache);
     printf("%s: %llu evicted, %llu promoted, %llu kept plain\n", storage ? "both tiers" : "memory",
            (unsigned long long)stats.evicted_capacity, (unsigned long long)stats.promoted,
            (unsigned long long)stats.hot_entries);

@@ -108,10 +108,10 @@ static bool is_dead(const struct model *model, const struct expected *value)
     return value->expires_ms != 0 && model->now_ms >= value->expires_ms;
 }
 
-static struct store_stats stats_of(struct model *model)
+static struct figures stats_of(struct model *model)
 {
-    struct store_stats stats;
-    store_stats(model->store, &stats);
+    struct figures stats = {0};
+    store_figures(model->store, &stats);
     return stats;
 }
 
@@ -243,7 +243,7 @@ static void step_scan(struct model *model)
         if (!seen[number] && !is_dead(model, value))
             value->there = false; /* a dead one may stay, and live again when time goes back */
     }
-    assert_true(count <= stats_of(model).entries);
+    assert_true(count <= stats_of(model).memory_entries);
 }
 
 static void step_resize(struct model *model)
@@ -254,8 +254,8 @@ static void step_resize(struct model *model)
     assert_int_equal(store_resize(model->store, bytes, entries), AIC_OK);
     uint64_t pinned = 0;
     for (size_t i = 0; i < model->held_count; i++) pinned += model->held[i].value.size + 4096;
-    struct store_stats stats = stats_of(model);
-    assert_true(stats.bytes <= bytes + pinned);
+    struct figures stats = stats_of(model);
+    assert_true(stats.memory_bytes <= bytes + pinned);
     assert_int_equal(store_resize(model->store, model->max_bytes, model->max_entries), AIC_OK);
 }
 
@@ -263,13 +263,14 @@ static void check_all(struct model *model)
 {
     aic_error error = {0};
     if (store_verify(model->store, &error) != AIC_OK) fail_msg("%s", error.message);
-    struct store_stats stats = stats_of(model);
-    assert_int_equal(stats.bytes, stats.key_bytes + stats.value_bytes + stats.index_bytes + stats.overhead_bytes);
+    struct figures stats = stats_of(model);
+    assert_int_equal(stats.memory_bytes, stats.memory_key_bytes + stats.memory_value_bytes + stats.memory_index_bytes +
+                                             stats.memory_overhead_bytes);
     uint64_t pinned = 0;
     for (size_t i = 0; i < model->held_count; i++) pinned += model->held[i].value.size + 4096;
-    assert_true(stats.bytes <= model->max_bytes + (model->never_evicts ? 0 : pinned));
-    assert_true(model->max_entries == 0 || stats.entries <= model->max_entries + model->held_count);
-    assert_int_equal(stats.pinned, model->held_count);
+    assert_true(stats.memory_bytes <= model->max_bytes + (model->never_evicts ? 0 : pinned));
+    assert_true(model->max_entries == 0 || stats.memory_entries <= model->max_entries + model->held_count);
+    assert_int_equal(stats.memory_pinned, model->held_count);
 }
 
 static void run(uint64_t seed, unsigned steps, struct store_options options, bool never_evicts)

@@ -81,7 +81,7 @@ def attack_too_many_connections(options):
 
     def free():
         try:
-            return counters(server)["open"] < 10
+            return counters(server)["connections"] < 10
         except (Failure, OSError):
             return False
 
@@ -266,7 +266,7 @@ def attack_cut_bodies(options):
                 plug = server.connect()
                 plug.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + framing + b"a" * size)
                 plug.close()
-    until(lambda: counters(server)["open"] <= 1, "connections with cut bodies stay")
+    until(lambda: counters(server)["connections"] <= 1, "connections with cut bodies stay")
     return server
 
 

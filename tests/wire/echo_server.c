@@ -256,13 +256,14 @@ static struct http_server *server;
 
 static void on_counters(struct http_exchange *exchange)
 {
-    struct http_counters counters;
-    http_server_counters(server, &counters);
+    struct figures figures = {0};
+    http_server_figures(server, &figures);
     struct buf body;
     buf_init(&body, http_mem(exchange), MEM_OTHER);
-#define PRINT_COUNTER(name, help) buf_printf(&body, #name " %llu\n", (unsigned long long)counters.name);
-    HTTP_COUNTER_MAP(PRINT_COUNTER)
-#undef PRINT_COUNTER
+    for (size_t i = 0; i < FIGURE_TOTAL; i++)
+        if (figure_rows[i].owner == FIGURES_HTTP)
+            buf_printf(&body, "%s %llu\n", strchr(figure_rows[i].path, '.') + 1,
+                       (unsigned long long)figures.of[i].whole);
     buf_printf(&body, "pinned %d\n", atomic_load(&releases));
     http_reply_buf(exchange, 200, "text/plain", &body);
 }

@@ -151,17 +151,8 @@ struct acceptor {
     bool local; /* a unix socket */
 };
 
-struct thread_counters {
-#define THREAD_COUNTER_FIELD(name, help) _Atomic uint64_t name;
-    HTTP_COUNTER_MAP(THREAD_COUNTER_FIELD)
-#undef THREAD_COUNTER_FIELD
-};
-
-/* Relaxed and without a locked instruction: only the owning thread writes, others read single figures. */
-#define THREAD_COUNT(thread, name, amount)                                                                             \
-    atomic_store_explicit(&(thread)->counters.name,                                                                    \
-                          atomic_load_explicit(&(thread)->counters.name, memory_order_relaxed) + (uint64_t)(amount),   \
-                          memory_order_relaxed)
+/* Counts on the owning thread, which alone writes; others read single figures. */
+#define THREAD_COUNT(thread, name, amount) FIGURE_COUNT_OWN(&(thread)->counts, http_##name, (uint64_t)(amount))
 
 struct http_thread {
     struct http_server *server;
@@ -214,7 +205,7 @@ struct http_thread {
     aic_status start_status;
 
     /* Written by this thread on each request: on cache lines of their own. */
-    _Alignas(64) struct thread_counters counters;
+    _Alignas(64) struct figure_counts counts;
 };
 
 struct http_live_limits {

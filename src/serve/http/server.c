@@ -295,18 +295,13 @@ uint64_t http_server_answer_bytes(const struct http_server *server)
            atomic_load_explicit(&server->figures.bytes, memory_order_relaxed);
 }
 
-void http_server_counters(const struct http_server *server, struct http_counters *out)
+void http_server_figures(const struct http_server *server, struct figures *out)
 {
-    memset(out, 0, sizeof *out);
-    for (unsigned i = 0; i < server->thread_count; i++) {
-        const struct thread_counters *counters = &server->threads[i].counters;
-#define COUNTER_ADD(name, help) out->name += atomic_load_explicit(&counters->name, memory_order_relaxed);
-        HTTP_COUNTER_MAP(COUNTER_ADD)
-#undef COUNTER_ADD
-    }
-    out->bodies_refused += atomic_load_explicit(&server->bodies.refused, memory_order_relaxed);
-    out->answer_bytes = http_server_answer_bytes(server);
-    out->answer_limit = atomic_load_explicit(&server->limits.answers_bytes, memory_order_relaxed);
-    out->answers_refused = atomic_load_explicit(&server->answers.refused, memory_order_relaxed) +
-                           atomic_load_explicit(&server->figures.refused, memory_order_relaxed);
+    out->owners |= 1U << FIGURES_HTTP;
+    for (unsigned i = 0; i < server->thread_count; i++) figures_add(out, &server->threads[i].counts);
+    out->http_bodies_refused += atomic_load_explicit(&server->bodies.refused, memory_order_relaxed);
+    out->http_answer_bytes = http_server_answer_bytes(server);
+    out->http_answer_limit = atomic_load_explicit(&server->limits.answers_bytes, memory_order_relaxed);
+    out->http_answers_refused = atomic_load_explicit(&server->answers.refused, memory_order_relaxed) +
+                                atomic_load_explicit(&server->figures.refused, memory_order_relaxed);
 }

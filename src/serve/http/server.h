@@ -8,6 +8,7 @@
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
+#include "base/figures.h"
 #include "serve/http/http.h"
 
 /*
@@ -34,37 +35,6 @@ struct http_limits {
 #define HTTP_LIMIT_FIELD(name, fallback, help) uint64_t name;
     HTTP_LIMIT_MAP(HTTP_LIMIT_FIELD)
 #undef HTTP_LIMIT_FIELD
-};
-
-/* Every counter of a front thread: field, help. `open` is a level, the others only grow. */
-#define HTTP_COUNTER_MAP(X)                                                                                            \
-    X(open, "connections open now")                                                                                    \
-    X(accepted, "connections accepted")                                                                                \
-    X(rejected, "connections refused because of limits.connections")                                                   \
-    X(shed, "idle connections closed to make room for others")                                                         \
-    X(bodies_refused, "requests refused because of limits.bodies_bytes")                                               \
-    X(accept_failures, "accepts that failed, for want of file descriptors or memory")                                  \
-    X(requests, "requests whose head was read")                                                                        \
-    X(status_1xx, "interim answers")                                                                                   \
-    X(status_2xx, "answers of class 2xx")                                                                              \
-    X(status_3xx, "answers of class 3xx")                                                                              \
-    X(status_4xx, "answers of class 4xx")                                                                              \
-    X(status_5xx, "answers of class 5xx")                                                                              \
-    X(bytes_in, "bytes read from clients")                                                                             \
-    X(bytes_out, "bytes written to clients")                                                                           \
-    X(parse_errors, "requests refused by the rules of HTTP")                                                           \
-    X(timeouts, "connections ended by a time-out")                                                                     \
-    X(cut, "connections ended because a stop had lasted for timeouts.drain")                                           \
-    X(resets, "connections that ended in the middle of a request or an answer")                                        \
-    X(tls_failures, "TLS handshakes that failed")                                                                      \
-    X(memory_failures, "connections or answers given up for want of memory")
-
-struct http_counters {
-#define HTTP_COUNTER_FIELD(name, help) uint64_t name;
-    HTTP_COUNTER_MAP(HTTP_COUNTER_FIELD)
-#undef HTTP_COUNTER_FIELD
-    /* Of all threads together: what is held of answers, against which limit, and how often there was no room. */
-    uint64_t answer_bytes, answer_limit, answers_refused;
 };
 
 struct http_options {
@@ -133,8 +103,8 @@ uint64_t http_server_crowded_ms(const struct http_server *server);
 AIC_MUST_CHECK aic_status http_server_reload_tls(struct http_server *server, const char *certificate, const char *key,
                                                  aic_error *error);
 
-/* The sum over all threads. Each figure is exact, the set is no snapshot. Any thread. */
-void http_server_counters(const struct http_server *server, struct http_counters *out);
+/* Adds to `out`, zeroed before, what all threads counted and what is held now. Any thread. */
+void http_server_figures(const struct http_server *server, struct figures *out);
 /* Bytes of bodies that are held now, against limits.bodies_bytes. Any thread. */
 uint64_t http_server_body_bytes(const struct http_server *server);
 /* Bytes of answers that are held now, against limits.answers_bytes, and of figures, which have room beside. Any

@@ -516,7 +516,7 @@ void thread_verify(const struct http_thread *thread)
     const struct conn *conn;
     unsigned ready = 0;
     CHECK(thread->conn_count <= thread->live && thread->conn_count <= thread->conn_capacity);
-    CHECK(atomic_load_explicit(&thread->counters.open, memory_order_relaxed) == thread->conn_count);
+    CHECK(atomic_load_explicit(&thread->counts.http_open, memory_order_relaxed) == thread->conn_count);
     for (uint32_t i = 0; i < thread->conn_count; i++) {
         CHECK(thread->conns[i]->index == i && thread->conns[i]->thread == thread);
         conn_verify(thread->conns[i]);

@@ -16,13 +16,6 @@
 
 /* ----------------------------------------------------------------------------------------------------- counting -- */
 
-static void add_cost(_Atomic double *total, double amount)
-{
-    /* Relaxed: one writer. */
-    if (amount > 0)
-        atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + amount, memory_order_relaxed);
-}
-
 /* Outcome, duration, age and savings. */
 static void tally_lookup(struct front *front, struct labels_place place, enum tally_outcome outcome, uint64_t ns,
                          const struct cache_hit *hit, uint64_t age_ms)
@@ -32,9 +25,11 @@ static void tally_lookup(struct front *front, struct labels_place place, enum ta
     hist_record(&tally->lookup_ns[outcome], ns);
     if (hit == NULL) return;
     hist_record(&tally->age_ms, age_ms);
-    if (hit->record.prompt_tokens > 0) tally_bump(&tally->prompt_tokens_saved, hit->record.prompt_tokens);
-    if (hit->record.completion_tokens > 0) tally_bump(&tally->completion_tokens_saved, hit->record.completion_tokens);
-    add_cost(&tally->cost_saved_usd, hit->record.cost_usd);
+    const struct record *record = &hit->record;
+    if (record->prompt_tokens > 0) FIGURE_COUNT_OWN(&tally->counts, prompt_tokens_saved, record->prompt_tokens);
+    if (record->completion_tokens > 0)
+        FIGURE_COUNT_OWN(&tally->counts, completion_tokens_saved, record->completion_tokens);
+    if (record->cost_usd > 0) FIGURE_COUNT_OWN(&tally->counts, cost_saved_usd, record->cost_usd);
 }
 
 /* What a lookup that found nothing was for, when somebody listens; of a key alone it is not known. */
@@ -262,7 +257,8 @@ void handle_lookup(struct http_exchange *exchange)
     }
     uint64_t hash = memo_hash(&front->memo, call_ns(call), body);
     const struct memo_entry *known = memo_find(&front->memo, hash, call_ns(call), call->admin, body);
-    tally_bump(known != NULL ? &front->tally.memo_hits : &front->tally.memo_misses, 1);
+    if (known != NULL) FIGURE_COUNT_OWN(&front->tally.counts, memo_hits, 1);
+    else FIGURE_COUNT_OWN(&front->tally.counts, memo_misses, 1);
     if (known == NULL || !labels_hold(&front->routes->overview.labels, known->place)) {
         look_up_inline(exchange, body, hash);
         return;

@@ -37,14 +37,14 @@ static void link_last(struct front *front, struct pending *pending)
     else front->first = pending;
     front->last = pending;
     pending->linked = true;
-    atomic_fetch_add_explicit(&front->tally.waiting, 1, memory_order_relaxed);
+    FIGURE_COUNT_OWN(&front->tally.counts, waiting, 1);
 }
 
 static void take_out(struct front *front, struct pending *pending)
 {
     if (!pending->linked) return;
     pending->linked = false;
-    atomic_fetch_sub_explicit(&front->tally.waiting, 1, memory_order_relaxed);
+    FIGURE_COUNT_OWN(&front->tally.counts, waiting, -UINT64_C(1));
     if (pending->previous != NULL) pending->previous->next = pending->next;
     else front->first = pending->next;
     if (pending->next != NULL) pending->next->previous = pending->previous;

@@ -137,21 +137,9 @@ static void tell_room(void *server, uint64_t *connections, uint64_t *crowded_ms)
     *crowded_ms = http_server_crowded_ms(server);
 }
 
-static void tell_figures(void *server, overview_tell_fn *tell, void *to)
+static void tell_figures(void *server, struct figures *out)
 {
-    struct http_counters counters;
-    http_server_counters(server, &counters);
-    tell(to, METRIC_HTTP_CONNECTIONS, counters.open);
-    tell(to, METRIC_HTTP_ACCEPTED, counters.accepted);
-    tell(to, METRIC_HTTP_REJECTED, counters.rejected);
-    tell(to, METRIC_HTTP_BODIES_REFUSED, counters.bodies_refused);
-    tell(to, METRIC_HTTP_ANSWER_BYTES, counters.answer_bytes);
-    tell(to, METRIC_HTTP_ANSWER_LIMIT, counters.answer_limit);
-    tell(to, METRIC_HTTP_ANSWERS_REFUSED, counters.answers_refused);
-    tell(to, METRIC_HTTP_ERRORS, counters.parse_errors);
-    tell(to, METRIC_HTTP_TIMEOUTS, counters.timeouts);
-    tell(to, METRIC_HTTP_IN, counters.bytes_in);
-    tell(to, METRIC_HTTP_OUT, counters.bytes_out);
+    http_server_figures(server, out);
 }
 
 void routes_attach(struct routes *routes, struct http_server *server)

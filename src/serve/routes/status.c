@@ -2,6 +2,7 @@
  * status.c - GET /cache/status: what both tiers hold, and how well they serve. A job: it counts and sums.
  */
 #include "base/check.h"
+#include "base/view.h"
 #include "cache/cache.h"
 #include "observe/fields.h"
 #include "observe/parts.h"
@@ -9,7 +10,7 @@
 #include "serve/routes/handlers.h"
 #include "serve/routes/work.h"
 
-static void write_totals(struct json_writer *writer, const aic_stats *stats, struct overview *overview)
+static void write_totals(struct json_writer *writer, const struct figures *stats, struct overview *overview)
 {
     char rate[STATS_RATE_BYTES];
     double number = stats_rate(stats, rate);
@@ -23,14 +24,6 @@ static void write_totals(struct json_writer *writer, const aic_stats *stats, str
     put_flag(writer, "memory_pressure", overview_memory_short(overview, stats));
 }
 
-/* One memory snapshot, as every look at the status leaves one. */
-static void record_memory(struct routes *routes, const aic_stats *stats)
-{
-    struct host_memory host;
-    host_memory_read("", &host);
-    overview_record_memory(&routes->overview, stats, host.rss_bytes);
-}
-
 static void write_performance(struct json_writer *writer, const struct overview_options *options)
 {
     aic_report *report = NULL;
@@ -41,22 +34,32 @@ static void write_performance(struct json_writer *writer, const struct overview_
     aic_report_release(&report);
 }
 
+/* Beside the figures of a part, what is said of it in words. */
+static void write_words(const void *overview, const struct figures *stats, aic_view section, struct json_writer *writer)
+{
+    for (size_t i = 0; i < parts_count; i++)
+        if (parts[i].status != NULL && view_equal(aic_view_of(parts[i].name), section))
+            parts[i].status(overview, stats, writer);
+}
+
 static void run_status(struct work *work)
 {
     struct routes *routes = work->front->routes;
     struct json_writer writer;
-    aic_stats stats;
-    aic_cache_stats(routes->overview.options.cache, &stats);
-    record_memory(routes, &stats);
+    struct figures stats;
+    overview_figures(&routes->overview, &stats);
+    /* Every look at the status leaves a snapshot. */
+    overview_record_memory(&routes->overview, &stats, stats.process_rss_bytes);
     json_writer_init(&writer, &work->body);
     json_open(&writer, '{');
     for (size_t i = 0; i < parts_count; i++) {
-        if (parts[i].status == NULL) continue;
+        if (parts[i].status == NULL || parts[i].judge != NULL) continue; /* those have figures */
         json_key(&writer, parts[i].name);
         json_open(&writer, '{');
         parts[i].status(&routes->overview, &stats, &writer);
         json_close(&writer, '}');
     }
+    figures_write(&stats, write_words, &routes->overview, &writer);
     write_performance(&writer, &routes->overview.options);
     write_totals(&writer, &stats, &routes->overview);
     json_close(&writer, '}');
@@ -73,12 +76,12 @@ static void run_own_status(struct work *work)
     labels_counts lookups;
     aic_invalidated holds = {0};
     aic_filter filter = {.ns = ns};
-    aic_stats stats, own = {0};
+    struct figures stats = {0}, own = {0};
     struct json_writer writer;
     work->status = cache_invalidate(options->cache, &filter, true, &work->gone, &holds, &work->error);
     if (work->status != AIC_OK && work->status != AIC_UNAVAILABLE) return; /* the latter: memory alone was counted */
     aic_status known = overview_namespace(overview, ns, lookups);
-    aic_cache_stats(options->cache, &stats);
+    cache_figures(options->cache, &stats);
     own.hits_memory = lookups[TALLY_HIT_MEMORY];
     own.hits_storage = lookups[TALLY_HIT_STORAGE];
     own.misses = lookups[TALLY_MISS];

@@ -17,8 +17,8 @@ static void run_verify(struct work *work)
     uint64_t started = clock_mono_ns(options->clock);
     work->status = cache_verify(options->cache, &work->gone, &work->error);
     if (work->status != AIC_OK) return;
-    aic_stats stats;
-    aic_cache_stats(options->cache, &stats);
+    struct figures stats = {0};
+    cache_figures(options->cache, &stats);
     buf_printf(&work->body, "{\"status\":\"ok\",\"memory_entries\":%llu,\"storage_entries\":%llu,\"duration_seconds\":",
                (unsigned long long)stats.memory_entries, (unsigned long long)stats.storage_entries);
     json_write_double(&work->body, (double)(clock_mono_ns(options->clock) - started) * 1e-9);

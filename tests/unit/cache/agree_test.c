@@ -12,8 +12,7 @@
 static void wait_until_up(aic_cache *cache)
 {
     for (int i = 0; i < 60000; i++) {
-        aic_stats stats;
-        aic_cache_stats(cache, &stats);
+        struct figures stats = stats_of(cache);
         if (stats.storage_up) return;
         usleep(1000);
     }
@@ -141,8 +140,7 @@ static void removed_while_storage_was_down(void **state)
     assert_true(status < 0);
     assert_int_equal(sums.removed, 1); /* memory's */
     assert_int_equal(look(table->cache, "qa", "x", NULL), '-');
-    aic_stats stats;
-    aic_cache_stats(table->cache, &stats);
+    struct figures stats = stats_of(table->cache);
     assert_int_equal(stats.invalidations_pending, 1);
     hand_turn(&table->hand, 1);
     assert_int_equal(put_text(table->cache, "qa", "later", "3"), AIC_OK);
@@ -153,7 +151,7 @@ static void removed_while_storage_was_down(void **state)
         usleep(1000);
     }
     for (int i = 0; i < 60000; i++) { /* the breaker closes after a probe; the tick pays what is owed */
-        aic_cache_stats(table->cache, &stats);
+        stats = stats_of(table->cache);
         if (stats.invalidations_pending == 0) break;
         hand_turn(&table->hand, 1);
         cache_tick(table->cache);
@@ -189,8 +187,7 @@ static void settling_hides_what_was_read_before(void **state)
     while (atomic_load(&fake->reads) == reads) usleep(100);
     atomic_store(&fake->delay_us, 0);
     cache_tick(table->cache);
-    aic_stats stats;
-    aic_cache_stats(table->cache, &stats);
+    struct figures stats = stats_of(table->cache);
     assert_int_equal(stats.invalidations_pending, 0);
     pthread_join(thread, NULL);
     assert_int_equal(lookup.seen, '-');
@@ -211,8 +208,7 @@ static void owed_invalidations_are_bounded(void **state)
         aic_filter filter = {.operation = aic_view_of(name)};
         assert_true(aic_cache_invalidate(table->cache, &filter, false, NULL, NULL) < 0);
     }
-    aic_stats stats;
-    aic_cache_stats(table->cache, &stats);
+    struct figures stats = stats_of(table->cache);
     assert_true(stats.invalidations_pending > 0 && stats.invalidations_pending <= 65);
     atomic_store(&fake->down, false);
     /* Too much to remember one by one: everything that was stored before is forgotten rather than one entry too few. */
@@ -448,11 +444,10 @@ static void E16_three_workers(void **state)
     pthread_t workers[3];
     for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&workers[i], NULL, worker_main, &race), 0);
     for (int i = 0; i < 3; i++) pthread_join(workers[i], NULL);
-    aic_stats stats;
-    aic_cache_stats(table->cache, &stats);
+    struct figures stats = stats_of(table->cache);
     assert_int_equal(stats.memory_entries, 15);
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
-    aic_cache_stats(table->cache, &stats);
+    stats = stats_of(table->cache);
     assert_int_equal(stats.storage_entries, 15);
 }
 

@@ -134,9 +134,9 @@ static void dictionaries_survive_a_restart(void **state)
     put_answers(table->cache, 0, 600);
     for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
     assert_true(stats_of(table->cache).dictionaries >= 1);
-    aic_stats before = stats_of(table->cache);
+    struct figures before = stats_of(table->cache);
     put_answers(table->cache, 600, 900);
-    aic_stats after = stats_of(table->cache);
+    struct figures after = stats_of(table->cache);
     /* It pays: the ratio with the dictionary is better than without. */
     double with = (double)(after.compression_bytes_in - before.compression_bytes_in) /
                   (double)(after.compression_bytes_out - before.compression_bytes_out);

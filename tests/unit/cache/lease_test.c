@@ -203,9 +203,9 @@ static void a_full_table_grants_nothing(void **state)
     assert_int_equal(granted, LEASE_MOST);
     now_ns += LEASE_LEAST_MS * MS;
     assert_true(leases_tick(w.leases) == UINT64_MAX);
-    struct leases_figures figures;
+    struct figures figures = {0};
     leases_figures(w.leases, &figures);
-    assert_true(figures.leases == 0 && figures.expired == LEASE_MOST);
+    assert_true(figures.leases == 0 && figures.leases_expired == LEASE_MOST);
     world_close(&w);
 }
 

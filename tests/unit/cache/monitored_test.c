@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-static uint64_t entry_bytes(const aic_stats *stats)
+static uint64_t entry_bytes(const struct figures *stats)
 {
     return stats->memory_key_bytes + stats->memory_value_bytes + stats->memory_overhead_bytes;
 }
@@ -21,9 +21,9 @@ static uint64_t entry_bytes(const aic_stats *stats)
  * the shard's first bucket, and which shard it is changes with the cache's secret. */
 static uint64_t bytes_of(struct bench_cache *table, const char *response)
 {
-    aic_stats before = stats_of(table->cache);
+    struct figures before = stats_of(table->cache);
     assert_int_equal(put_text(table->cache, "qa", response, response), AIC_OK);
-    aic_stats after = stats_of(table->cache);
+    struct figures after = stats_of(table->cache);
     return entry_bytes(&after) - entry_bytes(&before);
 }
 
@@ -38,7 +38,7 @@ static void K05_nested_takes_more_than_flat(void **state)
     assert_true(empty > 0); /* a header at least */
     assert_true(flat >= empty);
     assert_true(nested > flat);
-    aic_stats stats = stats_of(table->cache);
+    struct figures stats = stats_of(table->cache);
     assert_int_equal(stats.memory_bytes, entry_bytes(&stats) + stats.memory_index_bytes);
 }
 
@@ -75,7 +75,7 @@ static void K23_measuring_a_thousand_entries(void **state)
         assert_int_equal(put_text(table->cache, "qa", text, text), AIC_OK);
     }
     double began = cpu_seconds();
-    aic_stats stats = stats_of(table->cache);
+    struct figures stats = stats_of(table->cache);
     aic_monitor_memory(monitor,
                        &(aic_memory_sample){.memory_bytes = stats.memory_bytes, .memory_entries = stats.memory_entries},
                        (aic_view){0});

@@ -161,10 +161,10 @@ static inline void forget_memory(aic_cache *cache)
     CHECK(aic_cache_invalidate(cache, &filter, false, NULL, NULL) == AIC_OK);
 }
 
-static inline aic_stats stats_of(aic_cache *cache)
+static inline struct figures stats_of(aic_cache *cache)
 {
-    aic_stats stats;
-    aic_cache_stats(cache, &stats);
+    struct figures stats = {0};
+    cache_figures(cache, &stats);
     return stats;
 }
 

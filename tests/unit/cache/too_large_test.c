@@ -53,7 +53,7 @@ static void what_storage_cannot_hold_is_in_memory_alone(void **state)
     assert_int_equal(look(table->cache, "qa", "t", NULL), '-'); /* not the old one */
     assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
     assert_int_equal(look(table->cache, "qa", "t", NULL), '-');
-    aic_stats stats = stats_of(table->cache);
+    struct figures stats = stats_of(table->cache);
     assert_int_equal(stats.storage_entries, 0);
     assert_int_equal(stats.storage_dropped_writes, 0); /* it never was in the queue */
     assert_int_equal(stats.storage_refused_writes, 1);

@@ -147,9 +147,9 @@ static void tick(struct world *world)
 
 static uint64_t tier_limit(struct world *world)
 {
-    struct store_stats stats;
-    store_stats(cache_store(world->cache), &stats);
-    return stats.max_bytes;
+    struct figures stats = {0};
+    store_figures(cache_store(world->cache), &stats);
+    return stats.memory_max_bytes;
 }
 
 static void fill_pool(struct world *world, unsigned count)

@@ -12,7 +12,7 @@ static void test_rates(void **state)
 {
     (void)state;
     char text[STATS_RATE_BYTES];
-    aic_stats stats = {0};
+    struct figures stats = {0};
     assert_true(stats_rate(&stats, text) == 0.0);
     assert_string_equal(text, "0.0%");
     stats.hits_memory = 1;

@@ -15,15 +15,17 @@
 
 static const char *const fine[] = {LISTENER_ANSWER("204", "", ""), NULL}, *const nobody[] = {NULL};
 
-static struct webhook_stats wait_for(struct webhook *webhook, uint64_t ended)
+static struct figures wait_for(struct webhook *webhook, uint64_t ended)
 {
-    struct webhook_stats stats;
+    struct figures stats = {0};
     for (int i = 0; i < 120000; i++) {
-        webhook_stats(webhook, &stats);
-        if (stats.sent + stats.failed >= ended) return stats;
+        stats = (struct figures){0};
+        webhook_figures(webhook, &stats);
+        if (stats.notices_sent + stats.notices_failed >= ended) return stats;
         usleep(1000);
     }
-    fail_msg("%llu of %llu messages ended", (unsigned long long)(stats.sent + stats.failed), (unsigned long long)ended);
+    fail_msg("%llu of %llu messages ended", (unsigned long long)(stats.notices_sent + stats.notices_failed),
+             (unsigned long long)ended);
     return stats;
 }
 
@@ -79,9 +81,9 @@ static void tells_in_order(void **state)
     char text[32];
     world_open(&w, fine);
     for (int i = 0; i < 10; i++) webhook_send(w.webhook, message(text, i));
-    struct webhook_stats stats = wait_for(w.webhook, 10);
-    assert_int_equal(stats.sent, 10);
-    assert_int_equal(stats.failed + stats.dropped + stats.waiting, 0);
+    struct figures stats = wait_for(w.webhook, 10);
+    assert_int_equal(stats.notices_sent, 10);
+    assert_int_equal(stats.notices_failed + stats.notices_dropped + stats.notices_waiting, 0);
     for (int i = 0; i < 10; i++) assert_string_equal(w.listener.bodies[i], message(text, i).data);
     webhook_destroy(&w.webhook); /* and once more below: NULL is fine */
     world_close(&w);
@@ -98,9 +100,9 @@ static void counts_refusals_and_follows_no_redirect(void **state)
         struct world w;
         world_open(&w, statuses[i]);
         webhook_send(w.webhook, AIC_LITERAL("{}"));
-        struct webhook_stats stats = wait_for(w.webhook, 1);
-        assert_int_equal(stats.failed, 1);
-        assert_int_equal(stats.sent, 0);
+        struct figures stats = wait_for(w.webhook, 1);
+        assert_int_equal(stats.notices_failed, 1);
+        assert_int_equal(stats.notices_sent, 0);
         assert_int_equal(listener_count(&w.listener), 1);
         world_close(&w);
     }
@@ -116,7 +118,7 @@ static void a_passing_fault_loses_nothing(void **state)
     char text[32];
     world_open(&w, script);
     for (int i = 0; i < 3; i++) webhook_send(w.webhook, message(text, i));
-    assert_int_equal(wait_for(w.webhook, 3).sent, 3);
+    assert_int_equal(wait_for(w.webhook, 3).notices_sent, 3);
     for (int i = 0; i < 3; i++) assert_string_equal(w.listener.bodies[i + 2], message(text, i).data);
     world_close(&w);
 }
@@ -129,7 +131,7 @@ static void counts_who_is_not_there(void **state)
     close(w.listener.fd); /* nobody listens there any more */
     w.listener.fd = -1;
     webhook_send(w.webhook, AIC_LITERAL("{}"));
-    assert_int_equal(wait_for(w.webhook, 1).failed, 1);
+    assert_int_equal(wait_for(w.webhook, 1).notices_failed, 1);
     world_close(&w);
 }
 
@@ -140,12 +142,12 @@ static void a_dead_end_delays_nothing(void **state)
     world_open(&w, nobody);
     double began = now();
     for (int i = 0; i < 1000; i++) webhook_send(w.webhook, AIC_LITERAL("{\"a\":1}"));
-    struct webhook_stats stats;
-    webhook_stats(w.webhook, &stats);
+    struct figures stats = {0};
+    webhook_figures(w.webhook, &stats);
     /* One may be under way; the queue holds 32, and the oldest made room. */
-    assert_int_equal(stats.sent + stats.failed, 0);
-    assert_true(stats.waiting <= 32);
-    assert_true(stats.dropped + stats.waiting >= 999);
+    assert_int_equal(stats.notices_sent + stats.notices_failed, 0);
+    assert_true(stats.notices_waiting <= 32);
+    assert_true(stats.notices_dropped + stats.notices_waiting >= 999);
     webhook_destroy(&w.webhook);
     assert_true(now() - began < 8); /* far below the ten seconds that one message has */
     world_close(&w);
@@ -162,7 +164,7 @@ static void asks_this_machine_without_a_proxy(void **state)
     struct world w;
     world_open(&w, fine);
     webhook_send(w.webhook, AIC_LITERAL("{}"));
-    assert_int_equal(wait_for(w.webhook, 1).sent, 1);
+    assert_int_equal(wait_for(w.webhook, 1).notices_sent, 1);
     unsetenv("http_proxy");
     unsetenv("all_proxy");
     world_close(&w);
@@ -189,9 +191,9 @@ static void survives_every_failed_allocation(void **state)
     webhook_send(w.webhook, AIC_LITERAL("{\"lost\":true}"));
     atomic_store(&w.test.until_refusal, TEST_MEM_NEVER);
     webhook_send(w.webhook, AIC_LITERAL("{}"));
-    struct webhook_stats stats = wait_for(w.webhook, 1);
-    assert_int_equal(stats.sent, 1);
-    assert_int_equal(stats.dropped, 1);
+    struct figures stats = wait_for(w.webhook, 1);
+    assert_int_equal(stats.notices_sent, 1);
+    assert_int_equal(stats.notices_dropped, 1);
     world_close(&w);
 }
 

@@ -18,8 +18,8 @@ static aic_status keep(void *context, aic_view group, uint32_t id, aic_view dict
     buf_clear(&kept->bytes);
     buf_append_view(&kept->bytes, dictionary);
     /* No lock is held: the codec can be asked from here. */
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     return kept->answer;
 }
 
@@ -45,8 +45,8 @@ static void test_dictionary(void **state)
     assert_true(kept.bytes.size > 1000 && kept.bytes.size <= 110 * 1024);
     assert_int_equal(train(codec, &kept), 0);
 
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     assert_int_equal(stats.dictionaries, 1);
     assert_true(stats.dictionary_bytes > kept.bytes.size);
     assert_int_equal(stats.sample_bytes, 0);
@@ -101,8 +101,8 @@ static void test_ids(void **state)
     assert_int_equal(codec_train(codec, keep, &kept, &trained), AIC_IO);
     assert_int_equal(trained, 42);
     assert_int_equal(kept.id, 1);
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     assert_int_equal(stats.dictionaries, 0);
     kept.answer = AIC_OK;
     feed(codec, GROUP, 300, 700, 1500);
@@ -255,8 +255,8 @@ static void test_retrained_when_grown(void **state)
     uint32_t number = 1000;
     feed_below(codec, first, first * 8, &number);
     assert_int_equal(train(codec, &kept), 0);
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     assert_true(stats.sample_bytes >= 256 * 1024); /* it is not samples that are missing */
 
     buf_clear(&plain);
@@ -351,19 +351,21 @@ static void test_bounds(void **state)
         buf_clear(&stored);
         assert_int_equal(codec_encode(codec, GROUP, buf_view(&plain), &stored, &form), AIC_OK);
     }
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     assert_true(stats.sample_bytes >= 1 << 20 && stats.sample_bytes <= 2 << 20);
     assert_int_equal(train(codec, &kept), 0);
     assert_int_equal(kept.calls, 0);
-    codec_stats(codec, &stats);
+    stats = (struct figures){0};
+    codec_figures(codec, &stats);
     assert_int_equal(stats.dictionaries, 0);
     for (int i = 0; i < 200; i++) {
         char name[16];
         snprintf(name, sizeof name, "group-%d", i);
         feed(codec, aic_view_of(name), (uint32_t)i, 2, 9000);
     }
-    codec_stats(codec, &stats);
+    stats = (struct figures){0};
+    codec_figures(codec, &stats);
     assert_true(stats.sample_bytes <= 16 << 20);
     buf_fini(&kept.bytes);
 }
@@ -389,8 +391,8 @@ static void test_many_groups(void **state)
         if (round % 64 == 63) trained += train(codec, &kept);
     }
     assert_int_equal(trained, LIVING);
-    struct codec_stats stats;
-    codec_stats(codec, &stats);
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
     assert_int_equal(stats.dictionaries, LIVING);
     buf_fini(&kept.bytes);
 }

@@ -121,10 +121,10 @@ static inline void kit_check(const struct pin *pin, unsigned number, size_t size
     free(value);
 }
 
-static inline struct store_stats kit_stats(struct kit *kit)
+static inline struct figures kit_stats(struct kit *kit)
 {
-    struct store_stats stats;
-    store_stats(kit->store, &stats);
+    struct figures stats = {0};
+    store_figures(kit->store, &stats);
     return stats;
 }
 

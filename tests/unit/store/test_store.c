@@ -9,12 +9,13 @@ static void test_fresh_store_is_empty(void **state)
     (void)state;
     struct kit kit;
     kit_open(&kit, (struct store_options){.max_bytes = 1 << 20, .max_entries = 100});
-    struct store_stats stats = kit_stats(&kit);
-    assert_int_equal(stats.entries, 0);
-    assert_int_equal(stats.bytes, 0);
-    assert_int_equal(stats.max_entries, 100);
-    assert_int_equal(stats.max_bytes, 1 << 20);
-    assert_int_equal(stats.gets + stats.hits + stats.puts + stats.evicted_capacity + stats.evicted_expired, 0);
+    struct figures stats = kit_stats(&kit);
+    assert_int_equal(stats.memory_entries, 0);
+    assert_int_equal(stats.memory_bytes, 0);
+    assert_int_equal(stats.memory_max_entries, 100);
+    assert_int_equal(stats.memory_max_bytes, 1 << 20);
+    assert_int_equal(
+        stats.memory_gets + stats.memory_found + stats.memory_puts + stats.evicted_capacity + stats.evicted_expired, 0);
     struct pin pins[4];
     uint64_t cursor = 0;
     assert_int_equal(store_scan(kit.store, &cursor, pins, 4), 0);
@@ -40,11 +41,12 @@ static void test_value_comes_back(void **state)
         else if (sizes[i] < 2000000) assert_int_equal(covered, sizes[i]); /* contiguous in a fresh store */
         pin_release(&pin);
     }
-    struct store_stats stats = kit_stats(&kit);
-    assert_int_equal(stats.entries, COUNT_OF(sizes));
-    assert_int_equal(stats.key_bytes, 32 * COUNT_OF(sizes));
-    assert_int_equal(stats.hits, COUNT_OF(sizes));
-    assert_int_equal(stats.bytes, stats.key_bytes + stats.value_bytes + stats.index_bytes + stats.overhead_bytes);
+    struct figures stats = kit_stats(&kit);
+    assert_int_equal(stats.memory_entries, COUNT_OF(sizes));
+    assert_int_equal(stats.memory_key_bytes, 32 * COUNT_OF(sizes));
+    assert_int_equal(stats.memory_found, COUNT_OF(sizes));
+    assert_int_equal(stats.memory_bytes, stats.memory_key_bytes + stats.memory_value_bytes + stats.memory_index_bytes +
+                                             stats.memory_overhead_bytes);
     kit_close(&kit);
 }
 
@@ -79,16 +81,16 @@ static void test_time_to_live(void **state)
     kit.now_ms += 59999;
     assert_true(kit_has(&kit, 1));
     kit.now_ms += 1;
-    assert_int_equal(kit_get(&kit, 1, &pin), AIC_MISS); /* exactly at its expiry */
-    assert_int_equal(kit_stats(&kit).entries, 1);       /* and it is gone, not only hidden */
+    assert_int_equal(kit_get(&kit, 1, &pin), AIC_MISS);  /* exactly at its expiry */
+    assert_int_equal(kit_stats(&kit).memory_entries, 1); /* and it is gone, not only hidden */
     kit.now_ms += 400ull * 86400000;
     assert_int_equal(kit_get(&kit, 2, &pin), AIC_OK);
     assert_int_equal(pin_expires_ms(&pin), 0);
     pin_release(&pin);
-    struct store_stats stats = kit_stats(&kit);
+    struct figures stats = kit_stats(&kit);
     assert_int_equal(stats.evicted_expired, 1);
     assert_int_equal(stats.evicted_capacity, 0);
-    assert_int_equal(stats.expiry_lag_ms, 0);
+    assert_int_equal(stats.expiry_lag_seconds, 0);
     kit_close(&kit);
 }
 
@@ -128,11 +130,11 @@ static void test_wheel_expires_what_nobody_reads(void **state)
         kit.now_ms += 1000;
         removed += store_expire(kit.store);
         kit_verify(&kit);
-        assert_true(kit_stats(&kit).expiry_lag_ms <= 1000 + WHEEL_TICK_MS);
+        assert_true(kit_stats(&kit).expiry_lag_seconds <= (1000 + WHEEL_TICK_MS) / 1000.0);
     }
     assert_int_equal(removed, 2000);
-    assert_int_equal(kit_stats(&kit).entries, 0);
-    assert_int_equal(kit_stats(&kit).bytes, 0);
+    assert_int_equal(kit_stats(&kit).memory_entries, 0);
+    assert_int_equal(kit_stats(&kit).memory_bytes, 0);
     kit_close(&kit);
 }
 
@@ -148,11 +150,11 @@ static void test_expiry_work_is_bounded(void **state)
     kit_verify(&kit);
     assert_false(kit_has(&kit, 9999)); /* never served, whether the wheel came to it or not */
     size_t rounds = 1;
-    while (kit_stats(&kit).entries > 0 && rounds < 10) {
+    while (kit_stats(&kit).memory_entries > 0 && rounds < 10) {
         store_expire(kit.store);
         rounds++;
     }
-    assert_int_equal(kit_stats(&kit).entries, 0);
+    assert_int_equal(kit_stats(&kit).memory_entries, 0);
     kit_close(&kit);
 }
 
@@ -162,8 +164,8 @@ static void test_capacity_zero_keeps_nothing(void **state)
     struct kit kit;
     kit_open(&kit, (struct store_options){.max_bytes = 0});
     for (unsigned i = 0; i < 100; i++) assert_int_equal(kit_put(&kit, i, i), AIC_NOT_STORED);
-    assert_int_equal(kit_stats(&kit).entries, 0);
-    assert_int_equal(kit_stats(&kit).bytes, 0);
+    assert_int_equal(kit_stats(&kit).memory_entries, 0);
+    assert_int_equal(kit_stats(&kit).memory_bytes, 0);
     kit_close(&kit);
 }
 
@@ -178,9 +180,9 @@ static void test_limits_hold_after_every_put(void **state)
             aic_status status = kit_put(&kit, n, n * 37 % 4000);
             assert_true(status == AIC_OK || status == AIC_NOT_STORED);
             assert_true(budget_bytes(&kit.store->budget) <= budgets[i]);
-            assert_true(kit_stats(&kit).bytes <= budgets[i]);
+            assert_true(kit_stats(&kit).memory_bytes <= budgets[i]);
         }
-        if (budgets[i] >= 5000) assert_true(kit_stats(&kit).entries > 0);
+        if (budgets[i] >= 5000) assert_true(kit_stats(&kit).memory_entries > 0);
         kit_close(&kit);
     }
 }
@@ -193,14 +195,14 @@ static void test_max_entries(void **state)
     for (unsigned i = 0; i < 50; i++) {
         assert_int_equal(kit_put(&kit, i, 100), AIC_OK);
         assert_true(kit_has(&kit, i));
-        assert_true(kit_stats(&kit).entries <= 2);
+        assert_true(kit_stats(&kit).memory_entries <= 2);
     }
-    assert_int_equal(kit_stats(&kit).entries, 2);
+    assert_int_equal(kit_stats(&kit).memory_entries, 2);
     assert_int_equal(kit_stats(&kit).evicted_capacity, 48);
     assert_int_equal(kit_stats(&kit).evicted_unused, 48);
     /* An update of one of the two evicts nobody. */
     assert_int_equal(kit_put(&kit, 49, 5000), AIC_OK);
-    assert_int_equal(kit_stats(&kit).entries, 2);
+    assert_int_equal(kit_stats(&kit).memory_entries, 2);
     assert_int_equal(kit_stats(&kit).evicted_capacity, 48);
     kit_close(&kit);
 }
@@ -213,7 +215,7 @@ static void test_max_entries_evicts_one_for_one(void **state)
     kit_open(&kit, (struct store_options){.max_bytes = 64 << 20, .max_entries = 8});
     for (unsigned i = 0; i < 2000; i++) {
         assert_int_equal(kit_put(&kit, i, i * 997 % 20000), AIC_OK);
-        assert_int_equal(kit_stats(&kit).entries, i < 8 ? i + 1 : 8);
+        assert_int_equal(kit_stats(&kit).memory_entries, i < 8 ? i + 1 : 8);
     }
     kit_close(&kit);
 }
@@ -228,7 +230,7 @@ static void test_item_too_large(void **state)
     assert_int_equal(kit_put(&kit, 1, 1001), AIC_NOT_STORED);
     assert_false(kit_has(&kit, 1)); /* the older value would be a wrong answer now */
     assert_true(kit_has(&kit, 2));
-    assert_int_equal(kit_stats(&kit).refused_size, 1);
+    assert_int_equal(kit_stats(&kit).not_admitted, 1);
     kit_close(&kit);
 }
 
@@ -257,12 +259,12 @@ static void test_update_at_capacity_evicts_no_stranger(void **state)
         kit_open(&kit, (struct store_options){.max_bytes = 100000, .shards = 4, .policy = (aic_policy)policy});
         unsigned n = 0;
         while (kit_stats(&kit).evicted_capacity == 0) assert_int_equal(kit_put(&kit, n++, 1000), AIC_OK);
-        uint64_t entries = kit_stats(&kit).entries, evicted = kit_stats(&kit).evicted_capacity;
+        uint64_t entries = kit_stats(&kit).memory_entries, evicted = kit_stats(&kit).evicted_capacity;
         for (unsigned round = 0; round < 5; round++) {
             for (unsigned i = 0; i < n; i++) {
                 if (!kit_has(&kit, i)) continue;
                 assert_int_equal(kit_put(&kit, i, 1000 - round * 50), AIC_OK);
-                assert_int_equal(kit_stats(&kit).entries, entries);
+                assert_int_equal(kit_stats(&kit).memory_entries, entries);
                 assert_int_equal(kit_stats(&kit).evicted_capacity, evicted);
             }
         }
@@ -283,18 +285,18 @@ static void test_pins_survive_everything(void **state)
         assert_int_equal(kit_get(&kit, 2, &expired), AIC_OK);
         assert_int_equal(kit_get(&kit, 3, &crowded), AIC_OK);
         moved = crowded; /* plain data: released through the copy */
-        assert_int_equal(kit_stats(&kit).pinned, 4);
-        uint64_t before = kit_stats(&kit).value_bytes;
+        assert_int_equal(kit_stats(&kit).memory_pinned, 4);
+        uint64_t before = kit_stats(&kit).memory_value_bytes;
         assert_int_equal(kit_put(&kit, 0, 10), AIC_OK);
         aic_key key = kit_key(1);
         assert_int_equal(store_delete(kit.store, &key), AIC_OK);
         assert_int_equal(store_delete(kit.store, &key), AIC_MISS);
         kit.now_ms += 1000;
         store_expire(kit.store);
-        assert_int_equal(kit_stats(&kit).value_bytes, before + 10); /* still in memory, still in the budget */
+        assert_int_equal(kit_stats(&kit).memory_value_bytes, before + 10); /* still in memory, still in the budget */
         kit_verify(&kit);
         for (unsigned i = 100; i < 1000; i++) assert_int_equal(kit_put(&kit, i, 1500), AIC_OK);
-        assert_true(kit_stats(&kit).bytes <= 200000);
+        assert_true(kit_stats(&kit).memory_bytes <= 200000);
         kit_verify(&kit);
         kit_check(&replaced, 0, 2000);
         kit_check(&deleted, 1, 2001);
@@ -306,7 +308,7 @@ static void test_pins_survive_everything(void **state)
         pin_release(&expired);
         pin_release(&moved);
         pin_release(&moved); /* an empty pin is nothing */
-        assert_int_equal(kit_stats(&kit).pinned, 0);
+        assert_int_equal(kit_stats(&kit).memory_pinned, 0);
         kit_close(&kit);
     }
 }
@@ -325,8 +327,8 @@ static void test_everything_pinned(void **state)
             assert_true(count < 64);
         }
         assert_true(count > 10);
-        assert_int_equal(kit_stats(&kit).refused_full, 1);
-        assert_int_equal(kit_stats(&kit).entries, count); /* nobody was thrown out in vain */
+        assert_int_equal(kit_stats(&kit).not_admitted, 1);
+        assert_int_equal(kit_stats(&kit).memory_entries, count); /* nobody was thrown out in vain */
         kit_verify(&kit);
         for (unsigned i = 0; i < count; i++) pin_release(&pins[i]);
         assert_int_equal(kit_put(&kit, 1000, 1000), AIC_OK);
@@ -371,18 +373,18 @@ static void test_counts(void **state)
     kit_open(&kit, (struct store_options){.max_bytes = 1 << 20});
     assert_int_equal(kit_get(&kit, 1, &pin), AIC_MISS);
     assert_int_equal(kit_put(&kit, 1, 5), AIC_OK);
-    uint64_t small = kit_stats(&kit).bytes;
+    uint64_t small = kit_stats(&kit).memory_bytes;
     assert_int_equal(kit_get(&kit, 1, &pin), AIC_OK);
     pin_release(&pin);
     assert_int_equal(kit_put(&kit, 1, 1000), AIC_OK);
-    assert_true(kit_stats(&kit).bytes > small);
+    assert_true(kit_stats(&kit).memory_bytes > small);
     assert_true(kit_has(&kit, 1));
-    struct store_stats stats = kit_stats(&kit);
-    assert_int_equal(stats.gets, 2);
-    assert_int_equal(stats.hits, 1);
-    assert_int_equal(stats.puts, 2);
-    assert_int_equal(stats.replaced, 1);
-    assert_int_equal(stats.entries, 1);
+    struct figures stats = kit_stats(&kit);
+    assert_int_equal(stats.memory_gets, 2);
+    assert_int_equal(stats.memory_found, 1);
+    assert_int_equal(stats.memory_puts, 2);
+    assert_int_equal(stats.memory_replaced, 1);
+    assert_int_equal(stats.memory_entries, 1);
     kit_close(&kit);
 }
 
@@ -394,12 +396,12 @@ static void test_ghost_hits_and_idle_time(void **state)
     kit_open(&kit, (struct store_options){.max_bytes = 200000, .shards = 1, .policy = AIC_POLICY_LRU});
     for (unsigned i = 0; i < 250; i++) assert_int_equal(kit_put(&kit, i, 1000), AIC_OK);
     assert_int_equal(kit_get(&kit, 0, &pin), AIC_MISS); /* evicted not long ago: a larger cache would have it */
-    assert_int_equal(kit_stats(&kit).ghost_hits, 1);
+    assert_int_equal(kit_stats(&kit).memory_ghost_hits, 1);
     assert_int_equal(kit_get(&kit, 9999, &pin), AIC_MISS); /* never seen */
-    assert_int_equal(kit_stats(&kit).ghost_hits, 1);
+    assert_int_equal(kit_stats(&kit).memory_ghost_hits, 1);
     kit.now_ms += 100000;
     assert_int_equal(kit_put(&kit, 500, 1000), AIC_OK);
-    assert_in_range(kit_stats(&kit).oldest_evicted_ms, 96000, 104000);
+    assert_in_range(kit_stats(&kit).evicted_idle_seconds, 96, 104);
     kit_close(&kit);
 }
 
@@ -410,19 +412,19 @@ static void test_resize(void **state)
     kit_open(&kit, (struct store_options){.max_bytes = 40 << 20});
     for (unsigned i = 0; i < 10000; i++) assert_int_equal(kit_put(&kit, i, 3000), AIC_OK);
     assert_int_equal(store_resize(kit.store, 4 << 20, 0), AIC_OK);
-    struct store_stats stats = kit_stats(&kit);
-    assert_true(stats.bytes <= 4 << 20);
-    assert_true(stats.entries > 1000);
+    struct figures stats = kit_stats(&kit);
+    assert_true(stats.memory_bytes <= 4 << 20);
+    assert_true(stats.memory_entries > 1000);
     /* The survivors were moved together, and the rest was given back. */
-    assert_true(stats.resident_bytes <= (4 << 20) * 5 / 4 + (18 << 20));
+    assert_true(stats.memory_resident_bytes <= (4 << 20) * 5 / 4 + (18 << 20));
     kit_verify(&kit);
     assert_int_equal(store_resize(kit.store, 4 << 20, 10), AIC_OK);
-    assert_int_equal(kit_stats(&kit).entries, 10);
+    assert_int_equal(kit_stats(&kit).memory_entries, 10);
     assert_int_equal(store_resize(kit.store, 0, 0), AIC_OK);
-    assert_int_equal(kit_stats(&kit).bytes, 0);
+    assert_int_equal(kit_stats(&kit).memory_bytes, 0);
     assert_int_equal(store_resize(kit.store, 1ull << 30, 0), AIC_OK);
     for (unsigned i = 0; i < 10000; i++) assert_int_equal(kit_put(&kit, i, 3000), AIC_OK);
-    assert_int_equal(kit_stats(&kit).entries, 10000);
+    assert_int_equal(kit_stats(&kit).memory_entries, 10000);
     assert_int_equal(store_resize(kit.store, (1ull << 30) + 1, 0), AIC_INVALID);
     kit_close(&kit);
 }
@@ -469,12 +471,12 @@ static void test_compaction_keeps_every_value(void **state)
     for (unsigned i = 0; i < 30000; i++)
         assert_int_equal(kit_put_ttl(&kit, i, 3000 + i % 500, i % 10 == 0 ? 0 : 1000), AIC_OK);
     assert_int_equal(kit_get(&kit, 20, &held), AIC_OK);
-    uint64_t resident = kit_stats(&kit).resident_bytes;
+    uint64_t resident = kit_stats(&kit).memory_resident_bytes;
     kit.now_ms += 2000;
     for (unsigned i = 0; i < 20; i++) store_expire(kit.store);
-    struct store_stats stats = kit_stats(&kit);
-    assert_int_equal(stats.entries, 3000);
-    assert_true(stats.resident_bytes < resident / 2); /* nine of ten are gone, from every arena */
+    struct figures stats = kit_stats(&kit);
+    assert_int_equal(stats.memory_entries, 3000);
+    assert_true(stats.memory_resident_bytes < resident / 2); /* nine of ten are gone, from every arena */
     kit_verify(&kit);
     for (unsigned i = 0; i < 30000; i += 10) {
         struct pin pin;
@@ -508,8 +510,8 @@ static void test_empty_arenas_that_are_kept_move_nobody(void **state)
     const void *before = place_of_value(&kit, 7);
     kit.now_ms += 2000;
     for (unsigned i = 0; i < 5; i++) store_expire(kit.store);
-    assert_int_equal(kit_stats(&kit).entries, 20);
-    assert_true(kit_stats(&kit).resident_bytes > 40 << 20); /* within what is kept */
+    assert_int_equal(kit_stats(&kit).memory_entries, 20);
+    assert_true(kit_stats(&kit).memory_resident_bytes > 40 << 20); /* within what is kept */
     assert_ptr_equal(place_of_value(&kit, 7), before);
     kit_close(&kit);
 }

@@ -86,7 +86,7 @@ static bool run_scenario(struct scarce *scarce)
         assert_true(status == AIC_OK || status == AIC_NO_MEMORY);
     }
     assert_int_equal(store_resize(kit.store, 1 << 20, 0), AIC_OK);
-    assert_true(kit_stats(&kit).bytes <= 1 << 20);
+    assert_true(kit_stats(&kit).memory_bytes <= 1 << 20);
     kit_close(&kit);
     return atomic_load(&scarce->asked) > scarce->fails_at;
 }

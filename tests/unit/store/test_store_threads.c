@@ -98,7 +98,7 @@ static void *watch(void *context)
     for (unsigned round = 0; atomic_load(&crowd->running) > 0; round++) {
         uint64_t cursor = 0;
         aic_error error = {0};
-        struct store_stats stats;
+        struct figures stats = {0};
         do {
             size_t count = store_scan(crowd->kit.store, &cursor, pins, 16);
             for (size_t i = 0; i < count; i++) {
@@ -107,7 +107,7 @@ static void *watch(void *context)
             }
         } while (cursor != 0);
         store_expire(crowd->kit.store);
-        store_stats(crowd->kit.store, &stats);
+        store_figures(crowd->kit.store, &stats);
         aic_status verified = store_verify(crowd->kit.store, &error);
         if (verified != AIC_OK) fprintf(stderr, "%s\n", error.message);
         CHECK(verified == AIC_OK);
@@ -134,9 +134,9 @@ static void test_crowd(void **state)
         }
         assert_int_equal(pthread_create(&threads[WORKERS], NULL, watch, &crowd), 0);
         for (unsigned i = 0; i <= WORKERS; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
-        struct store_stats stats = kit_stats(&crowd.kit);
-        assert_int_equal(stats.pinned, 0);
-        assert_int_equal(budget_bytes(&crowd.kit.store->budget), stats.bytes);
+        struct figures stats = kit_stats(&crowd.kit);
+        assert_int_equal(stats.memory_pinned, 0);
+        assert_int_equal(budget_bytes(&crowd.kit.store->budget), stats.memory_bytes);
         kit_close(&crowd.kit);
     }
 }

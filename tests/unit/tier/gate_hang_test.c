@@ -28,7 +28,6 @@ static void test_a_hung_read_costs_the_deadline_then_nothing(void **state)
     aic_key key = sample_key(3);
     gate_read(world->gate, &key, async_done, &waiting); /* behind the hung ones */
     assert_int_equal(atomic_load(&waiting.calls), 0);
-    assert_int_equal(stats_of(world).timeouts, 2);
     atomic_fetch_add(&world->clock.mono_ns, 1000000000);             /* hangs for a second now */
     assert_int_equal(get(world, 4, LONG_MS, NULL), AIC_UNAVAILABLE); /* at once */
     AWAIT(atomic_load(&waiting.calls) == 1);
@@ -164,7 +163,7 @@ static void test_threads_read_their_own_writes(void **state)
     struct worker workers[THREADS];
     start_workers(workers, THREADS, world, work);
     join_workers(workers, THREADS);
-    assert_int_equal(stats_of(world).errors, 0);
+    assert_int_equal(figures_of(world).storage_errors, 0);
 }
 
 /* -------------------------------------------------------------------------------------------------------- memory -- */

@@ -24,8 +24,8 @@ static void test_reads_see_what_was_written(void **state)
     assert_int_equal(put(world, 1, "eins"), AIC_OK);
     FAULT_SET(world->fault, world->fault->hang_applies = false);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
-    assert_int_equal(stats_of(world).queue_entries, 0);
-    assert_int_equal(stats_of(world).queue_bytes, 0);
+    assert_int_equal(figures_of(world).queue_entries, 0);
+    assert_int_equal(figures_of(world).queue_bytes, 0);
     assert_int_equal(get(world, 1, LONG_MS, "eins"), AIC_OK);
     assert_true(stats_of(world).up);
 }
@@ -97,7 +97,7 @@ static void test_failing_reads_open_the_breaker_with_one_line(void **state)
     assert_int_equal(fault_tier_gets(world->fault), 5);
     AWAIT(atomic_load(&world->lines) == 1);
     assert_false(stats_of(world).up);
-    assert_int_equal(stats_of(world).opened, 1);
+    assert_int_equal(figures_of(world).storage_breaks, 1);
     assert_int_equal(put(world, 1, "one"), AIC_OK); /* writes are another matter */
     assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
@@ -111,7 +111,7 @@ static void test_failing_reads_open_the_breaker_with_one_line(void **state)
     assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK);
     AWAIT(atomic_load(&world->lines) == 2);
     assert_true(stats_of(world).up);
-    assert_int_equal(stats_of(world).errors, 6);
+    assert_int_equal(figures_of(world).storage_errors, 6);
 }
 
 static void test_failing_writes_wait_and_are_not_lost(void **state)
@@ -141,7 +141,7 @@ static void test_failing_writes_wait_and_are_not_lost(void **state)
     assert_int_equal(gate_flush(world->gate, true, LONG_MS), AIC_OK);
     AWAIT(atomic_load(&world->lines) == 2);
     for (uint64_t i = 0; i < 200; i++) assert_int_equal(get(world, i, LONG_MS, "new"), AIC_OK);
-    assert_int_equal(stats_of(world).dropped_writes, 0);
+    assert_int_equal(figures_of(world).storage_dropped_writes, 0);
 }
 
 static void test_a_refused_record_does_not_stop_the_others(void **state)
@@ -157,7 +157,7 @@ static void test_a_refused_record_does_not_stop_the_others(void **state)
     assert_int_equal(get(world, 1, LONG_MS, "one"), AIC_OK);
     assert_int_equal(get(world, 2, LONG_MS, NULL), AIC_MISS); /* not "old" */
     assert_int_equal(get(world, 3, LONG_MS, "three"), AIC_OK);
-    assert_int_equal(stats_of(world).dropped_writes, 1);
+    assert_int_equal(figures_of(world).storage_dropped_writes, 1);
     assert_true(stats_of(world).up);
 }
 
@@ -180,7 +180,7 @@ static void test_what_the_tier_cannot_hold_is_refused_at_once(void **state)
     assert_int_equal(get(world, 1, LONG_MS, NULL), AIC_MISS); /* nor the older value */
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
     assert_int_equal(get(world, 1, LONG_MS, NULL), AIC_MISS);
-    assert_int_equal(stats_of(world).dropped_writes, 0);
+    assert_int_equal(figures_of(world).storage_dropped_writes, 0);
     assert_int_equal(atomic_load(&world->lines), 0);
     assert_int_equal(put(world, 2, "two"), AIC_OK);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);
@@ -210,8 +210,8 @@ static void test_a_full_queue_never_serves_an_older_value(void **state)
         assert_int_equal(get(world, i, LONG_MS, text), status == AIC_OK ? AIC_OK : AIC_MISS);
     }
     assert_true(stored > 40 && stored < 60);
-    assert_int_equal(stats_of(world).dropped_writes, 100 - stored);
-    assert_true(stats_of(world).queue_bytes <= 64 << 10);
+    assert_int_equal(figures_of(world).storage_dropped_writes, 100 - stored);
+    assert_true(figures_of(world).queue_bytes <= 64 << 10);
     AWAIT(atomic_load(&world->lines) == 1);
     FAULT_SET(world->fault, world->fault->hang_applies = false);
     assert_int_equal(gate_flush(world->gate, false, LONG_MS), AIC_OK);

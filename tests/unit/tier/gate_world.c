@@ -74,6 +74,13 @@ aic_status get(struct world *world, uint64_t number, unsigned deadline_ms, const
     return status;
 }
 
+struct figures figures_of(struct world *world)
+{
+    struct figures figures = {0};
+    gate_figures(world->gate, &figures);
+    return figures;
+}
+
 struct gate_stats stats_of(struct world *world)
 {
     struct gate_stats stats;

@@ -40,6 +40,7 @@ aic_status delete (struct world *world, uint64_t number);
 /* The status of a read; the record must be `text` when it is AIC_OK. */
 aic_status get(struct world *world, uint64_t number, unsigned deadline_ms, const char *text);
 struct gate_stats stats_of(struct world *world);
+struct figures figures_of(struct world *world);
 
 /* A read that nobody waits for. */
 struct async {

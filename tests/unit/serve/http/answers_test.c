@@ -201,11 +201,11 @@ static void test_beyond_the_limit_is_503(void **state)
     expect_answer(&place, third, LARGE, "HTTP/1.1 503 ", "\r\nRetry-After: 1\r\n");
     expect_answer(&place, third, LARGE, "HTTP/1.1 503 ", "\"answers_full\"");
     expect_answer(&place, third, SMALL, "HTTP/1.1 200 ", "small"); /* nobody is kept from a short answer */
-    struct http_counters counters;
-    http_server_counters(place.drive.server, &counters);
-    assert_int_equal(counters.answers_refused, 2);
-    assert_int_equal(counters.answer_bytes, 2 * ANSWER_BYTES);
-    assert_int_equal(counters.answer_limit, 2 * ANSWER_BYTES);
+    struct figures counters = {0};
+    http_server_figures(place.drive.server, &counters);
+    assert_int_equal(counters.http_answers_refused, 2);
+    assert_int_equal(counters.http_answer_bytes, 2 * ANSWER_BYTES);
+    assert_int_equal(counters.http_answer_limit, 2 * ANSWER_BYTES);
     /* Who has read all gives its room back, and so does who went away. */
     assert_true(take(&place, first, ANSWER_BYTES + 4096) > ANSWER_BYTES);
     assert_int_equal(held_by(&place), ANSWER_BYTES);
@@ -386,7 +386,7 @@ static void test_the_cause_of_a_refusal_is_told(void **state)
 {
     (void)state;
     struct place place;
-    struct http_counters counters;
+    struct figures counters = {0};
     open_place(&place, 10 * ANSWER_BYTES);
     int client = drive_connect(&place.drive);
     expect_answer(&place, client, SMALL, "HTTP/1.1 200 ", "small");
@@ -394,8 +394,8 @@ static void test_the_cause_of_a_refusal_is_told(void **state)
     expect_answer(&place, client, LARGE, "HTTP/1.1 503 ", "\"no_memory\"");
     assert_true(test_mem_refused(&place.test));
     expect_answer(&place, client, FIGURES, "HTTP/1.1 200 ", "xxxx");
-    http_server_counters(place.drive.server, &counters);
-    assert_int_equal(counters.answers_refused, 0);
+    http_server_figures(place.drive.server, &counters);
+    assert_int_equal(counters.http_answers_refused, 0);
     close(client);
     close_place(&place);
 }

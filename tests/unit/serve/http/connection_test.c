@@ -367,9 +367,9 @@ static void ask_at_once(struct drive *drive, int clients[CLIENTS], uint64_t step
 
 static uint64_t bytes_out(struct drive *drive)
 {
-    struct http_counters counters;
-    http_server_counters(drive->server, &counters);
-    return counters.bytes_out;
+    struct figures counters = {0};
+    http_server_figures(drive->server, &counters);
+    return counters.http_bytes_out;
 }
 
 /* Sockets that are ready together are all read before the first answer is sent; then each gets its own, whole. */
@@ -522,7 +522,7 @@ static void on_finished(void *context, struct http_exchange *exchange, int statu
 
 static void test_counters(struct drive *drive)
 {
-    struct http_counters counters;
+    struct figures counters = {0};
     drive->server->finished = on_finished;
     finished = 0;
     size_t sent = 0;
@@ -531,16 +531,16 @@ static void test_counters(struct drive *drive)
         sent += strlen(REQUESTS[i]);
         received += ask(drive, REQUESTS[i]);
     }
-    http_server_counters(drive->server, &counters);
+    http_server_figures(drive->server, &counters);
     assert_int_equal(finished, COUNT_OF(REQUESTS));
     assert_int_equal(finished_status, 400);
-    assert_int_equal(counters.requests, 8);
-    assert_int_equal(counters.parse_errors, 1);
-    assert_int_equal(counters.status_2xx, 7);
-    assert_int_equal(counters.status_4xx, 2);
-    assert_int_equal(counters.bytes_in, sent);
-    assert_int_equal(counters.bytes_out, received);
-    assert_int_equal(counters.resets, 0);
+    assert_int_equal(counters.http_requests, 8);
+    assert_int_equal(counters.http_parse_errors, 1);
+    assert_int_equal(counters.http_status_2xx, 7);
+    assert_int_equal(counters.http_status_4xx, 2);
+    assert_int_equal(counters.http_bytes_in, sent);
+    assert_int_equal(counters.http_bytes_out, received);
+    assert_int_equal(counters.http_resets, 0);
 }
 
 int main(void)

@@ -54,9 +54,9 @@ static int send_get(const struct world *world)
 
 static uint64_t requests(const struct world *world)
 {
-    struct http_counters counters;
-    http_server_counters(world->server, &counters);
-    return counters.requests;
+    struct figures counters = {0};
+    http_server_figures(world->server, &counters);
+    return counters.http_requests;
 }
 
 /* However many wait for a copy that is being made: whoever needs a thread of the same lane gets one. */
