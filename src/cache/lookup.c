@@ -231,6 +231,7 @@ void cache_count_lookup(struct aic_cache *cache, aic_status outcome, unsigned ti
     else if (tier == AIC_IN_MEMORY) FIGURE_COUNT(counts, hits_memory, 1);
     else FIGURE_COUNT(counts, hits_storage, 1);
     if (outcome == AIC_TIMEOUT) FIGURE_COUNT(counts, storage_timeouts, 1);
+    if (outcome == AIC_UNAVAILABLE) FIGURE_COUNT(counts, storage_skipped, 1);
 }
 
 aic_status cache_read_storage(struct aic_cache *cache, const aic_key *key, unsigned deadline_ms, struct buf *out,

@@ -285,6 +285,15 @@ static void E05_E10_E11_E13_E14_storage_down(void **state)
     assert_non_null(memmem(json.data, json.size, "\"failed\"", 8));
     aic_report_release(&report);
     assert_true(stats_of(table->cache).storage_errors > 0);
+    for (int i = 0; i < 60000 && stats_of(table->cache).storage_reads_up; i++) {
+        assert_int_equal(look(table->cache, "qa", "z", NULL), '-');
+        usleep(1000);
+    }
+    double skipped, after;
+    assert_int_equal(aic_cache_figure(table->cache, "storage.skipped", &skipped), AIC_OK);
+    assert_int_equal(look(table->cache, "qa", "z", NULL), '-');
+    assert_int_equal(aic_cache_figure(table->cache, "storage.skipped", &after), AIC_OK);
+    assert_true(after == skipped + 1);
     aic_cache_close(&table->cache);
     aic_monitor_close(&monitor);
     table->options.monitor = NULL;
