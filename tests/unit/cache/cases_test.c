@@ -173,24 +173,6 @@ static void D17_D19_counting(void **state)
     assert_true(stats.hits_memory == 2 * stats.misses); /* 66.67 % */
 }
 
-static void every_figure_has_a_name(void **state)
-{
-    struct bench_cache *table = *state;
-    double value = -1;
-    size_t count = 0;
-    for (const char *name; (name = aic_figure_name(count)) != NULL; count++) {
-        assert_int_equal(aic_cache_figure(table->cache, name, &value), AIC_OK);
-        assert_true(value >= 0);
-    }
-    assert_true(count > 40);
-    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
-    assert_int_equal(aic_cache_figure(table->cache, "changes.puts", &value), AIC_OK);
-    assert_true(value == 1);
-    assert_int_equal(aic_cache_figure(table->cache, "http.requests", &value), AIC_NOT_FOUND); /* the daemon's */
-    assert_int_equal(aic_cache_figure(table->cache, "puts", &value), AIC_NOT_FOUND);
-    assert_true(value == 1);
-}
-
 static void D22_remaining(void **state)
 {
     struct bench_cache *table = *state;
@@ -592,7 +574,6 @@ int main(void)
         IN_BOTH(the_longest_time),
         IN_MEMORY(D17_D19_counting),
         IN_BOTH(D17_D19_counting),
-        IN_BOTH(every_figure_has_a_name),
         IN_BOTH(D22_remaining),
         IN_MEMORY(D23_bytes_grow),
         IN_BOTH(E01_ttls),

@@ -328,6 +328,24 @@ static void K26_a_listener_that_calls_back(void **state)
     close_monitored(table, &meddler.monitor);
 }
 
+static void every_figure_has_a_name(void **state)
+{
+    struct bench_cache *table = *state;
+    double value = -1;
+    size_t count = 0;
+    for (const char *name; (name = aic_figure_name(count)) != NULL; count++) {
+        assert_int_equal(aic_cache_figure(table->cache, name, &value), AIC_OK);
+        assert_true(value >= 0);
+    }
+    assert_true(count > 40);
+    assert_int_equal(put_text(table->cache, "qa", "x", "1"), AIC_OK);
+    assert_int_equal(aic_cache_figure(table->cache, "changes.puts", &value), AIC_OK);
+    assert_true(value == 1);
+    assert_int_equal(aic_cache_figure(table->cache, "http.requests", &value), AIC_NOT_FOUND); /* the daemon's */
+    assert_int_equal(aic_cache_figure(table->cache, "puts", &value), AIC_NOT_FOUND);
+    assert_true(value == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +355,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_miss_names_its_operation, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(a_delete_of_nothing_is_an_operation, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(measures_by_the_steady_clock, table_setup_memory, table_teardown),
+        cmocka_unit_test_setup_teardown(every_figure_has_a_name, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_monitor_without_memory, table_setup_memory, table_teardown),
         cmocka_unit_test_setup_teardown(K26_a_listener_that_calls_back, table_setup_memory, table_teardown),
     };
