@@ -62,6 +62,8 @@ aic_status pressure_create(const struct pressure_options *options, struct pressu
     made->cache_max_bytes = made->cache_limit = filled.cache_max_bytes;
     made->since_ms = clock_wall_ms(filled.clock);
     made->calm_ns = clock_mono_ns(filled.clock);
+    host_memory_read(filled.root, &made->host);
+    host_psi_read(filled.root, &made->psi);
     CHECK(pthread_mutex_init(&made->mutex, NULL) == 0);
     *out = made;
     return AIC_OK;
