@@ -354,6 +354,7 @@ static aic_status apply_environment(struct loader *loader)
 static aic_status apply_flag(struct loader *loader, size_t index)
 {
     const struct option_flag *flag = &loader->input->flags[index];
+    CHECK(flag->row < loader->table->row_count && flag->value != NULL);
     const struct option_row *row = &loader->table->rows[flag->row];
     struct option_origin origin = {OPTION_FLAG, flag->given, 0};
     note_origin(loader, row, origin);
@@ -407,6 +408,7 @@ static aic_status apply_all(struct loader *loader, const struct option_node *roo
 aic_status option_gather(const struct option_table *table, struct mem *mem, const struct option_input *input,
                          void *target, struct option_origin *origins, struct option_report *report)
 {
+    CHECK(input->text.data == NULL || input->file != NULL); /* a text has a name */
     struct loader loader = {table, mem, input, target, origins, report};
     struct option_node *root;
     memset(target, 0, table->target_bytes);

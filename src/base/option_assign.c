@@ -107,6 +107,7 @@ static bool read_scalar(const struct option_row *row, const char *text, void *fi
     case OPTION_SECONDS:
     case OPTION_HOURS:
         if (option_number(row->type, text, &number) != AIC_OK || !in_range(row, number)) return false;
+        CHECK(row->bytes == sizeof number);
         *(uint64_t *)field = number;
         return true;
     default: return false;
@@ -126,6 +127,7 @@ static aic_status assign_scalar(const struct option_row *row, struct mem *mem, c
 static aic_status assign_pieces(const struct option_row *row, struct mem *mem, const char *text, void *target)
 {
     option_release_row(row, mem, target);
+    CHECK(row->bytes == sizeof(struct option_texts));
     struct option_texts *texts = field_of(row, target);
     for (const char *at = text; *at != '\0';) {
         at += strspn(at, ", \t");

@@ -39,49 +39,53 @@ static const struct cli_command *command_named(const char *first, const char *se
     return NULL;
 }
 
+/* The name that is nearest to a word; "" where none is near. */
+struct guess {
+    const char *word, *best;
+    unsigned distance;
+};
+
+static void consider(struct guess *guess, const char *name)
+{
+    unsigned distance = option_distance(guess->word, name);
+    if (distance >= guess->distance) return;
+    guess->distance = distance;
+    guess->best = name;
+}
+
 /* The first word of several commands, with --help, is `aicache help WORD`; everything else here is an error. */
 static int refuse_command(struct cli *cli)
 {
     const char *first = cli->arguments[0];
-    const char *best = NULL;
-    unsigned distance = 3;
+    struct guess guess = {first, "", 3};
+    char quoted[OPTION_QUOTE_SIZE];
     size_t size = strlen(first);
     for (size_t i = 0; i < cli_command_count; i++) {
         const char *name = cli_commands[i].name;
-        if (strncmp(name, first, size) == 0 && name[size] == ' ') {
-            if (cli->argument_count == 1 && cli_has(cli, "help")) {
-                cli->command = command_named("help", NULL);
-                return CLI_OK;
-            }
+        consider(&guess, name);
+        if (strncmp(name, first, size) != 0 || name[size] != ' ') continue;
+        if (cli->argument_count > 1 || !cli_has(cli, "help"))
             return cli_fail("%s needs to know what: aicache %s ... (aicache help %s tells more)", first, name, first);
-        }
-        unsigned to = option_distance(first, name);
-        if (to < distance) {
-            distance = to;
-            best = name;
-        }
+        cli->command = command_named("help", NULL);
+        return CLI_OK;
     }
-    char quoted[OPTION_QUOTE_SIZE];
+    bool near = guess.best[0] != '\0';
     return cli_fail("there is no command %s%s%s%s; aicache help lists all of them", option_quote(quoted, first),
-                    best != NULL ? ", did you mean " : "", best != NULL ? best : "", best != NULL ? "?" : "");
+                    near ? ", did you mean " : "", guess.best, near ? "?" : "");
 }
 
 static int refuse_option(const struct cli *cli, const char *word)
 {
     char quoted[OPTION_QUOTE_SIZE];
-    const char *best = NULL;
-    unsigned distance = 3;
+    struct guess guess = {word + strspn(word, "-"), "", 3};
     const struct cli_option *lists[] = {cli_common_options, cli->command != NULL ? cli->command->options : NULL};
-    for (size_t list = 0; list < 2; list++) {
-        for (const struct cli_option *option = lists[list]; option != NULL && option->name != NULL; option++) {
-            unsigned to = option_distance(word + 1 + (word[1] == '-'), option->name);
-            if (to >= distance) continue;
-            distance = to;
-            best = option->name;
-        }
+    for (size_t list = 0; list < COUNT_OF(lists); list++) {
+        for (const struct cli_option *option = lists[list]; option != NULL && option->name != NULL; option++)
+            consider(&guess, option->name);
     }
+    bool near = guess.best[0] != '\0';
     return cli_fail("%s is no option of this command%s%s%s; aicache help %s lists them", option_quote(quoted, word),
-                    best != NULL ? ", did you mean --" : "", best != NULL ? best : "", best != NULL ? "?" : "",
+                    near ? ", did you mean --" : "", guess.best, near ? "?" : "",
                     cli->command != NULL ? cli->command->name : "");
 }
 
@@ -166,6 +170,7 @@ void cli_fini(struct cli *cli)
 
 const char *cli_each(const struct cli *cli, const char *option, size_t index)
 {
+    CHECK(any_option(option, strlen(option)) != NULL);
     for (size_t i = 0; i < cli->given_count; i++) {
         const struct cli_given *given = &cli->given[i];
         if (given->option != NULL && strcmp(given->option->name, option) == 0 && index-- == 0) return given->value;

@@ -234,6 +234,7 @@ static void send_rest(struct loader *loader, struct connection *connection)
 static void begin(struct loader *loader, struct connection *connection)
 {
     const struct bench *bench = loader->bench;
+    CHECK(connection->open && connection->sent == connection->request.size);
     size_t index = loader->next++;
     const struct entry *entry = &bench->entries[index * 2654435761u % bench->keys];
     bool put = bench->mode == MODE_PUT || (bench->mode == MODE_MIXED && index % 10 == 9);

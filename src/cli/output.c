@@ -112,6 +112,7 @@ static bool is_standard(const char *name)
 int output_open(struct output *output, const char *name)
 {
     struct stat facts, link;
+    CHECK(part[0] == '\0'); /* one at a time */
     *output = (struct output){.file = stdout, .name = "standard output"};
     if (is_standard(name)) return CLI_OK;
     output->name = name;

@@ -115,14 +115,34 @@ static void refused_line(struct replay *replay, const struct reply *reply)
     bad_line(replay, why);
 }
 
+/* Begins a body with the members that all requests of the line have. */
+static void begin_body(struct replay *replay, struct json_writer *out)
+{
+    buf_clear(&replay->body);
+    json_writer_init(out, &replay->body);
+    json_open(out, '{');
+    write_request(replay, out);
+}
+
+/* Ends and sends it. */
+static int send_body(struct replay *replay, const char *verb, const char *route, struct json_writer *out,
+                     struct reply *reply, uint64_t *took_ns)
+{
+    *reply = (struct reply){0};
+    json_close(out, '}');
+    if (buf_status(&replay->body) != AIC_OK) return cli_fail("no memory");
+    uint64_t started = clock_mono_ns(clock_system());
+    int result = session_send(replay->cli, verb, route, buf_view(&replay->body), reply);
+    *took_ns = clock_mono_ns(clock_system()) - started;
+    return result;
+}
+
 static int send_put(struct replay *replay, uint32_t response)
 {
     struct json_writer writer;
     struct reply reply;
-    buf_clear(&replay->body);
-    json_writer_init(&writer, &replay->body);
-    json_open(&writer, '{');
-    write_request(replay, &writer);
+    uint64_t took_ns = 0;
+    begin_body(replay, &writer);
     for (size_t i = 0; i < COUNT_OF(put_members); i++) copy_member(replay, put_members[i], &writer);
     if (replay->ttl_given) {
         json_key(&writer, "ttl");
@@ -135,11 +155,8 @@ static int send_put(struct replay *replay, uint32_t response)
     if (response != UINT32_MAX) json_put_raw(&writer, json_text(&replay->json, response));
     else write_answer(replay, &writer);
     uint64_t bytes = replay->body.size - before;
-    json_close(&writer, '}');
-    if (buf_status(&replay->body) != AIC_OK) return cli_fail("no memory");
-    uint64_t started = clock_mono_ns(clock_system());
-    int result = session_send(replay->cli, "PUT", "/cache/entries", buf_view(&replay->body), &reply);
-    hist_record(&replay->put_ns, clock_mono_ns(clock_system()) - started);
+    int result = send_body(replay, "PUT", "/cache/entries", &writer, &reply, &took_ns);
+    if (result == CLI_OK) hist_record(&replay->put_ns, took_ns);
     if (result == CLI_OK && reply.status == 201) replay->puts++;
     else if (result == CLI_OK && reply.status == 200) replay->not_kept++;
     else if (result == CLI_OK) refused_line(replay, &reply);
@@ -176,16 +193,10 @@ static int send_lookup(struct replay *replay, bool *miss)
 {
     struct json_writer writer;
     struct reply reply;
-    buf_clear(&replay->body);
-    json_writer_init(&writer, &replay->body);
-    json_open(&writer, '{');
-    write_request(replay, &writer);
-    json_close(&writer, '}');
+    uint64_t took_ns = 0;
     *miss = false;
-    if (buf_status(&replay->body) != AIC_OK) return cli_fail("no memory");
-    uint64_t started = clock_mono_ns(clock_system());
-    int result = session_send(replay->cli, "POST", "/cache/lookup", buf_view(&replay->body), &reply);
-    uint64_t took = clock_mono_ns(clock_system()) - started;
+    begin_body(replay, &writer);
+    int result = send_body(replay, "POST", "/cache/lookup", &writer, &reply, &took_ns);
     aic_view hit = AIC_LITERAL("{\"hit\":true");
     if (result == CLI_OK && (reply.status == 401 || reply.status == 403 || reply.status == 404)) {
         result = cli_fail("the daemon refuses with %ld: %.*s", reply.status, (int)reply.body.size,
@@ -194,11 +205,11 @@ static int send_lookup(struct replay *replay, bool *miss)
         refused_line(replay, &reply);
     } else if (result == CLI_OK && reply.body.size > hit.size && memcmp(reply.body.data, hit.data, hit.size) == 0) {
         replay->hits++;
-        hist_record(&replay->hit_ns, took);
+        hist_record(&replay->hit_ns, took_ns);
         count_hit(replay, &reply);
     } else if (result == CLI_OK) {
         replay->misses++;
-        hist_record(&replay->miss_ns, took);
+        hist_record(&replay->miss_ns, took_ns);
         *miss = true;
     }
     reply_fini(&reply);

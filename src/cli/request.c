@@ -101,6 +101,7 @@ int request_ask(struct cli *cli, struct reply *reply)
     struct buf path, body;
     struct json_writer writer;
     const struct cli_command *command = cli->command;
+    CHECK(command->verb != NULL && command->route != NULL);
     bool has_body = strcmp(command->verb, "GET") != 0;
     int result = CLI_OK;
     *reply = (struct reply){0};
@@ -127,6 +128,7 @@ int request_ask(struct cli *cli, struct reply *reply)
 int command_request(struct cli *cli)
 {
     struct reply reply;
+    CHECK(cli->command->print != NULL);
     int result = request_ask(cli, &reply);
     if (result == CLI_OK && cli->json) print_json(&reply);
     else if (result == CLI_OK) cli->command->print(reply.json);

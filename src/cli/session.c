@@ -406,6 +406,8 @@ int session_stream(struct cli *cli, const char *verb, const char *path, struct s
                    struct reply *reply)
 {
     char why[CURL_ERROR_SIZE] = "";
+    CHECK(stream->body.data == NULL || stream->source == NULL);
+    CHECK(stream->sink == NULL || stream->take == NULL);
     *reply = (struct reply){0};
     buf_init(&reply->body, &cli->mem, MEM_OTHER);
     int failed = prepare(cli, verb, path);

@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/check.h"
 #include "base/utf8.h"
 #include "base/view.h"
 
@@ -72,6 +73,7 @@ int cli_write_value(struct cli *cli, const char *what, const char *argument, enu
                     struct json_writer *out)
 {
     struct buf text;
+    CHECK(kind == CLI_TEXT || kind == CLI_NUMBER || kind == CLI_OBJECT || kind == CLI_JSON);
     buf_init(&text, &cli->mem, MEM_OTHER);
     int result = cli_read_value(cli, argument, &text);
     aic_view view = text.size > 0 ? buf_view(&text) : AIC_LITERAL("");

@@ -254,6 +254,7 @@ static void check_tls(const struct rules *rules)
 
 void settings_need(const struct settings *settings, uint64_t limit, struct settings_need *out)
 {
+    CHECK(settings->limits_body_bytes > 0); /* it was loaded */
     uint64_t queue = settings->storage_kind != SETTINGS_STORAGE_NONE ? settings->storage_queue_bytes : 0;
     uint64_t others = PROGRAM_BYTES + settings->limits_body_bytes;
     out->least = settings->memory_max_bytes / 100 * TIER_PERCENT + others;
@@ -381,6 +382,7 @@ static aic_status check_keys_stay(const struct settings *current, const struct s
                                   struct option_report *report)
 {
     const struct option_row *row = option_find(settings_table(), "api_keys");
+    CHECK(row != NULL);
     size_t at = (size_t)(row - settings_table()->rows);
     if (current->api_keys.count == 0 || next->api_keys.count > 0 || origins[at].place != OPTION_DEFAULT) return AIC_OK;
     option_refuse(report,
