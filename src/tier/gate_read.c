@@ -244,9 +244,10 @@ static aic_status ask_tier(struct reader *reader, struct job **job)
     uint64_t now_ns = gate_now(gate);
     reader->busy_since_ns = now_ns > 0 ? now_ns : 1;
     reader->job = *job;
+    reader->key = (*job)->key;
     gate_unlock(gate);
     buf_clear(&reader->record);
-    aic_status status = gate->tier->ops->get(gate->tier, &(*job)->key, &reader->record);
+    aic_status status = gate->tier->ops->get(gate->tier, &reader->key, &reader->record);
     if (status == AIC_OK) status = buf_status(&reader->record);
     gate_lock(gate);
     reader->busy_since_ns = 0;

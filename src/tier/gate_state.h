@@ -73,6 +73,7 @@ struct reader {
     pthread_t thread;
     uint64_t busy_since_ns; /* 0: not in the tier */
     struct job *job;        /* in the tier with it; NULL when destroy has answered in its place */
+    aic_key key;            /* of that job, which may be gone before the tier comes back */
     struct buf record;      /* the reader's alone */
 };
 

@@ -85,6 +85,7 @@ static aic_status fault_sync(struct tier *tier)
     struct fault_tier *fault = of(tier);
     pthread_mutex_lock(&fault->lock);
     fault->syncs++;
+    if (fault->hang_syncs) hang_while(fault, &fault->hang_syncs);
     aic_status status = fault->sync_status;
     pthread_mutex_unlock(&fault->lock);
     return status;

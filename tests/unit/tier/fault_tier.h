@@ -17,7 +17,7 @@ struct fault_tier {
     pthread_cond_t changed;
     aic_status get_status, apply_status, sync_status, clear_status; /* AIC_OK: works */
     aic_status bulk_status;                                         /* of an apply of more than one */
-    bool hang_gets, hang_applies;
+    bool hang_gets, hang_applies, hang_syncs;
     unsigned get_delay_ms;
     unsigned hanging; /* calls that hang now */
     unsigned gets, applies, syncs, clears;
