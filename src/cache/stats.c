@@ -61,6 +61,7 @@ static void add_storage(struct aic_cache *cache, struct figures *out)
 
 void cache_figures(struct aic_cache *cache, struct figures *out)
 {
+    CHECK(!figures_are_read(out, FIGURES_CACHE)); /* a second time would count everything twice */
     out->owners |= 1U << FIGURES_CACHE;
     add_counts(cache, out);
     store_figures(cache->store, out);

@@ -196,10 +196,16 @@ static void look_at_connections(struct overview *overview)
                  (unsigned long long)most);
 }
 
-void tick_refresh(struct overview *overview, struct overview_facts *facts)
+/* Anew: figures are added to what stands there. */
+static void read_figures(const struct overview *overview, struct overview_facts *facts)
 {
     facts->stats = (struct figures){0};
     cache_figures(overview->options.cache, &facts->stats);
+}
+
+void tick_refresh(struct overview *overview, struct overview_facts *facts)
+{
+    read_figures(overview, facts);
     host_memory_read(overview->options.root, &facts->host);
     pressure_read(overview->pressure, &facts->pressure);
 }
@@ -284,7 +290,7 @@ void overview_tick(struct overview *overview)
     memory_look_tick(&overview->look, &facts.stats, facts.host.rss_bytes);
     overview_record_memory(overview, &facts.stats, facts.host.rss_bytes);
     look_at_pressure(overview, &facts);
-    cache_figures(overview->options.cache, &facts.stats); /* pressure may have made the memory tier smaller */
+    read_figures(overview, &facts); /* pressure may have made the memory tier smaller */
     tick_publish(overview, &facts);
     overview_turn(overview);
     judge(overview, &facts);

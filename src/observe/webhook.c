@@ -120,6 +120,7 @@ void webhook_send(struct webhook *webhook, aic_view json)
 
 void webhook_figures(struct webhook *webhook, struct figures *out)
 {
+    CHECK(!figures_are_read(out, FIGURES_WEBHOOK));
     out->owners |= 1U << FIGURES_WEBHOOK;
     figures_add(out, &webhook->counts);
     pthread_mutex_lock(&webhook->mutex);

@@ -297,6 +297,7 @@ uint64_t http_server_answer_bytes(const struct http_server *server)
 
 void http_server_figures(const struct http_server *server, struct figures *out)
 {
+    CHECK(!figures_are_read(out, FIGURES_HTTP));
     out->owners |= 1U << FIGURES_HTTP;
     for (unsigned i = 0; i < server->thread_count; i++) figures_add(out, &server->threads[i].counts);
     out->http_bodies_refused += atomic_load_explicit(&server->bodies.refused, memory_order_relaxed);

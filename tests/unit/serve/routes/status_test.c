@@ -81,6 +81,31 @@ static void K25_also_when_storage_is_down(void **state)
     end(&world);
 }
 
+/* A second looks at the cache twice, before and after what it does about pressure; it tells of one look. */
+static void a_second_counts_everything_once(void **state)
+{
+    (void)state;
+    struct world world;
+    struct overview_facts facts;
+    struct figures now = {0};
+    begin(&world, 0);
+    assert_int_equal(ask(&world, "PUT", "/cache/entries", PUT_BODY), 201);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"one\"}"), 200);
+    assert_int_equal(ask(&world, "POST", "/cache/lookup", "{\"operation\":\"qa\",\"text\":\"two\"}"), 200);
+    assert_int_equal(aic_cache_sync(world.cache), AIC_OK);
+    routes_tick(world.routes);
+    overview_facts(&world.routes->overview, &facts);
+    cache_figures(world.cache, &now);
+    assert_int_equal(facts.stats.memory_entries, 1);
+    assert_int_equal(facts.stats.memory_bytes, now.memory_bytes);
+    assert_int_equal(facts.stats.puts, 1);
+    assert_int_equal(facts.stats.hits_memory, 1);
+    assert_int_equal(facts.stats.misses, 1);
+    assert_int_equal(ask(&world, "GET", "/health", ""), 200);
+    assert_int_equal((int)figure("cache_size"), 1);
+    end(&world);
+}
+
 /* What the process has worked, not what has passed: the machine is busy with others, too. */
 static double worked(void)
 {
@@ -451,6 +476,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_nothing_of_a_request_is_kept),
         cmocka_unit_test(K25_a_look_leaves_one_snapshot),
         cmocka_unit_test(K25_also_when_storage_is_down),
+        cmocka_unit_test(a_second_counts_everything_once),
         cmocka_unit_test(N11_ten_thousand_operations),
         cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
         cmocka_unit_test(pressure_is_answered_with_a_size),
