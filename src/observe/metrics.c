@@ -49,7 +49,9 @@ static void write_requests(struct page *page)
     for (size_t i = 0; i < page->labels->count; i++) {
         const struct labels_series *series = &page->labels->series[i];
         aic_view ns = labels_page_text(page->labels, LABELS_NAMESPACE, series->ns);
-        if (page->ns.data != NULL && !view_equal(page->ns, ns)) continue;
+        /* The rest is of everybody, also where a namespace is called as it is. */
+        bool own = series->ns < LABELS_SHOWN && view_equal(page->ns, ns);
+        if (page->ns.data != NULL && !own) continue;
         aic_view operation = labels_page_text(page->labels, LABELS_OPERATION, series->operation);
         for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++) {
             if (series->counts[outcome] == 0) continue;

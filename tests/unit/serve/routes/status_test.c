@@ -6,6 +6,7 @@
 #include "routes_world.h"
 
 #include "base/check.h"
+#include "base/digest.h"
 #include "observe/monitor.h"
 #include "observe/warnings.h"
 #include "serve/routes/front.h"
@@ -103,6 +104,30 @@ static void a_second_counts_everything_once(void **state)
     assert_int_equal(facts.stats.misses, 1);
     assert_int_equal(ask(&world, "GET", "/health", ""), 200);
     assert_int_equal((int)figure("cache_size"), 1);
+    end(&world);
+}
+
+/* What is counted of those without a label is nobody's own, also where somebody is called as it is. */
+static void a_namespace_called_other_sees_no_others(void **state)
+{
+    (void)state;
+    struct world world = {0};
+    uint8_t digests[2][32];
+    assert_int_equal(digest_sha256("one", 3, digests[0]), AIC_OK);
+    assert_int_equal(digest_sha256("two", 3, digests[1]), AIC_OK);
+    const struct auth_key keys[] = {{"one", digests[0], "other", false}, {"two", digests[1], "root", true}};
+    start_world(&world, 0, keys, COUNT_OF(keys));
+    for (int i = 0; i < 2 * LABELS_SHOWN; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"operation\":\"qa\",\"text\":\"one\",\"namespace\":\"n%d\"}", i);
+        request(&world, "POST", "/cache/lookup", "two", body, &answer);
+        assert_int_equal(answer.status, 200);
+    }
+    request(&world, "GET", "/metrics", "two", "", &answer);
+    assert_true(says("namespace=\"other\"")); /* there is a rest */
+    request(&world, "GET", "/metrics", "one", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_false(says("namespace=\"other\""));
     end(&world);
 }
 
@@ -477,6 +502,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(K25_a_look_leaves_one_snapshot),
         cmocka_unit_test(K25_also_when_storage_is_down),
         cmocka_unit_test(a_second_counts_everything_once),
+        cmocka_unit_test(a_namespace_called_other_sees_no_others),
         cmocka_unit_test(N11_ten_thousand_operations),
         cmocka_unit_test(O16_storage_down_is_a_degraded_cache),
         cmocka_unit_test(pressure_is_answered_with_a_size),
