@@ -216,7 +216,9 @@ static int wanted_events(const struct conn *conn)
     int events = readable ? UV_READABLE : 0;
     if (conn->stalled) events |= conn->tls_write_wants_read ? UV_READABLE : UV_WRITABLE;
     if (readable && conn->tls_read_wants_write) events |= UV_WRITABLE;
-    if (!readable && conn->exchange.handed && !conn->hung_up) events |= UV_DISCONNECT;
+    /* Nobody is told of it who was refused already; it would be reported again and again. */
+    bool is_asked_for = conn->exchange.handed && !conn->exchange.expired && !conn->hung_up;
+    if (!readable && is_asked_for) events |= UV_DISCONNECT;
     return events;
 }
 

@@ -267,7 +267,8 @@ void thread_block_give(struct http_thread *thread, char *block);
 AIC_MUST_CHECK aic_status thread_conn_add(struct conn *conn); /* to the open ones */
 void thread_conn_remove(struct conn *conn);
 void thread_conn_freed(struct http_thread *thread); /* ends a stopping thread with its last connection */
-/* Closes the connection of this thread that was idle longest; false when there is none. */
+/* Closes the connection of this thread that was idle longest; false when there is none, or it has just sent something.
+ */
 bool thread_shed_idle(struct http_thread *thread);
 void thread_mark_ready(struct conn *conn); /* conn_serve_ready() runs before the loop sleeps */
 void thread_unmark_ready(struct conn *conn);

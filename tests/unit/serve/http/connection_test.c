@@ -3,6 +3,7 @@
 #include "../../../support/test_in.h"
 #include "../../../support/test_mem.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -314,6 +315,39 @@ static void test_deadline_passed(struct drive *drive)
     close(client);
 }
 
+static bool stays(struct http_exchange *exchange)
+{
+    (void)exchange;
+    return false;
+}
+
+/* The answer was refused already and does not leave, since the client does not read: that it closes its side is told
+ * nobody, and the loop sleeps. */
+static void test_hangup_behind_a_refusal_lets_the_loop_sleep(struct drive *drive)
+{
+    struct pollfd loop = {.fd = uv_backend_fd(&drive->thread->loop.uv), .events = POLLIN};
+    int client = drive_connect(drive), least = 1;
+    assert_int_equal(setsockopt(drive->thread->conns[0]->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    kept = NULL;
+    char request[9000];
+    int size = snprintf(request, sizeof request,
+                        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n%08000d"
+                        "GET /keep HTTP/1.1\r\nHost: x\r\n\r\n",
+                        0);
+    drive_send(drive, client, request, (size_t)size);
+    assert_non_null(kept);
+    assert_true(kept->conn->stalled);
+    http_judge_again(drive->thread, stays);
+    drive_turn(drive);
+    assert_true(http_is_gone(kept) && kept->conn->stalled);
+    assert_int_equal(shutdown(client, SHUT_WR), 0);
+    drive_turn(drive);
+    assert_int_equal(poll(&loop, 1, 0), 0);
+    http_reply_bytes(kept, 200, "text/plain", AIC_LITERAL("nobody reads this"));
+    close(client);
+    drive_turn(drive);
+}
+
 static void test_pieces_are_given_back_once(struct drive *drive)
 {
     int client = drive_connect(drive);
@@ -551,6 +585,7 @@ int main(void)
         cmocka_unit_test_in(test_gone_while_deferred, a_server),
         cmocka_unit_test_in(test_hangup_behind_a_full_block, a_server),
         cmocka_unit_test_in(test_deadline_passed, a_server),
+        cmocka_unit_test_in(test_hangup_behind_a_refusal_lets_the_loop_sleep, a_server),
         cmocka_unit_test_in(test_pieces_are_given_back_once, a_server),
         cmocka_unit_test_in(test_answers_leave_after_the_reads, a_server),
         cmocka_unit_test_in(test_a_request_is_received_when_it_is_whole, a_server),
