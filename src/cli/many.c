@@ -30,8 +30,10 @@ static int print_results(struct many *many, const struct reply *reply)
 {
     struct json *json = &many->json;
     uint32_t results = UINT32_MAX;
-    if (json_scan(json, buf_view(&reply->body), NULL) == AIC_OK) results = json_member(json, 0, "results");
-    if (results == UINT32_MAX || json->tokens[results].members != many->count)
+    if (json_scan(json, buf_view(&reply->body), NULL) == AIC_OK && json->tokens[0].type == JSON_OBJECT)
+        results = json_member(json, 0, "results");
+    if (results == UINT32_MAX || json->tokens[results].type != JSON_ARRAY ||
+        json->tokens[results].members != many->count)
         return cli_fail("the daemon's answer makes no sense");
     for (uint32_t at = results + 1; at < json->tokens[results].next; at = json->tokens[at].next) {
         uint32_t hit = json->tokens[at].type == JSON_OBJECT ? json_member(json, at, "hit") : UINT32_MAX;
@@ -50,6 +52,7 @@ static int send_batch(struct many *many)
     buf_append_view(&many->body, AIC_LITERAL("]}"));
     if (buf_status(&many->body) != AIC_OK) return cli_fail("%s", aic_status_text(AIC_NO_MEMORY));
     int result = session_ask(many->cli, "POST", "/cache/lookup-many", buf_view(&many->body), &reply);
+    if (result == CLI_NO) result = session_complain(many->cli, &reply); /* 404: a daemon that has no such route */
     if (result == CLI_OK) result = print_results(many, &reply);
     reply_fini(&reply);
     buf_clear(&many->body);

@@ -51,6 +51,8 @@ class Client(RunningTest):
         self.assertEqual((wrong.status, json.loads(wrong.out.splitlines()[1])["error"]["param"]), (1, "requests[1].text"))
         broken = self.client("lookup-many", "-", stdin=(lines[0] + "\n{},{}\n").encode())
         self.assertEqual((broken.status, "standard input:2:" in broken.err), (2, True), broken.err)
+        absent = self.client("lookup-many", "-", "--url", self.daemon.url + "/elsewhere", stdin=lines[0].encode())  # as an older daemon has no such route
+        self.assertEqual((absent.status, absent.out, "404" in absent.err), (2, "", True), absent.err)
 
     def test_answers_of_two_models(self):
         for model in ("gpt-4o", "claude"):
