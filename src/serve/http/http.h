@@ -249,8 +249,10 @@ bool http_stream_reserve(struct http_exchange *exchange, size_t bytes);
 /*
  * Sends the head; the body follows in chunks (to HTTP/1.0: until the connection closes). The exchange stays valid until
  * http_stream_close() or http_stream_abort(). No deadline runs; a client that does not read is cut by limits.write_ms.
+ * False: the client has gone, or was answered 503 for want of memory; what is written goes nowhere, and who would wait
+ * for more to write must close.
  */
-void http_stream_open(struct http_exchange *exchange, int status, const char *type);
+bool http_stream_open(struct http_exchange *exchange, int status, const char *type);
 /*
  * Queues bytes (copied). False: more than limits.queue_bytes is waiting; write no more until the drain callback. Bytes
  * written nevertheless are queued up to four times the limit, then the connection is closed.

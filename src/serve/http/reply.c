@@ -350,7 +350,7 @@ void http_write_error(struct buf *out, const aic_error *error)
 
 /* ------------------------------------------------------------------------------------------------------- streams -- */
 
-void http_stream_open(struct http_exchange *exchange, int status, const char *type)
+bool http_stream_open(struct http_exchange *exchange, int status, const char *type)
 {
     struct conn *conn = exchange->conn;
     /* An answer that begins before the body was asked for does not replace it: a waiting client is told to go on first.
@@ -358,11 +358,13 @@ void http_stream_open(struct http_exchange *exchange, int status, const char *ty
     if (may_reply(exchange) && exchange->route->body == HTTP_BODY_STREAMED) conn_send_continue(conn);
     bool wanted = may_reply(exchange) && reply_head(exchange, status, type, UINT64_MAX, 0);
     exchange->streaming = true;
-    if (!wanted)
-        exchange->bodiless = true; /* what is written goes nowhere: it was answered 503, or the client is gone */
-    if (!wanted) return;
+    if (!wanted) {
+        exchange->bodiless = true;
+        return false;
+    }
     if (conn->phase == CONN_WAIT) conn->deadline_ms = 0;
     thread_mark_ready(conn);
+    return true;
 }
 
 bool http_stream_reserve(struct http_exchange *exchange, size_t bytes)

@@ -112,11 +112,11 @@ void stream_end(struct routes *routes)
     post_to_all(routes, NULL);
 }
 
-static void open_stream(struct http_exchange *exchange)
+static bool open_stream(struct http_exchange *exchange)
 {
     http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
     http_reply_header(exchange, "X-Accel-Buffering", AIC_LITERAL("no"));
-    http_stream_open(exchange, 200, "text/event-stream");
+    return http_stream_open(exchange, 200, "text/event-stream");
 }
 
 void handle_stream(struct http_exchange *exchange)
@@ -128,22 +128,22 @@ void handle_stream(struct http_exchange *exchange)
         http_reply_problem(exchange, 503, "unavailable", NULL, "the daemon is stopping; no stream begins any more");
         return;
     }
-    if (http_verb(exchange) == HTTP_VERB_HEAD) { /* without a body nothing would ever end it */
-        open_stream(exchange);
-        http_stream_close(exchange);
-        return;
-    }
     struct subscriber *subscriber = mem_zalloc(front->routes->overview.options.mem, MEM_CONNECTIONS,
                                                sizeof *subscriber);
     if (subscriber == NULL) {
         http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
+    if (!open_stream(exchange) ||
+        http_verb(exchange) == HTTP_VERB_HEAD) { /* without a body nothing would ever end it */
+        http_stream_close(exchange);
+        mem_free(front->routes->overview.options.mem, MEM_CONNECTIONS, subscriber, sizeof *subscriber);
+        return;
+    }
     subscriber->exchange = exchange;
     subscriber->next = front->subscribers;
     front->subscribers = subscriber;
     atomic_fetch_add_explicit(&front->subscriber_count, 1, memory_order_relaxed);
-    open_stream(exchange);
     http_on_gone(exchange, on_gone, subscriber);
     http_stream_write(exchange, AIC_LITERAL("retry: 2000\n\n"));
 }

@@ -68,13 +68,15 @@ static void on_borrowed(struct http_exchange *exchange)
     http_reply_pieces(exchange, 200, "text/plain", &piece, 1, NULL, NULL);
 }
 
+static bool has_begun;
+
 /* A body without a length, which is written before anybody looks. */
 static void on_stream(struct http_exchange *exchange)
 {
     static char value[7000];
     memset(value, 'f', sizeof value);
     for (int i = 0; i < 3; i++) http_reply_header(exchange, "X-Field", (aic_view){value, sizeof value});
-    http_stream_open(exchange, 200, "text/plain");
+    has_begun = http_stream_open(exchange, 200, "text/plain");
     assert_true(http_stream_write(exchange, AIC_LITERAL("streamed")));
     http_stream_close(exchange);
 }
@@ -342,7 +344,9 @@ static void test_no_answer_is_cut_for_want_of_room(void **state)
     }
     static const char *const others[] = {FIELDS, STREAM};
     for (size_t i = 0; i < COUNT_OF(others); i++) {
+        has_begun = true;
         expect_answer(&place, client, others[i], "HTTP/1.1 503 ", "\"answers_full\"");
+        assert_int_equal(has_begun, others[i] != STREAM);
         expect_answer(&place, client, SMALL, "HTTP/1.1 200 ", "small");
     }
     close(holder);
