@@ -334,9 +334,11 @@ static aic_status look_at_file(struct lmdb_tier *lmdb)
     unsigned ends = lmdb->home.unclean_ends;
     int fd = open(lmdb->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return AIC_OK;
-    bool thorough = ends >= SUSPECT_ENDS || is_over_limit(lmdb, fd);
+    bool copied = is_over_limit(lmdb, fd);
+    bool thorough = ends >= SUSPECT_ENDS || copied;
     bool look = thorough || ends > 0;
-    bool values = !lmdb_faults_guarded(); /* else what it does not read ends nobody */
+    bool values = copied ||
+                  !lmdb_faults_guarded(); /* else what it does not read ends nobody; LMDB's copy has no guard */
     const struct lmdb_patience quick = {lmdb->clock, QUICK_LOOK_MS};
     aic_status status = look ? lmdb_check(lmdb->mem, fd, NULL, thorough ? NULL : &quick, values, &finding) : AIC_OK;
     close(fd);

@@ -184,13 +184,9 @@ static void test_a_look_that_cannot_read_begins_anew(void **state)
     assert_begins_anew(world);
 }
 
-/* Any page of a value may be what has ended the one before, where nobody guards its reads. */
-static void test_the_look_reads_values_too(void **state)
+/* The second page of the first run of a value cannot be read: such pages have no header. */
+static void spoil_a_value(struct world *world)
 {
-    struct world *world = *state;
-    fill(world);
-    end_unclean(world);
-    /* The second page of the first run: such pages have no header. */
     char page[PAGE];
     char path[512];
     scratch_name(&world->scratch, "cache.mdb", path, sizeof path);
@@ -203,6 +199,27 @@ static void test_the_look_reads_values_too(void **state)
     }
     close(fd);
     bad_until = bad_from + 1;
+}
+
+/* Any page of a value may be what has ended the one before, where nobody guards its reads. */
+static void test_the_look_reads_values_too(void **state)
+{
+    struct world *world = *state;
+    fill(world);
+    end_unclean(world);
+    spoil_a_value(world);
+    assert_begins_anew(world);
+}
+
+/* Making a file smaller copies it, values too, in LMDB's own threads, which no guard can leave. */
+static void test_a_value_that_cannot_be_read_is_not_copied(void **state)
+{
+    struct world *world = *state;
+    tier_guard_faults();
+    for (uint64_t i = 0; i < 2 * ENTRIES; i++) assert_int_equal(put(world, i, &large), AIC_OK);
+    close_tier(world);
+    spoil_a_value(world);
+    world->options.max_bytes = LMDB_MIN_BYTES;
     assert_begins_anew(world);
 }
 
@@ -247,6 +264,7 @@ int main(void)
     const struct CMUnitTest unguarded[] = {
         TEST(a_look_that_cannot_read_begins_anew),
         TEST(the_look_reads_values_too),
+        TEST(a_value_that_cannot_be_read_is_not_copied),
         TEST(an_empty_store_is_told),
         TEST(a_store_that_is_gone_is_told),
         TEST(what_a_killed_copy_left_is_removed),
