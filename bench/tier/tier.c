@@ -311,10 +311,10 @@ static uint64_t remove_tag(struct bench *bench, const struct tier_filter *filter
     static struct tier_write writes[TAKEN];
     uint64_t removed = 0;
     taken.stop = TAKEN;
+    struct tier_place at = {0};
     do {
-        aic_key after = taken.count > 0 ? taken.keys[taken.count - 1] : (aic_key){{0}};
         taken.count = 0;
-        CHECK(bench->tier->ops->select(bench->tier, filter, removed > 0 ? &after : NULL, take_key, &taken) == AIC_OK);
+        CHECK(walk_tier(&bench->mem, bench->tier, filter, &at, take_key, &taken) == AIC_OK);
         for (size_t i = 0; i < taken.count; i++) writes[i] = (struct tier_write){.key = taken.keys[i]};
         CHECK(bench->tier->ops->apply(bench->tier, writes, taken.count) == AIC_OK);
         removed += taken.count;
@@ -345,13 +345,12 @@ static void part_labelled(struct bench *bench, uint64_t entries)
     open_tier(bench, (uint64_t)16 << 30);
     report(bench, "labelled, open", (double)(now_ns() - first_ns) / 1e6, "ms");
     first_ns = now_ns();
-    CHECK(bench->tier->ops->select(bench->tier, &(struct tier_filter){0}, NULL, take_key, &all) == AIC_OK);
+    CHECK(walk_tier(&bench->mem, bench->tier, &(struct tier_filter){0}, NULL, take_key, &all) == AIC_OK);
     CHECK(all.count == entries);
     report(bench, "labelled, walk by key", (double)(now_ns() - first_ns) / 1e9, "s");
-    uint64_t place = 0;
     all.count = 0;
     first_ns = now_ns();
-    CHECK(bench->tier->ops->select(bench->tier, &(struct tier_filter){.place = &place}, NULL, take_key, &all) ==
+    CHECK(walk_tier(&bench->mem, bench->tier, &(struct tier_filter){.any_order = true}, NULL, take_key, &all) ==
           AIC_OK);
     CHECK(all.count == entries);
     report(bench, "labelled, walk as it lies", (double)(now_ns() - first_ns) / 1e9, "s");

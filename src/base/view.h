@@ -20,6 +20,15 @@ static inline int key_compare(const aic_key *a, const aic_key *b)
     return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
+/* Makes it the key that follows in that order; false: it was the last, and is the first now. */
+static inline bool key_next(aic_key *key)
+{
+    for (size_t i = sizeof key->bytes; i > 0; i--) {
+        if (++key->bytes[i - 1] != 0) return true;
+    }
+    return false;
+}
+
 /* Is the byte one of `set`? A NUL byte is none of them, which strchr() takes for its end. */
 static inline bool view_byte_in(char byte, const char *set)
 {

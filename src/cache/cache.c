@@ -2,7 +2,6 @@
  * cache.c - opening and closing a cache, and the protocol of its writers.
  */
 #include "cache/inner.h"
-#include "cache/patience.h"
 #include "tier/lmdb/lmdb.h"
 
 #include <errno.h>
@@ -79,7 +78,6 @@ aic_status cache_move_in(struct aic_cache *cache, const aic_key *key, struct mom
 static void cache_free(struct aic_cache *cache)
 {
     tick_stop(cache);
-    patience_end(cache);
     owed_settle(cache);
     bool late = cache->owed.journal != NULL && gate_flush(cache->gate, false, DRAIN_WAIT_MS) != AIC_OK;
     if (late) owed_replaced(cache);
@@ -101,7 +99,6 @@ static void cache_free(struct aic_cache *cache)
     }
     mem_free(&cache->mem, MEM_CACHE, cache->stripes, STRIPES * sizeof *cache->stripes);
     ttl_fini(cache);
-    pthread_cond_destroy(&cache->came_back);
     pthread_mutex_destroy(&cache->invalidating);
     pthread_mutex_destroy(&cache->ticking);
     pthread_mutex_destroy(&cache->thread_lock);
@@ -134,7 +131,6 @@ static struct aic_cache *cache_alloc(const aic_options *options)
     filter_list_init(&cache->filters, &cache->mem);
     owed_init(&cache->owed);
     pthread_mutex_init(&cache->invalidating, NULL);
-    pthread_cond_init(&cache->came_back, NULL);
     pthread_mutex_init(&cache->ticking, NULL);
     pthread_mutex_init(&cache->thread_lock, NULL);
     pthread_condattr_t attributes;
@@ -232,16 +228,18 @@ static aic_status cache_setup(struct aic_cache *cache, const aic_options *option
     TRY(ttl_init(cache, options, error));
     if (options->data_dir != NULL) TRY(make_directory(options->data_dir, error));
     if (*tier == NULL) TRY(open_tier(cache, options, tier, error)); /* first: it locks the directory */
-    TRY(secret_load(cache, options, *tier, error));
-    TRY(make_codec(cache, options));
-    TRY(make_memory_tier(cache, options));
     if (*tier != NULL) {
         struct tier *taken = *tier;
-        struct tier_stats stats;
-        taken->ops->stats(taken, &stats);
-        if (stats.last_seq > 1) atomic_store_explicit(&cache->last_seq, stats.last_seq, memory_order_relaxed);
         *tier = NULL;
         TRY(make_gate(cache, options, taken));
+    }
+    TRY(secret_load(cache, options, error));
+    TRY(make_codec(cache, options));
+    TRY(make_memory_tier(cache, options));
+    if (cache->gate != NULL) {
+        struct tier_stats stats;
+        gate_tier_stats(cache->gate, &stats);
+        if (stats.last_seq > 1) atomic_store_explicit(&cache->last_seq, stats.last_seq, memory_order_relaxed);
         TRY(owed_open(cache, options->data_dir));
         TRY(dictionaries_load(cache, error));
     }

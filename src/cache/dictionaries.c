@@ -18,6 +18,7 @@
 #define PREFIX "dictionary/"
 #define NAME_SIZE (sizeof PREFIX + 8 + 1 + AIC_MAX_NAME_BYTES)
 #define WAIT_NS (UINT64_C(60) * 1000000000)
+#define SYNC_WAIT_MS 10000
 #define REST_NS (UINT64_C(600) * 1000000000)
 
 static aic_view name_of(char out[NAME_SIZE], uint32_t id, aic_view group)
@@ -26,35 +27,33 @@ static aic_view name_of(char out[NAME_SIZE], uint32_t id, aic_view group)
     return (aic_view){out, (size_t)size};
 }
 
-struct loading {
-    struct aic_cache *cache;
-    aic_status status;
-};
-
-static bool load_one(void *context, aic_view name, aic_view value)
+/* AIC_NO_MEMORY; what cannot be used is told, and nothing. */
+static aic_status load_one(struct aic_cache *cache, aic_view name, aic_view value)
 {
-    struct loading *loading = context;
     size_t front = sizeof PREFIX - 1 + 8 + 1;
     char digits[9] = "";
-    if (name.size <= front) return true;
+    if (name.size <= front) return AIC_OK;
     memcpy(digits, name.data + sizeof PREFIX - 1, 8);
     uint32_t id = (uint32_t)strtoul(digits, NULL, 16);
     aic_view group = {name.data + front, name.size - front};
-    aic_status status = codec_add_dictionary(loading->cache->codec, group, id, value);
-    if (status == AIC_NO_MEMORY) loading->status = status;
-    else if (status != AIC_OK && status != AIC_EXISTS)
-        cache_log(loading->cache, AIC_LOG_WARNING, "a stored dictionary (%08x) cannot be used: %s", id,
-                  aic_status_text(status));
-    return loading->status == AIC_OK;
+    aic_status status = codec_add_dictionary(cache->codec, group, id, value);
+    if (status == AIC_OK || status == AIC_EXISTS || status == AIC_NO_MEMORY) return status;
+    cache_log(cache, AIC_LOG_WARNING, "a stored dictionary (%08x) cannot be used: %s", id, aic_status_text(status));
+    return AIC_OK;
 }
 
 aic_status dictionaries_load(struct aic_cache *cache, aic_error *error)
 {
-    struct tier *tier = gate_tier(cache->gate);
-    struct loading loading = {cache, AIC_OK};
-    aic_status status = tier->ops->blob_each(tier, AIC_LITERAL(PREFIX), load_one, &loading);
-    if (status == AIC_OK) status = loading.status;
-    if (status == AIC_OK) return AIC_OK;
+    struct buf name, value;
+    buf_init(&name, &cache->mem, MEM_CACHE);
+    buf_init(&value, &cache->mem, MEM_CACHE);
+    aic_status status;
+    while ((status = gate_blob_next(cache->gate, AIC_LITERAL(PREFIX), &name, &value)) == AIC_OK &&
+           (status = load_one(cache, buf_view(&name), buf_view(&value))) >= 0) {
+    }
+    buf_fini(&value);
+    buf_fini(&name);
+    if (status == AIC_MISS) return AIC_OK;
     if (status != AIC_NO_MEMORY) { /* storage that is down now is no reason not to start */
         cache_log(cache, AIC_LOG_WARNING, "the stored dictionaries cannot be read: %s", aic_status_text(status));
         return AIC_OK;
@@ -67,10 +66,9 @@ static aic_status keep(void *context, aic_view group, uint32_t id, aic_view dict
 {
     struct aic_cache *cache = context;
     if (cache->gate == NULL) return AIC_OK;
-    struct tier *tier = gate_tier(cache->gate);
     char name[NAME_SIZE];
-    TRY(tier->ops->blob_put(tier, name_of(name, id, group), dictionary));
-    return tier->ops->sync(tier);
+    TRY(gate_blob_put(cache->gate, name_of(name, id, group), dictionary));
+    return gate_flush(cache->gate, true, SYNC_WAIT_MS);
 }
 
 void dictionaries_train(struct aic_cache *cache)
@@ -80,7 +78,7 @@ void dictionaries_train(struct aic_cache *cache)
     aic_status status = codec_train(cache->codec, keep, cache, &trained);
     if (status != AIC_OK)
         cache_log(cache, AIC_LOG_WARNING, "a compression dictionary could not be made: %s",
-                  cache->gate != NULL ? tier_why(gate_tier(cache->gate), status) : aic_status_text(status));
+                  cache->gate != NULL ? gate_why(cache->gate, status) : aic_status_text(status));
     if (trained > 0)
         cache_log(cache, AIC_LOG_INFO, "%u new compression %s", trained, plural(trained, "dictionary", "dictionaries"));
 }
@@ -105,8 +103,6 @@ static bool walk_one(void *context, const aic_key *key, aic_view bytes)
     struct record record;
     if (record_take(key, bytes, &record) == AIC_OK && record.form.compressed)
         strike(walk->sweep, record.form.dictionary_id);
-    walk->sweep->after = *key;
-    walk->sweep->begun = true;
     return --walk->left > 0;
 }
 
@@ -120,32 +116,17 @@ static bool walk_pinned(void *context, struct cache_hit *hit)
     return *all_read;
 }
 
-struct finding {
-    uint32_t id;
-    char name[NAME_SIZE];
-    size_t size;
-};
-
-static bool find_name(void *context, aic_view name, aic_view value)
-{
-    struct finding *finding = context;
-    (void)value;
-    if (name.size > sizeof finding->name) return true;
-    memcpy(finding->name, name.data, name.size);
-    finding->size = name.size;
-    return false;
-}
-
 static void remove_blob(struct aic_cache *cache, uint32_t id)
 {
-    struct tier *tier = gate_tier(cache->gate);
-    struct finding finding = {.id = id};
+    struct buf name, value;
     char prefix[NAME_SIZE];
-    aic_view none = {NULL, 0};
-    if (tier->ops->blob_each(tier, name_of(prefix, id, AIC_LITERAL("")), find_name, &finding) != AIC_OK) return;
-    if (finding.size == 0) return;
-    if (tier->ops->blob_put(tier, (aic_view){finding.name, finding.size}, none) != AIC_OK)
-        cache_log(cache, AIC_LOG_WARNING, "an old dictionary (%08x) could not be removed", id);
+    buf_init(&name, &cache->mem, MEM_CACHE);
+    buf_init(&value, &cache->mem, MEM_CACHE);
+    aic_status status = gate_blob_next(cache->gate, name_of(prefix, id, AIC_LITERAL("")), &name, &value);
+    if (status == AIC_OK) status = gate_blob_put(cache->gate, buf_view(&name), (aic_view){NULL, 0});
+    if (status < 0) cache_log(cache, AIC_LOG_WARNING, "an old dictionary (%08x) could not be removed", id);
+    buf_fini(&value);
+    buf_fini(&name);
 }
 
 static void retire_rest(struct aic_cache *cache)
@@ -160,16 +141,15 @@ static void retire_rest(struct aic_cache *cache)
 static bool walk_storage(struct aic_cache *cache, size_t max_records)
 {
     struct dictionary_sweep *sweep = &cache->sweep;
-    struct tier *tier = gate_tier(cache->gate);
     struct walk walk = {sweep, max_records};
-    aic_key after = sweep->after;
-    aic_status status = tier->ops->select(tier, &(struct tier_filter){0}, sweep->begun ? &after : NULL, walk_one,
-                                          &walk);
+    aic_status status = gate_walk(
+        cache->gate,
+        &(struct tier_walk){.filter = &(struct tier_filter){0}, .at = &sweep->at, .visit = walk_one, .context = &walk});
     if (status != AIC_OK) {
         sweep->state = SWEEP_IDLE;
         return false;
     }
-    return walk.left > 0;
+    return sweep->at.ended;
 }
 
 void dictionaries_sweep(struct aic_cache *cache, size_t max_records)
@@ -181,7 +161,7 @@ void dictionaries_sweep(struct aic_cache *cache, size_t max_records)
         sweep->due_ns = now + WAIT_NS;
         sweep->count = codec_superseded(cache->codec, sweep->ids, SWEEP_IDS);
         memset(sweep->needed, 0, sizeof sweep->needed);
-        sweep->begun = false;
+        sweep->at = (struct tier_place){0};
         if (sweep->count > 0) sweep->state = SWEEP_WAITING;
         return;
     }

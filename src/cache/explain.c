@@ -83,10 +83,11 @@ static void search_storage(struct nearest *nearest)
     /* What waits in the queue is stored, too. A tier that does not answer is left out; the figures under `searched`
      * show it. */
     if (!cache_storage_up(cache) || gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) != AIC_OK) return;
-    struct tier *tier = gate_tier(cache->gate);
     struct tier_label label = {LABEL_NAMESPACE, nearest->ns};
     struct tier_filter filter = {.labels = &label, .label_count = 1};
-    if (tier->ops->select(tier, &filter, NULL, search_stored, nearest) != AIC_OK)
+    struct tier_place at = {0};
+    if (gate_walk(cache->gate, &(struct tier_walk){
+                                   .filter = &filter, .at = &at, .visit = search_stored, .context = nearest}) != AIC_OK)
         cache_log(cache, AIC_LOG_WARNING, "explain could not search storage");
 }
 

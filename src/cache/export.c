@@ -27,9 +27,7 @@ struct collected {
 /* How far the walk has come. */
 struct export_place {
     bool storage_done, done;
-    bool begun;
-    aic_key after;   /* within a namespace */
-    uint64_t place;  /* in all of them */
+    struct tier_place storage;
     uint64_t cursor; /* of the walk over memory */
     uint64_t lines;
 };
@@ -187,30 +185,26 @@ static bool goes_on(void *context)
 
 static aic_status storage_piece(struct aic_export *exporter)
 {
-    struct tier *tier = gate_tier(exporter->cache->gate);
     struct gate_stats gate;
     gate_stats(exporter->cache->gate, &gate);
     if (!gate.reads_up) return AIC_UNAVAILABLE; /* whoever walks through it now may not come back */
     struct tier_label labels[4];
     struct tier_filter filter = filter_of_storage(&exporter->filter, labels);
-    filter.goes_on = goes_on;
-    if (exporter->filter.any_namespace) filter.place = &exporter->at.place;
+    filter.any_order = exporter->filter.any_namespace;
     exporter->count = 0;
     buf_clear(&exporter->bytes);
-    TRY(tier->ops->select(tier, &filter, exporter->at.begun && filter.place == NULL ? &exporter->at.after : NULL,
-                          collect, exporter));
+    TRY(gate_walk(exporter->cache->gate, &(struct tier_walk){.filter = &filter,
+                                                             .at = &exporter->at.storage,
+                                                             .visit = collect,
+                                                             .goes_on = goes_on,
+                                                             .context = exporter}));
     TRY(buf_status(&exporter->bytes));
     if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
-    if (exporter->count == 0) {
-        exporter->at.storage_done = true;
-        return AIC_OK;
-    }
     for (size_t i = 0; i < exporter->count; i++) {
         const struct collected *row = &exporter->rows[i];
         TRY(add_line(exporter, &row->key, (aic_view){exporter->bytes.data + row->offset, row->size}));
     }
-    exporter->at.after = exporter->rows[exporter->count - 1].key;
-    exporter->at.begun = true;
+    exporter->at.storage_done = exporter->at.storage.ended;
     return AIC_OK;
 }
 
@@ -222,8 +216,7 @@ static aic_status add_pinned(struct aic_export *exporter, const struct pin *pin)
     bool both = cache->gate != NULL && (exporter->filter.tiers & AIC_IN_STORAGE) != 0;
     buf_clear(&exporter->bytes);
     if (both) {
-        struct tier *tier = gate_tier(cache->gate);
-        aic_status status = tier->ops->get(tier, pin_key(pin), &exporter->bytes);
+        aic_status status = gate_peek(cache->gate, pin_key(pin), &exporter->bytes);
         if (status != AIC_MISS) return status; /* it came with storage's part, or storage fails */
     }
     char *room = buf_reserve(&exporter->bytes, pin_size(pin));

@@ -259,7 +259,7 @@ static aic_status store_line(struct aic_import *importer, const struct cache_put
     aic_status status = cache_put(cache, put, &result, error);
     if (status < 0 || cache->gate == NULL || (result.tiers & AIC_IN_STORAGE) != 0 || !cache_storage_up(cache))
         return status;
-    uint64_t largest = gate_tier(cache->gate)->max_record_bytes;
+    uint64_t largest = gate_max_record_bytes(cache->gate);
     if (largest > 0 && result.stored_bytes > largest) return status; /* there is nothing to wait for */
     aic_status flushed = gate_flush(cache->gate, false, QUEUE_WAIT_MS);
     if (flushed != AIC_OK && flushed != AIC_TIMEOUT) return status; /* after so long there is room, if anything moves */

@@ -67,8 +67,7 @@ struct ttl_table {
 struct dictionary_sweep {
     enum { SWEEP_IDLE, SWEEP_WAITING, SWEEP_WALKING } state;
     uint64_t due_ns; /* monotonic: when the next step is due */
-    bool begun;      /* `after` holds a key */
-    aic_key after;
+    struct tier_place at;
     uint32_t ids[SWEEP_IDS]; /* superseded when it began */
     bool needed[SWEEP_IDS];
     size_t count;
@@ -112,10 +111,8 @@ struct aic_cache {
     /* The number of the newest put, at least 1. What is newer than an invalidation is decided by it, sequentially
      * consistent with the list of filters: clocks go back. */
     _Atomic uint64_t last_seq;
-    pthread_mutex_t invalidating; /* protects the epoch's parity and the two counts; never held for long */
-    pthread_cond_t came_back;     /* left_behind has changed */
+    pthread_mutex_t invalidating; /* protects the epoch's parity and the count; never held for long */
     unsigned cleaning;            /* invalidations that clean storage now */
-    unsigned left_behind;         /* threads that are in storage that hangs; see patience.h */
     struct filter_list filters;
     struct owed owed;
     struct hot *hot;       /* NULL: no memory tier */
@@ -262,11 +259,10 @@ void ttl_fini(struct aic_cache *cache);
 /* The thread that ticks. */
 AIC_MUST_CHECK aic_status tick_start(struct aic_cache *cache);
 void tick_stop(struct aic_cache *cache);
-/* Fills cache->digest and cache->fingerprint, and holds the latter against that of `tier` (NULL: no storage), which is
+/* Fills cache->digest and cache->fingerprint, and holds the latter against that of storage, which is
  * written where there is none. AIC_INVALID (also for a store of another secret, which stays as it is; no secret is made
  * for it), AIC_IO, AIC_NO_MEMORY. */
-AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct tier *tier,
-                                      aic_error *error);
+AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options *options, aic_error *error);
 /* Ends it, however long storage takes, and nulls. Accepts a pointer to NULL. */
 void cache_destroy(struct aic_cache **cache);
 AIC_MUST_CHECK aic_status dictionaries_load(struct aic_cache *cache, aic_error *error);

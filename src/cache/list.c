@@ -171,11 +171,13 @@ static void run_storage(struct run *run)
     struct aic_cache *cache = run->cache;
     /* Storage that is down or slow shows nothing; memory's part of the page is still true. */
     if (!cache_storage_up(cache) || gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) != AIC_OK) return;
-    struct tier *tier = gate_tier(cache->gate);
     struct tier_label labels[4];
+    struct tier_place at = {0};
     struct tier_filter filter = filter_of_storage(run->filter, labels);
-    filter.goes_on = goes_on;
-    aic_status status = tier->ops->select(tier, &filter, run->after, take_stored, run);
+    if (run->after != NULL) tier_place_after(&at, run->after);
+    aic_status status = gate_walk(
+        cache->gate,
+        &(struct tier_walk){.filter = &filter, .at = &at, .visit = take_stored, .goes_on = goes_on, .context = run});
     if (status == AIC_NO_MEMORY) run->status = status;
 }
 

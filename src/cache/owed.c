@@ -160,8 +160,7 @@ static aic_status forget_everything(struct aic_cache *cache)
 static bool has_entries(struct aic_cache *cache)
 {
     struct tier_stats stats;
-    struct tier *tier = gate_tier(cache->gate);
-    tier->ops->stats(tier, &stats);
+    gate_tier_stats(cache->gate, &stats);
     return stats.entries > 0;
 }
 
@@ -272,10 +271,9 @@ aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
 static bool has_older_form(struct aic_cache *cache, const aic_key *key, bool readable)
 {
     struct buf bytes;
-    struct tier *tier = gate_tier(cache->gate);
     if (!readable) return true;
     buf_init(&bytes, &cache->mem, MEM_CACHE);
-    aic_status status = tier->ops->get(tier, key, &bytes);
+    aic_status status = gate_peek(cache->gate, key, &bytes);
     buf_fini(&bytes);
     return status != AIC_MISS;
 }

@@ -161,7 +161,7 @@ static aic_status put_keyed(struct aic_cache *cache, const struct cache_put *put
 static aic_view data_of(const struct aic_cache *cache, const struct cache_put *put, aic_status status,
                         const struct placement *placement, char room[160])
 {
-    const char *kind = cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "";
+    const char *kind = cache->gate != NULL ? gate_kind(cache->gate) : "";
     const char *reason = NULL, *tier = aic_text_tier(put->text_length);
     if (cache->gate != NULL && !placement->queued && !placement->refused) reason = "error";
     else if (placement->queued && !placement->up) reason = "connection_failed";
@@ -231,12 +231,12 @@ static bool is_in_storage(struct aic_cache *cache, const aic_key *key)
 
 static aic_status await_durable(struct aic_cache *cache, aic_durability durability, const aic_put_result *result)
 {
-    struct tier *tier = gate_tier(cache->gate);
-    bool to_disk = durability == AIC_DURABILITY_DISK;
     if ((result->tiers & AIC_IN_STORAGE) == 0) return AIC_UNAVAILABLE;
-    TRY(gate_flush(cache->gate, to_disk && tier->ops->harden == NULL, DURABLE_WAIT_MS));
+    TRY(gate_flush(cache->gate, false, DURABLE_WAIT_MS));
     if (!is_in_storage(cache, &result->key)) return AIC_UNAVAILABLE;
-    return to_disk && tier->ops->harden != NULL ? tier->ops->harden(tier) : AIC_OK;
+    if (durability != AIC_DURABILITY_DISK) return AIC_OK;
+    aic_status status = gate_harden(cache->gate);
+    return status == AIC_NOT_FOUND ? gate_flush(cache->gate, true, DURABLE_WAIT_MS) : status;
 }
 
 aic_status cache_make_durable(struct aic_cache *cache, aic_durability durability, const aic_put_result *result,

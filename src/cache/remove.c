@@ -15,7 +15,6 @@
 #include "cache/inner.h"
 
 #include "base/plural.h"
-#include "cache/patience.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -174,11 +173,6 @@ aic_status cache_take_filter(struct aic_cache *cache, const aic_filter *from, st
 struct pass {
     struct aic_cache *cache;
     const struct filter *filter;
-    struct filter own;      /* where it runs apart from who asked for it */
-    _Atomic bool give_up;   /* relaxed; ends `own` */
-    _Atomic unsigned steps; /* looks at records; relaxed: only its change is looked at */
-    bool dry_run;
-    aic_status status;
     struct tier_write writes[BATCH];
     uint64_t bytes[BATCH];
     size_t count;
@@ -190,7 +184,6 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
 {
     struct pass *pass = context;
     struct record record;
-    atomic_fetch_add_explicit(&pass->steps, 1, memory_order_relaxed);
     if (filter_is_stopped(pass->filter)) return false;
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
@@ -202,11 +195,9 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     return pass->count < BATCH;
 }
 
-/* A look at many records that do not match is progress, too. */
 static bool goes_on(void *context)
 {
-    struct pass *pass = context;
-    atomic_fetch_add_explicit(&pass->steps, 1, memory_order_relaxed);
+    const struct pass *pass = context;
     return !filter_is_stopped(pass->filter);
 }
 
@@ -231,24 +222,22 @@ static void sum_batch(struct pass *pass, bool removed)
     }
 }
 
-/* Storage's part, batch by batch; a batch is selected in one read transaction and removed in one write transaction. */
+/* Storage's part, batch by batch, each removed in one transaction. */
 static aic_status clean_storage(struct pass *pass, bool dry_run)
 {
-    struct tier *tier = gate_tier(pass->cache->gate);
+    struct gate *gate = pass->cache->gate;
     struct tier_label labels[4];
     struct tier_filter filter = filter_of_storage(pass->filter, labels);
-    filter.goes_on = goes_on;
-    aic_key after;
-    for (const aic_key *from = NULL;; from = &after) {
+    struct tier_place at = {0};
+    while (!at.ended) {
         pass->count = 0;
-        TRY(tier->ops->select(tier, &filter, from, collect, pass));
+        TRY(gate_walk(gate, &(struct tier_walk){
+                                .filter = &filter, .at = &at, .visit = collect, .goes_on = goes_on, .context = pass}));
         if (filter_is_stopped(pass->filter)) return AIC_CLOSED;
-        if (pass->count == 0) return AIC_OK;
-        if (!dry_run) TRY(tier->ops->apply(tier, pass->writes, pass->count));
+        if (!dry_run && pass->count > 0) TRY(gate_remove(gate, pass->writes, pass->count));
         sum_batch(pass, !dry_run);
-        if (pass->count < BATCH) return AIC_OK;
-        after = pass->writes[pass->count - 1].key;
     }
+    return AIC_OK;
 }
 
 static aic_status storage_part(struct pass *pass, bool dry_run)
@@ -256,48 +245,6 @@ static aic_status storage_part(struct pass *pass, bool dry_run)
     if (!cache_storage_up(pass->cache)) return AIC_UNAVAILABLE;
     TRY(gate_flush(pass->cache->gate, false, FLUSH_DEADLINE_MS));
     return clean_storage(pass, dry_run);
-}
-
-static void clean_apart(void *context)
-{
-    struct pass *pass = context;
-    pass->status = clean_storage(pass, pass->dry_run);
-}
-
-static void free_pass(void *context)
-{
-    struct pass *pass = context;
-    mem_free(&pass->cache->mem, MEM_CACHE, pass, sizeof *pass);
-}
-
-/* The same for whoever must not wait for storage that hangs: what it has removed by then is not counted. */
-static aic_status storage_part_apart(struct pass *pass, const aic_filter *from, bool dry_run)
-{
-    struct aic_cache *cache = pass->cache;
-    if (!cache_storage_up(cache)) return AIC_UNAVAILABLE;
-    TRY(gate_flush(cache->gate, false, FLUSH_DEADLINE_MS));
-    struct pass *apart = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *apart);
-    if (apart == NULL) return AIC_NO_MEMORY;
-    aic_status status = cache_take_filter(cache, from, &apart->own, NULL);
-    CHECK(status == AIC_OK); /* it was taken before */
-    apart->own.until_ms = pass->filter->until_ms;
-    apart->own.taken_ms = pass->filter->taken_ms;
-    apart->own.taken_seq = pass->filter->taken_seq;
-    apart->own.stop = &apart->give_up;
-    apart->cache = cache;
-    apart->filter = &apart->own;
-    apart->dry_run = dry_run;
-    status = patience_run(cache, &(struct patience){.work = clean_apart,
-                                                    .discard = free_pass,
-                                                    .context = apart,
-                                                    .steps = &apart->steps,
-                                                    .give_up = &apart->give_up,
-                                                    .stop = pass->filter->stop});
-    if (status == AIC_TIMEOUT) return status;
-    if (status == AIC_OK) status = apart->status;
-    pass->sums = apart->sums;
-    free_pass(apart);
-    return status;
 }
 
 aic_status cache_settle(struct aic_cache *cache)
@@ -395,11 +342,10 @@ static bool names_something(const aic_filter *filter)
            filter->tag.size > 0 || filter->pattern.size > 0 || filter->age_given;
 }
 
-static aic_status run_dry(struct pass *pass, const aic_filter *from)
+static aic_status run_dry(struct pass *pass)
 {
     aic_status status = AIC_OK;
-    if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0)
-        status = storage_part_apart(pass, from, true);
+    if (pass->cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0) status = storage_part(pass, true);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(pass->cache, count_entry, pass);
     return status == AIC_OK && filter_is_stopped(pass->filter) ? AIC_CLOSED : status;
 }
@@ -416,14 +362,14 @@ static void count_cleaning(struct aic_cache *cache, int change)
     pthread_mutex_unlock(&cache->invalidating);
 }
 
-static aic_status run(struct pass *pass, const aic_filter *from, struct filter_node **node)
+static aic_status run(struct pass *pass, struct filter_node **node)
 {
     struct aic_cache *cache = pass->cache;
     bool cleans_storage = cache->gate != NULL && (pass->filter->tiers & AIC_IN_STORAGE) != 0;
     aic_status status = AIC_OK;
     filter_list_add(&cache->filters, *node, &cache->last_seq);
     count_cleaning(cache, 1);
-    if (cleans_storage) status = storage_part_apart(pass, from, false);
+    if (cleans_storage) status = storage_part(pass, false);
     count_cleaning(cache, -1);
     if ((pass->filter->tiers & AIC_IN_MEMORY) != 0) cache_walk_memory(cache, clean_entry, pass);
     pass_writers(cache);
@@ -480,7 +426,7 @@ static void record_event(struct aic_cache *cache, const aic_filter *filter, doub
     else if (status == AIC_CLOSED) snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"given_up\"}");
     else
         snprintf(data, sizeof data, "{\"status\":\"failed\",\"reason\":\"%s_error\",\"error\":\"%s\"}",
-                 cache->gate != NULL ? gate_tier(cache->gate)->ops->kind : "memory", aic_status_text(status));
+                 cache->gate != NULL ? gate_kind(cache->gate) : "memory", aic_status_text(status));
     cache->meter->invalidation(cache->monitor, word, sums->removed, seconds, type, note, aic_view_of(data));
 }
 
@@ -498,9 +444,9 @@ static aic_status invalidate(struct aic_cache *cache, const aic_filter *from, bo
     pass->cache = cache;
     pass->filter = &node->filter;
     if (!dry_run) {
-        status = run(pass, from, &node);
+        status = run(pass, &node);
     } else {
-        status = run_dry(pass, from);
+        status = run_dry(pass);
         filter_list_remove(&cache->filters, &node);
     }
     /* Whatever is the matter with storage, it will be back. */

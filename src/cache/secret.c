@@ -152,27 +152,26 @@ static aic_status refuse_store(const aic_options *options, const char *path, boo
 }
 
 /* Before a secret is made: there must be nothing that was written under the one that is missing. */
-static aic_status refuse_to_replace(struct aic_cache *cache, const aic_options *options, struct tier *tier,
-                                    const char *path, aic_error *error)
+static aic_status refuse_to_replace(struct aic_cache *cache, const aic_options *options, const char *path,
+                                    aic_error *error)
 {
-    if (tier == NULL) return AIC_OK;
+    if (cache->gate == NULL) return AIC_OK;
     struct buf kept;
     struct tier_stats stats;
     buf_init(&kept, &cache->mem, MEM_CACHE);
-    aic_status status = tier->ops->blob_get(tier, FINGERPRINT_BLOB, &kept);
+    aic_status status = gate_blob_get(cache->gate, FINGERPRINT_BLOB, &kept);
     buf_fini(&kept);
-    tier->ops->stats(tier, &stats);
+    gate_tier_stats(cache->gate, &stats);
     if (status == AIC_NO_MEMORY) return status;
     return status == AIC_OK || stats.entries > 0 ? refuse_store(options, path, true, error) : AIC_OK;
 }
 
 /* Storage that is down now is no reason not to start: the next open compares. */
-static aic_status fingerprint_compare(struct aic_cache *cache, const aic_options *options, struct tier *tier,
-                                      aic_error *error)
+static aic_status fingerprint_compare(struct aic_cache *cache, const aic_options *options, aic_error *error)
 {
     struct buf kept;
     buf_init(&kept, &cache->mem, MEM_CACHE);
-    aic_status status = tier->ops->blob_get(tier, FINGERPRINT_BLOB, &kept);
+    aic_status status = gate_blob_get(cache->gate, FINGERPRINT_BLOB, &kept);
     bool same = status == AIC_OK && kept.size == FINGERPRINT_DIGITS &&
                 memcmp(kept.data, cache->fingerprint, FINGERPRINT_DIGITS) == 0;
     buf_fini(&kept);
@@ -184,10 +183,10 @@ static aic_status fingerprint_compare(struct aic_cache *cache, const aic_options
     }
     bool missing = status == AIC_MISS;
     if (missing) /* the gate's first sync brings it to disk */
-        status = tier->ops->blob_put(tier, FINGERPRINT_BLOB, (aic_view){cache->fingerprint, FINGERPRINT_DIGITS});
+        status = gate_blob_put(cache->gate, FINGERPRINT_BLOB, (aic_view){cache->fingerprint, FINGERPRINT_DIGITS});
     if (status == AIC_OK || status == AIC_NO_MEMORY) return status;
     cache_log(cache, AIC_LOG_WARNING, "the store's fingerprint of its secret cannot be %s: %s",
-              missing ? "written" : "read", missing ? tier_why(tier, status) : aic_status_text(status));
+              missing ? "written" : "read", missing ? gate_why(cache->gate, status) : aic_status_text(status));
     return AIC_OK;
 }
 
@@ -202,22 +201,22 @@ static aic_status secret_random(struct aic_cache *cache)
     return status;
 }
 
-static aic_status secret_find(struct aic_cache *cache, const aic_options *options, struct tier *tier, aic_error *error)
+static aic_status secret_find(struct aic_cache *cache, const aic_options *options, aic_error *error)
 {
     if (options->secret_file == NULL && options->data_dir == NULL) return secret_random(cache);
     char path[SECRET_PATH_SIZE];
     TRY(secret_path(options, path, error));
     if (options->secret_file == NULL && access(path, F_OK) != 0 && errno == ENOENT) {
-        TRY(refuse_to_replace(cache, options, tier, path, error));
+        TRY(refuse_to_replace(cache, options, path, error));
         TRY(secret_make(path, error));
     }
     return secret_open(cache, path, &cache->digest, error);
 }
 
-aic_status secret_load(struct aic_cache *cache, const aic_options *options, struct tier *tier, aic_error *error)
+aic_status secret_load(struct aic_cache *cache, const aic_options *options, aic_error *error)
 {
-    TRY(secret_find(cache, options, tier, error));
+    TRY(secret_find(cache, options, error));
     TRY(fingerprint_make(cache));
-    if (tier == NULL || options->data_dir == NULL) return AIC_OK; /* nothing that outlives the secret */
-    return fingerprint_compare(cache, options, tier, error);
+    if (cache->gate == NULL || options->data_dir == NULL) return AIC_OK; /* nothing that outlives the secret */
+    return fingerprint_compare(cache, options, error);
 }

@@ -45,8 +45,7 @@ void cache_lookup_counts(const struct aic_cache *cache, uint64_t *hits, uint64_t
 static void add_storage(struct aic_cache *cache, struct figures *out)
 {
     struct tier_stats tier = {0};
-    struct tier *behind = gate_tier(cache->gate);
-    behind->ops->stats(behind, &tier);
+    gate_tier_stats(cache->gate, &tier);
     gate_figures(cache->gate, out);
     out->owners |= 1U << FIGURES_STORAGE;
     out->storage_configured = 1;
@@ -175,6 +174,12 @@ static bool verify_stored(void *context, const aic_key *key, aic_view bytes)
     return check->status == AIC_OK;
 }
 
+static bool check_goes_on(void *context)
+{
+    const struct check *check = context;
+    return !stop_is_set(check->stop);
+}
+
 aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *error)
 {
     if (error != NULL) *error = (aic_error){0};
@@ -186,11 +191,15 @@ aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *err
     gate_stats(cache->gate, &gate);
     aic_status status = gate.reads_up ? gate_flush(cache->gate, false, FLUSH_DEADLINE_MS) : AIC_UNAVAILABLE;
     if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
-    struct tier *tier = gate_tier(cache->gate);
-    TRY(tier->ops->verify(tier, error));
-    uint64_t place = 0;
-    TRY(tier->ops->select(tier, &(struct tier_filter){.place = &place}, NULL, verify_stored, &check));
-    return check.status;
+    TRY(gate_verify(cache->gate, check_goes_on, &check, error));
+    struct tier_place at = {0};
+    status = gate_walk(cache->gate, &(struct tier_walk){.filter = &(struct tier_filter){.any_order = true},
+                                                        .at = &at,
+                                                        .visit = verify_stored,
+                                                        .goes_on = check_goes_on,
+                                                        .context = &check});
+    if (status != AIC_OK) return error_set(error, status, NULL, "storage: %s", aic_status_text(status));
+    return stop_is_set(stop) ? AIC_CLOSED : check.status;
 }
 
 aic_status aic_cache_verify(aic_cache *cache, aic_error *error)

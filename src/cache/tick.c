@@ -17,10 +17,9 @@ static void expire_storage(struct aic_cache *cache)
     struct gate_stats stats;
     gate_stats(cache->gate, &stats);
     if (!stats.up) return;
-    struct tier *tier = gate_tier(cache->gate);
     for (size_t done = 0; done < EXPIRE_PER_TICK;) {
         size_t removed = 0;
-        if (tier->ops->expire(tier, EXPIRE_STEP, &removed) != AIC_OK || removed == 0) return;
+        if (gate_expire(cache->gate, EXPIRE_STEP, &removed) != AIC_OK || removed == 0) return;
         done += removed;
     }
 }

@@ -1,14 +1,14 @@
 /*
  * gate.c - making and ending a gate, and what both of its sides use.
  *
- * Threads: `readers` for reads, one for writes; whoever walks the whole tier (invalidation, listing, export) calls it
- * by itself. An end waits for the gate's threads close_ms long, then leaves hung ones behind: the gate is freed by the
- * last of them.
+ * Threads: `readers` for reads, one for writes, two for all other calls. An end waits for the gate's threads close_ms
+ * long, then leaves hung ones behind: the gate is freed by the last of them.
  */
 #include "tier/gate_state.h"
 
 #include "base/check.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -109,6 +109,8 @@ static void free_gate(struct gate *gate)
     gate->tier->ops->close(gate->tier);
     queue_fini(&gate->queue);
     for (unsigned i = 0; i < gate->reader_count; i++) buf_fini(&gate->readers[i].record);
+    pthread_cond_destroy(&gate->calls_done);
+    pthread_cond_destroy(&gate->calls_changed);
     pthread_cond_destroy(&gate->progress);
     pthread_cond_destroy(&gate->writes_changed);
     pthread_cond_destroy(&gate->jobs_changed);
@@ -151,6 +153,10 @@ static void init_gate(struct gate *gate, const struct gate_options *options)
     init_condition(&gate->jobs_changed);
     init_condition(&gate->writes_changed);
     init_condition(&gate->progress);
+    init_condition(&gate->calls_changed);
+    init_condition(&gate->calls_done);
+    gate->last_call = &gate->first_call;
+    for (unsigned i = 0; i < GATE_CALLERS; i++) gate->callers[i].gate = gate;
     uint64_t now_ns = gate_now(gate);
     breaker_init(&gate->reads, now_ns);
     breaker_init(&gate->writes, now_ns + 1);
@@ -161,28 +167,55 @@ static void init_gate(struct gate *gate, const struct gate_options *options)
     }
 }
 
-/* Ends the threads that run and joins them. For a start that failed: nothing is queued. */
-static void stop_threads(struct gate *gate, unsigned readers)
+struct gate_thread {
+    pthread_t *thread;
+    void *(*main)(void *argument);
+    void *argument;
+};
+
+/* The threads of a gate by number; false behind the last one. */
+static bool thread_at(struct gate *gate, unsigned number, struct gate_thread *out)
 {
-    gate_lock(gate);
+    unsigned readers = gate->reader_count, others = readers + GATE_CALLERS;
+    if (number < readers) {
+        struct reader *reader = &gate->readers[number];
+        *out = (struct gate_thread){&reader->thread, gate_reader_main, reader};
+    } else if (number < others) {
+        struct caller *caller = &gate->callers[number - readers];
+        *out = (struct gate_thread){&caller->thread, gate_caller_main, caller};
+    } else {
+        *out = (struct gate_thread){&gate->writer, gate_writer_main, gate};
+    }
+    return number <= others;
+}
+
+static void join_threads(struct gate *gate, unsigned count)
+{
+    struct gate_thread one;
+    for (unsigned i = 0; i < count && thread_at(gate, i, &one); i++) pthread_join(*one.thread, NULL);
+}
+
+/* Nothing is begun any more, and who waits is answered. Under the lock. */
+static void begin_stop(struct gate *gate)
+{
     gate->stopping = true;
     pthread_cond_broadcast(&gate->jobs_changed);
-    gate_unlock(gate);
-    for (unsigned i = 0; i < readers; i++) pthread_join(gate->readers[i].thread, NULL);
+    pthread_cond_broadcast(&gate->writes_changed);
+    pthread_cond_broadcast(&gate->progress);
+    gate_end_calls(gate);
 }
 
 static aic_status start_threads(struct gate *gate)
 {
-    gate->threads = gate->reader_count + 1;
+    struct gate_thread one;
     unsigned started = 0;
-    while (started < gate->reader_count) {
-        struct reader *reader = &gate->readers[started];
-        if (pthread_create(&reader->thread, NULL, gate_reader_main, reader) != 0) break;
-        started++;
-    }
-    if (started == gate->reader_count && pthread_create(&gate->writer, NULL, gate_writer_main, gate) == 0)
-        return AIC_OK;
-    stop_threads(gate, started);
+    gate->threads = gate->reader_count + GATE_CALLERS + 1;
+    while (thread_at(gate, started, &one) && pthread_create(one.thread, NULL, one.main, one.argument) == 0) started++;
+    if (started == gate->reader_count + GATE_CALLERS + 1) return AIC_OK;
+    gate_lock(gate);
+    begin_stop(gate);
+    gate_unlock(gate);
+    join_threads(gate, started);
     return AIC_NO_MEMORY;
 }
 
@@ -214,12 +247,6 @@ static void wait_for_threads(struct gate *gate)
     }
 }
 
-static void join_threads(struct gate *gate)
-{
-    for (unsigned i = 0; i < gate->reader_count; i++) pthread_join(gate->readers[i].thread, NULL);
-    pthread_join(gate->writer, NULL);
-}
-
 /* Takes the jobs that hang in the tier away from their readers and leaves the threads to themselves. Under the lock;
  * unlocks. */
 static void abandon(struct gate *gate)
@@ -233,9 +260,9 @@ static void abandon(struct gate *gate)
             jobs = reader->job;
             reader->job = NULL;
         }
-        pthread_detach(reader->thread);
     }
-    pthread_detach(gate->writer);
+    struct gate_thread one;
+    for (unsigned i = 0; thread_at(gate, i, &one); i++) pthread_detach(*one.thread);
     struct mem *mem = gate->mem;
     pthread_mutex_unlock(&gate->lock); /* from here on the gate may be gone */
     while (jobs != NULL) {
@@ -263,10 +290,7 @@ aic_status gate_destroy(struct gate **gate_slot)
     if (gate == NULL) return AIC_OK;
     gate_lock(gate);
     uint64_t dropped = gate->counts.storage_dropped_writes;
-    gate->stopping = true;
-    pthread_cond_broadcast(&gate->jobs_changed);
-    pthread_cond_broadcast(&gate->writes_changed);
-    pthread_cond_broadcast(&gate->progress);
+    begin_stop(gate);
     struct job *jobs = gate_take_jobs(gate);
     gate_unlock(gate);
     gate_answer_jobs(gate, jobs, AIC_CLOSED);
@@ -281,7 +305,7 @@ aic_status gate_destroy(struct gate **gate_slot)
         return AIC_TIMEOUT;
     }
     gate_unlock(gate);
-    join_threads(gate);
+    join_threads(gate, UINT_MAX);
     bool lost = gate->counts.storage_dropped_writes != dropped || gate->distrusted;
     tell_lost(log, context, gate->counts.storage_dropped_writes - dropped);
     free_gate(gate);
@@ -290,20 +314,43 @@ aic_status gate_destroy(struct gate **gate_slot)
 
 /* ---------------------------------------------------------------------------------------------------- statistics -- */
 
-struct tier *gate_tier(struct gate *gate)
+const char *gate_kind(const struct gate *gate)
 {
-    return gate->tier;
+    return gate->tier->ops->kind;
 }
 
-/* How long the read takes that hangs longest; 0: none hangs. */
+uint64_t gate_max_record_bytes(const struct gate *gate)
+{
+    return gate->tier->max_record_bytes;
+}
+
+void gate_tier_stats(const struct gate *gate, struct tier_stats *out)
+{
+    gate->tier->ops->stats(gate->tier, out);
+}
+
+const char *gate_why(const struct gate *gate, aic_status status)
+{
+    const struct tier_ops *ops = gate->tier->ops;
+    const char *text = status == AIC_IO && ops->trouble != NULL ? ops->trouble(gate->tier).text : NULL;
+    return text != NULL ? text : aic_status_text(status);
+}
+
+/* Makes *longest_ns the time since somebody went into the tier, if that is a hang and the longest. */
+static void look_at_hang(uint64_t since_ns, uint64_t now_ns, uint64_t least_ns, uint64_t *longest_ns)
+{
+    bool hangs = since_ns != 0 && now_ns > since_ns && now_ns - since_ns >= least_ns;
+    if (hangs && now_ns - since_ns > *longest_ns) *longest_ns = now_ns - since_ns;
+}
+
+/* How long the read or the call takes that hangs longest; 0: none hangs. */
 static uint64_t longest_hang_ns(const struct gate *gate, uint64_t now_ns)
 {
     uint64_t longest_ns = 0;
-    for (unsigned i = 0; i < gate->reader_count; i++) {
-        uint64_t since_ns = gate->readers[i].busy_since_ns;
-        if (since_ns == 0 || now_ns <= since_ns || now_ns - since_ns < GATE_HANG_NS) continue;
-        if (now_ns - since_ns > longest_ns) longest_ns = now_ns - since_ns;
-    }
+    for (unsigned i = 0; i < gate->reader_count; i++)
+        look_at_hang(gate->readers[i].busy_since_ns, now_ns, GATE_HANG_NS, &longest_ns);
+    for (unsigned i = 0; i < GATE_CALLERS; i++)
+        look_at_hang(gate->callers[i].busy_since_ns, now_ns, GATE_CALL_MS * GATE_MS_NS, &longest_ns);
     return longest_ns;
 }
 

@@ -11,6 +11,10 @@
  * so that no older value can be served; it is counted. When even deletes do not fit, the whole tier is distrusted until
  * it was emptied.
  *
+ * Calls: whatever else is asked of the tier (pages of a walk, upkeep, blobs, checks) is run by two threads of its own,
+ * one bounded piece after the other, so that no walk delays a read. Who asks waits GATE_CALL_MS for a piece, a tenth of
+ * that where the tier is down, and then goes: AIC_TIMEOUT. Nobody reaches the tier in another way.
+ *
  * The breaker opens after 5 failures in a row or one read that hung for a second; while open, every call is a miss at
  * once; one probe at a time with growing pauses (0.5 s doubling to 30 s, jitter). Each change of state is one log line
  * through `log`, and so is a write that hangs: nothing goes past it, so nothing opens, but writes are
@@ -87,9 +91,46 @@ size_t gate_unapplied(struct gate *gate, bool again, aic_key *keys, size_t max);
 /* These need not be given by it: the caller knows of them. */
 void gate_is_known(struct gate *gate, const aic_key *keys, size_t count);
 
-/* The tier behind, for calls that may block (list, invalidate, verify, dictionaries): call from a thread that may wait,
- * after gate_flush. */
-struct tier *gate_tier(struct gate *gate);
+/* ---- calls. Any thread that may wait. Each may also give AIC_TIMEOUT (no answer in time), AIC_CLOSED, AIC_NO_MEMORY
+ * and what the tier gives. What is queued is not looked at: gate_flush() first. ---- */
+
+enum { GATE_CALL_MS = 10000 };
+
+/* A walk through the tier: visits what the filter matches, page by page. */
+struct tier_walk {
+    const struct tier_filter *filter; /* at most 4 labels */
+    struct tier_place *at;            /* where to begin; afterwards behind what was visited last, or ended */
+    tier_visit_fn *visit;             /* false ends the walk */
+    bool (*goes_on)(void *context); /* asked before each page, also where nothing matches; false ends the walk. NULL */
+    void *context;
+};
+AIC_MUST_CHECK aic_status gate_walk(struct gate *gate, const struct tier_walk *walk);
+/* What the tier itself holds under a key: AIC_OK with the record appended, AIC_MISS. */
+AIC_MUST_CHECK aic_status gate_peek(struct gate *gate, const aic_key *key, struct buf *out);
+/* Deletes past the queue, in one transaction; each write is without a record. */
+AIC_MUST_CHECK aic_status gate_remove(struct gate *gate, const struct tier_write *deletes, size_t count);
+/* Removes what expired, at most `max`. */
+AIC_MUST_CHECK aic_status gate_expire(struct gate *gate, size_t max, size_t *removed);
+/* As tier_ops.harden; AIC_NOT_FOUND: the tier knows no such promise. */
+AIC_MUST_CHECK aic_status gate_harden(struct gate *gate);
+/* As tier_ops.blob_get, blob_put, blob_next. */
+AIC_MUST_CHECK aic_status gate_blob_get(struct gate *gate, aic_view name, struct buf *out);
+AIC_MUST_CHECK aic_status gate_blob_put(struct gate *gate, aic_view name, aic_view value);
+AIC_MUST_CHECK aic_status gate_blob_next(struct gate *gate, aic_view prefix, struct buf *name, struct buf *value);
+/* Checks everything, step by step; goes_on (may be NULL) is asked before each, false ends it with AIC_CLOSED.
+ * AIC_DAMAGED with the first difference in `error`. */
+AIC_MUST_CHECK aic_status gate_verify(struct gate *gate, bool (*goes_on)(void *context), void *context,
+                                      aic_error *error);
+
+/* ---- what never blocks ---- */
+
+/* "lmdb" */
+const char *gate_kind(const struct gate *gate);
+/* The largest record that the tier takes; 0: any. */
+uint64_t gate_max_record_bytes(const struct gate *gate);
+void gate_tier_stats(const struct gate *gate, struct tier_stats *out);
+/* Why a write, a sync or a blob gave `status`, in words that live for ever. */
+const char *gate_why(const struct gate *gate, aic_status status);
 
 /* How the tier is. */
 struct gate_stats {

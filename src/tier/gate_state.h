@@ -16,6 +16,8 @@
 
 enum {
     GATE_MAX_READERS = 16,
+    GATE_CALLERS = 2,
+    GATE_CALL_LABELS = 4,
     GATE_MAX_JOBS = 1024,
     GATE_BATCH_ITEMS = 64,
     GATE_BATCH_BYTES = 4 << 20,
@@ -77,6 +79,44 @@ struct reader {
     struct buf record;      /* the reader's alone */
 };
 
+/* Something that the tier is asked past readers and queue. */
+enum call_kind {
+    CALL_PAGE,
+    CALL_PEEK,
+    CALL_REMOVE,
+    CALL_EXPIRE,
+    CALL_HARDEN,
+    CALL_BLOB_GET,
+    CALL_BLOB_PUT,
+    CALL_BLOB_DROP,
+    CALL_BLOB_NEXT,
+    CALL_VERIFY
+};
+enum call_state { CALL_WAITING, CALL_RUNNING, CALL_DONE, CALL_LEFT /* nobody waits: who runs it frees it */ };
+struct call {
+    struct gate *gate;
+    enum call_kind kind;
+    enum call_state state; /* under the lock */
+    struct call *next;     /* of those that wait */
+    aic_status status;
+    aic_key key;
+    size_t max, removed;
+    struct tier_filter filter;
+    struct tier_label labels[GATE_CALL_LABELS];
+    struct tier_page page;
+    struct tier_check check;
+    aic_error error;
+    struct buf texts; /* of the labels; a prefix of names */
+    struct buf name, bytes;
+};
+
+/* A thread that carries calls out. */
+struct caller {
+    struct gate *gate;
+    pthread_t thread;
+    uint64_t busy_since_ns; /* 0: not in the tier */
+};
+
 struct gate {
     struct mem *mem;
     const aic_clock *clock;
@@ -96,6 +136,10 @@ struct gate {
     struct job *first_job, *last_job;
     size_t job_count;
     struct reader readers[GATE_MAX_READERS];
+
+    pthread_cond_t calls_changed, calls_done;
+    struct call *first_call, **last_call;
+    struct caller callers[GATE_CALLERS];
 
     pthread_t writer;
     struct breaker writes;
@@ -143,6 +187,10 @@ void *gate_reader_main(void *reader);
 /* Takes all waiting jobs out of the list (under the lock), to be answered by gate_answer_jobs (without it). */
 struct job *gate_take_jobs(struct gate *gate);
 void gate_answer_jobs(struct gate *gate, struct job *jobs, aic_status status);
+
+/* gate_call.c: the main function of a caller; ends the calls that wait. Under the lock. */
+void *gate_caller_main(void *caller);
+void gate_end_calls(struct gate *gate);
 
 /* gate_write.c */
 void *gate_writer_main(void *gate);

@@ -45,16 +45,44 @@ struct tier_filter {
     const struct tier_label *labels;
     size_t label_count;
     uint64_t created_until_ms, created_from_ms, until_seq;
-    /* Not NULL, without a partition and without `after`: in whatever order is quickest. Where to begin (0: the start),
-     * and set to where to go on. */
-    uint64_t *place;
-    /* Asked with the context of the visits, at the latest after some hundred records that were looked at, also where
-     * none of them matches; false ends the walk. NULL: nobody asks. */
-    bool (*goes_on)(void *context);
+    bool any_order; /* in whatever order is quickest; without a partition. Otherwise in the order of keys */
 };
+
+/* How far a walk has come. Zeroed: at its beginning. */
+struct tier_place {
+    aic_key key;  /* the least that may come, in the order of keys */
+    uint64_t row; /* in any order: the same, by numbers of the tier's own */
+    bool ended;   /* nothing comes any more */
+};
+/* Behind this key, in the order of keys. */
+void tier_place_after(struct tier_place *place, const aic_key *key);
+
+/* Some records of a walk, copied out. */
+struct tier_page {
+    struct tier_place next; /* where the page begins; once it is there: where the one behind it does */
+    size_t count;
+    struct buf bytes; /* of each record a struct tier_row and its bytes, one after the other; owned */
+};
+struct tier_row {
+    aic_key key;
+    uint64_t row;
+    uint64_t size;
+};
+/* Takes the row and the record at *at, which begins at 0, and goes to the next; false: there is none. */
+bool tier_page_read(const struct tier_page *page, size_t *at, struct tier_row *row, aic_view *record);
 
 /* Visits one record (borrowed for the call). false ends the walk. */
 typedef bool tier_visit_fn(void *context, const aic_key *key, aic_view record);
+
+/* How far a check of everything has come. Zeroed: at its beginning; but for `ended` the tier's own. */
+struct tier_check {
+    bool ended;
+    unsigned part;
+    uint8_t from[64], from_value[64];
+    size_t from_size, from_value_size;
+    uint64_t state, wanted_bytes, found_bytes;
+    bool moved;
+};
 
 struct tier_stats {
     uint64_t entries, bytes /* of records */, file_bytes, max_bytes;
@@ -88,19 +116,21 @@ struct tier_ops {
     /* Until it returns AIC_OK, what was applied may be lost in a power failure (not in a crash of the process). Called
      * again with nothing new, it may mark the store as complete: a power failure from then on loses nothing at all. */
     aic_status (*sync)(struct tier *tier);
-    /* Visits records that match, in key order, from the first key > *after (NULL: from the start), or as filter->place
-     * says. Expired ones are left out. */
-    aic_status (*select)(struct tier *tier, const struct tier_filter *filter, const aic_key *after,
-                         tier_visit_fn *visit, void *context);
+    /* Fills a page with records that match, from page->next on; what it held before is gone. A bounded amount of work:
+     * it may be empty without being the last. Expired records are left out. One that is there during a whole walk comes
+     * exactly once. */
+    aic_status (*select)(struct tier *tier, const struct tier_filter *filter, struct tier_page *page);
     /* Removes what expired, at most `max`. */
     aic_status (*expire)(struct tier *tier, size_t max, size_t *removed);
-    /* Small named blobs (dictionaries, marks). get: AIC_MISS. put with data == NULL deletes. each: in name order. */
+    /* Small named blobs (dictionaries, marks). get: AIC_MISS. put with data == NULL deletes. next: in the order of
+     * names the first of this prefix behind *name (empty: the first of all), in the place of what both buffers held;
+     * AIC_MISS: there is none. */
     aic_status (*blob_get)(struct tier *tier, aic_view name, struct buf *out);
     aic_status (*blob_put)(struct tier *tier, aic_view name, aic_view value);
-    aic_status (*blob_each)(struct tier *tier, aic_view prefix,
-                            bool (*visit)(void *context, aic_view name, aic_view value), void *context);
+    aic_status (*blob_next)(struct tier *tier, aic_view prefix, struct buf *name, struct buf *value);
     void (*stats)(struct tier *tier, struct tier_stats *out);
-    aic_status (*verify)(struct tier *tier, aic_error *error);
+    /* Checks a bounded part of everything. AIC_DAMAGED with the first difference. */
+    aic_status (*verify)(struct tier *tier, struct tier_check *check, aic_error *error);
     /* From here on all that was applied, and each apply() that returns from now on, outlives a power failure, for ever:
      * also in the processes after this one. AIC_IO: it cannot be promised. May be absent. */
     aic_status (*harden)(struct tier *tier);
@@ -119,12 +149,5 @@ struct tier {
     const struct tier_ops *ops;
     uint64_t max_record_bytes; /* apply() refuses what is larger, always; 0: it takes any. Never changes */
 };
-
-/* Why a write or a sync gave `status`, in words that live for ever. */
-static inline const char *tier_why(struct tier *tier, aic_status status)
-{
-    const char *text = status == AIC_IO && tier->ops->trouble != NULL ? tier->ops->trouble(tier).text : NULL;
-    return text != NULL ? text : aic_status_text(status);
-}
 
 #endif

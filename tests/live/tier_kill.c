@@ -136,7 +136,7 @@ static void check_store(bool closes)
     aic_error error = {0};
     mem_init(&mem, NULL);
     open_store(&mem, &tier);
-    if (tier->ops->verify(tier, &error) != AIC_OK) {
+    if (check_tier(tier, &error) != AIC_OK) {
         snprintf(shared->complaint, sizeof shared->complaint, "verify: %s", error.message);
         _exit(1);
     }
@@ -144,7 +144,7 @@ static void check_store(bool closes)
     struct tier_filter all = {0};
     struct tier_label label = sample_label("0default");
     struct tier_filter labelled = {.labels = &label, .label_count = 1};
-    if (tier->ops->select(tier, closes ? &all : &labelled, NULL, check_record, NULL) != AIC_OK) {
+    if (walk_tier(&mem, tier, closes ? &all : &labelled, NULL, check_record, NULL) != AIC_OK) {
         snprintf(shared->complaint, sizeof shared->complaint, "select failed");
     }
     if (closes) tier->ops->close(tier);

@@ -180,7 +180,7 @@ static void follow_evictions(struct model *model, const bool fresh[KEYS])
     model->tier->ops->stats(model->tier, &stats);
     if (stats.evicted == model->evicted) return;
     struct walk found = {.model = model, .left = KEYS + 1};
-    MUST(model, model->tier->ops->select(model->tier, &(struct tier_filter){0}, NULL, on_visit, &found) == AIC_OK);
+    MUST(model, walk_tier(&model->mem, model->tier, &(struct tier_filter){0}, NULL, on_visit, &found) == AIC_OK);
     size_t seen = 0, dead = count_dead(model);
     for (size_t i = 0; i < KEYS; i++) seen += found.seen[i];
     size_t vanished = drop_vanished(model, fresh, &found);
@@ -256,16 +256,13 @@ static void step_select(struct model *model)
 
     struct walk walk = {.model = model};
     size_t page = 1 + random_below(seed, 60);
-    bool first = true, anywhere = random_below(seed, 2) == 0;
-    uint64_t place = 0;
+    bool anywhere = random_below(seed, 2) == 0;
+    struct tier_place at = {0};
     for (size_t i = 0; i < count; i++) anywhere = anywhere && labels[i].kind != 0;
-    if (anywhere) filter.place = &place;
+    filter.any_order = anywhere;
     do {
         walk.left = page;
-        aic_key after = walk.last;
-        MUST(model, model->tier->ops->select(model->tier, &filter, first || anywhere ? NULL : &after, on_visit,
-                                             &walk) == AIC_OK);
-        first = false;
+        MUST(model, walk_tier(&model->mem, model->tier, &filter, &at, on_visit, &walk) == AIC_OK);
     } while (walk.left == 0);
     for (size_t i = 0; i < KEYS; i++) {
         const struct reference *entry = &model->entries[i];
@@ -293,7 +290,7 @@ static void check_all(struct model *model)
     aic_error error = {0};
     struct tier_stats stats;
     uint64_t entries = 0, bytes = 0;
-    if (model->tier->ops->verify(model->tier, &error) != AIC_OK) {
+    if (check_tier(model->tier, &error) != AIC_OK) {
         fprintf(stderr, "tier_model: step %" PRIu64 ": %s\n", model->step, error.message);
         abort();
     }

@@ -133,8 +133,6 @@ uint64_t lmdb_row_number(const void *row);
 uint32_t lmdb_chunk_count(const struct lmdb_envelope *envelope);
 /* How many record bytes lie in the entry itself. */
 size_t lmdb_inline_bytes(const struct lmdb_envelope *envelope);
-/* The key that follows; false after the last one. */
-bool lmdb_key_next(aic_key *key);
 /* The first key with the next front; false after the last one. */
 bool lmdb_front_next(aic_key *key);
 /* Proves that bytes are those of this name. */
@@ -338,20 +336,18 @@ uint64_t lmdb_budget_pages(const struct lmdb_tier *lmdb);
  * select.c) -- */
 
 aic_status lmdb_get(struct tier *tier, const aic_key *key, struct buf *out);
-aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after, tier_visit_fn *visit,
-                       void *context);
+aic_status lmdb_select(struct tier *tier, const struct tier_filter *filter, struct tier_page *page);
 /* Appends the whole record of a sound entry, from the entry and its chunks. AIC_DAMAGED, AIC_NO_MEMORY, AIC_IO. */
 AIC_MUST_CHECK aic_status lmdb_record(struct lmdb_tier *lmdb, MDB_txn *txn, const struct lmdb_entry *entry,
                                       struct buf *out);
 
 aic_status lmdb_blob_get(struct tier *tier, aic_view name, struct buf *out);
 aic_status lmdb_blob_put(struct tier *tier, aic_view name, aic_view value);
-aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
-                          bool (*visit)(void *context, aic_view name, aic_view value), void *context);
+aic_status lmdb_blob_next(struct tier *tier, aic_view prefix, struct buf *name, struct buf *value);
 
 /* -------------------------------------------------------------------------------------- checking (verify.c) -- */
 
-aic_status lmdb_verify(struct tier *tier, aic_error *error);
+aic_status lmdb_verify(struct tier *tier, struct tier_check *check, aic_error *error);
 /* Appends every row of every database as a line of text: name, key, value in hexadecimal, long ones by their hash. For
  * golden files. */
 AIC_MUST_CHECK aic_status lmdb_dump(struct tier *tier, struct buf *out);

@@ -131,16 +131,24 @@ static aic_status lmdb_sync(struct tier *tier)
 /* --------------------------------------------------------------------------------------------------------- clear -- */
 
 /* name size u64 | value size u64 | name | value */
-static bool keep_blob(void *context, aic_view name, aic_view value)
+static aic_status keep_blobs(struct tier *tier, struct buf *kept)
 {
-    struct buf *kept = context;
-    uint8_t sizes[16];
-    lmdb_put_u64(sizes, name.size);
-    lmdb_put_u64(sizes + 8, value.size);
-    buf_append(kept, sizes, sizeof sizes);
-    buf_append_view(kept, name);
-    buf_append_view(kept, value);
-    return true;
+    struct lmdb_tier *lmdb = lmdb_of(tier);
+    struct buf name, value;
+    aic_status status;
+    buf_init(&name, lmdb->mem, MEM_STORAGE);
+    buf_init(&value, lmdb->mem, MEM_STORAGE);
+    while ((status = lmdb_blob_next(tier, (aic_view){"", 0}, &name, &value)) == AIC_OK) {
+        uint8_t sizes[16];
+        lmdb_put_u64(sizes, name.size);
+        lmdb_put_u64(sizes + 8, value.size);
+        buf_append(kept, sizes, sizeof sizes);
+        buf_append_view(kept, buf_view(&name));
+        buf_append_view(kept, buf_view(&value));
+    }
+    buf_fini(&value);
+    buf_fini(&name);
+    return status == AIC_MISS ? AIC_OK : status;
 }
 
 static aic_status restore_blobs(struct tier *tier, const struct buf *kept)
@@ -194,7 +202,7 @@ static aic_status lmdb_clear(struct tier *tier)
     buf_init(&kept, lmdb->mem, MEM_STORAGE);
     aic_status status = AIC_OK;
     if (!lmdb_damaged(tier) || let_blobs_out(lmdb)) {
-        status = lmdb_blob_each(tier, (aic_view){"", 0}, keep_blob, &kept);
+        status = keep_blobs(tier, &kept);
         /* What could be kept is kept. */
         if (lmdb_damaged(tier)) {
             atomic_store_explicit(&lmdb->damage, LMDB_DAMAGED, memory_order_relaxed);
@@ -275,7 +283,7 @@ static const struct tier_ops lmdb_ops = {
     .expire = lmdb_expire,
     .blob_get = lmdb_blob_get,
     .blob_put = lmdb_blob_put,
-    .blob_each = lmdb_blob_each,
+    .blob_next = lmdb_blob_next,
     .stats = lmdb_stats,
     .verify = lmdb_verify,
     .trouble = lmdb_trouble,

@@ -197,31 +197,19 @@ static int next_guarded(void *context)
     return next_blob(reading->lmdb, reading->txn, reading->name, reading->last, reading->out, &reading->status);
 }
 
-aic_status lmdb_blob_each(struct tier *tier, aic_view prefix,
-                          bool (*visit)(void *context, aic_view name, aic_view value), void *context)
+aic_status lmdb_blob_next(struct tier *tier, aic_view prefix, struct buf *name, struct buf *value)
 {
     struct lmdb_tier *lmdb = lmdb_of(tier);
-    struct buf name, value;
     if (prefix.size > LMDB_MAX_NAME_BYTES) return AIC_INVALID;
-    buf_init(&name, lmdb->mem, MEM_STORAGE);
-    buf_init(&value, lmdb->mem, MEM_STORAGE);
-    aic_status status = AIC_OK;
-    bool more = true;
-    while (more && status == AIC_OK) {
-        struct reading reading = {.lmdb = lmdb, .name = prefix, .last = &name, .out = &value};
-        status = lmdb_read_begin(lmdb, &reading.txn);
-        if (status != AIC_OK) break;
-        status = lmdb_status(lmdb_guarded(lmdb, next_guarded, &reading));
+    for (;;) {
+        struct reading reading = {.lmdb = lmdb, .name = prefix, .last = name, .out = value};
+        TRY(lmdb_read_begin(lmdb, &reading.txn));
+        aic_status status = lmdb_status(lmdb_guarded(lmdb, next_guarded, &reading));
         lmdb_read_end(lmdb, &reading.txn);
-        if (status == AIC_OK) status = buf_status(&name);
-        if (status == AIC_OK) status = buf_status(&value);
-        if (status == AIC_OK && reading.status == AIC_DAMAGED) {
-            lmdb_count(&lmdb->counts.errors, 1); /* whoever asks for it by name is told */
-            continue;
-        }
-        if (status == AIC_OK) more = visit(context, buf_view(&name), buf_view(&value));
+        TRY(status);
+        TRY(buf_status(name));
+        TRY(buf_status(value));
+        if (reading.status != AIC_DAMAGED) return AIC_OK;
+        lmdb_count(&lmdb->counts.errors, 1); /* it is left out; whoever asks for it by name is told */
     }
-    buf_fini(&name);
-    buf_fini(&value);
-    return status == AIC_MISS ? AIC_OK : status;
 }

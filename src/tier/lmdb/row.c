@@ -1,6 +1,7 @@
 #include "tier/lmdb/inner.h"
 
 #include "base/check.h"
+#include "base/view.h"
 
 #include <endian.h>
 #include <string.h>
@@ -213,24 +214,10 @@ uint32_t lmdb_chunk_count(const struct lmdb_envelope *envelope)
     return (uint32_t)((rest + LMDB_PIECE_BYTES - 1) / LMDB_PIECE_BYTES);
 }
 
-/* Adds one to the number that the first `size` bytes are. */
-static bool increase(uint8_t *bytes, size_t size)
-{
-    for (size_t i = size; i > 0; i--) {
-        if (++bytes[i - 1] != 0) return true;
-    }
-    return false;
-}
-
-bool lmdb_key_next(aic_key *key)
-{
-    return increase(key->bytes, AIC_KEY_BYTES);
-}
-
 bool lmdb_front_next(aic_key *key)
 {
-    memset(key->bytes + LMDB_FRONT_BYTES, 0, AIC_KEY_BYTES - LMDB_FRONT_BYTES);
-    return increase(key->bytes, LMDB_FRONT_BYTES);
+    memset(key->bytes + LMDB_FRONT_BYTES, 0xff, AIC_KEY_BYTES - LMDB_FRONT_BYTES);
+    return key_next(key);
 }
 
 uint64_t lmdb_named_check(aic_view name, const void *bytes, size_t size)

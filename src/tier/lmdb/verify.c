@@ -14,21 +14,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { STEP_ROWS = 1024, STEP_BYTES = 16 << 20, MAX_ROW_BYTES = 64 };
+enum { STEP_ROWS = 1024, STEP_BYTES = 16 << 20, MAX_ROW_BYTES = sizeof((struct tier_check *)NULL)->from };
 
-/* A walk over one database, step by step. */
+/* One step of a walk over one database. */
 struct walk {
     struct lmdb_tier *lmdb;
     aic_error *error;
+    struct tier_check *place; /* the last row that was checked, in a sorted list its value too; the sums */
     enum lmdb_database database;
-    /* The last row that was checked; in a sorted list its value too. */
-    uint8_t from[MAX_ROW_BYTES], from_value[MAX_ROW_BYTES];
-    size_t from_size; /* 0: none yet */
-    size_t from_value_size;
-    uint64_t rows;
-    uint64_t record_bytes;
-    size_t commit; /* LMDB's number of the one that the first transaction saw */
-    bool moved;    /* a later one saw another */
     struct buf record;
 };
 
@@ -106,7 +99,7 @@ static aic_status check_entry(struct walk *walk, MDB_txn *txn, MDB_val key, MDB_
     aic_status status = lmdb_record(walk->lmdb, txn, &entry, &walk->record);
     if (status == AIC_DAMAGED) return damaged(walk, &entry.envelope.key, "a part of its record is missing");
     TRY(status);
-    walk->record_bytes += entry.envelope.record_bytes;
+    walk->place->found_bytes += entry.envelope.record_bytes;
     return check_description(walk, &entry.envelope);
 }
 
@@ -167,19 +160,19 @@ static bool is_same(MDB_val a, const uint8_t *bytes, size_t size)
 /* Behind the last row that was checked, whether it is there still or not. */
 static int seek(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
 {
-    if (walk->from_size == 0) return mdb_cursor_get(cursor, key, value, MDB_FIRST);
-    *key = lmdb_val(walk->from, walk->from_size);
-    if (walk->from_value_size > 0) {
-        *value = lmdb_val(walk->from_value, walk->from_value_size);
+    if (walk->place->from_size == 0) return mdb_cursor_get(cursor, key, value, MDB_FIRST);
+    *key = lmdb_val(walk->place->from, walk->place->from_size);
+    if (walk->place->from_value_size > 0) {
+        *value = lmdb_val(walk->place->from_value, walk->place->from_value_size);
         int code = mdb_cursor_get(cursor, key, value, MDB_GET_BOTH_RANGE);
-        if (code == 0 && !is_same(*value, walk->from_value, walk->from_value_size))
+        if (code == 0 && !is_same(*value, walk->place->from_value, walk->place->from_value_size))
             return mdb_cursor_get(cursor, key, value, MDB_GET_CURRENT);
         if (code == 0) return mdb_cursor_get(cursor, key, value, MDB_NEXT);
         if (code != MDB_NOTFOUND) return code;
-        *key = lmdb_val(walk->from, walk->from_size);
+        *key = lmdb_val(walk->place->from, walk->place->from_size);
     }
     int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-    bool same = code == 0 && is_same(*key, walk->from, walk->from_size);
+    bool same = code == 0 && is_same(*key, walk->place->from, walk->place->from_size);
     return same ? mdb_cursor_get(cursor, key, value, MDB_NEXT_NODUP) : code;
 }
 
@@ -195,12 +188,12 @@ static aic_status step(struct walk *walk, MDB_txn *txn, MDB_cursor *cursor, chec
         if (key.mv_size > MAX_ROW_BYTES)
             return error_set(walk->error, AIC_DAMAGED, NULL, "a storage key has a wrong size");
         TRY(check(walk, txn, key, value));
-        walk->rows++;
         bytes += value.mv_size + walk->record.size;
-        walk->from_size = key.mv_size;
-        memcpy(walk->from, key.mv_data, key.mv_size);
-        walk->from_value_size = is_list && value.mv_size <= MAX_ROW_BYTES ? value.mv_size : 0;
-        if (walk->from_value_size > 0) memcpy(walk->from_value, value.mv_data, walk->from_value_size);
+        walk->place->from_size = key.mv_size;
+        memcpy(walk->place->from, key.mv_data, key.mv_size);
+        walk->place->from_value_size = is_list && value.mv_size <= MAX_ROW_BYTES ? value.mv_size : 0;
+        if (walk->place->from_value_size > 0)
+            memcpy(walk->place->from_value, value.mv_data, walk->place->from_value_size);
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     return lmdb_status(code);
@@ -211,7 +204,6 @@ struct visit {
     struct walk *walk;
     MDB_txn *txn;
     check_fn *check;
-    uint64_t *bytes;
     aic_status status;
 };
 
@@ -233,26 +225,16 @@ static aic_status visit_guarded(struct visit *visit, int (*work)(void *context))
     struct lmdb_tier *lmdb = walk->lmdb;
     TRY(lmdb_read_begin(lmdb, &visit->txn));
     size_t commit = mdb_txn_id(visit->txn);
-    if (walk->commit == 0) walk->commit = commit;
-    if (walk->commit != commit) walk->moved = true;
+    if (walk->place->state == 0) walk->place->state = commit;
+    if (walk->place->state != commit) walk->place->moved = true;
     int code = lmdb_guarded(lmdb, work, visit);
     lmdb_read_end(lmdb, &visit->txn);
     if (code == 0) return visit->status;
     return error_set(walk->error, AIC_DAMAGED, NULL, "the storage file is damaged");
 }
 
-static aic_status walk_database(struct walk *walk, check_fn *check)
-{
-    struct visit visit = {.walk = walk, .check = check};
-    walk->from_size = 0;
-    walk->rows = 0;
-    aic_status status = AIC_OK;
-    while (status == AIC_OK) status = visit_guarded(&visit, step_guarded);
-    return status == AIC_MISS ? AIC_OK : status;
-}
-
 /* In one transaction: the counters in meta and LMDB's own counts of rows. */
-static aic_status check_counters(struct walk *walk, MDB_txn *txn, uint64_t *bytes)
+static aic_status check_counters(struct walk *walk, MDB_txn *txn)
 {
     MDB_val key = lmdb_val("counters", 8);
     MDB_val value;
@@ -269,25 +251,34 @@ static aic_status check_counters(struct walk *walk, MDB_txn *txn, uint64_t *byte
                          "%" PRIu64 " storage entries counted, %zu there, %zu in the expiry index, %zu keys",
                          counters[0], entries.ms_entries, ranks.ms_entries, keys.ms_entries);
     }
-    *bytes = counters[1];
+    walk->place->wanted_bytes = counters[1];
     return AIC_OK;
 }
 
 static int count_guarded(void *context)
 {
     struct visit *visit = context;
-    visit->status = check_counters(visit->walk, visit->txn, visit->bytes);
+    visit->status = check_counters(visit->walk, visit->txn);
     return 0;
 }
 
-static aic_status read_counters(struct walk *walk, uint64_t *bytes)
+static aic_status read_counters(struct walk *walk)
 {
-    struct visit visit = {.walk = walk, .bytes = bytes};
+    struct visit visit = {.walk = walk};
     aic_status status = visit_guarded(&visit, count_guarded);
     return status == AIC_MISS ? error_set(walk->error, AIC_DAMAGED, NULL, "the storage counters are missing") : status;
 }
 
-static aic_status verify_all(struct walk *walk)
+static aic_status compare_bytes(const struct walk *walk)
+{
+    const struct tier_check *place = walk->place;
+    if (place->moved || place->wanted_bytes == place->found_bytes) return AIC_OK;
+    return error_set(walk->error, AIC_DAMAGED, NULL, "%" PRIu64 " bytes of storage records counted, %" PRIu64 " there",
+                     place->wanted_bytes, place->found_bytes);
+}
+
+/* Part 0 are the counters; the next ones a database each. */
+static aic_status check_part(struct walk *walk)
 {
     static const struct {
         enum lmdb_database database;
@@ -297,24 +288,28 @@ static aic_status verify_all(struct walk *walk)
                   {LMDB_LABELS, check_label},
                   {LMDB_CHUNKS, check_chunk},
                   {LMDB_ENTRIES, check_entry}};
-    uint64_t bytes = 0;
-    TRY(read_counters(walk, &bytes));
-    for (size_t i = 0; i < COUNT_OF(checks); i++) {
-        walk->database = checks[i].database;
-        TRY(walk_database(walk, checks[i].check));
+    struct tier_check *place = walk->place;
+    CHECK(place->part <= COUNT_OF(checks));
+    aic_status status = AIC_MISS; /* the part is over */
+    if (place->part == 0) {
+        TRY(read_counters(walk));
+    } else {
+        struct visit visit = {.walk = walk, .check = checks[place->part - 1].check};
+        walk->database = checks[place->part - 1].database;
+        status = visit_guarded(&visit, step_guarded);
     }
-    if (!walk->moved && bytes != walk->record_bytes) {
-        return error_set(walk->error, AIC_DAMAGED, NULL,
-                         "%" PRIu64 " bytes of storage records counted, %" PRIu64 " there", bytes, walk->record_bytes);
-    }
-    return AIC_OK;
+    if (status != AIC_MISS) return status;
+    place->from_size = 0;
+    if (++place->part <= COUNT_OF(checks)) return AIC_OK;
+    place->ended = true;
+    return compare_bytes(walk);
 }
 
-aic_status lmdb_verify(struct tier *tier, aic_error *error)
+aic_status lmdb_verify(struct tier *tier, struct tier_check *check, aic_error *error)
 {
-    struct walk walk = {.lmdb = lmdb_of(tier), .error = error};
+    struct walk walk = {.lmdb = lmdb_of(tier), .place = check, .error = error};
     buf_init(&walk.record, walk.lmdb->mem, MEM_STORAGE);
-    aic_status status = verify_all(&walk);
+    aic_status status = check_part(&walk);
     buf_fini(&walk.record);
     if (status < 0 && status != AIC_DAMAGED)
         return error_set(error, status, NULL, "the storage could not be read: %s", aic_status_text(status));

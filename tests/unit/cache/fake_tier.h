@@ -175,33 +175,41 @@ static inline void fake_hang(struct fake_tier *fake, const struct tier_filter *f
     atomic_fetch_sub(&fake->hanging, hangs);
 }
 
-static inline aic_status fake_select(struct tier *tier, const struct tier_filter *filter, const aic_key *after,
-                                     tier_visit_fn *visit, void *context)
+#define FAKE_PAGE 16 /* records */
+
+static inline aic_status fake_select(struct tier *tier, const struct tier_filter *filter, struct tier_page *page)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
     if (atomic_load(&fake->down)) return AIC_IO;
     fake_hang(fake, filter);
     pthread_mutex_lock(&fake->lock);
-    bool found = false, more = true;
-    size_t at = after != NULL ? fake_find(fake, after, &found) : filter->place != NULL ? (size_t)*filter->place : 0;
-    for (at += found; at < fake->count && more; at++) {
+    bool found;
+    size_t at = filter->any_order ? (size_t)page->next.row : fake_find(fake, &page->next.key, &found);
+    buf_clear(&page->bytes);
+    page->count = 0;
+    for (; at < fake->count && page->count < FAKE_PAGE; at++) {
         aic_view bytes = {fake->records[at].bytes, fake->records[at].size};
         struct record record;
-        if (filter->goes_on != NULL && !filter->goes_on(context)) break;
-        if (filter->place != NULL) *filter->place = at + 1;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
         bool matches = filter->created_until_ms == 0 || record.created_ms <= filter->created_until_ms ||
                        (filter->created_from_ms != 0 && record.created_ms > filter->created_from_ms);
         matches = matches && (filter->until_seq == 0 || record.seq <= filter->until_seq);
         for (size_t i = 0; i < filter->label_count; i++)
             matches = matches && fake_has_label(&record, &filter->labels[i]);
-        if (matches) more = visit(context, &fake->records[at].key, bytes);
+        if (!matches) continue;
+        struct tier_row row = {fake->records[at].key, at, bytes.size};
+        buf_append(&page->bytes, &row, sizeof row);
+        buf_append_view(&page->bytes, bytes);
+        page->count++;
     }
+    page->next.row = at;
+    page->next.ended = at >= fake->count;
+    if (!page->next.ended) page->next.key = fake->records[at].key;
     pthread_mutex_unlock(&fake->lock);
     atomic_fetch_add(&fake->selects, 1);
     uint64_t delay = atomic_load(&fake->select_delay_us);
     if (delay > 0) usleep((useconds_t)delay);
-    return AIC_OK;
+    return buf_status(&page->bytes);
 }
 
 static inline aic_status fake_expire(struct tier *tier, size_t max, size_t *removed)
@@ -252,16 +260,23 @@ static inline aic_status fake_blob_put(struct tier *tier, aic_view name, aic_vie
     return AIC_OK;
 }
 
-static inline aic_status fake_blob_each(struct tier *tier, aic_view prefix,
-                                        bool (*visit)(void *context, aic_view name, aic_view value), void *context)
+static inline aic_status fake_blob_next(struct tier *tier, aic_view prefix, struct buf *name, struct buf *value)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
+    char last[256];
+    size_t least = fake->blob_count;
+    snprintf(last, sizeof last, "%.*s", (int)name->size, name->size > 0 ? name->data : "");
     for (size_t i = 0; i < fake->blob_count; i++) {
-        if (strncmp(fake->blobs[i].name, prefix.data, prefix.size) != 0) continue;
-        if (!visit(context, aic_view_of(fake->blobs[i].name), (aic_view){fake->blobs[i].bytes, fake->blobs[i].size}))
-            break;
+        const char *one = fake->blobs[i].name;
+        if (strncmp(one, prefix.data, prefix.size) != 0 || strcmp(one, last) <= 0) continue;
+        if (least == fake->blob_count || strcmp(one, fake->blobs[least].name) < 0) least = i;
     }
-    return AIC_OK;
+    if (least == fake->blob_count) return AIC_MISS;
+    buf_clear(name);
+    buf_append_text(name, fake->blobs[least].name);
+    buf_clear(value);
+    buf_append(value, fake->blobs[least].bytes, fake->blobs[least].size);
+    return buf_status(value);
 }
 
 static inline void fake_stats(struct tier *tier, struct tier_stats *out)
@@ -272,10 +287,11 @@ static inline void fake_stats(struct tier *tier, struct tier_stats *out)
     pthread_mutex_unlock(&fake->lock);
 }
 
-static inline aic_status fake_verify(struct tier *tier, aic_error *error)
+static inline aic_status fake_verify(struct tier *tier, struct tier_check *check, aic_error *error)
 {
     (void)tier;
     (void)error;
+    check->ended = true;
     return AIC_OK;
 }
 
@@ -305,7 +321,7 @@ static inline struct fake_tier *fake_create(aic_clock *clock)
         .expire = fake_expire,
         .blob_get = fake_blob_get,
         .blob_put = fake_blob_put,
-        .blob_each = fake_blob_each,
+        .blob_next = fake_blob_next,
         .stats = fake_stats,
         .verify = fake_verify,
         .close = fake_close,

@@ -58,16 +58,11 @@ static void refuses(struct bench_cache *table)
     assert_null(table->cache);
 }
 
-static struct tier *tier_of(struct bench_cache *table)
-{
-    return gate_tier(cache_gate(table->cache));
-}
-
 static void fingerprint_is(struct bench_cache *table, const char *wanted)
 {
     struct buf got;
     buf_init(&got, cache_mem(table->cache), MEM_OTHER);
-    assert_int_equal(tier_of(table)->ops->blob_get(tier_of(table), BLOB, &got), AIC_OK);
+    assert_int_equal(gate_blob_get(cache_gate(table->cache), BLOB, &got), AIC_OK);
     assert_int_equal(got.size, strlen(wanted));
     assert_memory_equal(got.data, wanted, got.size);
     buf_fini(&got);
@@ -76,7 +71,7 @@ static void fingerprint_is(struct bench_cache *table, const char *wanted)
 /* What a store of before looks like. */
 static void forget_fingerprint(struct bench_cache *table)
 {
-    assert_int_equal(tier_of(table)->ops->blob_put(tier_of(table), BLOB, (aic_view){NULL, 0}), AIC_OK);
+    assert_int_equal(gate_blob_put(cache_gate(table->cache), BLOB, (aic_view){NULL, 0}), AIC_OK);
 }
 
 static void fill(struct bench_cache *table)

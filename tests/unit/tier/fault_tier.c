@@ -91,6 +91,17 @@ static aic_status fault_sync(struct tier *tier)
     return status;
 }
 
+static aic_status fault_expire(struct tier *tier, size_t max, size_t *removed)
+{
+    struct fault_tier *fault = of(tier);
+    pthread_mutex_lock(&fault->lock);
+    fault->expires++;
+    if (fault->hang_expires) hang_while(fault, &fault->hang_expires);
+    *removed = max;
+    pthread_mutex_unlock(&fault->lock);
+    return AIC_OK;
+}
+
 static void forget_all(struct fault_tier *fault)
 {
     for (size_t i = 0; i < fault->slot_count; i++)
@@ -128,6 +139,7 @@ struct fault_tier *fault_tier_create(struct mem *mem)
                                         .get = fault_get,
                                         .apply = fault_apply,
                                         .sync = fault_sync,
+                                        .expire = fault_expire,
                                         .clear = fault_clear,
                                         .close = fault_close};
     struct fault_tier *fault = mem_zalloc(mem, MEM_OTHER, sizeof *fault);

@@ -17,10 +17,10 @@ struct fault_tier {
     pthread_cond_t changed;
     aic_status get_status, apply_status, sync_status, clear_status; /* AIC_OK: works */
     aic_status bulk_status;                                         /* of an apply of more than one */
-    bool hang_gets, hang_applies, hang_syncs;
+    bool hang_gets, hang_applies, hang_syncs, hang_expires;
     unsigned get_delay_ms;
     unsigned hanging; /* calls that hang now */
-    unsigned gets, applies, syncs, clears;
+    unsigned gets, applies, syncs, clears, expires;
     size_t largest_batch;
     bool *closed;                   /* set by close; may be NULL */
     _Atomic size_t *slots_at_close; /* the same */

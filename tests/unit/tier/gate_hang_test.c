@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --------------------------------------------------------------------------------------------- a tier that hangs -- */
 
@@ -62,6 +63,103 @@ static void test_a_write_that_hangs_alone_is_told(void **state)
     AWAIT(atomic_load(&world->lines) == 2);
     assert_int_equal(stats_of(world).writes_down_ms, 0);
     AWAIT(gate_flush(world->gate, true, LONG_MS) == AIC_OK);
+}
+
+/* Somebody who calls the tier past readers and queue. */
+struct visitor {
+    struct world *world;
+    pthread_t thread;
+    aic_status status;
+    size_t removed;
+    _Atomic bool back;
+};
+
+static void *turn_the_clock(void *argument)
+{
+    struct visitor *visitor = argument;
+    while (!atomic_load(&visitor->back)) {
+        atomic_fetch_add(&visitor->world->clock.mono_ns, 100000000);
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static void *visit(void *argument)
+{
+    struct visitor *visitor = argument;
+    visitor->status = gate_expire(visitor->world->gate, 7, &visitor->removed);
+    atomic_store(&visitor->back, true);
+    return NULL;
+}
+
+static void send(struct visitor *visitor, struct world *world)
+{
+    *visitor = (struct visitor){.world = world};
+    assert_int_equal(pthread_create(&visitor->thread, NULL, visit, visitor), 0);
+}
+
+/* The clock goes on until the visitor has given up. */
+static aic_status await_visitor(struct visitor *visitor)
+{
+    (void)turn_the_clock(visitor);
+    assert_int_equal(pthread_join(visitor->thread, NULL), 0);
+    return visitor->status;
+}
+
+/* Two calls hold the threads for calls, and nobody else: reads and writes go on, who waits goes after a while, and what
+ * was left comes back to nobody. */
+static void test_a_call_that_hangs_is_left(void **state)
+{
+    struct world *world = *state;
+    world->options.clock = &world->clock.clock;
+    start(world);
+    struct visitor hung[2], behind;
+    size_t removed = 0;
+    assert_int_equal(gate_expire(world->gate, 3, &removed), AIC_OK);
+    assert_int_equal(removed, 3);
+    FAULT_SET(world->fault, world->fault->hang_expires = true);
+    for (size_t i = 0; i < 2; i++) send(&hung[i], world);
+    fault_tier_await_hanging(world->fault, 2);
+    send(&behind, world);
+    assert_int_equal(put(world, 1, "one"), AIC_OK);
+    assert_int_equal(gate_flush(world->gate, true, LONG_MS), AIC_OK);
+    assert_int_equal(get(world, 2, LONG_MS, NULL), AIC_MISS);
+    assert_true(stats_of(world).reads_up);
+    for (size_t i = 0; i < 2; i++) assert_int_equal(await_visitor(&hung[i]), AIC_TIMEOUT);
+    assert_int_equal(await_visitor(&behind), AIC_TIMEOUT);
+    assert_false(stats_of(world).reads_up); /* who would walk through it now is warned */
+    assert_int_equal(get(world, 3, LONG_MS, NULL), AIC_MISS);
+    send(&behind, world); /* known to be down: a second is enough */
+    uint64_t before_ns = atomic_load(&world->clock.mono_ns);
+    assert_int_equal(await_visitor(&behind), AIC_TIMEOUT);
+    assert_in_range(atomic_load(&world->clock.mono_ns) - before_ns, 1, UINT64_C(5000000000));
+    FAULT_SET(world->fault, world->fault->hang_expires = false);
+    AWAIT(stats_of(world).reads_up);
+    AWAIT(gate_expire(world->gate, 5, &removed) == AIC_OK && removed == 5);
+    assert_int_equal(world->fault->expires, 1 + 2 + 1); /* who had gone before his turn is not asked for */
+}
+
+/* A call that is still in the tier when the gate ends is left with it, and cleans up after itself. */
+static void test_a_destroy_with_a_hung_call_ends(void **state)
+{
+    struct world *world = *state;
+    world->options.clock = &world->clock.clock;
+    start(world);
+    struct fault_tier *fault = world->fault;
+    struct visitor visitor;
+    FAULT_SET(fault, fault->hang_expires = true);
+    send(&visitor, world);
+    fault_tier_await_hanging(fault, 1);
+    assert_int_equal(await_visitor(&visitor), AIC_TIMEOUT);
+    struct visitor clock = {.world = world};
+    assert_int_equal(pthread_create(&clock.thread, NULL, turn_the_clock, &clock), 0);
+    assert_int_equal(gate_destroy(&world->gate), AIC_TIMEOUT);
+    atomic_store(&clock.back, true);
+    assert_int_equal(pthread_join(clock.thread, NULL), 0);
+    assert_false(__atomic_load_n(&world->closed, __ATOMIC_ACQUIRE));
+    FAULT_SET(fault, fault->hang_expires = false);
+    AWAIT(__atomic_load_n(&world->closed, __ATOMIC_ACQUIRE));
+    AWAIT(atomic_load(&world->allocator.live) == 0);
 }
 
 static void test_a_destroy_with_a_hung_tier_ends(void **state)
@@ -282,6 +380,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_hung_read_costs_the_deadline_then_nothing),
         TEST(a_write_that_hangs_alone_is_told),
+        TEST(a_call_that_hangs_is_left),
+        TEST(a_destroy_with_a_hung_call_ends),
         TEST(a_destroy_with_a_hung_tier_ends),
         TEST(threads_read_their_own_writes),
         TEST(allocations_may_fail),

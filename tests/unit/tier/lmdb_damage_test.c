@@ -222,12 +222,12 @@ static void live(struct world *world)
         if (get(world, i, &out) == AIC_IO) _exit(3);
         buf_fini(&out);
     }
-    bool failed = tier->ops->select(tier, &filter, NULL, touch, NULL) != AIC_OK;
+    bool failed = walk_tier(&world->mem, tier, &filter, NULL, touch, NULL) != AIC_OK;
     for (uint64_t i = 0; i < ENTRIES; i++) {
         struct sample sample = sample_of(i + 1);
         failed |= put(world, i, &sample) != AIC_OK;
     }
-    failed |= tier->ops->verify(tier, &error) != AIC_OK;
+    failed |= check_tier(tier, &error) != AIC_OK;
     if (failed) _exit(4);
     tier->ops->close(tier);
     _exit(0);
@@ -348,7 +348,7 @@ static void serve(struct world *world)
         buf_clear(&record);
         stored = gate_get(gate, &key, WAIT_MS, &record) == AIC_OK ? stored + 1 : 0;
     }
-    if (tier->ops->verify(tier, &error) != AIC_OK) _exit(4);
+    if (check_tier(tier, &error) != AIC_OK) _exit(4);
     buf_fini(&record);
     _exit(gate_destroy(&gate) == AIC_OK ? 0 : 6);
 }

@@ -109,11 +109,10 @@ static void read_everything(struct world *world)
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
         struct tier_label labels[] = {sample_label("0default"), sample_label(lists[i])};
         struct tier_filter filter = {.labels = labels, .label_count = i == 0 ? 0 : 2};
-        if (tier->ops->select(tier, &filter, NULL, compare_visited, world) != AIC_OK) _exit(0);
+        if (walk_tier(&world->mem, tier, &filter, NULL, compare_visited, world) != AIC_OK) _exit(0);
     }
-    uint64_t place = 0;
-    struct tier_filter all = {.place = &place};
-    if (tier->ops->select(tier, &all, NULL, compare_visited, world) != AIC_OK) _exit(0);
+    struct tier_filter all = {.any_order = true};
+    if (walk_tier(&world->mem, tier, &all, NULL, compare_visited, world) != AIC_OK) _exit(0);
     for (int i = 0; i < 60; i++) {
         char name[16];
         struct buf out;
@@ -123,7 +122,7 @@ static void read_everything(struct world *world)
             compare_blob(NULL, aic_view_of(name), buf_view(&out));
         buf_fini(&out);
     }
-    (void)tier->ops->blob_each(tier, (aic_view){"", 0}, compare_blob, NULL);
+    (void)walk_blobs(&world->mem, tier, "", compare_blob, NULL);
     _exit(0);
 }
 

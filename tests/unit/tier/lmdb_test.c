@@ -177,7 +177,7 @@ static size_t select_count(struct world *world, const char *const *labels, size_
     found.stop_at = 0;
     for (size_t i = 0; i < label_count; i++) filter_labels[i] = sample_label(labels[i]);
     struct tier_filter filter = {.labels = filter_labels, .label_count = label_count, .created_until_ms = until_ms};
-    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, collect, &found), AIC_OK);
+    assert_int_equal(walk_tier(&world->mem, world->tier, &filter, NULL, collect, &found), AIC_OK);
     return found.count;
 }
 
@@ -226,19 +226,19 @@ static void test_select_goes_on_after_a_key(void **state)
     struct tier_label label = sample_label("0default");
     struct tier_filter filter = {.labels = &label, .label_count = 1};
     size_t total = 0;
-    aic_key after;
+    struct tier_place at = {0};
+    aic_key last;
     found.stop_at = 7;
     do {
         found.count = 0;
-        assert_int_equal(world->tier->ops->select(world->tier, &filter, total > 0 ? &after : NULL, collect, &found),
-                         AIC_OK);
-        if (found.count > 0) after = found.keys[found.count - 1];
+        assert_int_equal(walk_tier(&world->mem, world->tier, &filter, &at, collect, &found), AIC_OK);
         total += found.count;
     } while (found.count == 7);
     assert_int_equal(total, 600);
-    memset(after.bytes, 0xff, sizeof after.bytes);
+    memset(last.bytes, 0xff, sizeof last.bytes);
+    tier_place_after(&at, &last);
     found.count = 0;
-    assert_int_equal(world->tier->ops->select(world->tier, &filter, &after, collect, &found), AIC_OK);
+    assert_int_equal(walk_tier(&world->mem, world->tier, &filter, &at, collect, &found), AIC_OK);
     assert_int_equal(found.count, 0);
 }
 
@@ -251,31 +251,23 @@ static bool remove_visited(void *context, const aic_key *key, aic_view record)
     return true;
 }
 
-static bool ask_once_more(void *context)
-{
-    unsigned *asked = context;
-    return --*asked > 0;
-}
-
-static bool visit_none(void *context, const aic_key *key, aic_view record)
-{
-    (void)context, (void)key, (void)record;
-    fail_msg("nothing matches");
-    return false;
-}
-
-/* Whoever waits for a walk learns that it goes on, and ends it, also where it finds nothing. */
-static void test_a_walk_without_matches_is_ended(void **state)
+/* A page comes back soon, also where nothing matches. */
+static void test_a_walk_without_matches_comes_in_pages(void **state)
 {
     struct world *world = *state;
     fill_for_select(world);
-    struct tier_filter filter = {.created_until_ms = 1, .goes_on = ask_once_more};
-    unsigned asked = 100;
-    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, visit_none, &asked), AIC_OK);
-    assert_in_range(asked, 1, 97); /* 1200 records: more than twice */
-    asked = 2;
-    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, visit_none, &asked), AIC_OK);
-    assert_int_equal(asked, 0);
+    for (int any = 0; any < 2; any++) {
+        struct tier_filter filter = {.created_until_ms = 1, .any_order = any != 0};
+        struct tier_page page = {0};
+        unsigned pages = 0;
+        buf_init(&page.bytes, &world->mem, MEM_OTHER);
+        for (; !page.next.ended; pages++) {
+            assert_int_equal(world->tier->ops->select(world->tier, &filter, &page), AIC_OK);
+            assert_int_equal(page.count, 0);
+        }
+        assert_in_range(pages, 3, 100); /* 1200 records */
+        buf_fini(&page.bytes);
+    }
 }
 
 static void test_removing_while_selecting(void **state)
@@ -284,7 +276,7 @@ static void test_removing_while_selecting(void **state)
     fill_for_select(world);
     struct tier_label label = sample_label("0other");
     struct tier_filter filter = {.labels = &label, .label_count = 1};
-    assert_int_equal(world->tier->ops->select(world->tier, &filter, NULL, remove_visited, world), AIC_OK);
+    assert_int_equal(walk_tier(&world->mem, world->tier, &filter, NULL, remove_visited, world), AIC_OK);
     assert_int_equal(SELECT(world, 0, "0other"), 0);
     assert_int_equal(SELECT(world, 0, "0default"), 600);
     assert_verified(world);
@@ -320,7 +312,7 @@ static void test_blobs(void **state)
     assert_int_equal(ops->blob_get(world->tier, AIC_LITERAL("d/1"), &out), AIC_OK);
     assert_memory_equal(out.data, "one", 3);
     buf_clear(&out);
-    assert_int_equal(ops->blob_each(world->tier, AIC_LITERAL("d/"), join_names, &out), AIC_OK);
+    assert_int_equal(walk_blobs(&world->mem, world->tier, "d/", join_names, &out), AIC_OK);
     assert_int_equal(out.size, 16);
     assert_memory_equal(out.data, "d/1=one d/2=two ", 16);
     buf_clear(&out);
@@ -329,7 +321,7 @@ static void test_blobs(void **state)
     assert_missing(world, 1);
     assert_int_equal(stats_of(world).entries, 0);
     assert_int_equal(ops->blob_put(world->tier, AIC_LITERAL("d/2"), (aic_view){NULL, 0}), AIC_OK);
-    assert_int_equal(ops->blob_each(world->tier, AIC_LITERAL(""), join_names, &out), AIC_OK);
+    assert_int_equal(walk_blobs(&world->mem, world->tier, "", join_names, &out), AIC_OK);
     assert_memory_equal(out.data, "a=first d/1=one e= ", 19);
     assert_int_equal(put(world, 1, &plain), AIC_OK);
     assert_verified(world);
@@ -472,7 +464,7 @@ int main(void)
         TEST(a_replaced_record_keeps_no_old_rows),
         TEST(select_by_labels),
         TEST(select_goes_on_after_a_key),
-        TEST(a_walk_without_matches_is_ended),
+        TEST(a_walk_without_matches_comes_in_pages),
         TEST(removing_while_selecting),
         TEST(expired_records_are_not_selected),
         TEST(blobs),

@@ -83,11 +83,11 @@ static void *look_after(void *argument)
         struct tier_stats stats;
         aic_error error = {0};
         size_t removed;
-        CHECK(tier->ops->select(tier, &filter, NULL, count_visit, crowd) == AIC_OK);
+        CHECK(walk_tier(&crowd->world->mem, tier, &filter, NULL, count_visit, crowd) == AIC_OK);
         CHECK(tier->ops->expire(tier, 20, &removed) == AIC_OK);
         CHECK(tier->ops->sync(tier) == AIC_OK);
         tier->ops->stats(tier, &stats);
-        aic_status status = tier->ops->verify(tier, &error);
+        aic_status status = check_tier(tier, &error);
         if (status != AIC_OK) {
             fprintf(stderr, "%s\n", error.message);
             CHECK(!"the store verifies");

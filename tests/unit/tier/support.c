@@ -185,3 +185,48 @@ void failing_allocator_init(struct failing_allocator *failing)
     atomic_init(&failing->left, -1);
     atomic_init(&failing->live, 0);
 }
+
+aic_status walk_tier(struct mem *mem, struct tier *tier, const struct tier_filter *filter, struct tier_place *at,
+                     tier_visit_fn *visit, void *context)
+{
+    struct tier_place start = {0}, *place = at != NULL ? at : &start;
+    struct tier_page page = {.next = *place};
+    struct tier_row row;
+    aic_view record;
+    aic_status status = AIC_OK;
+    bool more = true;
+    buf_init(&page.bytes, mem, MEM_OTHER);
+    while (more && !place->ended && (status = tier->ops->select(tier, filter, &page)) == AIC_OK) {
+        for (size_t next = 0; more && tier_page_read(&page, &next, &row, &record);) {
+            if (filter->any_order) place->row = row.row + 1;
+            else tier_place_after(place, &row.key);
+            more = visit(context, &row.key, record);
+        }
+        if (more) *place = page.next;
+    }
+    buf_fini(&page.bytes);
+    return status;
+}
+
+aic_status walk_blobs(struct mem *mem, struct tier *tier, const char *prefix,
+                      bool (*visit)(void *context, aic_view name, aic_view value), void *context)
+{
+    struct buf name, value;
+    aic_status status;
+    buf_init(&name, mem, MEM_OTHER);
+    buf_init(&value, mem, MEM_OTHER);
+    while ((status = tier->ops->blob_next(tier, aic_view_of(prefix), &name, &value)) == AIC_OK) {
+        if (!visit(context, buf_view(&name), buf_view(&value))) break;
+    }
+    buf_fini(&value);
+    buf_fini(&name);
+    return status == AIC_MISS ? AIC_OK : status;
+}
+
+aic_status check_tier(struct tier *tier, aic_error *error)
+{
+    struct tier_check check = {0};
+    aic_status status = AIC_OK;
+    while (status == AIC_OK && !check.ended) status = tier->ops->verify(tier, &check, error);
+    return status;
+}

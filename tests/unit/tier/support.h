@@ -47,6 +47,15 @@ void sample_write(const struct sample *sample, struct buf *out);
 aic_status sample_describe(void *context, aic_view record, struct tier_description *out);
 struct tier_label sample_label(const char *text);
 
+/* The records of a walk from *at on (NULL: from the start), in the tier's pages; *at is then behind the last that was
+ * visited. */
+aic_status walk_tier(struct mem *mem, struct tier *tier, const struct tier_filter *filter, struct tier_place *at,
+                     tier_visit_fn *visit, void *context);
+aic_status walk_blobs(struct mem *mem, struct tier *tier, const char *prefix,
+                      bool (*visit)(void *context, aic_view name, aic_view value), void *context);
+/* Checks everything. */
+aic_status check_tier(struct tier *tier, aic_error *error);
+
 /* An allocator that fails the n-th allocation from when it was set, and all after it. */
 struct failing_allocator {
     aic_allocator allocator;

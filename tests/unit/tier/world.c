@@ -102,7 +102,7 @@ void assert_missing(struct world *world, uint64_t number)
 void assert_verified(struct world *world)
 {
     aic_error error = {0};
-    aic_status status = world->tier->ops->verify(world->tier, &error);
+    aic_status status = check_tier(world->tier, &error);
     if (status != AIC_OK) fail_msg("%s: %s", aic_status_name(status), error.message);
 }
 
