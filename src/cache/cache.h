@@ -149,8 +149,8 @@ void cache_hit_release(struct cache_hit *hit);
  * The response as pieces, without a copy when it is kept plain; otherwise decoded into `plain` (initialised and owned
  * by the caller), one piece. The pieces live as long as the hit and `plain`. A value that is decoded again and again is
  * kept plain in memory from then on. AIC_OK with *count <= max pieces filled; when the value lies in more pieces than
- * `max` it is gathered into `plain`. AIC_DAMAGED removes the entry from both tiers and counts it; AIC_NO_MEMORY. Never
- * blocks.
+ * `max` it is gathered into `plain`. AIC_DAMAGED: there is no answer; the entry is removed from both tiers and counted,
+ * unless it needs a dictionary that storage may yet have. AIC_NO_MEMORY. Never blocks.
  */
 AIC_MUST_CHECK aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iovec *out, size_t max,
                                            size_t *count);

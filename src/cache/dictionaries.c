@@ -1,6 +1,6 @@
 /*
  * dictionaries.c - the life of a compression dictionary in storage: written before the first record needs it, read at
- * open, removed when no entry of any tier names it.
+ * open, or when a record names one that is not known, and removed when no entry of any tier names it.
  *
  * A dictionary is a blob "dictionary/<id, 8 hex digits>/<namespace>". The search for those that are needed no more
  * begins when the codec has superseded ones, waits a minute (so that what was being encoded has arrived), walks storage
@@ -27,19 +27,19 @@ static aic_view name_of(char out[NAME_SIZE], uint32_t id, aic_view group)
     return (aic_view){out, (size_t)size};
 }
 
-/* AIC_NO_MEMORY; what cannot be used is told, and nothing. */
+/* AIC_OK: it is known now. AIC_DAMAGED: it is told that it cannot be used. AIC_NO_MEMORY. */
 static aic_status load_one(struct aic_cache *cache, aic_view name, aic_view value)
 {
     size_t front = sizeof PREFIX - 1 + 8 + 1;
     char digits[9] = "";
-    if (name.size <= front) return AIC_OK;
+    if (name.size <= front) return AIC_DAMAGED;
     memcpy(digits, name.data + sizeof PREFIX - 1, 8);
     uint32_t id = (uint32_t)strtoul(digits, NULL, 16);
     aic_view group = {name.data + front, name.size - front};
     aic_status status = codec_add_dictionary(cache->codec, group, id, value);
-    if (status == AIC_OK || status == AIC_EXISTS || status == AIC_NO_MEMORY) return status;
-    cache_log(cache, AIC_LOG_WARNING, "a stored dictionary (%08x) cannot be used: %s", id, aic_status_text(status));
-    return AIC_OK;
+    if (status == AIC_DAMAGED)
+        cache_log(cache, AIC_LOG_WARNING, "a stored dictionary (%08x) cannot be used: %s", id, aic_status_text(status));
+    return status == AIC_EXISTS ? AIC_OK : status;
 }
 
 aic_status dictionaries_load(struct aic_cache *cache, aic_error *error)
@@ -49,7 +49,7 @@ aic_status dictionaries_load(struct aic_cache *cache, aic_error *error)
     buf_init(&value, &cache->mem, MEM_CACHE);
     aic_status status;
     while ((status = gate_blob_next(cache->gate, AIC_LITERAL(PREFIX), &name, &value)) == AIC_OK &&
-           (status = load_one(cache, buf_view(&name), buf_view(&value))) >= 0) {
+           (status = load_one(cache, buf_view(&name), buf_view(&value))) != AIC_NO_MEMORY) {
     }
     buf_fini(&value);
     buf_fini(&name);
@@ -59,6 +59,52 @@ aic_status dictionaries_load(struct aic_cache *cache, aic_error *error)
         return AIC_OK;
     }
     return error_set(error, status, NULL, "%s", aic_status_text(status));
+}
+
+aic_status dictionaries_fetch(struct aic_cache *cache, uint32_t id)
+{
+    struct buf name, value;
+    char prefix[NAME_SIZE];
+    if (cache->gate == NULL) return AIC_MISS;
+    buf_init(&name, &cache->mem, MEM_CACHE);
+    buf_init(&value, &cache->mem, MEM_CACHE);
+    aic_status status = gate_blob_next(cache->gate, name_of(prefix, id, AIC_LITERAL("")), &name, &value);
+    if (status == AIC_OK) status = load_one(cache, buf_view(&name), buf_view(&value));
+    buf_fini(&value);
+    buf_fini(&name);
+    return status == AIC_DAMAGED ? AIC_MISS : status;
+}
+
+bool dictionaries_want(struct aic_cache *cache, uint32_t id)
+{
+    struct dictionary_wants *wants = &cache->wants;
+    if (cache->gate == NULL) return false;
+    for (size_t i = 0; i < COUNT_OF(wants->missing); i++)
+        if (atomic_load_explicit(&wants->missing[i], memory_order_relaxed) == id) return false;
+    for (size_t i = 0; i < COUNT_OF(wants->wanted); i++) {
+        uint32_t none = 0;
+        if (atomic_compare_exchange_strong_explicit(&wants->wanted[i], &none, id, memory_order_relaxed,
+                                                    memory_order_relaxed) ||
+            none == id)
+            break;
+    }
+    return true; /* without a place for it, it is wanted when the next one asks */
+}
+
+void dictionaries_fetch_wanted(struct aic_cache *cache)
+{
+    struct dictionary_wants *wants = &cache->wants;
+    for (size_t i = 0; i < COUNT_OF(wants->wanted); i++) {
+        uint32_t id = atomic_load_explicit(&wants->wanted[i], memory_order_relaxed);
+        if (id == 0) continue;
+        aic_status status = dictionaries_fetch(cache, id);
+        if (status < 0) continue; /* the next time */
+        if (status == AIC_MISS) {
+            atomic_store_explicit(&wants->missing[wants->next_missing], id, memory_order_relaxed);
+            wants->next_missing = (wants->next_missing + 1) % COUNT_OF(wants->missing);
+        }
+        atomic_store_explicit(&wants->wanted[i], 0, memory_order_relaxed);
+    }
 }
 
 /* Before the first record needs it, on disk. */

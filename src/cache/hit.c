@@ -69,9 +69,10 @@ aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iov
 {
     if (hit->record.form.compressed) {
         aic_status status = decode_pieces(hit, plain, out, count);
-        if (status == AIC_DAMAGED) {
-            cache_drop_damaged(hit->cache, &hit->key, hit_moment(hit));
-        }
+        if (status == AIC_NOT_FOUND && dictionaries_want(hit->cache, hit->record.form.dictionary_id))
+            return AIC_DAMAGED; /* for now */
+        if (status == AIC_NOT_FOUND) status = AIC_DAMAGED;
+        if (status == AIC_DAMAGED) cache_drop_damaged(hit->cache, &hit->key, hit_moment(hit));
         return status;
     }
     if (hit->pin.entry != NULL && hit->cache->hot != NULL) hot_touch(hit->cache->hot, pin_key(&hit->pin));
@@ -80,10 +81,16 @@ aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iov
 
 aic_status cache_decode(struct aic_cache *cache, const struct record *record, struct buf *out)
 {
-    if (record->form.compressed)
-        return codec_decode(cache->codec, record->form, record->payload, (size_t)record->plain_bytes, out);
-    buf_append_view(out, record->payload);
-    return buf_status(out);
+    if (!record->form.compressed) {
+        buf_append_view(out, record->payload);
+        return buf_status(out);
+    }
+    size_t plain_bytes = (size_t)record->plain_bytes;
+    aic_status status = codec_decode(cache->codec, record->form, record->payload, plain_bytes, out);
+    if (status != AIC_NOT_FOUND) return status;
+    status = dictionaries_fetch(cache, record->form.dictionary_id);
+    if (status == AIC_OK) status = codec_decode(cache->codec, record->form, record->payload, plain_bytes, out);
+    return status == AIC_MISS || status == AIC_NOT_FOUND ? AIC_DAMAGED : status;
 }
 
 void metadata_fill(aic_metadata *out, const aic_key *key, const struct record *record, uint64_t stored_bytes,

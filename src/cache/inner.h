@@ -73,6 +73,13 @@ struct dictionary_sweep {
     size_t count;
 };
 
+/* Ids of dictionaries that records name and nobody knows; 0: a free place. Relaxed: each stands for itself. */
+struct dictionary_wants {
+    _Atomic uint32_t wanted[16];  /* the tick asks storage for them */
+    _Atomic uint32_t missing[16]; /* storage does not have them */
+    size_t next_missing;          /* the tick's */
+};
+
 /* What is known of how far the wall clock is right; owned by the ticking thread. */
 struct clock_steps {
     uint64_t ahead_ms;    /* wall time less monotonic time, modulo 2^64, at the last step */
@@ -125,6 +132,7 @@ struct aic_cache {
     pthread_mutex_t ticking; /* one tick at a time; protects `sweep` and `steps` */
     struct clock_steps steps;
     struct dictionary_sweep sweep;
+    struct dictionary_wants wants;
     pthread_t thread;
     bool thread_started;
     pthread_mutex_t thread_lock; /* protects `stopping` */
@@ -221,7 +229,8 @@ void metadata_fill(aic_metadata *out, const aic_key *key, const struct record *r
  * AIC_NO_MEMORY. *outcome is the same, but for a miss because storage could not say: why it could not. */
 AIC_MUST_CHECK aic_status cache_find(struct aic_cache *cache, aic_view ns, const aic_key *key, struct cache_hit *hit,
                                      aic_status *outcome);
-/* Appends the plain response of a record whose payload is there. */
+/* Appends the plain response of a record whose payload is there. AIC_DAMAGED; AIC_NO_MEMORY; why a dictionary that it
+ * needs cannot be had. May wait for storage. */
 AIC_MUST_CHECK aic_status cache_decode(struct aic_cache *cache, const struct record *record, struct buf *out);
 
 /* Checks a request of the library's caller and makes it one of ours. `json` is initialised by the callee and finished
@@ -266,6 +275,13 @@ AIC_MUST_CHECK aic_status secret_load(struct aic_cache *cache, const aic_options
 /* Ends it, however long storage takes, and nulls. Accepts a pointer to NULL. */
 void cache_destroy(struct aic_cache **cache);
 AIC_MUST_CHECK aic_status dictionaries_load(struct aic_cache *cache, aic_error *error);
+/* A record names a dictionary that is not known: true when it may yet come, so that the record stays. Never blocks. */
+bool dictionaries_want(struct aic_cache *cache, uint32_t id);
+/* Reads what is wanted from storage. By the ticking thread. */
+void dictionaries_fetch_wanted(struct aic_cache *cache);
+/* Reads one from storage: AIC_OK, it is known now; AIC_MISS, storage does not have it, or nothing usable; or why
+ * storage cannot tell. */
+AIC_MUST_CHECK aic_status dictionaries_fetch(struct aic_cache *cache, uint32_t id);
 void dictionaries_train(struct aic_cache *cache);
 void dictionaries_sweep(struct aic_cache *cache, size_t max_records);
 

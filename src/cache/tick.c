@@ -83,6 +83,7 @@ void cache_tick(struct aic_cache *cache)
         owed_settle(cache);
         expire_storage(cache);
     }
+    dictionaries_fetch_wanted(cache);
     dictionaries_train(cache);
     dictionaries_sweep(cache, SWEEP_PER_TICK);
     pthread_mutex_unlock(&cache->ticking);

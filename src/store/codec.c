@@ -11,7 +11,6 @@ aic_status codec_create(const struct codec_options *options, struct codec **out)
     struct codec *codec = mem_zalloc(options->mem, MEM_CODEC, sizeof *codec);
     if (codec == NULL) return AIC_NO_MEMORY;
     codec->options = *options;
-    codec->next_id = 1;
     pthread_mutex_init(&codec->lock, NULL);
     *out = codec;
     return AIC_OK;
@@ -185,7 +184,7 @@ static aic_status begin_decoding(struct codec *codec, uint32_t id, ZSTD_DCtx **c
     bool unknown = id != 0 && found == NULL;
     *context = unknown ? NULL : take_decompressor_locked(codec);
     pthread_mutex_unlock(&codec->lock);
-    if (unknown) return AIC_DAMAGED;
+    if (unknown) return AIC_NOT_FOUND;
     if (*context == NULL) *context = ZSTD_createDCtx_advanced(zstd_mem(codec->options.mem));
     if (*context == NULL) {
         dictionary_release(&found);

@@ -4,10 +4,10 @@
  * A value larger than the threshold is compressed and kept so only if that made it smaller. Each frame is a standard
  * zstd frame with its content size and, where one was used, the id of its dictionary.
  *
- * Dictionaries are versioned by a 32-bit id that is never used twice. A group gets its first one after 256 samples and
- * 256 KB, a new one when eight times as much has come or when values compress 20 % worse than they did after the
- * training; it is only taken into use when it saves more than 3 % of what the one before (or none) needs. An old one
- * stays until the owner of the entries says that nobody needs it:
+ * A dictionary's id is made from what it is (samples.h), so that one never passes for another. A group gets its first
+ * one after 256 samples and 256 KB, a new one when eight times as much has come or when values compress 20 % worse than
+ * they did after the training; it is only taken into use when it saves more than 3 % of what the one before (or none)
+ * needs. An old one stays until the owner of the entries says that nobody needs it:
  *
  *   ids = codec_superseded()       at some tick;
  *   walk both tiers, strike the ids that records still name (record.form.dictionary_id) from the list;
@@ -55,15 +55,15 @@ struct codec_form {
  */
 AIC_MUST_CHECK aic_status codec_encode(struct codec *codec, aic_view group, aic_view plain, struct buf *out,
                                        struct codec_form *form);
-/* Appends exactly plain_size bytes, or AIC_DAMAGED (also for an unknown dictionary), AIC_NO_MEMORY; `out` is unchanged
- * then. */
+/* Appends exactly plain_size bytes, or AIC_DAMAGED, AIC_NOT_FOUND (its dictionary is not known), AIC_NO_MEMORY; `out`
+ * is unchanged then. */
 AIC_MUST_CHECK aic_status codec_decode(struct codec *codec, struct codec_form form, aic_view stored, size_t plain_size,
                                        struct buf *out);
 
 /*
  * Trains what has gathered enough samples; call from a background thread, once a second. For each new dictionary `keep`
  * is called first (no lock held) so that it is durable before the first record needs it; on failure of `keep` the
- * dictionary is dropped, its id is not used again, and the group tries again later. `keep` may be NULL. *trained (may
+ * dictionary is dropped, and the group tries again later. `keep` may be NULL. *trained (may
  * be NULL) gets how many were taken into use. Takes up to a second per dictionary. The first failure is returned after
  * all groups were tried. A call while another one trains does nothing.
  */

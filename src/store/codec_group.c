@@ -118,7 +118,6 @@ struct lesson_plan {
     struct codec_group *group;
     struct samples samples;     /* taken from the group */
     struct dictionary *current; /* one reference, or NULL */
-    uint32_t id;
 };
 
 static void give_place_locked(struct codec *codec, struct codec_group *group)
@@ -132,7 +131,7 @@ static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson
 {
     for (; *chain < CODEC_GROUP_CHAINS; ++*chain) {
         for (struct codec_group *group = codec->groups[*chain]; group != NULL; group = group->next) {
-            if (!is_due(codec, group) || codec->next_id == 0) continue;
+            if (!is_due(codec, group)) continue;
             *plan = (struct lesson_plan){.group = group, .samples = group->samples, .current = group->current};
             codec->sample_bytes -= plan->samples.bytes;
             group->samples = (struct samples){0};
@@ -140,7 +139,6 @@ static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson
             if (plan->current != NULL) dictionary_take(plan->current);
             /* Whatever comes of it: as much again before the next try. A new dictionary puts off further than that. */
             group->retry_at_bytes = group->seen_bytes * 2;
-            plan->id = codec->next_id++;
             return true;
         }
     }
@@ -166,19 +164,21 @@ static aic_status hold_lesson(struct codec *codec, struct lesson_plan *plan, cod
     struct dictionary *made = NULL;
     aic_view name = {plan->group->name, plan->group->name_size};
     struct mem *mem = codec->options.mem;
-    aic_status status = samples_train(&plan->samples, mem, codec->options.level, plan->id, plan->current, &made);
+    aic_status status = samples_train(&plan->samples, mem, codec->options.level, name, plan->current, &made);
     samples_clear(&plan->samples, mem);
     dictionary_release(&plan->current);
-    if (status == AIC_OK && keep != NULL) status = keep(context, name, plan->id, (aic_view){made->bytes, made->size});
+    if (status == AIC_OK && keep != NULL) status = keep(context, name, made->id, (aic_view){made->bytes, made->size});
     if (status != AIC_OK) {
         dictionary_release(&made);
         return status;
     }
     pthread_mutex_lock(&codec->lock);
-    install_locked(codec, plan->group, made);
+    if (dictionary_set_find(&codec->dictionaries, made->id) != NULL) status = AIC_MISS; /* one of before, once more */
+    else install_locked(codec, plan->group, made);
     plan->group->trained_at_bytes = plan->group->seen_bytes;
     pthread_mutex_unlock(&codec->lock);
-    return AIC_OK;
+    if (status != AIC_OK) dictionary_release(&made);
+    return status;
 }
 
 static bool start_training(struct codec *codec)
@@ -228,7 +228,6 @@ static aic_status add_locked(struct codec *codec, aic_view name, struct dictiona
     } else {
         dictionary_set_add(&codec->dictionaries, dictionary);
     }
-    if (codec->next_id != 0 && dictionary->id >= codec->next_id) codec->next_id = dictionary->id + 1;
     return AIC_OK;
 }
 

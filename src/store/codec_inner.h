@@ -52,7 +52,6 @@ struct codec {
     struct codec_group *groups[CODEC_GROUP_CHAINS];
     size_t group_count;
     struct dictionary_set dictionaries;
-    uint32_t next_id; /* 0: all are used up */
     bool training;
     struct codec_group *gathering[CODEC_GATHERING_MAX]; /* NULL: a free place */
     uint64_t sample_bytes;

@@ -2,9 +2,11 @@
 
 #include "base/check.h"
 
+#define XXH_INLINE_ALL
 #include <endian.h>
 #include <string.h>
 #define ZDICT_STATIC_LINKING_ONLY
+#include <xxhash.h>
 #include <zdict.h>
 
 enum { HOLD_BACK = 8 /* every eighth sample judges */, DICTIONARY_MAX_BYTES = 110 * 1024, DICTIONARY_MIN_BYTES = 4096 };
@@ -166,30 +168,41 @@ static size_t wanted_capacity(const struct samples *samples)
     return wanted < DICTIONARY_MAX_BYTES ? wanted : DICTIONARY_MAX_BYTES;
 }
 
+enum { ID_HASH_BITS = 24, ID_MAX_GENERATION = 127, ID_OFFSET = 4 /* behind the magic number */ };
+
+static uint32_t make_id(aic_view group, const struct dictionary *current, aic_view trained)
+{
+    uint32_t generation = current != NULL ? (current->id >> ID_HASH_BITS) + 1 : 1;
+    if (generation > ID_MAX_GENERATION) generation = ID_MAX_GENERATION;
+    const size_t behind = ID_OFFSET + sizeof(uint32_t);
+    uint64_t hash = XXH3_64bits_withSeed(trained.data + behind, trained.size - behind,
+                                         XXH3_64bits(group.data, group.size));
+    return generation << ID_HASH_BITS | (uint32_t)(hash >> (64 - ID_HASH_BITS));
+}
+
 /* A dictionary from the lesson, in `room`; AIC_MISS when the samples have nothing in common. */
-static aic_status learn(const struct samples *samples, struct mem *mem, int level, uint32_t id, char *room,
-                        size_t capacity, struct dictionary **out)
+static aic_status learn(const struct samples *samples, struct mem *mem, int level, aic_view group,
+                        const struct dictionary *current, char *room, size_t capacity, struct dictionary **out)
 {
     struct lesson lesson;
     TRY(lesson_init(&lesson, mem, samples));
     size_t size = train_bytes(&lesson, level, room, capacity);
     lesson_fini(&lesson, mem, samples);
     if (ZDICT_isError(size)) return AIC_MISS;
-    /* The trainer takes the id from a hash; ours follows the magic number. */
-    uint32_t stored = htole32(id);
-    memcpy(room + 4, &stored, sizeof stored);
+    uint32_t id = make_id(group, current, (aic_view){room, size}), stored = htole32(id);
+    memcpy(room + ID_OFFSET, &stored, sizeof stored);
     aic_status status = dictionary_create(mem, id, (aic_view){room, size}, level, out);
     return status == AIC_DAMAGED ? AIC_MISS : status;
 }
 
-aic_status samples_train(const struct samples *samples, struct mem *mem, int level, uint32_t id,
+aic_status samples_train(const struct samples *samples, struct mem *mem, int level, aic_view group,
                          const struct dictionary *current, struct dictionary **out)
 {
     size_t capacity = wanted_capacity(samples);
     char *room = mem_alloc(mem, MEM_CODEC, capacity);
     if (room == NULL) return AIC_NO_MEMORY;
     struct dictionary *made = NULL;
-    aic_status status = learn(samples, mem, level, id, room, capacity, &made);
+    aic_status status = learn(samples, mem, level, group, current, room, capacity, &made);
     mem_free(mem, MEM_CODEC, room, capacity);
     if (status == AIC_OK) status = judge(samples, mem, level, made, current);
     if (status == AIC_OK) *out = made;

@@ -48,11 +48,13 @@ bool samples_are_enough(const struct samples *samples);
 void samples_clear(struct samples *samples, struct mem *mem);
 
 /*
- * Trains a dictionary from a set that nobody else uses; *out gets one reference. AIC_MISS when it is not worth having:
- * nothing in common, or less than 3 % better than `current` (NULL: than none) on samples that were held back.
- * AIC_NO_MEMORY. Takes up to a second.
+ * Trains a dictionary of a group from a set that nobody else uses; *out gets one reference. Its id says what it is:
+ * from bit 24 on how many came before it in its group (at least 1, at most 127; zstd keeps the last bit free), below
+ * that a hash of the group's name and of its bytes. So no two that differ pass for each other, whoever made them.
+ * AIC_MISS when it is not worth having: nothing in common, or less than 3 % better than `current` (NULL: than none) on
+ * samples that were held back. AIC_NO_MEMORY. Takes up to a second.
  */
-AIC_MUST_CHECK aic_status samples_train(const struct samples *samples, struct mem *mem, int level, uint32_t id,
+AIC_MUST_CHECK aic_status samples_train(const struct samples *samples, struct mem *mem, int level, aic_view group,
                                         const struct dictionary *current, struct dictionary **out);
 
 #endif

@@ -173,6 +173,9 @@ static void a_dictionary_that_is_gone_is_a_miss(void **state)
     aic_view got;
     assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
     assert_int_equal(aic_hit_response(hit, &got), AIC_DAMAGED);
+    assert_int_equal(stats_of(table->cache).damaged, 0); /* storage may have it */
+    cache_tick(table->cache);
+    assert_int_equal(aic_hit_response(hit, &got), AIC_DAMAGED);
     aic_hit_release(&hit);
     assert_int_equal(look(table->cache, "chat", "605", NULL), '-');
     assert_int_equal(stats_of(table->cache).damaged, 1);
@@ -214,6 +217,47 @@ static void grown_are_there(aic_cache *cache, const char *operation, unsigned fr
         if (seen != 's' && seen != 'm') fail_msg("%s %u: %c", operation, n, seen);
         free(response);
     }
+}
+
+/*
+ * Storage cannot tell its dictionaries at the start: what needs one is a miss and stays, no other dictionary passes for
+ * it, and when storage tells it again the answer is there.
+ */
+static void a_dictionary_that_cannot_be_read_is_fetched(void **state)
+{
+    struct bench_cache *table = *state;
+    table->options.ttl_default_seconds = AIC_ZERO;
+    table->options.data_dir = table->dir.path;
+    struct fake_tier *fake = table_open_fake(table);
+    fake->keep = true;
+    put_answers(table->cache, 0, 600);
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    put_answers(table->cache, 600, 610);
+    aic_cache_close(&table->cache);
+    fake->keep = false;
+    atomic_store(&fake->blobs_fail, true);
+    assert_int_equal(cache_open(&table->options, &fake->tier, &table->cache, NULL), AIC_OK);
+    assert_int_equal(stats_of(table->cache).dictionaries, 0);
+    put_grown(table->cache, "grown", 0, 600); /* another dictionary comes of them */
+    for (int i = 0; i < 5 && stats_of(table->cache).dictionaries == 0; i++) cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).dictionaries, 1);
+    for (unsigned n = 600; n < 610; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%u", n);
+        aic_request request = request_of("chat", text);
+        aic_hit *hit;
+        aic_view got;
+        assert_int_equal(aic_cache_lookup(table->cache, &request, NULL, &hit, NULL), AIC_OK);
+        assert_int_equal(aic_hit_response(hit, &got), AIC_DAMAGED);
+        aic_hit_release(&hit);
+    }
+    cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).damaged, 0);
+    atomic_store(&fake->blobs_fail, false);
+    cache_tick(table->cache);
+    assert_int_equal(stats_of(table->cache).dictionaries, 2);
+    answers_are_there(table->cache, 0, 610);
+    assert_int_equal(stats_of(table->cache).damaged, 0);
 }
 
 static void let_sweeps_pass(struct bench_cache *table)
@@ -366,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(verify_finds_it, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_dictionary_that_is_gone_is_a_miss, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_that_cannot_be_read_is_fetched, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(a_second_dictionary_takes_over, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(the_secret, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(directories_that_do_not_do, table_setup, table_teardown),

@@ -32,6 +32,7 @@ struct fake_tier {
     uint64_t last_seq;                /* of what was ever put */
     _Atomic bool down;                /* every call fails */
     _Atomic bool writes_fail;         /* a full disk: what is stored can be read */
+    _Atomic bool blobs_fail;          /* no blob can be read */
     _Atomic bool spoil;               /* reads give damaged bytes */
     _Atomic bool hang;                /* reads do not come back until it is taken away */
     _Atomic bool hang_select;         /* selections of the operation "hangs" neither */
@@ -263,6 +264,7 @@ static inline aic_status fake_blob_put(struct tier *tier, aic_view name, aic_vie
 static inline aic_status fake_blob_next(struct tier *tier, aic_view prefix, struct buf *name, struct buf *value)
 {
     struct fake_tier *fake = (struct fake_tier *)tier;
+    if (atomic_load(&fake->down) || atomic_load(&fake->blobs_fail)) return AIC_IO;
     char last[256];
     size_t least = fake->blob_count;
     snprintf(last, sizeof last, "%.*s", (int)name->size, name->size > 0 ? name->data : "");

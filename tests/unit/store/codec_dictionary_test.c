@@ -1,6 +1,8 @@
 /* codec_dictionary_test.c - when dictionaries are trained, used, superseded and retired, and what they may cost. */
 #include "codec_fixture.h"
 
+#define GENERATION(id) ((id) >> 24)
+
 struct kept {
     aic_status answer;
     unsigned calls;
@@ -40,7 +42,7 @@ static void test_dictionary(void **state)
     feed(codec, GROUP, 255, 1, 1500);
     assert_int_equal(train(codec, &kept), 1);
     assert_int_equal(kept.calls, 1);
-    assert_int_equal(kept.id, 1);
+    assert_int_equal(GENERATION(kept.id), 1);
     assert_string_equal(kept.group, "default");
     assert_true(kept.bytes.size > 1000 && kept.bytes.size <= 110 * 1024);
     assert_int_equal(train(codec, &kept), 0);
@@ -57,7 +59,7 @@ static void test_dictionary(void **state)
     assert_int_equal(encode(bare, buf_view(&plain)).dictionary_id, 0);
     size_t without = stored.size;
     struct codec_form form = encode(codec, buf_view(&plain));
-    assert_int_equal(form.dictionary_id, 1);
+    assert_int_equal(form.dictionary_id, kept.id);
     assert_true(stored.size < without);
     expect_back(codec, form, buf_view(&plain));
     /* Another group has none yet, values beyond 128 KB do without. */
@@ -72,54 +74,22 @@ static void test_dictionary(void **state)
     buf_clear(&plain);
     write_answer(&plain, 100001, 2000);
     form = encode(codec, buf_view(&plain));
-    assert_int_equal(codec_add_dictionary(bare, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    assert_int_equal(codec_add_dictionary(bare, GROUP, kept.id, buf_view(&kept.bytes)), AIC_OK);
     expect_back(bare, form, buf_view(&plain));
     struct codec *later = create(&test.mem, 1000, 3, false);
-    expect_damaged(form, buf_view(&stored), plain.size + 1);
-    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    buf_clear(&back);
+    assert_int_equal(codec_decode(later, form, buf_view(&stored), plain.size, &back), AIC_NOT_FOUND);
+    assert_int_equal(codec_add_dictionary(later, GROUP, kept.id, buf_view(&kept.bytes)), AIC_OK);
     expect_back(later, form, buf_view(&plain));
     assert_int_equal(encode(bare, buf_view(&plain)).dictionary_id, 0);
-    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 1);
-    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_EXISTS);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, kept.id);
+    assert_int_equal(codec_add_dictionary(later, GROUP, kept.id, buf_view(&kept.bytes)), AIC_EXISTS);
     assert_int_equal(codec_add_dictionary(later, GROUP, 2, buf_view(&kept.bytes)), AIC_DAMAGED);
     assert_int_equal(codec_add_dictionary(later, GROUP, 0, buf_view(&kept.bytes)), AIC_DAMAGED);
     assert_int_equal(codec_add_dictionary(later, GROUP, 7, AIC_LITERAL("no dictionary")), AIC_DAMAGED);
     assert_int_equal(codec_add_dictionary(later, GROUP, 7, (aic_view){NULL, 0}), AIC_DAMAGED);
     codec_destroy(&later);
     codec_destroy(&bare);
-    buf_fini(&kept.bytes);
-}
-
-/* Ids go on where storage left off, and a failed keep() costs its id. */
-static void test_ids(void **state)
-{
-    (void)state;
-    struct kept kept = {.answer = AIC_IO};
-    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
-    feed(codec, GROUP, 0, 300, 1500);
-    unsigned trained = 42;
-    assert_int_equal(codec_train(codec, keep, &kept, &trained), AIC_IO);
-    assert_int_equal(trained, 42);
-    assert_int_equal(kept.id, 1);
-    struct figures stats = {0};
-    codec_figures(codec, &stats);
-    assert_int_equal(stats.dictionaries, 0);
-    kept.answer = AIC_OK;
-    feed(codec, GROUP, 300, 700, 1500);
-    assert_int_equal(train(codec, &kept), 1);
-    assert_int_equal(kept.id, 2);
-
-    /* The same bytes under a far id. */
-    memcpy(kept.bytes.data + 4, &(uint32_t){0xfffffffe}, 4);
-    struct codec *later = create(&test.mem, 1000, 3, false);
-    assert_int_equal(codec_add_dictionary(later, GROUP, 0xfffffffe, buf_view(&kept.bytes)), AIC_OK);
-    feed(later, AIC_LITERAL("b"), 0, 300, 1500);
-    assert_int_equal(train(later, &kept), 1);
-    assert_true(kept.id == 0xffffffff);
-    assert_string_equal(kept.group, "b");
-    feed(later, AIC_LITERAL("c"), 0, 300, 1500);
-    assert_int_equal(train(later, &kept), 0); /* no id is left */
-    codec_destroy(&later);
     buf_fini(&kept.bytes);
 }
 
@@ -134,7 +104,7 @@ static void test_superseded(void **state)
     feed(codec, GROUP, 0, 300, 1500);
     assert_int_equal(train(codec, &first), 1);
     assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 0);
-    assert_int_equal(codec_retire(codec, 1), AIC_BUSY);
+    assert_int_equal(codec_retire(codec, first.id), AIC_BUSY);
     assert_int_equal(codec_retire(codec, 2), AIC_NOT_FOUND);
     buf_clear(&plain);
     write_answer(&plain, 5000, 2000);
@@ -145,26 +115,27 @@ static void test_superseded(void **state)
     struct codec_form old = encode(codec, buf_view(&plain));
     buf_append_view(&value, buf_view(&plain));
     buf_append_view(&frame, buf_view(&stored));
-    assert_int_equal(old.dictionary_id, 1);
+    assert_int_equal(old.dictionary_id, first.id);
 
     /* A dictionary of another codec's group, of a higher id, takes over. */
     struct codec *other = create(&test.mem, 1000, 3, false);
     feed(other, GROUP, 7000, 300, 1500);
     assert_int_equal(train(other, &second), 1);
     codec_destroy(&other);
-    memcpy(second.bytes.data + 4, &(uint32_t){9}, 4);
-    assert_int_equal(codec_add_dictionary(codec, GROUP, 9, buf_view(&second.bytes)), AIC_OK);
-    assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, 9);
+    uint32_t higher = first.id + (1U << 24);
+    memcpy(second.bytes.data + 4, &higher, 4);
+    assert_int_equal(codec_add_dictionary(codec, GROUP, higher, buf_view(&second.bytes)), AIC_OK);
+    assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, higher);
     assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 1);
-    assert_int_equal(ids[0], 1);
+    assert_int_equal(ids[0], first.id);
     assert_int_equal(codec_superseded(codec, ids, 0), 0);
     /* The old one still decodes until it is retired. */
     buf_clear(&back);
     assert_int_equal(codec_decode(codec, old, buf_view(&frame), value.size, &back), AIC_OK);
     assert_memory_equal(back.data, value.data, value.size);
-    assert_int_equal(codec_retire(codec, 1), AIC_OK);
-    assert_int_equal(codec_retire(codec, 1), AIC_NOT_FOUND);
-    expect_damaged(old, buf_view(&frame), value.size);
+    assert_int_equal(codec_retire(codec, first.id), AIC_OK);
+    assert_int_equal(codec_retire(codec, first.id), AIC_NOT_FOUND);
+    expect_unknown(old, buf_view(&frame), value.size);
     assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 0);
     buf_fini(&value);
     buf_fini(&frame);
@@ -199,7 +170,7 @@ static void test_retrained_when_worse(void **state)
         if (i % 64 == 63) trained = train(codec, &kept);
     }
     assert_int_equal(trained, 1);
-    assert_true(kept.id > 1);
+    assert_int_equal(GENERATION(kept.id), 2);
     assert_int_equal(encode(codec, buf_view(&plain)).dictionary_id, kept.id);
     buf_fini(&kept.bytes);
 }
@@ -217,6 +188,56 @@ static void write_grown(struct buf *out, uint32_t number)
                fingerprints[number % COUNT_OF(fingerprints)]);
     write_answer(out, number, 1500);
     buf_append_byte(out, '}');
+}
+
+static struct codec_form encode_grown(struct codec *with, uint32_t number)
+{
+    buf_clear(&plain);
+    write_grown(&plain, number);
+    return encode(with, buf_view(&plain));
+}
+
+/* An id is of what the dictionary is: of another codec the same, of other samples or in another group another. */
+static void test_ids(void **state)
+{
+    (void)state;
+    struct kept kept = {.answer = AIC_IO};
+    buf_init(&kept.bytes, &test.mem, MEM_OTHER);
+    feed(codec, GROUP, 0, 300, 1500);
+    unsigned trained = 42;
+    assert_int_equal(codec_train(codec, keep, &kept, &trained), AIC_IO);
+    assert_int_equal(trained, 42);
+    uint32_t first = kept.id;
+    struct figures stats = {0};
+    codec_figures(codec, &stats);
+    assert_int_equal(stats.dictionaries, 0);
+    kept.answer = AIC_OK;
+    feed(codec, GROUP, 300, 700, 1500);
+    assert_int_equal(train(codec, &kept), 1);
+    assert_int_equal(GENERATION(kept.id), 1);
+    assert_int_not_equal(kept.id, first);
+
+    struct codec *later = create(&test.mem, 1000, 3, false);
+    feed(later, GROUP, 0, 300, 1500);
+    assert_int_equal(train(later, &kept), 1);
+    assert_int_equal(kept.id, first);
+    feed(later, AIC_LITERAL("b"), 0, 300, 1500);
+    assert_int_equal(train(later, &kept), 1);
+    assert_string_equal(kept.group, "b");
+    assert_int_not_equal(kept.id, first);
+    codec_destroy(&later);
+
+    /* Behind the last generation there is no other. */
+    uint32_t far = 127U << 24 | 5;
+    memcpy(kept.bytes.data + 4, &far, 4);
+    later = create(&test.mem, 1000, 3, false);
+    assert_int_equal(codec_add_dictionary(later, GROUP, far, buf_view(&kept.bytes)), AIC_OK);
+    for (uint32_t number = 0; number < 40000 && encode_grown(later, number).dictionary_id == far; number++)
+        if (number % 4096 == 4095) (void)train(later, &kept);
+    assert_int_equal(GENERATION(kept.id), 127);
+    assert_int_not_equal(kept.id, far);
+    codec_destroy(&later);
+    buf_fini(&kept.bytes);
 }
 
 /* Encodes such answers until as many bytes as can come without reaching `limit` have come; the next one reaches it. */
@@ -241,7 +262,7 @@ static uint64_t train_first(struct kept *kept)
         (void)encode(codec, buf_view(&plain));
     }
     assert_int_equal(train(codec, kept), 1);
-    assert_int_equal(kept->id, 1);
+    assert_int_equal(GENERATION(kept->id), 1);
     return seen;
 }
 
@@ -252,6 +273,7 @@ static void test_retrained_when_grown(void **state)
     struct kept kept = {.answer = AIC_OK};
     buf_init(&kept.bytes, &test.mem, MEM_OTHER);
     uint64_t first = train_first(&kept);
+    uint32_t first_id = kept.id;
     uint32_t number = 1000;
     feed_below(codec, first, first * 8, &number);
     assert_int_equal(train(codec, &kept), 0);
@@ -262,17 +284,17 @@ static void test_retrained_when_grown(void **state)
     buf_clear(&plain);
     write_grown(&plain, number); /* this one makes it eight times as much */
     struct codec_form old = encode(codec, buf_view(&plain));
-    assert_int_equal(old.dictionary_id, 1);
+    assert_int_equal(old.dictionary_id, first_id);
     struct buf frame;
     buf_init(&frame, &test.mem, MEM_OTHER);
     buf_append_view(&frame, buf_view(&stored));
     assert_int_equal(train(codec, &kept), 1);
-    assert_int_equal(kept.id, 2);
+    assert_int_equal(GENERATION(kept.id), 2);
     assert_int_equal(kept.calls, 2);
 
     /* The new one encodes, and better; the old one decodes until it is retired. */
     struct codec_form form = encode(codec, buf_view(&plain));
-    assert_int_equal(form.dictionary_id, 2);
+    assert_int_equal(form.dictionary_id, kept.id);
     assert_true(stored.size < frame.size - frame.size * 3 / 100);
     expect_back(codec, form, buf_view(&plain));
     buf_clear(&back);
@@ -280,10 +302,10 @@ static void test_retrained_when_grown(void **state)
     assert_memory_equal(back.data, plain.data, plain.size);
     uint32_t ids[4];
     assert_int_equal(codec_superseded(codec, ids, COUNT_OF(ids)), 1);
-    assert_int_equal(ids[0], 1);
-    assert_int_equal(codec_retire(codec, 2), AIC_BUSY);
-    assert_int_equal(codec_retire(codec, 1), AIC_OK);
-    expect_damaged(old, buf_view(&frame), plain.size);
+    assert_int_equal(ids[0], first_id);
+    assert_int_equal(codec_retire(codec, kept.id), AIC_BUSY);
+    assert_int_equal(codec_retire(codec, first_id), AIC_OK);
+    expect_unknown(old, buf_view(&frame), plain.size);
     form = encode(codec, buf_view(&plain));
     expect_back(codec, form, buf_view(&plain));
     buf_fini(&frame);
@@ -310,7 +332,7 @@ static void test_growth_without_gain(void **state)
     buf_clear(&plain);
     write_answer(&plain, 5000, 1500);
     struct codec_form form = encode(codec, buf_view(&plain));
-    assert_int_equal(form.dictionary_id, 1);
+    assert_int_equal(form.dictionary_id, kept.id);
     expect_back(codec, form, buf_view(&plain));
     buf_fini(&kept.bytes);
 }
@@ -323,16 +345,16 @@ static void test_growth_after_a_restart(void **state)
     buf_init(&kept.bytes, &test.mem, MEM_OTHER);
     (void)train_first(&kept);
     struct codec *later = create(&test.mem, 1000, 1, false);
-    assert_int_equal(codec_add_dictionary(later, GROUP, 1, buf_view(&kept.bytes)), AIC_OK);
+    assert_int_equal(codec_add_dictionary(later, GROUP, kept.id, buf_view(&kept.bytes)), AIC_OK);
     uint32_t number = 1000;
     feed_below(later, 0, 16 << 20, &number);
     assert_int_equal(train(later, &kept), 0);
     buf_clear(&plain);
     write_grown(&plain, number);
-    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 1);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, kept.id);
     assert_int_equal(train(later, &kept), 1);
-    assert_int_equal(kept.id, 2);
-    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, 2);
+    assert_int_equal(GENERATION(kept.id), 2);
+    assert_int_equal(encode(later, buf_view(&plain)).dictionary_id, kept.id);
     codec_destroy(&later);
     buf_fini(&kept.bytes);
 }

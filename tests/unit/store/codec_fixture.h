@@ -126,13 +126,24 @@ static inline void fill(char byte, size_t size)
     buf_commit(&plain, size);
 }
 
-static inline void expect_damaged(struct codec_form form, aic_view bytes, size_t plain_size)
+static inline void expect_no_answer(aic_status wanted, struct codec_form form, aic_view bytes, size_t plain_size)
 {
     buf_clear(&back);
     buf_append_text(&back, "before");
-    assert_int_equal(codec_decode(codec, form, bytes, plain_size, &back), AIC_DAMAGED);
+    assert_int_equal(codec_decode(codec, form, bytes, plain_size, &back), wanted);
     assert_int_equal(back.size, 6);
     assert_memory_equal(back.data, "before", 6);
+}
+
+static inline void expect_damaged(struct codec_form form, aic_view bytes, size_t plain_size)
+{
+    expect_no_answer(AIC_DAMAGED, form, bytes, plain_size);
+}
+
+/* Its dictionary is not known. */
+static inline void expect_unknown(struct codec_form form, aic_view bytes, size_t plain_size)
+{
+    expect_no_answer(AIC_NOT_FOUND, form, bytes, plain_size);
 }
 
 static inline void feed(struct codec *with, aic_view group, uint32_t from, int count, size_t size)
