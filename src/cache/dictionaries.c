@@ -188,9 +188,11 @@ static bool walk_storage(struct aic_cache *cache, size_t max_records)
 {
     struct dictionary_sweep *sweep = &cache->sweep;
     struct walk walk = {sweep, max_records};
-    aic_status status = gate_walk(
-        cache->gate,
-        &(struct tier_walk){.filter = &(struct tier_filter){0}, .at = &sweep->at, .visit = walk_one, .context = &walk});
+    aic_status status = gate_walk(cache->gate, &(struct tier_walk){.filter = &(struct tier_filter){0},
+                                                                   .at = &sweep->at,
+                                                                   .most = SIZE_MAX,
+                                                                   .visit = walk_one,
+                                                                   .context = &walk});
     if (status != AIC_OK) {
         sweep->state = SWEEP_IDLE;
         return false;

@@ -13,7 +13,7 @@
 
 #define DEFAULT_PIECE_BYTES ((size_t)256 << 10)
 #define MAX_COLLECTED 512 /* records per piece */
-#define SCAN_PINS 16
+#define SCAN_PINS 128
 #define FLUSH_DEADLINE_MS 10000
 #define LABELS_BYTES 8192            /* more than the rest of a line mostly has */
 #define KEPT_BYTES ((size_t)1 << 20) /* what a buffer keeps from piece to piece */
@@ -169,18 +169,19 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     if (filter_is_stopped(&exporter->filter)) return false;
     /* Its checksum is looked at with its line. */
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
+    CHECK(exporter->count < MAX_COLLECTED);
     struct collected *row = &exporter->rows[exporter->count];
     *row = (struct collected){*key, exporter->bytes.size, bytes.size};
     buf_append_view(&exporter->bytes, bytes);
     if (exporter->bytes.failed) return false;
     exporter->count++;
-    return exporter->count < MAX_COLLECTED && exporter->bytes.size < exporter->piece_bytes;
+    return true;
 }
 
 static bool goes_on(void *context)
 {
     const struct aic_export *exporter = context;
-    return !filter_is_stopped(&exporter->filter);
+    return exporter->count == 0 && !filter_is_stopped(&exporter->filter); /* one page is one piece */
 }
 
 static aic_status storage_piece(struct aic_export *exporter)
@@ -195,6 +196,8 @@ static aic_status storage_piece(struct aic_export *exporter)
     buf_clear(&exporter->bytes);
     TRY(gate_walk(exporter->cache->gate, &(struct tier_walk){.filter = &filter,
                                                              .at = &exporter->at.storage,
+                                                             .most = MAX_COLLECTED,
+                                                             .most_bytes = exporter->piece_bytes,
                                                              .visit = collect,
                                                              .goes_on = goes_on,
                                                              .context = exporter}));
@@ -212,27 +215,33 @@ static aic_status storage_piece(struct aic_export *exporter)
 
 static aic_status add_pinned(struct aic_export *exporter, const struct pin *pin)
 {
-    struct aic_cache *cache = exporter->cache;
-    bool both = cache->gate != NULL && (exporter->filter.tiers & AIC_IN_STORAGE) != 0;
     buf_clear(&exporter->bytes);
-    if (both) {
-        aic_status status = gate_peek(cache->gate, pin_key(pin), &exporter->bytes);
-        if (status != AIC_MISS) return status; /* it came with storage's part, or storage fails */
-    }
     char *room = buf_reserve(&exporter->bytes, pin_size(pin));
     if (room == NULL) return AIC_NO_MEMORY;
     pin_copy(pin, 0, room, pin_size(pin));
     return add_line(exporter, pin_key(pin), (aic_view){room, pin_size(pin)});
 }
 
+/* Which of these came with storage's part? */
+static aic_status look_in_storage(struct aic_export *exporter, const struct pin *pins, size_t count, bool *stored)
+{
+    struct gate *gate = exporter->cache->gate;
+    aic_key keys[SCAN_PINS];
+    memset(stored, 0, SCAN_PINS * sizeof *stored);
+    if (gate == NULL || count == 0 || (exporter->filter.tiers & AIC_IN_STORAGE) == 0) return AIC_OK;
+    for (size_t i = 0; i < count; i++) keys[i] = *pin_key(&pins[i]);
+    return gate_holds(gate, keys, count, stored);
+}
+
 static aic_status memory_piece(struct aic_export *exporter)
 {
     struct pin pins[SCAN_PINS];
+    bool stored[SCAN_PINS];
     if (filter_is_stopped(&exporter->filter)) return AIC_CLOSED;
     size_t count = store_scan(exporter->cache->store, &exporter->at.cursor, pins, COUNT_OF(pins));
-    aic_status status = AIC_OK;
+    aic_status status = look_in_storage(exporter, pins, count, stored);
     for (size_t i = 0; i < count; i++) {
-        if (status == AIC_OK) status = add_pinned(exporter, &pins[i]);
+        if (status == AIC_OK && !stored[i]) status = add_pinned(exporter, &pins[i]);
         pin_release(&pins[i]);
     }
     if (exporter->at.cursor == 0) exporter->at.done = true;

@@ -175,9 +175,12 @@ static void run_storage(struct run *run)
     struct tier_place at = {0};
     struct tier_filter filter = filter_of_storage(run->filter, labels);
     if (run->after != NULL) tier_place_after(&at, run->after);
-    aic_status status = gate_walk(
-        cache->gate,
-        &(struct tier_walk){.filter = &filter, .at = &at, .visit = take_stored, .goes_on = goes_on, .context = run});
+    aic_status status = gate_walk(cache->gate, &(struct tier_walk){.filter = &filter,
+                                                                   .at = &at,
+                                                                   .most = run->limit,
+                                                                   .visit = take_stored,
+                                                                   .goes_on = goes_on,
+                                                                   .context = run});
     if (status == AIC_NO_MEMORY) run->status = status;
 }
 

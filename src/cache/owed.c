@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #define SETTLE_WAIT_MS 1000
+#define KEYS_AT_ONCE 256
 
 enum { RECORD_DELETE = 'd', RECORD_FILTER = 'f', RECORD_EVERYTHING = 'e' }; /* first byte of a record */
 
@@ -267,15 +268,15 @@ aic_status owed_filter(struct aic_cache *cache, const struct filter *filter)
     return status;
 }
 
-/* What may be asked is asked: a key that storage knows nothing of needs no record. */
-static bool has_older_form(struct aic_cache *cache, const aic_key *key, bool readable)
+/* Leaves out the keys that storage knows nothing of, which need no record, where it can be asked. */
+static size_t keep_older(struct aic_cache *cache, aic_key *keys, size_t count)
 {
-    struct buf bytes;
-    if (!readable) return true;
-    buf_init(&bytes, &cache->mem, MEM_CACHE);
-    aic_status status = gate_peek(cache->gate, key, &bytes);
-    buf_fini(&bytes);
-    return status != AIC_MISS;
+    bool held[KEYS_AT_ONCE];
+    size_t kept = 0;
+    if (gate_holds(cache->gate, keys, count, held) != AIC_OK) return count;
+    for (size_t i = 0; i < count; i++)
+        if (held[i]) keys[kept++] = keys[i];
+    return kept;
 }
 
 static bool forget_storage(struct owed *owed)
@@ -288,18 +289,15 @@ static bool forget_storage(struct owed *owed)
 
 void owed_replaced(struct aic_cache *cache)
 {
-    enum { KEYS = 256 };
     struct owed *owed = &cache->owed;
     struct gate_stats stats;
-    aic_key keys[KEYS];
+    aic_key keys[KEYS_AT_ONCE];
     if (owed->journal == NULL) return;
     gate_stats(cache->gate, &stats);
     bool again = atomic_load_explicit(&owed->missed, memory_order_relaxed), fine = true;
     if (stats.distrusted) fine = forget_storage(owed);
-    for (size_t count; fine && (count = gate_unapplied(cache->gate, again, keys, KEYS)) > 0; again = false) {
-        size_t kept = 0;
-        for (size_t i = 0; i < count; i++)
-            if (has_older_form(cache, &keys[i], stats.reads_up)) keys[kept++] = keys[i];
+    for (size_t count; fine && (count = gate_unapplied(cache->gate, again, keys, KEYS_AT_ONCE)) > 0; again = false) {
+        size_t kept = stats.reads_up ? keep_older(cache, keys, count) : count;
         fine = kept == 0 || owed_deletes(cache, keys, kept) == AIC_OK;
     }
     atomic_store_explicit(&owed->missed, !fine, memory_order_relaxed);

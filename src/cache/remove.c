@@ -21,7 +21,7 @@
 
 #define FLUSH_DEADLINE_MS 10000
 #define DELETE_WAIT_MS 1000 /* for storage to apply a delete; then it is written down instead */
-#define BATCH 512           /* records per look into storage, and deletes per transaction */
+#define BATCH 512           /* records per page of storage, and deletes per transaction */
 
 bool cache_storage_up(struct aic_cache *cache)
 {
@@ -185,6 +185,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     struct pass *pass = context;
     struct record record;
     if (filter_is_stopped(pass->filter)) return false;
+    CHECK(pass->count < BATCH);
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
     if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
@@ -192,13 +193,13 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     /* A put in the meantime is another matter; one that the filter matches has left a delete of its own. */
     pass->writes[pass->count].seq = record.seq;
     pass->bytes[pass->count++] = bytes.size;
-    return pass->count < BATCH;
+    return true;
 }
 
 static bool goes_on(void *context)
 {
     const struct pass *pass = context;
-    return !filter_is_stopped(pass->filter);
+    return pass->count == 0 && !filter_is_stopped(pass->filter); /* a page is a batch */
 }
 
 /* Does memory hold a matching entry under this key? Then the pass over memory counts it. */
@@ -231,8 +232,10 @@ static aic_status clean_storage(struct pass *pass, bool dry_run)
     struct tier_place at = {0};
     while (!at.ended) {
         pass->count = 0;
-        TRY(gate_walk(gate, &(struct tier_walk){
-                                .filter = &filter, .at = &at, .visit = collect, .goes_on = goes_on, .context = pass}));
+        TRY(gate_walk(
+            gate,
+            &(struct tier_walk){
+                .filter = &filter, .at = &at, .most = BATCH, .visit = collect, .goes_on = goes_on, .context = pass}));
         if (filter_is_stopped(pass->filter)) return AIC_CLOSED;
         if (!dry_run && pass->count > 0) TRY(gate_remove(gate, pass->writes, pass->count));
         sum_batch(pass, !dry_run);

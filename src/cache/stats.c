@@ -195,6 +195,7 @@ aic_status cache_verify(struct aic_cache *cache, stop_flag *stop, aic_error *err
     struct tier_place at = {0};
     status = gate_walk(cache->gate, &(struct tier_walk){.filter = &(struct tier_filter){.any_order = true},
                                                         .at = &at,
+                                                        .most = SIZE_MAX,
                                                         .visit = verify_stored,
                                                         .goes_on = check_goes_on,
                                                         .context = &check});

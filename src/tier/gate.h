@@ -100,13 +100,14 @@ enum { GATE_CALL_MS = 10000 };
 struct tier_walk {
     const struct tier_filter *filter; /* at most 4 labels */
     struct tier_place *at;            /* where to begin; afterwards behind what was visited last, or ended */
+    size_t most, most_bytes;          /* of a page, as there; what is not visited of one is read once more */
     tier_visit_fn *visit;             /* false ends the walk */
     bool (*goes_on)(void *context); /* asked before each page, also where nothing matches; false ends the walk. NULL */
     void *context;
 };
 AIC_MUST_CHECK aic_status gate_walk(struct gate *gate, const struct tier_walk *walk);
-/* What the tier itself holds under a key: AIC_OK with the record appended, AIC_MISS. */
-AIC_MUST_CHECK aic_status gate_peek(struct gate *gate, const aic_key *key, struct buf *out);
+/* Which of these keys, some hundred at most, the tier itself has a record of. */
+AIC_MUST_CHECK aic_status gate_holds(struct gate *gate, const aic_key *keys, size_t count, bool *held);
 /* Deletes past the queue, in one transaction; each write is without a record. */
 AIC_MUST_CHECK aic_status gate_remove(struct gate *gate, const struct tier_write *deletes, size_t count);
 /* Removes what expired, at most `max`. */

@@ -55,12 +55,25 @@ static aic_status call_take_filter(struct call *call, const struct tier_filter *
 
 /* -------------------------------------------------------------------------------------------------- the threads -- */
 
+static aic_status look_for_keys(struct tier *tier, struct call *call)
+{
+    aic_key key;
+    for (size_t at = 0; at < call->name.size; at += sizeof key) {
+        memcpy(&key, call->name.data + at, sizeof key);
+        buf_clear(&call->page.bytes);
+        aic_status status = tier->ops->get(tier, &key, &call->page.bytes);
+        if (status != AIC_OK && status != AIC_MISS && status != AIC_DAMAGED) return status;
+        buf_append_byte(&call->bytes, status != AIC_MISS);
+    }
+    return buf_status(&call->bytes);
+}
+
 static aic_status call_tier(struct tier *tier, struct call *call)
 {
     const struct tier_ops *ops = tier->ops;
     switch (call->kind) {
     case CALL_PAGE: return ops->select(tier, &call->filter, &call->page);
-    case CALL_PEEK: return ops->get(tier, &call->key, &call->bytes);
+    case CALL_HOLDS: return look_for_keys(tier, call);
     case CALL_REMOVE:
         return ops->apply(tier, (const struct tier_write *)(const void *)call->bytes.data,
                           call->bytes.size / sizeof(struct tier_write));
@@ -211,6 +224,8 @@ aic_status gate_walk(struct gate *gate, const struct tier_walk *walk)
     if (call == NULL) return AIC_NO_MEMORY;
     aic_status status = call_take_filter(call, walk->filter);
     call->page.next = *walk->at;
+    call->page.most = walk->most;
+    call->page.most_bytes = walk->most_bytes;
     while (status == AIC_OK && !walk->at->ended && (walk->goes_on == NULL || walk->goes_on(walk->context))) {
         status = run(gate, &call);
         if (status != AIC_OK || !visit_page(walk, &call->page)) break;
@@ -228,12 +243,15 @@ static aic_status fetch(struct gate *gate, struct call *call, struct buf *out)
     return status == AIC_OK ? buf_status(out) : status;
 }
 
-aic_status gate_peek(struct gate *gate, const aic_key *key, struct buf *out)
+aic_status gate_holds(struct gate *gate, const aic_key *keys, size_t count, bool *held)
 {
-    struct call *call = call_create(gate, CALL_PEEK);
+    struct call *call = call_create(gate, CALL_HOLDS);
     if (call == NULL) return AIC_NO_MEMORY;
-    call->key = *key;
-    return fetch(gate, call, out);
+    buf_append(&call->name, keys, count * sizeof *keys);
+    aic_status status = run(gate, &call);
+    for (size_t i = 0; status == AIC_OK && i < count; i++) held[i] = call->bytes.data[i] != 0;
+    if (call != NULL) call_free(call);
+    return status;
 }
 
 aic_status gate_remove(struct gate *gate, const struct tier_write *deletes, size_t count)

@@ -82,7 +82,7 @@ struct reader {
 /* Something that the tier is asked past readers and queue. */
 enum call_kind {
     CALL_PAGE,
-    CALL_PEEK,
+    CALL_HOLDS,
     CALL_REMOVE,
     CALL_EXPIRE,
     CALL_HARDEN,
@@ -99,15 +99,14 @@ struct call {
     enum call_state state; /* under the lock */
     struct call *next;     /* of those that wait */
     aic_status status;
-    aic_key key;
     size_t max, removed;
     struct tier_filter filter;
     struct tier_label labels[GATE_CALL_LABELS];
     struct tier_page page;
     struct tier_check check;
     aic_error error;
-    struct buf texts; /* of the labels; a prefix of names */
-    struct buf name, bytes;
+    struct buf texts;       /* of the labels; a prefix of names */
+    struct buf name, bytes; /* of a blob; keys, and for each whether it is there */
 };
 
 /* A thread that carries calls out. */

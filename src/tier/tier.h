@@ -60,6 +60,8 @@ void tier_place_after(struct tier_place *place, const aic_key *key);
 /* Some records of a walk, copied out. */
 struct tier_page {
     struct tier_place next; /* where the page begins; once it is there: where the one behind it does */
+    size_t most;            /* records that are wanted at most; 0: a few dozen */
+    size_t most_bytes;      /* the record that reaches this is the last of the page; 0: 1 MiB, which is the most */
     size_t count;
     struct buf bytes; /* of each record a struct tier_row and its bytes, one after the other; owned */
 };

@@ -19,7 +19,7 @@
 
 #include <string.h>
 
-enum { PAGE_RECORDS = 64, PAGE_BYTES = 1 << 20, PAGE_STEPS = 512, MAX_LISTS = 4 };
+enum { PAGE_RECORDS = 64, PAGE_MOST_RECORDS = 512, PAGE_BYTES = 1 << 20, PAGE_STEPS = 1024, MAX_LISTS = 4 };
 
 struct selection {
     struct lmdb_tier *lmdb;
@@ -98,7 +98,10 @@ static aic_status consider(struct selection *selection, MDB_txn *txn, const stru
 
 static bool page_is_full(const struct selection *selection)
 {
-    return selection->page->count >= PAGE_RECORDS || selection->page->bytes.size >= PAGE_BYTES;
+    const struct tier_page *page = selection->page;
+    size_t most = page->most == 0 ? PAGE_RECORDS : page->most < PAGE_MOST_RECORDS ? page->most : PAGE_MOST_RECORDS;
+    size_t most_bytes = page->most_bytes != 0 && page->most_bytes < PAGE_BYTES ? page->most_bytes : PAGE_BYTES;
+    return page->count >= most || page->bytes.size >= most_bytes;
 }
 
 /* ------------------------------------------------------------------------------------------------- one candidate -- */
