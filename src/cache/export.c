@@ -13,7 +13,7 @@
 
 #define DEFAULT_PIECE_BYTES ((size_t)256 << 10)
 #define MAX_COLLECTED 512 /* records per piece */
-#define SCAN_PINS 128
+#define SCAN_PINS 16
 #define FLUSH_DEADLINE_MS 10000
 #define LABELS_BYTES 8192            /* more than the rest of a line mostly has */
 #define KEPT_BYTES ((size_t)1 << 20) /* what a buffer keeps from piece to piece */

@@ -70,7 +70,7 @@ aic_status cache_hit_pieces(struct cache_hit *hit, struct buf *plain, struct iov
     if (hit->record.form.compressed) {
         aic_status status = decode_pieces(hit, plain, out, count);
         if (status == AIC_NOT_FOUND && dictionaries_want(hit->cache, hit->record.form.dictionary_id))
-            return AIC_DAMAGED; /* for now */
+            return AIC_DAMAGED; /* it stays: the dictionary may come */
         if (status == AIC_NOT_FOUND) status = AIC_DAMAGED;
         if (status == AIC_DAMAGED) cache_drop_damaged(hit->cache, &hit->key, hit_moment(hit));
         return status;
