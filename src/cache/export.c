@@ -169,13 +169,12 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     if (filter_is_stopped(&exporter->filter)) return false;
     /* Its checksum is looked at with its line. */
     if (record_read(bytes, &record) != AIC_OK || !filter_matches(&exporter->filter, &record)) return true;
-    CHECK(exporter->count < MAX_COLLECTED);
     struct collected *row = &exporter->rows[exporter->count];
     *row = (struct collected){*key, exporter->bytes.size, bytes.size};
     buf_append_view(&exporter->bytes, bytes);
     if (exporter->bytes.failed) return false;
     exporter->count++;
-    return true;
+    return exporter->count < MAX_COLLECTED && exporter->bytes.size < exporter->piece_bytes;
 }
 
 static bool goes_on(void *context)

@@ -185,7 +185,6 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     struct pass *pass = context;
     struct record record;
     if (filter_is_stopped(pass->filter)) return false;
-    CHECK(pass->count < BATCH);
     pass->writes[pass->count].key = *key;
     /* A record that cannot be read is no entry for anybody; it goes when it is met by name. */
     if (record_take(key, bytes, &record) != AIC_OK || !filter_matches(pass->filter, &record)) return true;
@@ -193,7 +192,7 @@ static bool collect(void *context, const aic_key *key, aic_view bytes)
     /* A put in the meantime is another matter; one that the filter matches has left a delete of its own. */
     pass->writes[pass->count].seq = record.seq;
     pass->bytes[pass->count++] = bytes.size;
-    return true;
+    return pass->count < BATCH;
 }
 
 static bool goes_on(void *context)

@@ -188,7 +188,9 @@ static inline aic_status fake_select(struct tier *tier, const struct tier_filter
     size_t at = filter->any_order ? (size_t)page->next.row : fake_find(fake, &page->next.key, &found);
     buf_clear(&page->bytes);
     page->count = 0;
-    for (; at < fake->count && page->count < FAKE_PAGE && (page->most == 0 || page->count < page->most); at++) {
+    size_t most = page->most != 0 && page->most < FAKE_PAGE ? page->most : FAKE_PAGE;
+    size_t most_bytes = page->most_bytes != 0 ? page->most_bytes : SIZE_MAX;
+    for (; at < fake->count && page->count < most && page->bytes.size < most_bytes; at++) {
         aic_view bytes = {fake->records[at].bytes, fake->records[at].size};
         struct record record;
         if (record_read(bytes, &record) != AIC_OK || fake_expired(fake, &fake->records[at])) continue;
