@@ -56,6 +56,9 @@ function item(parts) {
 
 /* -------------------------------------------------------------------------------------------------------- panels */
 
+/* A key without the admin flag is shown its own namespace, and no card that is of the whole. */
+function isOwn(s) { return s.namespace !== undefined; }
+
 /* "since the start", or since when the figures were reset. */
 function sinceWords(s) {
   const since = Date.parse(s.traffic.since), started = s.time_ms - s.uptime_seconds * 1000;
@@ -64,8 +67,9 @@ function sinceWords(s) {
 
 /* The big figures are of the last minute, those since the start or the last reset stand beside them. */
 function showTraffic(s) {
-  for (const node of document.querySelectorAll(".since")) node.textContent = sinceWords(s);
-  const t = s.traffic, minute = lastMinute(state.levels.seconds), latency = lastMinuteLatency(state.latencies, s.time_ms);
+  const t = s.traffic || { hits: 0, misses: 0, recent: {} };
+  for (const node of document.querySelectorAll(".since")) node.textContent = s.traffic ? sinceWords(s) : "none yet, or counted with other idle namespaces:";
+  const minute = lastMinute(state.levels.seconds), latency = lastMinuteLatency(state.latencies, s.time_ms);
   text("hit-now", minute.lookups ? format.percent(minute.hits / minute.lookups * 100) : "–");
   text("minute-lookups", minute.lookups ? `of ${format.count(minute.lookups)} in the last minute` : "no lookups in the last minute");
   text("hit-rate", t.hits + t.misses ? format.percent(t.hit_rate) : "–");
@@ -73,6 +77,7 @@ function showTraffic(s) {
   text("misses", format.count(t.misses));
   text("per-second", format.count(minute.seconds ? minute.lookups / minute.seconds : NaN));
   text("second", format.count(t.recent.lookups_per_second));
+  if (isOwn(s)) return;
   text("puts", format.count(t.puts));
   text("saved-tokens", format.count(t.saved.tokens));
   text("saved-cost", `${format.dollars(t.saved.cost_usd)} saved`);
@@ -133,13 +138,14 @@ function showWarnings(s) {
 }
 
 function showTables(s) {
+  fill("top", s.top.map((r) => [[r.namespace, "words"], [r.operation, "words"], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
+  if (isOwn(s)) return;
   const t = s.tiers;
   fill("tiers", [
     [["memory", ""], [format.count(t.memory.entries), "number"], [format.bytes(t.memory.bytes), "number"], [format.count(t.memory.hits), "number"], [format.count(t.memory.evicted), "number"], [t.memory.max_bytes > 0 ? "up" : "off", "number pill"]],
     [[`storage (${t.storage.kind})`, ""], [format.count(t.storage.entries), "number"], [format.bytes(t.storage.bytes), "number"], [format.count(t.storage.hits), "number"], [format.count(t.storage.evicted), "number"], [t.storage.status, "number pill"]],
   ]);
   fill("health", s.health.parts.map((p) => [[p.name, ""], [p.status, "pill"], [p.details, "words"]]));
-  fill("top", s.top.map((r) => [[r.namespace, "words"], [r.operation, "words"], [format.count(r.lookups), "number"], [format.percent(r.hit_rate), "number"]]), "no lookups yet");
   fill("slow", s.slow.map((r) => [[format.clock(Date.parse(r.timestamp)), ""], [r.what, "words"], [format.seconds(r.duration), "number"], [`${r.times_slower.toFixed(1)}×`, "number"]]), "none");
 }
 
@@ -190,17 +196,20 @@ function show(s) {
   pill(el("overall"), s.health.status);
   const minute = lastMinute(state.levels.seconds);
   document.title = `aicache – ${s.health.status}${minute.lookups ? `, ${format.percent(minute.hits / minute.lookups * 100)} hits` : ""}`;
-  text("about", `${s.version} · up ${format.span(s.uptime_seconds)}${state.paused ? ` · paused at ${format.clock(state.paused)}` : ""}`);
+  document.body.classList.toggle("own", isOwn(s));
+  text("about", `${isOwn(s) ? `${s.namespace} · ` : ""}${s.version} · up ${format.span(s.uptime_seconds)}${state.paused ? ` · paused at ${format.clock(state.paused)}` : ""}`);
   if (!state.paused && !document.hidden) showFigures(s);
 }
 
 function showFigures(s) {
   showTraffic(s);
-  showPressure(s.pressure);
-  showMemory(s);
-  showCurve(s);
-  showWarnings(s);
   showTables(s);
+  if (!isOwn(s)) {
+    showPressure(s.pressure);
+    showMemory(s);
+    showCurve(s);
+    showWarnings(s);
+  }
   drawSeries();
 }
 

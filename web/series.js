@@ -23,6 +23,7 @@ function levelsOf(history) {
 }
 
 function sampleOf(s) {
+  if (s.namespace !== undefined) return { time_ms: s.time_ms, hits: s.traffic ? s.traffic.hits : 0, misses: s.traffic ? s.traffic.misses : 0 };
   return { ...s.memory, time_ms: s.time_ms, memory_bytes: s.memory.bytes, hits: s.traffic.hits, misses: s.traffic.misses };
 }
 
@@ -96,7 +97,7 @@ function rowsOf(samples, span, memory) {
   const rates = between(samples, gap, (hits, misses) => hits + misses > 0 ? Math.round(hits / (hits + misses) * 1000) / 10 : null);
   return {
     range,
-    memory: [measured((s) => s.memory_bytes), ...["warning_bytes", "critical_bytes"].map((name) => memory[name] <= memory.max_bytes ? level(memory[name]) : [])], /* those that somebody set */
+    memory: memory ? [measured((s) => s.memory_bytes), ...["warning_bytes", "critical_bytes"].map((name) => memory[name] <= memory.max_bytes ? level(memory[name]) : [])] : [], /* those that somebody set */
     resident: RESIDENT.map((part) => measured((s) => s[`resident_${part}_bytes`] || 0)),
     hit: [interrupt(rates, IDLE * gap)],
     rate: [interrupt(between(samples, gap, (hits, misses, s) => (hits + misses) / s), gap)],

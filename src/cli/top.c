@@ -101,6 +101,21 @@ static void add_parts(struct top *top, json_object *root)
     }
 }
 
+/* Of a key without the admin flag: its namespace alone. */
+static bool is_own(json_object *root)
+{
+    return json_at(root, "namespace") != NULL;
+}
+
+static void add_own_state(struct top *top, json_object *root)
+{
+    add(top, STYLE_PLAIN, "namespace %s", json_text_at(root, "namespace", "-"));
+    const char *health = json_text_at(root, "health.status", "-");
+    add(top, strcmp(health, "healthy") == 0 ? STYLE_PLAIN : STYLE_ALARM, "daemon    %s", health);
+    if (!json_object_is_type(json_at(root, "traffic"), json_type_object))
+        add(top, STYLE_PLAIN, "lookups   none yet, or counted with other idle namespaces");
+}
+
 static void add_state(struct top *top, json_object *root)
 {
     const char *health = json_text_at(root, "health.status", "-");
@@ -118,13 +133,16 @@ static void add_traffic(struct top *top, json_object *root)
     if (recent != NULL) snprintf(rate, sizeof rate, "%.1f %%", json_object_get_double(recent));
     add(top, STYLE_PLAIN, "now       %8.0f lookups/s   hit rate %s",
         json_double_at(root, "traffic.recent.lookups_per_second"), rate);
+    char puts[40] = "";
+    if (!is_own(root))
+        snprintf(puts, sizeof puts, "  %llu puts", (unsigned long long)json_u64_at(root, "traffic.puts"));
     uint64_t lookups = json_u64_at(root, "traffic.hits") + json_u64_at(root, "traffic.misses");
     if (lookups > 0) snprintf(rate, sizeof rate, "%.1f %%", json_double_at(root, "traffic.hit_rate"));
     else snprintf(rate, sizeof rate, "-");
-    add(top, STYLE_PLAIN, "since %s  %llu hits  %llu misses  %llu puts   hit rate %s",
+    add(top, STYLE_PLAIN, "since %s  %llu hits  %llu misses%s   hit rate %s",
         print_moment(since, json_text_at(root, "traffic.since", NULL)),
         (unsigned long long)json_u64_at(root, "traffic.hits"), (unsigned long long)json_u64_at(root, "traffic.misses"),
-        (unsigned long long)json_u64_at(root, "traffic.puts"), rate);
+        puts, rate);
     if (json_u64_at(root, "traffic.saved.tokens") > 0) {
         add(top, STYLE_PLAIN, "saved     %8llu tokens   %.4f USD",
             (unsigned long long)json_u64_at(root, "traffic.saved.tokens"),
@@ -311,11 +329,14 @@ static bool on_snapshot(void *context, aic_view text)
     bool tall = top->height > 30;
     top->count = 0;
     add_head(top, root);
-    add_state(top, root);
-    add_traffic(top, root);
-    add_memory(top, root);
-    add_curve(top, root);
-    add_warnings(top, root);
+    if (is_own(root)) add_own_state(top, root);
+    else add_state(top, root);
+    if (json_object_is_type(json_at(root, "traffic"), json_type_object)) add_traffic(top, root);
+    if (!is_own(root)) {
+        add_memory(top, root);
+        add_curve(top, root);
+        add_warnings(top, root);
+    }
     add_operations(top, root, tall ? 10 : 4);
     add_slow(top, root, tall ? 6 : 3);
     add_breakdown(top, root);

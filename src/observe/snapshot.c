@@ -1,22 +1,29 @@
 #include "observe/snapshot.h"
 
 #include "base/check.h"
+#include "base/view.h"
 #include "observe/fields.h"
 #include "observe/monitor.h"
 #include "observe/parts.h"
 #include "observe/stats.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TOP_SHOWN 10
+#define ALL_LABELS UINT_MAX
 #define SLOW_SHOWN 10
 #define SLOW_MULTIPLIER 5 /* times the usual: worth a look on a screen that is always on */
 
 struct snapshot {
     _Atomic unsigned holders; /* release by whoever lets go, acquire by the last, who frees */
     struct mem *mem;
+    const struct overview *overview;
+    uint64_t now_ms, now_ns;
+    enum health_status health;
+    struct labels_page *labels; /* owned; sorted, the busiest first */
     struct buf text;
 };
 
@@ -32,6 +39,7 @@ void snapshot_release(void *held)
     if (atomic_fetch_sub_explicit(&snapshot->holders, 1, memory_order_acq_rel) != 1) return;
     struct mem *mem = snapshot->mem;
     buf_fini(&snapshot->text);
+    mem_free(mem, MEM_MONITOR, snapshot->labels, sizeof *snapshot->labels);
     mem_free(mem, MEM_MONITOR, snapshot, sizeof *snapshot);
 }
 
@@ -43,10 +51,10 @@ aic_view snapshot_text(const struct snapshot *snapshot)
 /* What is gathered before it is written. */
 struct view {
     struct overview *overview;
+    struct snapshot *made;
     struct figures figures, since; /* as of now, and since the last reset */
     struct tally_sum *sum;
     struct overview_marks marks; /* to be taken off what is told as of the last reset */
-    uint64_t now_ms, now_ns;
 };
 
 static double percent(uint64_t part, uint64_t whole)
@@ -71,14 +79,14 @@ static void take_off(const struct hist_total *all, const struct hist_total *befo
 
 /* ------------------------------------------------------------------------------------------------------ traffic -- */
 
-static void write_recent(const struct view *view, struct snapshot_last *last, struct json_writer *out)
+/* What came since the last look, and makes this one the last. */
+static void write_recent(uint64_t now_ns, uint64_t hits, uint64_t misses, struct snapshot_own *last,
+                         struct json_writer *out)
 {
-    const struct figures *stats = &view->figures;
-    uint64_t hits = stats_hits(stats);
-    double seconds = last->time_ns > 0 ? (double)(view->now_ns - last->time_ns) / 1e9 : 0;
-    bool counted = seconds > 0 && hits >= last->hits && stats->misses >= last->misses;
+    double seconds = last->time_ns > 0 ? (double)(now_ns - last->time_ns) / 1e9 : 0;
+    bool counted = seconds > 0 && hits >= last->hits && misses >= last->misses;
     uint64_t new_hits = counted ? hits - last->hits : 0;
-    uint64_t lookups = counted ? new_hits + stats->misses - last->misses : 0;
+    uint64_t lookups = counted ? new_hits + misses - last->misses : 0;
     json_key(out, "recent");
     json_open(out, '{');
     put_number(out, "lookups_per_second", counted ? (double)lookups / seconds : 0);
@@ -86,9 +94,7 @@ static void write_recent(const struct view *view, struct snapshot_last *last, st
     if (lookups > 0) json_put_double(out, percent(new_hits, lookups));
     else json_put_null(out);
     json_close(out, '}');
-    last->time_ns = view->now_ns;
-    last->hits = hits;
-    last->misses = stats->misses;
+    *last = (struct snapshot_own){now_ns, hits, misses};
 }
 
 static void write_traffic(const struct view *view, struct snapshot_last *last, struct json_writer *out)
@@ -102,7 +108,7 @@ static void write_traffic(const struct view *view, struct snapshot_last *last, s
     put_count(out, "misses", stats->misses);
     put_count(out, "puts", view->since.puts);
     put_number(out, "hit_rate", percent(hits, hits + stats->misses));
-    write_recent(view, last, out);
+    write_recent(view->made->now_ns, hits, stats->misses, &last->lookups, out);
     json_key(out, "saved");
     json_open(out, '{');
     put_count(out, "tokens", view->since.prompt_tokens_saved + view->since.completion_tokens_saved);
@@ -140,43 +146,40 @@ static void write_latency(const struct view *view, struct snapshot_last *last, s
     last->lookup_ns = all;
 }
 
+static uint64_t hits_of(const struct labels_series *series)
+{
+    return series->counts[TALLY_HIT_MEMORY] + series->counts[TALLY_HIT_STORAGE];
+}
+
+static uint64_t lookups_of(const struct labels_series *series)
+{
+    return hits_of(series) + series->counts[TALLY_MISS];
+}
+
 static int by_lookups(const void *a, const void *b)
 {
-    const struct labels_series *x = a, *y = b;
-    uint64_t left = 0, right = 0;
-    for (unsigned i = 0; i < TALLY_OUTCOMES; i++) {
-        left += x->counts[i];
-        right += y->counts[i];
-    }
+    uint64_t left = lookups_of(a), right = lookups_of(b);
     return (left < right) - (left > right);
 }
 
-static void write_top(const struct view *view, struct json_writer *out)
+/* The busiest operations: of all namespaces, or of the one that has this label. */
+static void write_top(const struct labels_page *labels, unsigned only, struct json_writer *out)
 {
-    struct mem *mem = view->overview->options.mem;
-    struct labels_page *labels = mem_alloc(mem, MEM_OTHER, sizeof *labels);
-    size_t count = 0;
-    if (labels != NULL) {
-        labels_read(&view->overview->labels, labels);
-        count = labels->count;
-        qsort(labels->series, count, sizeof labels->series[0], by_lookups);
-    }
     json_key(out, "top");
     json_open(out, '[');
-    for (size_t i = 0; i < count && i < TOP_SHOWN; i++) {
+    for (size_t i = 0, shown = 0; i < labels->count && shown < TOP_SHOWN; i++) {
         const struct labels_series *pair = &labels->series[i];
-        uint64_t hits = pair->counts[TALLY_HIT_MEMORY] + pair->counts[TALLY_HIT_STORAGE];
-        uint64_t lookups = hits + pair->counts[TALLY_MISS];
-        if (lookups == 0) break;
+        if (lookups_of(pair) == 0) break;
+        if (only != ALL_LABELS && pair->ns != only) continue;
         json_open(out, '{');
         put_view(out, "namespace", labels_page_text(labels, LABELS_NAMESPACE, pair->ns));
         put_view(out, "operation", labels_page_text(labels, LABELS_OPERATION, pair->operation));
-        put_count(out, "lookups", lookups);
-        put_number(out, "hit_rate", percent(hits, lookups));
+        put_count(out, "lookups", lookups_of(pair));
+        put_number(out, "hit_rate", percent(hits_of(pair), lookups_of(pair)));
         json_close(out, '}');
+        shown++;
     }
     json_close(out, ']');
-    mem_free(mem, MEM_OTHER, labels, sizeof *labels);
 }
 
 /* ------------------------------------------------------------------------------------------------ tiers, memory -- */
@@ -289,6 +292,7 @@ static void write_health(const struct view *view, struct json_writer *out)
     json_key(out, "health");
     json_open(out, '{');
     put_text(out, "status", health_status_name(health.overall));
+    view->made->health = health.overall;
     json_key(out, "parts");
     json_open(out, '[');
     for (size_t part = 0; part < parts_count; part++) {
@@ -311,12 +315,12 @@ static aic_status write_all(const struct view *view, struct snapshot_last *last,
 {
     const struct overview *overview = view->overview;
     json_open(out, '{');
-    put_count(out, "time_ms", view->now_ms);
+    put_count(out, "time_ms", view->made->now_ms);
     put_text(out, "version", overview->options.version);
-    put_number(out, "uptime_seconds", (double)(view->now_ns - overview->started_ns) / 1e9);
+    put_number(out, "uptime_seconds", (double)(view->made->now_ns - overview->started_ns) / 1e9);
     write_traffic(view, last, out);
     write_latency(view, last, out);
-    write_top(view, out);
+    write_top(view->made->labels, ALL_LABELS, out);
     write_tiers(view, out);
     TRY(write_memory(view, out));
     TRY(write_monitor(view, out));
@@ -332,19 +336,24 @@ static aic_status write_all(const struct view *view, struct snapshot_last *last,
 aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, struct snapshot **out)
 {
     struct mem *mem = overview->options.mem;
-    struct view view = {.overview = overview,
-                        .now_ms = clock_wall_ms(overview->options.clock),
-                        .now_ns = clock_mono_ns(overview->options.clock)};
     struct snapshot *made = mem_zalloc(mem, MEM_MONITOR, sizeof *made);
+    if (made == NULL) return AIC_NO_MEMORY;
+    struct view view = {.overview = overview, .made = made};
+    made->mem = mem;
+    made->overview = overview;
+    made->now_ms = clock_wall_ms(overview->options.clock);
+    made->now_ns = clock_mono_ns(overview->options.clock);
+    atomic_init(&made->holders, 1);
+    buf_init(&made->text, mem, MEM_MONITOR);
+    made->labels = mem_alloc(mem, MEM_MONITOR, sizeof *made->labels);
     view.sum = mem_alloc(mem, MEM_MONITOR, sizeof *view.sum);
-    aic_status status = made != NULL && view.sum != NULL ? AIC_OK : AIC_NO_MEMORY;
+    aic_status status = made->labels != NULL && view.sum != NULL ? AIC_OK : AIC_NO_MEMORY;
     if (status == AIC_OK) {
-        made->mem = mem;
-        atomic_init(&made->holders, 1);
-        buf_init(&made->text, mem, MEM_MONITOR);
         overview_figures(overview, &view.figures);
         overview_marks(overview, &view.marks);
         overview_sum(overview, view.sum);
+        labels_read(&overview->labels, made->labels);
+        qsort(made->labels->series, made->labels->count, sizeof made->labels->series[0], by_lookups);
         view.since = view.figures;
         figures_since(&view.since, &view.marks.figures);
         struct json_writer writer;
@@ -355,11 +364,49 @@ aic_status snapshot_make(struct overview *overview, struct snapshot_last *last, 
         if (status == AIC_OK) status = buf_status(&made->text);
     }
     mem_free(mem, MEM_MONITOR, view.sum, sizeof *view.sum);
-    if (status == AIC_OK) {
-        *out = made;
-    } else if (made != NULL) {
-        buf_fini(&made->text);
-        mem_free(mem, MEM_MONITOR, made, sizeof *made);
-    }
+    if (status == AIC_OK) *out = made;
+    else snapshot_release(made);
     return status;
+}
+
+void snapshot_write_own(const struct snapshot *snapshot, aic_view ns, struct snapshot_own *last, struct buf *out)
+{
+    const struct overview *overview = snapshot->overview;
+    const struct labels_page *labels = snapshot->labels;
+    uint64_t hits = 0, misses = 0;
+    unsigned label = 0;
+    while (label < LABELS_SHOWN && !view_equal(labels_page_text(labels, LABELS_NAMESPACE, label), ns)) label++;
+    for (size_t i = 0; label < LABELS_SHOWN && i < labels->count; i++) {
+        const struct labels_series *series = &labels->series[i];
+        if (series->ns != label) continue;
+        hits += hits_of(series);
+        misses += series->counts[TALLY_MISS];
+    }
+    struct json_writer writer;
+    buf_append_text(out, "data: ");
+    json_writer_init(&writer, out);
+    json_open(&writer, '{');
+    put_count(&writer, "time_ms", snapshot->now_ms);
+    put_text(&writer, "version", overview->options.version);
+    put_number(&writer, "uptime_seconds", (double)(snapshot->now_ns - overview->started_ns) / 1e9);
+    put_view(&writer, "namespace", ns);
+    json_key(&writer, "health");
+    json_open(&writer, '{');
+    put_text(&writer, "status", health_status_name(snapshot->health));
+    json_close(&writer, '}');
+    json_key(&writer, "traffic");
+    if (label < LABELS_SHOWN) {
+        json_open(&writer, '{');
+        put_time(&writer, "since", overview->started_ms); /* the labelled series are never reset */
+        put_count(&writer, "hits", hits);
+        put_count(&writer, "misses", misses);
+        put_number(&writer, "hit_rate", percent(hits, hits + misses));
+        write_recent(snapshot->now_ns, hits, misses, last, &writer);
+        json_close(&writer, '}');
+    } else {
+        json_put_null(&writer);
+    }
+    write_top(labels, label < LABELS_SHOWN ? label : LABELS_SHOWN + 1, &writer);
+    json_close(&writer, '}');
+    buf_append_text(out, "\n\n");
 }

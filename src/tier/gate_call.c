@@ -320,10 +320,8 @@ aic_status gate_verify(struct gate *gate, bool (*goes_on)(void *context), void *
     struct call *call = call_create(gate, CALL_VERIFY);
     if (call == NULL) return AIC_NO_MEMORY;
     aic_status status = AIC_OK;
-    while (status == AIC_OK && !call->check.ended) {
-        if (goes_on != NULL && !goes_on(context)) status = AIC_CLOSED;
-        else status = run(gate, &call);
-    }
+    for (bool ended = false; status == AIC_OK && !ended; ended = call == NULL || call->check.ended)
+        status = goes_on != NULL && !goes_on(context) ? AIC_CLOSED : run(gate, &call);
     if (call == NULL || status == AIC_CLOSED)
         (void)error_set(error, status, NULL, "storage: %s", aic_status_text(status));
     else if (status != AIC_OK && error != NULL) *error = call->error;

@@ -116,10 +116,41 @@ class Access(LiveTest):
         for method, path, body in (("POST", "/cache/flushall", b""), ("POST", "/cache/delete", b'{"keys":[]}'), ("POST", "/cache/verify", b""), ("POST", "/monitoring/reset", b""),
                                    ("GET", "/monitoring/cache-metrics", None), ("GET", "/monitoring/export", None), ("GET", "/monitoring/slow", None),
                                    ("GET", "/monitoring/memory", None), ("GET", "/monitoring/history", None), ("GET", "/monitoring/pressure", None), ("GET", "/monitoring/pools", None),
-                                   ("GET", "/monitoring/alerts", None), ("GET", "/monitoring/warnings", None), ("HEAD", "/monitoring/stream", None),
+                                   ("GET", "/monitoring/alerts", None), ("GET", "/monitoring/warnings", None),
                                    ("GET", "/cache/invalidation-stats", None), ("GET", "/cache/invalidation-recommendations", None)):
             self.assertEqual(self.daemon.request(method, path, body, key=RED).status, 403, path)
             self.assertIn(self.daemon.request(method, path, body, key=ADMIN).status, (200, 204), path)
+
+    def event(self, key):
+        """The first event of the stream in which lookups were counted."""
+        connection = self.daemon.connect()
+        self.addCleanup(connection.close)
+        connection.request("GET", "/monitoring/stream", headers={"X-API-Key": key})
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 200)
+        while True:
+            line = answer.fp.readline()
+            self.assertNotEqual(line, b"")
+            if b"data: " in line:
+                event = json.loads(line.split(b"data: ", 1)[1])
+                if event["traffic"] and event["traffic"]["hits"]:
+                    return event, line
+
+    def test_a_stream_of_ones_own(self):
+        for key, text, operation in ((RED, "red text", "red-operation"), (BLUE, "blue text", "blue-operation")):
+            self.daemon.put(text=text, operation=operation, key=key)
+            for _ in range(3):
+                self.assertTrue(self.daemon.lookup(text=text, operation=operation, key=key).json["hit"])
+        self.daemon.lookup(text="nothing", operation="blue-operation", key=BLUE)
+        event, line = self.event(BLUE)
+        self.assertEqual(sorted(event), ["health", "namespace", "time_ms", "top", "traffic", "uptime_seconds", "version"])
+        self.assertEqual((event["namespace"], event["traffic"]["hits"], event["traffic"]["misses"], event["traffic"]["hit_rate"]), ("blue", 3, 1, 75))
+        self.assertEqual([(one["namespace"], one["operation"], one["lookups"]) for one in event["top"]], [("blue", "blue-operation", 4)])
+        self.assertEqual(list(event["health"]), ["status"])
+        self.assertNotIn(b"red", line)
+        whole, _ = self.event(ADMIN)
+        self.assertIn("tiers", whole)
+        self.assertLessEqual({"red", "blue"}, {one["namespace"] for one in whole["top"]})
 
     def test_import_cannot_name_keys(self):
         victim = self.daemon.put(text="victim", response="good", key=BLUE).json["key"]

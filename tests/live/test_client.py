@@ -511,6 +511,11 @@ class Keys(unittest.TestCase):
             self.assertEqual(daemon.client("lookup", "qa", "a", "--namespace", "shop", "--api-key", admin["key"]).out, '"b"\n')
             self.assertEqual(daemon.client("lookup", "qa", "a", "--namespace", "other", "--api-key", made["key"]).status, 2)
             self.assertEqual(daemon.client("verify", AICACHE_API_KEY=made["key"]).status, 2)
+            daemon.client("lookup", "qa", "a", "--api-key", made["key"])
+            own = until(lambda: (lambda out: out if "2 hits" in out else None)(daemon.client("top", "--once", "--api-key", made["key"]).out))
+            self.assertRegex(own, r"(?m)^namespace shop$")
+            self.assertRegex(own, r"(?m)^shop +qa +2 +100\.0 %$")
+            self.assertNotRegex(own, r"memory|pressure|puts")
             self.assertEqual(daemon.client("verify", AICACHE_API_KEY=admin["key"]).status, 0)
             with tempfile.NamedTemporaryFile("w") as file:
                 file.write(made["key"] + "\n")

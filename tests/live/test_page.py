@@ -26,8 +26,15 @@ def fill(daemon, key=None):
             assert daemon.request("PUT", "/cache/entries", stored, headers).status == 201
 
 
+class Pictures:
+    def picture(self, name):
+        if PICTURES:
+            os.makedirs(PICTURES, exist_ok=True)
+            self.browser.picture(os.path.join(PICTURES, name + ".png"))
+
+
 @unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
-class Page(unittest.TestCase):
+class Page(Pictures, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.daemon = Daemon()
@@ -42,11 +49,6 @@ class Page(unittest.TestCase):
     def tearDownClass(cls):
         cls.browser.close()
         cls.daemon.close()
-
-    def picture(self, name):
-        if PICTURES:
-            os.makedirs(PICTURES, exist_ok=True)
-            self.browser.picture(os.path.join(PICTURES, name + ".png"))
 
     def test_1_shows_what_the_api_says(self):
         status = self.daemon.request("GET", "/cache/status").json
@@ -242,7 +244,7 @@ class Page(unittest.TestCase):
 
 
 @unittest.skipUnless(CHROMIUM and DRIVER, "needs chromium and chromedriver")
-class PageBehindAKey(unittest.TestCase):
+class PageBehindAKey(Pictures, unittest.TestCase):
     def shown(self, selector):
         return self.browser.run("return getComputedStyle(document.querySelector(arguments[0])).display", selector) != "none"
 
@@ -280,7 +282,21 @@ class PageBehindAKey(unittest.TestCase):
         self.asks()
         self.assertIn("not accepted", self.refused("a wrong one"))
         browser.run("document.getElementById('login-error').textContent = ''")
-        self.assertIn("admin", self.refused(PLAIN_KEY))
+        # A key without the admin flag is shown its own namespace, and no card of the whole.
+        self.enter(PLAIN_KEY)
+        browser.wait(lambda: browser.text("overall") == "healthy")
+        self.assertIn("web · ", browser.text("about"))
+        for _ in range(2):
+            daemon.request("POST", "/cache/lookup", {"operation": "mine", "text": "t"}, {"Authorization": "Bearer " + PLAIN_KEY})
+        browser.wait(lambda: browser.text("misses") == "2")
+        rows = browser.run("return [...document.querySelectorAll('#top tbody tr')].map(r => r.innerText)")
+        self.assertEqual([row.split()[:3] for row in rows], [["web", "mine", "2"]])
+        seen = browser.run("return [...document.querySelectorAll('section')].filter(s => s.offsetParent).map(s => s.getAttribute('aria-labelledby'))")
+        self.assertEqual(seen, ["h-hit", "h-rate", "h-top"])
+        browser.wait(lambda: len(browser.run("return state.charts.rate.chart.data.datasets[0].data")) > 2)
+        self.assertEqual([one for one in browser.complaints() if "/monitoring/history" not in one], [])
+        self.picture("own")
+        browser.run("askForKey('')")
         self.asks()
         self.enter(KEY)
         browser.wait(lambda: browser.text("overall") == "healthy")

@@ -1,5 +1,6 @@
 /*
- * stream.c - GET /monitoring/stream: one snapshot a second to everybody who looks, as server-sent events.
+ * stream.c - GET /monitoring/stream: one snapshot a second to everybody who looks, as server-sent events. A key without
+ * the admin flag is sent what there is of its namespace.
  *
  * The tick makes a snapshot only while somebody looks, and posts it to each front thread with subscribers; there it is
  * written to each of them without a copy. A subscriber that does not read gets no more until what is queued for it has
@@ -8,13 +9,20 @@
 #include "serve/routes/stream.h"
 
 #include "base/check.h"
+#include "serve/routes/call.h"
 #include "serve/routes/handlers.h"
+
+#include <string.h>
 
 struct subscriber {
     struct http_exchange *exchange;
     struct subscriber *next;
     bool gone;    /* the client hung up: completed at the next delivery */
     bool waiting; /* has not read what it was sent */
+    bool whole;   /* an administrator; else only of the namespace: */
+    size_t ns_size;
+    char ns[AIC_MAX_NAME_BYTES];
+    struct snapshot_own last;
 };
 
 /* A snapshot, or the end, on its way to a front thread. */
@@ -43,11 +51,23 @@ static void on_gone(struct http_exchange *exchange, void *context)
     ((struct subscriber *)context)->gone = true;
 }
 
+static void write_own(struct subscriber *subscriber, const struct snapshot *snapshot)
+{
+    struct buf event;
+    buf_init(&event, http_mem(subscriber->exchange), MEM_MONITOR);
+    snapshot_write_own(snapshot, (aic_view){subscriber->ns, subscriber->ns_size}, &subscriber->last, &event);
+    if (buf_status(&event) == AIC_OK) http_stream_write(subscriber->exchange, buf_view(&event));
+    buf_fini(&event);
+}
+
 static void send_snapshot(struct subscriber *subscriber, struct snapshot *snapshot)
 {
     if (subscriber->waiting) return;
     subscriber->waiting = true;
-    http_stream_write_borrowed(subscriber->exchange, snapshot_text(snapshot), snapshot_release, snapshot_pin(snapshot));
+    if (subscriber->whole)
+        http_stream_write_borrowed(subscriber->exchange, snapshot_text(snapshot), snapshot_release,
+                                   snapshot_pin(snapshot));
+    else write_own(subscriber, snapshot);
     http_stream_drain(subscriber->exchange, on_drained, subscriber);
 }
 
@@ -140,7 +160,12 @@ void handle_stream(struct http_exchange *exchange)
         mem_free(front->routes->overview.options.mem, MEM_CONNECTIONS, subscriber, sizeof *subscriber);
         return;
     }
+    aic_view ns = call_ns(call_of(exchange));
+    CHECK(ns.size <= sizeof subscriber->ns);
     subscriber->exchange = exchange;
+    subscriber->whole = call_of(exchange)->admin;
+    subscriber->ns_size = ns.size;
+    memcpy(subscriber->ns, ns.data, ns.size);
     subscriber->next = front->subscribers;
     front->subscribers = subscriber;
     atomic_fetch_add_explicit(&front->subscriber_count, 1, memory_order_relaxed);
