@@ -246,7 +246,8 @@ void hot_decoded(struct cache_hit *hit, aic_view plain)
     (void)rewrite(cache, &hit->key, moment, &record);
 }
 
-static void compress_again(struct cache_hit *hit)
+/* True: it is compressed again, or does not get smaller. False: for want of memory, or somebody wrote meanwhile. */
+static bool compress_again(struct cache_hit *hit)
 {
     struct aic_cache *cache = hit->cache;
     struct buf plain, packed;
@@ -255,33 +256,35 @@ static void compress_again(struct cache_hit *hit)
     struct record record = hit->record;
     size_t size = pin_size(&hit->pin) - hit->head_bytes;
     char *room = buf_reserve(&plain, size);
-    if (room != NULL) {
+    aic_status status = room != NULL ? AIC_OK : AIC_NO_MEMORY;
+    if (status == AIC_OK) {
         pin_copy(&hit->pin, hit->head_bytes, room, size);
         buf_commit(&plain, size);
-        if (codec_encode(cache->codec, record.ns, buf_view(&plain), &packed, &record.form) == AIC_OK &&
-            record.form.compressed) {
-            record.payload = buf_view(&packed);
-            struct moment moment = hit_moment(hit);
-            (void)rewrite(cache, &hit->key, moment, &record);
-        }
+        status = codec_encode(cache->codec, record.ns, buf_view(&plain), &packed, &record.form);
+    }
+    if (status == AIC_OK && record.form.compressed) {
+        record.payload = buf_view(&packed);
+        status = rewrite(cache, &hit->key, hit_moment(hit), &record);
     }
     buf_fini(&packed);
     buf_fini(&plain);
+    return status == AIC_OK;
 }
 
-/* One turn of the ring's oldest. True when it was compressed (which costs). */
+/* One turn of the ring's oldest. True when it was to be compressed (which costs). */
 static bool turn(struct aic_cache *cache, const struct ledger_row *row, bool make_room)
 {
     struct cache_hit hit;
     /* What is not there left by itself. */
-    bool there = hit_peek(cache, &row->key, &hit) == AIC_OK && !hit.record.form.compressed &&
-                 pin_size(&hit.pin) == row->bytes;
-    bool stays = there && (!make_room || slot_take(cache->hot, &row->key));
-    if (there && !stays) compress_again(&hit);
+    aic_status found = hit_peek(cache, &row->key, &hit);
+    bool there = found == AIC_OK && !hit.record.form.compressed && pin_size(&hit.pin) == row->bytes;
+    bool goes = there && make_room && !slot_take(cache->hot, &row->key);
+    /* As long as it lies there plain it counts; without memory nobody can say whether it does. */
+    bool kept = found == AIC_NO_MEMORY || (there && !(goes && compress_again(&hit)));
     cache_hit_release(&hit);
-    if (stays) ledger_return(cache->hot, row);
+    if (kept) ledger_return(cache->hot, row);
     else ledger_drop(cache->hot, row);
-    return there && !stays;
+    return goes;
 }
 
 void hot_tick(struct aic_cache *cache)

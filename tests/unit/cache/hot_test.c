@@ -171,6 +171,54 @@ static void an_old_hit_moves_nothing(void **state)
     free(after);
 }
 
+static void *acquire_unless(void *context, size_t bytes)
+{
+    return atomic_load((_Atomic bool *)context) ? NULL : malloc(bytes);
+}
+
+static void release_any(void *context, void *block, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    free(block);
+}
+
+static bool map_any(void *context, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    return true;
+}
+
+/* What cannot be compressed again for want of memory lies there plain as before, and goes on counting. */
+static void without_memory_nothing_is_forgotten(void **state)
+{
+    struct bench_cache *table = *state;
+    enum { COUNT = 600, SMALL = 8 << 20 }; /* 3.6 MB plain; a share of 1 MB after the budget is lowered */
+    static _Atomic bool out_of_memory;
+    const aic_allocator allocator = {acquire_unless, release_any, map_any, (void *)&out_of_memory};
+    table->options.allocator = &allocator;
+    table_open(table);
+    char *response = make_response(6000, 1);
+    for (int n = 0; n < COUNT; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        assert_int_equal(put_text(table->cache, "chat", text, response), AIC_OK);
+    }
+    look_at_all(table->cache, COUNT, response);
+    look_at_all(table->cache, COUNT, response);
+    uint64_t bytes = stats_of(table->cache).hot_bytes;
+    assert_true(bytes > SMALL / 8);
+    assert_int_equal(store_resize(cache_store(table->cache), SMALL, 0), AIC_OK);
+    atomic_store(&out_of_memory, true);
+    for (int tick = 0; tick < 8; tick++) cache_tick(table->cache);
+    atomic_store(&out_of_memory, false);
+    assert_int_equal(stats_of(table->cache).hot_bytes, bytes);
+    for (int tick = 0; tick < 8; tick++) cache_tick(table->cache);
+    assert_true(stats_of(table->cache).hot_bytes <= SMALL / 8);
+    free(response);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +226,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stays_within_its_share_and_moves_on, setup, table_teardown),
         cmocka_unit_test_setup_teardown(the_share_follows_a_new_budget, setup, table_teardown),
         cmocka_unit_test_setup_teardown(an_old_hit_moves_nothing, setup, table_teardown),
+        cmocka_unit_test_setup_teardown(without_memory_nothing_is_forgotten, setup, table_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
