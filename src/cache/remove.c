@@ -98,7 +98,9 @@ static aic_status try_to_hide(struct aic_cache *cache, aic_view ns, const aic_ke
     *again = false;
     aic_status status = cache_look(cache, ns, key, &hit);
     if (status == AIC_DAMAGED || status == AIC_NEWER) {
-        TRY(cache_remove_both(cache, key, NULL));
+        status = cache_remove_both(cache, key, &moment); /* what somebody put meanwhile is another matter */
+        *again = status == AIC_STALE;
+        if (status != AIC_OK) return status;
         FIGURE_COUNT_LANE(&cache->counts, damaged, 1);
         return AIC_MISS;
     }

@@ -30,6 +30,57 @@ static void a_damaged_record_is_a_miss(void **state)
     free(response);
 }
 
+/* A clock that puts an entry when it is asked the next time after storage was read, once. */
+struct putting_clock {
+    struct bench_cache *table;
+    struct fake_tier *fake; /* NULL: it only tells the time */
+};
+
+static uint64_t put_and_tell(void *context)
+{
+    struct putting_clock *clock = context;
+    bool puts = clock->fake != NULL && atomic_load(&clock->fake->reads) > 0;
+    if (puts) clock->fake = NULL;
+    if (puts) assert_int_equal(put_text(clock->table->cache, "qa", "x", "[4,5,6]"), AIC_OK);
+    return hand_wall(&clock->table->hand);
+}
+
+static uint64_t tell_mono(void *context)
+{
+    return hand_mono(&((struct putting_clock *)context)->table->hand);
+}
+
+static bool is_unwanted(void *context, const struct record *record)
+{
+    (void)context, (void)record;
+    return false;
+}
+
+/* A conditional delete meets a record that cannot be trusted (it is dated ahead of the clock), and before that one is
+ * removed somebody puts another: it is not what was met. */
+static void what_replaces_a_damaged_record_stays(void **state)
+{
+    struct bench_cache *table = *state;
+    struct putting_clock putting = {.table = table};
+    const aic_clock clock = {put_and_tell, tell_mono, &putting};
+    table->options.clock = &clock;
+    table->options.ttl_default_seconds = 1000000;
+    struct fake_tier *fake = table_open_fake(table);
+    atomic_fetch_add(&table->hand.wall_ms, 100000000);
+    assert_int_equal(put_text(table->cache, "qa", "x", "[1,2,3]"), AIC_OK);
+    assert_int_equal(aic_cache_sync(table->cache), AIC_OK);
+    atomic_fetch_sub(&table->hand.wall_ms, 100000000);
+    aic_key key = fake->records[0].key;
+    forget_memory(table->cache);
+    assert_int_equal(atomic_load(&fake->reads), 0);
+    putting.fake = fake;
+    assert_int_equal(cache_hide_if(table->cache, AIC_LITERAL("default"), &key, is_unwanted, NULL), AIC_STALE);
+    assert_null(putting.fake);
+    assert_int_equal(look(table->cache, "qa", "x", "[4,5,6]"), 'm');
+    assert_int_equal(stats_of(table->cache).damaged, 0);
+    aic_cache_close(&table->cache); /* before its clock goes */
+}
+
 /* Every byte of a stored record, changed in turn: never another answer, never a crash. */
 static void no_changed_byte_gets_through(void **state)
 {
@@ -406,6 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_damaged_record_is_a_miss, table_setup, table_teardown),
+        cmocka_unit_test_setup_teardown(what_replaces_a_damaged_record_stays, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(no_changed_byte_gets_through, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(verify_finds_it, table_setup, table_teardown),
         cmocka_unit_test_setup_teardown(dictionaries_survive_a_restart, table_setup, table_teardown),
