@@ -312,7 +312,7 @@ static void on_unpacked(struct message *post)
 {
     struct answer *answer = (struct answer *)(void *)((char *)post - offsetof(struct answer, post));
     struct unpacked_wait *wait = &answer->wait;
-    FIGURE_COUNT_OWN(&answer->front->tally.counts, worker_decodes, 1);
+    FIGURE_COUNT_OWN(&answer->front->tally.counts, worker_decodes, wait->first);
     if (wait->status == AIC_OK) lookup_answer_hit(answer->exchange, answer);
     else answer_failed(answer->exchange, answer, wait->status, wait->full);
 }

@@ -66,6 +66,7 @@ static void make(struct lane_job *job)
         wait->status = status;
         wait->full = full;
         wait->unpacked = made ? self : NULL;
+        wait->first = made && next == NULL; /* who came first stands last */
         wait->told(wait);
     }
     if (!made) destroy(self);
@@ -82,6 +83,7 @@ bool unpacked_ask(struct unpacked_list *list, struct mem *mem, struct cache_hit 
     bool begun = false;
     wait->status = AIC_OK;
     wait->full = NULL;
+    wait->first = false;
     pthread_mutex_lock(&list->lock);
     struct unpacked *found = list->first;
     while (found != NULL && !is_of(found, hit, checksum)) found = found->next;

@@ -33,6 +33,7 @@ struct unpacked_wait {
     aic_status status;
     const struct mem *full;    /* of AIC_NO_MEMORY: what had no room; NULL: memory was out */
     struct unpacked *unpacked; /* of AIC_OK: pinned; else NULL */
+    bool first;                /* of AIC_OK: it was made for this one; the others found it, or waited with it */
     /* The list's. */
     struct unpacked_wait *next;
 };

@@ -107,12 +107,15 @@ static void ask_and_learn(struct place *place, struct reader *reader, uint64_t c
     assert_int_equal(learn(reader), AIC_OK);
 }
 
+static _Atomic unsigned firsts; /* of the readers */
+
 static void *read_one(void *context)
 {
     struct place *place = context;
     struct reader reader;
     pthread_barrier_wait(&place->all);
     ask_and_learn(place, &reader, 1);
+    atomic_fetch_add(&firsts, reader.wait.first);
     pthread_barrier_wait(&place->all); /* all have it */
     assert_true(mem_bytes(&place->mem, MEM_ANSWERS) < RESPONSE_BYTES + 4096);
     assert_int_equal(unpacked_view(reader.wait.unpacked).size, RESPONSE_BYTES);
@@ -131,6 +134,7 @@ static void test_one_copy_for_all(void **state)
     assert_int_equal(pthread_barrier_init(&place.all, NULL, READERS), 0);
     for (int i = 0; i < READERS; i++) assert_int_equal(pthread_create(&readers[i], NULL, read_one, &place), 0);
     for (int i = 0; i < READERS; i++) pthread_join(readers[i], NULL);
+    assert_int_equal(atomic_load(&firsts), 1);
     pthread_barrier_destroy(&place.all);
     close_place(&place);
 }
@@ -144,6 +148,7 @@ static void test_another_record_is_another_copy(void **state)
     ask_and_learn(&place, &first, 1);
     ask_and_learn(&place, &same, 1);
     assert_ptr_equal(first.wait.unpacked, same.wait.unpacked);
+    assert_true(first.wait.first && !same.wait.first);
     put(&place, 'b');
     ask_and_learn(&place, &second, 2);
     assert_ptr_not_equal(first.wait.unpacked, second.wait.unpacked);
@@ -178,6 +183,7 @@ static void test_without_room_nothing_stays(void **state)
     for (int pass = 0; pass < 2; pass++) { /* without memory for anything, and without that for the response */
         for (int i = 0; i < READERS; i++) ask(&place, &readers[i], 1);
         for (int i = 0; i < READERS; i++) assert_int_equal(learn(&readers[i]), AIC_NO_MEMORY);
+        for (int i = 0; i < READERS; i++) assert_false(readers[i].wait.first);
         for (int i = 0; i < READERS; i++) leave(&place, &readers[i]);
         assert_null(place.list.first);
         most = RESPONSE_BYTES - 1;
