@@ -59,7 +59,11 @@ static void bad_line(struct replay *replay, const char *why)
         replay->first_bad = replay->line;
         snprintf(replay->first_why, sizeof replay->first_why, "%s", why);
     }
-    if (++replay->bad <= TOLD) fprintf(stderr, "aicache: %s:%" PRIu64 ": %s\n", replay->name, replay->line, why);
+    if (++replay->bad <= TOLD) {
+        fprintf(stderr, "aicache: %s:%" PRIu64 ": ", replay->name, replay->line);
+        print_cell(stderr, why, sizeof replay->first_why, false); /* a name in it may be the file's */
+        fputc('\n', stderr);
+    }
     if (replay->bad == TOLD) fprintf(stderr, "aicache: further bad lines are only counted\n");
 }
 
@@ -107,11 +111,14 @@ static void write_answer(struct replay *replay, struct json_writer *out)
 }
 
 /* The line is a bad one: the daemon says why. */
-static void refused_line(struct replay *replay, const struct reply *reply)
+static void refused_line(struct replay *replay, struct reply *reply)
 {
     char why[600];
-    snprintf(why, sizeof why, "refused with %ld: %.*s", reply->status,
-             (int)(reply->body.size < 500 ? reply->body.size : 500), reply->body.size > 0 ? reply->body.data : "");
+    reply_parse(reply);
+    const char *param = json_text_at(reply->json, "error.param", NULL);
+    const char *message = json_text_at(reply->json, "error.message", "the answer explains nothing");
+    snprintf(why, sizeof why, "refused with %ld: %s%s%s", reply->status, param != NULL ? param : "",
+             param != NULL ? ": " : "", message);
     bad_line(replay, why);
 }
 
