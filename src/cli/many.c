@@ -19,10 +19,10 @@ struct many {
     struct cli *cli;
     FILE *file;
     const char *name;
-    uint64_t line;
-    struct json json; /* of a line, then of an answer */
-    struct buf body;  /* {"requests":[... as far as it is */
-    unsigned count;   /* of the lookups in it */
+    uint64_t line, first_line; /* that was read last; of the first lookup in `body` */
+    struct json json;          /* of a line, then of an answer */
+    struct buf body;           /* {"requests":[... as far as it is */
+    unsigned count;            /* of the lookups in it */
     bool all_hit;
 };
 
@@ -53,6 +53,9 @@ static int send_batch(struct many *many)
     if (buf_status(&many->body) != AIC_OK) return cli_fail("%s", aic_status_text(AIC_NO_MEMORY));
     int result = session_ask(many->cli, "POST", "/cache/lookup-many", buf_view(&many->body), &reply);
     if (result == CLI_NO) result = session_complain(many->cli, &reply); /* 404: a daemon that has no such route */
+    if (result != CLI_OK)
+        fprintf(stderr, "aicache: it was asked for the lookups of lines %" PRIu64 " to %" PRIu64 " of %s\n",
+                many->first_line, many->line, many->name);
     if (result == CLI_OK) result = print_results(many, &reply);
     reply_fini(&reply);
     buf_clear(&many->body);
@@ -66,6 +69,7 @@ static int add_line(struct many *many, aic_view text)
     aic_error error = {0};
     if (json_scan(&many->json, text, &error) != AIC_OK)
         return cli_fail("%s:%" PRIu64 ": %s", many->name, many->line, error.message);
+    if (many->count == 0) many->first_line = many->line;
     buf_append_view(&many->body, many->count == 0 ? AIC_LITERAL("{\"requests\":[") : AIC_LITERAL(","));
     buf_append_view(&many->body, text);
     many->count++;

@@ -127,7 +127,8 @@ static aic_status write_all(struct many_job *job)
     buf_append_view(out, AIC_LITERAL("{\"results\":["));
     for (size_t i = 0; i < job->count && status == AIC_OK; i++) {
         if (i > 0) buf_append_byte(out, ',');
-        status = write_one(job, &job->all[i], &scratch);
+        status = atomic_load_explicit(&job->work.gone, memory_order_relaxed) ? AIC_CLOSED
+                                                                             : write_one(job, &job->all[i], &scratch);
     }
     buf_append_view(out, AIC_LITERAL("]}"));
     buf_fini(&scratch);

@@ -52,8 +52,12 @@ static void after(struct message *post)
 static void run_job(struct lane_job *job)
 {
     struct work *work = (struct work *)job;
-    if (atomic_load_explicit(&work->gone, memory_order_relaxed)) work->status = AIC_CLOSED;
-    else work->run(work);
+    if (atomic_load_explicit(&work->gone, memory_order_relaxed)) {
+        work->status = AIC_CLOSED;
+    } else {
+        mem_refuse(NULL); /* what refused something to another job of this thread is no cause */
+        work->run(work);
+    }
     work->full = work->status == AIC_NO_MEMORY ? mem_refused_by() : NULL;
     work->post.run = after;
     http_post(work->front->thread, &work->post);
