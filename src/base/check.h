@@ -6,6 +6,8 @@
 
 #include <aicache/aicache.h>
 
+#include <assert.h>
+
 /* Reports a broken invariant on standard error and aborts. Never reached by input, only by a bug. */
 _Noreturn void check_failed(const char *condition, const char *file, int line);
 

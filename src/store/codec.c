@@ -16,67 +16,32 @@ aic_status codec_create(const struct codec_options *options, struct codec **out)
     return AIC_OK;
 }
 
-static void destroy_groups(struct codec *codec)
-{
-    for (size_t i = 0; i < CODEC_GROUP_CHAINS; i++) {
-        while (codec->groups[i] != NULL) {
-            struct codec_group *group = codec->groups[i];
-            codec->groups[i] = group->next;
-            samples_clear(&group->samples, codec->options.mem);
-            dictionary_release(&group->current);
-            mem_free(codec->options.mem, MEM_CODEC, group, sizeof *group + group->name_size);
-        }
-    }
-}
-
-static void destroy_dictionaries(struct codec *codec)
-{
-    for (size_t i = 0; i < DICTIONARY_CHAINS; i++) {
-        while (codec->dictionaries.chains[i] != NULL) {
-            struct dictionary *gone = dictionary_set_remove(&codec->dictionaries, codec->dictionaries.chains[i]->id);
-            dictionary_release(&gone);
-        }
-    }
-}
-
 void codec_destroy(struct codec **codec)
 {
     struct codec *gone = *codec;
     if (gone == NULL) return;
     *codec = NULL;
-    destroy_groups(gone);
-    destroy_dictionaries(gone);
+    CHECK(!gone->training);
+    for (size_t i = 0; i < CODEC_GROUP_CHAINS; i++) {
+        while (gone->groups[i] != NULL) {
+            struct codec_group *group = gone->groups[i];
+            gone->groups[i] = group->next;
+            samples_clear(&group->samples, gone->options.mem);
+            dictionary_release(&group->current);
+            mem_free(gone->options.mem, MEM_CODEC, group, sizeof *group + group->name_size);
+        }
+    }
+    for (size_t i = 0; i < DICTIONARY_CHAINS; i++) {
+        while (gone->dictionaries.chains[i] != NULL) {
+            struct dictionary *last = dictionary_set_remove(&gone->dictionaries, gone->dictionaries.chains[i]->id);
+            dictionary_release(&last);
+        }
+    }
+    CHECK(gone->dictionaries.count == 0 && gone->dictionaries.bytes == 0);
     for (unsigned i = 0; i < gone->compressor_count; i++) ZSTD_freeCCtx(gone->compressors[i]);
     for (unsigned i = 0; i < gone->decompressor_count; i++) ZSTD_freeDCtx(gone->decompressors[i]);
     pthread_mutex_destroy(&gone->lock);
     mem_free(gone->options.mem, MEM_CODEC, gone, sizeof *gone);
-}
-
-/* ---- contexts; the lock is held for the *_locked ones ---- */
-
-static ZSTD_CCtx *take_compressor_locked(struct codec *codec)
-{
-    return codec->compressor_count > 0 ? codec->compressors[--codec->compressor_count] : NULL;
-}
-
-static ZSTD_DCtx *take_decompressor_locked(struct codec *codec)
-{
-    return codec->decompressor_count > 0 ? codec->decompressors[--codec->decompressor_count] : NULL;
-}
-
-/* Returns what the caller frees without the lock: a context that is not worth keeping. */
-static ZSTD_CCtx *give_compressor_locked(struct codec *codec, ZSTD_CCtx *context, size_t bytes)
-{
-    if (codec->compressor_count == CODEC_IDLE_MAX || bytes > CODEC_IDLE_BYTES) return context;
-    codec->compressors[codec->compressor_count++] = context;
-    return NULL;
-}
-
-static ZSTD_DCtx *give_decompressor_locked(struct codec *codec, ZSTD_DCtx *context)
-{
-    if (codec->decompressor_count == CODEC_IDLE_MAX) return context;
-    codec->decompressors[codec->decompressor_count++] = context;
-    return NULL;
 }
 
 /* ---- encoding ---- */
@@ -92,7 +57,7 @@ static aic_status begin_encoding(struct codec *codec, aic_view group, aic_view p
 {
     *encoding = (struct encoding){0};
     pthread_mutex_lock(&codec->lock);
-    encoding->context = take_compressor_locked(codec);
+    if (codec->compressor_count > 0) encoding->context = codec->compressors[--codec->compressor_count];
     if (!codec->options.dictionary_off && plain.size <= CODEC_DICTIONARY_MAX_VALUE)
         encoding->group = codec_group_locked(codec, group);
     if (encoding->group != NULL) {
@@ -116,7 +81,12 @@ static void end_encoding(struct codec *codec, struct encoding *encoding, aic_vie
     if (sample != NULL && codec_add_sample_locked(codec, encoding->group, sample) == AIC_OK) sample = NULL;
     if (encoding->dictionary != NULL)
         codec_watch_ratio_locked(encoding->group, encoding->dictionary, plain.size, stored);
-    ZSTD_CCtx *surplus = give_compressor_locked(codec, encoding->context, bytes);
+    /* One that is not worth keeping is freed without the lock. */
+    ZSTD_CCtx *surplus = encoding->context;
+    if (codec->compressor_count < CODEC_IDLE_MAX && bytes <= CODEC_IDLE_BYTES) {
+        codec->compressors[codec->compressor_count++] = surplus;
+        surplus = NULL;
+    }
     pthread_mutex_unlock(&codec->lock);
     ZSTD_freeCCtx(surplus);
     sample_destroy(codec->options.mem, &sample);
@@ -182,7 +152,8 @@ static aic_status begin_decoding(struct codec *codec, uint32_t id, ZSTD_DCtx **c
     struct dictionary *found = id != 0 ? dictionary_set_find(&codec->dictionaries, id) : NULL;
     if (found != NULL) dictionary_take(found);
     bool unknown = id != 0 && found == NULL;
-    *context = unknown ? NULL : take_decompressor_locked(codec);
+    bool has_idle = !unknown && codec->decompressor_count > 0;
+    *context = has_idle ? codec->decompressors[--codec->decompressor_count] : NULL;
     pthread_mutex_unlock(&codec->lock);
     if (unknown) return AIC_NOT_FOUND;
     if (*context == NULL) *context = ZSTD_createDCtx_advanced(zstd_mem(codec->options.mem));
@@ -197,9 +168,10 @@ static aic_status begin_decoding(struct codec *codec, uint32_t id, ZSTD_DCtx **c
 static void end_decoding(struct codec *codec, ZSTD_DCtx *context, struct dictionary *dictionary)
 {
     pthread_mutex_lock(&codec->lock);
-    ZSTD_DCtx *surplus = give_decompressor_locked(codec, context);
+    bool is_kept = codec->decompressor_count < CODEC_IDLE_MAX;
+    if (is_kept) codec->decompressors[codec->decompressor_count++] = context;
     pthread_mutex_unlock(&codec->lock);
-    ZSTD_freeDCtx(surplus);
+    if (!is_kept) ZSTD_freeDCtx(context);
     dictionary_release(&dictionary);
 }
 

@@ -36,6 +36,7 @@ struct codec_group *codec_group_locked(struct codec *codec, aic_view name)
 static void stop_gathering_locked(struct codec *codec, size_t place)
 {
     struct codec_group *group = codec->gathering[place];
+    CHECK(group->gathers && codec->sample_bytes >= group->samples.bytes);
     codec->gathering[place] = NULL;
     codec->sample_bytes -= group->samples.bytes;
     samples_clear(&group->samples, codec->options.mem);
@@ -83,6 +84,7 @@ bool codec_wants_sample_locked(struct codec *codec, struct codec_group *group, s
 aic_status codec_add_sample_locked(struct codec *codec, struct codec_group *group, struct sample *sample)
 {
     if (!group->gathers) return AIC_STALE;
+    CHECK(codec->sample_bytes >= group->samples.bytes);
     codec->sample_bytes -= group->samples.bytes;
     samples_add(&group->samples, codec->options.mem, sample);
     codec->sample_bytes += group->samples.bytes;
@@ -120,12 +122,6 @@ struct lesson_plan {
     struct dictionary *current; /* one reference, or NULL */
 };
 
-static void give_place_locked(struct codec *codec, struct codec_group *group)
-{
-    for (size_t i = 0; i < CODEC_GATHERING_MAX; i++)
-        if (codec->gathering[i] == group) stop_gathering_locked(codec, i);
-}
-
 /* The next group from *chain on that is due, with its samples taken away; false when there is none. */
 static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson_plan *plan)
 {
@@ -135,7 +131,9 @@ static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson
             *plan = (struct lesson_plan){.group = group, .samples = group->samples, .current = group->current};
             codec->sample_bytes -= plan->samples.bytes;
             group->samples = (struct samples){0};
-            give_place_locked(codec, group);
+            for (size_t i = 0; i < CODEC_GATHERING_MAX; i++)
+                if (codec->gathering[i] == group) stop_gathering_locked(codec, i);
+            CHECK(!group->gathers); /* it had one place, which others may take now */
             if (plan->current != NULL) dictionary_take(plan->current);
             /* Whatever comes of it: as much again before the next try. A new dictionary puts off further than that. */
             group->retry_at_bytes = group->seen_bytes * 2;
@@ -148,6 +146,7 @@ static bool plan_lesson_locked(struct codec *codec, size_t *chain, struct lesson
 /* Makes the dictionary the one that encodes. Takes over one reference; the set takes another. */
 static void install_locked(struct codec *codec, struct codec_group *group, struct dictionary *dictionary)
 {
+    CHECK(!dictionary->encodes && (group->current == NULL || group->current->encodes));
     if (group->current != NULL) group->current->encodes = false;
     dictionary_release(&group->current);
     dictionary->encodes = true;
@@ -181,33 +180,26 @@ static aic_status hold_lesson(struct codec *codec, struct lesson_plan *plan, cod
     return status;
 }
 
-static bool start_training(struct codec *codec)
-{
-    pthread_mutex_lock(&codec->lock);
-    bool mine = !codec->training;
-    codec->training = true;
-    pthread_mutex_unlock(&codec->lock);
-    return mine;
-}
-
 aic_status codec_train(struct codec *codec, codec_keep_fn *keep, void *context, unsigned *trained)
 {
     unsigned count = 0;
     aic_status status = AIC_OK;
-    if (start_training(codec)) {
+    pthread_mutex_lock(&codec->lock);
+    if (!codec->training) {
         struct lesson_plan plan;
         size_t chain = 0;
-        pthread_mutex_lock(&codec->lock);
+        codec->training = true;
         while (plan_lesson_locked(codec, &chain, &plan)) {
             pthread_mutex_unlock(&codec->lock);
             aic_status one = hold_lesson(codec, &plan, keep, context);
             if (one == AIC_OK) count++;
             else if (one != AIC_MISS && status == AIC_OK) status = one;
             pthread_mutex_lock(&codec->lock);
+            CHECK(codec->training);
         }
         codec->training = false;
-        pthread_mutex_unlock(&codec->lock);
     }
+    pthread_mutex_unlock(&codec->lock);
     if (status == AIC_OK && trained != NULL) *trained = count;
     return status;
 }

@@ -8,6 +8,7 @@
  */
 #include "store/shard.h"
 
+#include "base/check.h"
 #include "store/hash.h"
 #include "store/value.h"
 
@@ -41,6 +42,7 @@ static bool take_copy(struct store *store, const struct pin *pin, handle *copy, 
     }
     if (pool_take(&store->pool, entry_size(pin->entry), bytes / GRANULE_BYTES, copy, &granules) == POOL_TAKEN) {
         *footprint = granules * GRANULE_BYTES;
+        CHECK(*footprint <= bytes);
         struct credit rest = {.bytes = bytes - *footprint};
         credit_settle(store, &rest);
         return true;

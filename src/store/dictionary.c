@@ -52,7 +52,7 @@ aic_status dictionary_create(struct mem *mem, uint32_t id, aic_view bytes, int l
 void dictionary_take(struct dictionary *dictionary)
 {
     /* Relaxed: the caller holds the codec's lock, under which the set's own reference keeps the count above 0. */
-    atomic_fetch_add_explicit(&dictionary->references, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_add_explicit(&dictionary->references, 1, memory_order_relaxed) > 0);
 }
 
 void dictionary_release(struct dictionary **dictionary)
@@ -61,7 +61,9 @@ void dictionary_release(struct dictionary **dictionary)
     if (gone == NULL) return;
     *dictionary = NULL;
     /* Acquire and release: whoever frees sees all that the other holders did before their own release of this count. */
-    if (atomic_fetch_sub_explicit(&gone->references, 1, memory_order_acq_rel) > 1) return;
+    uint32_t before = atomic_fetch_sub_explicit(&gone->references, 1, memory_order_acq_rel);
+    CHECK(before > 0);
+    if (before > 1) return;
     mem_free(gone->mem, MEM_CODEC, gone->compress_room, gone->compress_size);
     mem_free(gone->mem, MEM_CODEC, gone->decompress_room, gone->decompress_size);
     mem_free(gone->mem, MEM_CODEC, gone, sizeof *gone + gone->size);
@@ -101,6 +103,7 @@ struct dictionary *dictionary_set_remove(struct dictionary_set *set, uint32_t id
     struct dictionary *found = *link;
     if (found == NULL) return NULL;
     *link = found->next;
+    CHECK(set->count > 0 && set->bytes >= dictionary_bytes(found));
     set->count--;
     set->bytes -= dictionary_bytes(found);
     return found;

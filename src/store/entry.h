@@ -64,6 +64,8 @@ enum {
     LIFE_USED_STEP_MS = 4000,
     LIFE_USED_MASK = (1 << 17) - 1
 };
+static_assert(ENTRY_MAX_EXPIRES + 1 == 1ull << LIFE_USED_SHIFT, "the expiry ends where the time of use begins");
+static_assert(LIFE_USED_MASK + 1 == 1 << (LIFE_FREQ_SHIFT - LIFE_USED_SHIFT), "the time of use ends at the frequency");
 
 static inline uint64_t entry_life(const struct entry *entry)
 {

@@ -10,6 +10,9 @@ enum { EPOCHS = 15, EPOCHS_ALIVE = 8, KEYS_PER_LINE = 16, SPARE_LINES = 2, FINGE
 struct line {
     uint16_t slots[GHOST_SLOTS];
 };
+static_assert(sizeof(struct line) == GHOST_LINE_BYTES, "two lines of the ghost are one cache line");
+static_assert((0x7ff << 5 | MAIN_BIT | EPOCHS) == UINT16_MAX, "fingerprint, queue and epoch fill a slot");
+static_assert(EPOCHS > EPOCHS_ALIVE + 2, "a line is swept before an epoch's number comes back");
 
 void ghost_init(struct ghost *ghost, struct mem *mem, char *lines, size_t lines_bytes)
 {
@@ -20,6 +23,7 @@ void ghost_init(struct ghost *ghost, struct mem *mem, char *lines, size_t lines_
 
 static void set_count(struct ghost *ghost, uint32_t count)
 {
+    CHECK((size_t)count * GHOST_LINE_BYTES <= ghost->lines.committed);
     atomic_store_explicit(&ghost->count, count, memory_order_relaxed);
 }
 

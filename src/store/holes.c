@@ -10,6 +10,9 @@ struct hole {
     handle prev, next; /* in the bin */
     bool hidden;       /* in no bin */
 };
+static_assert(sizeof(struct hole) + sizeof(uint32_t) <= GRANULE_BYTES, "a hole of one granule holds both its lengths");
+static_assert(ARENA_GRANULES == 1 << 15, "HOLE_BINS counts the doublings up to a whole arena");
+static_assert(ARENA_GRANULES % 64 == 0, "no word of edge bits belongs to two arenas");
 
 static struct hole *hole_at(const struct holes *holes, handle at)
 {
@@ -62,6 +65,7 @@ void holes_init(struct holes *holes, char *base, uint64_t *edges)
 void holes_add(struct holes *holes, handle at, uint32_t granules, bool hidden)
 {
     struct hole *hole = hole_at(holes, at);
+    CHECK(granules > 0 && at % ARENA_GRANULES + granules <= ARENA_GRANULES);
     *hole = (struct hole){.granules = granules, .hidden = hidden};
     *hole_foot(holes, at + granules - 1) = granules;
     set_edge(holes, at);
@@ -80,10 +84,13 @@ void holes_add(struct holes *holes, handle at, uint32_t granules, bool hidden)
 void holes_remove(struct holes *holes, handle at)
 {
     const struct hole *hole = hole_at(holes, at);
+    CHECK(is_edge(holes, at) && *hole_foot(holes, at + hole->granules - 1) == hole->granules);
     clear_edge(holes, at);
     clear_edge(holes, at + hole->granules - 1);
     if (hole->hidden) return;
     unsigned bin = bin_of(hole->granules);
+    CHECK(hole->prev != 0 || holes->bins[bin] == at);
+    CHECK(holes->count > 0 && holes->granules >= hole->granules);
     if (hole->next != 0) hole_at(holes, hole->next)->prev = hole->prev;
     if (hole->prev != 0) hole_at(holes, hole->prev)->next = hole->next;
     else holes->bins[bin] = hole->next;

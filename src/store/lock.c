@@ -1,5 +1,7 @@
 #include "store/lock.h"
 
+#include "base/check.h"
+
 #include <linux/futex.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -13,6 +15,8 @@ static void pause_briefly(void)
     __asm__ volatile("yield");
 #endif
 }
+
+static_assert(sizeof(struct lock) == 4, "the kernel waits on words of four bytes");
 
 static void futex(struct lock *lock, int operation, uint32_t value)
 {
@@ -36,7 +40,8 @@ void lock_take_slow(struct lock *lock)
         futex(lock, FUTEX_WAIT, LOCK_SLEPT_ON);
 }
 
-void lock_wake(struct lock *lock)
+void lock_wake(struct lock *lock, uint32_t found)
 {
+    CHECK(found == LOCK_SLEPT_ON); /* who gives a lock has taken it */
     futex(lock, FUTEX_WAKE, 1);
 }

@@ -13,6 +13,7 @@
 #define STORE_LOCK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct lock {
@@ -26,9 +27,15 @@ static inline void lock_init(struct lock *lock)
     atomic_init(&lock->state, LOCK_FREE);
 }
 
-/* The slow ways: wait until it is taken; wake one who sleeps. */
+/* The slow ways: wait until it is taken; wake one who sleeps, for it was given in the state `found`. */
 void lock_take_slow(struct lock *lock);
-void lock_wake(struct lock *lock);
+void lock_wake(struct lock *lock, uint32_t found);
+
+/* Does anybody hold it? For checks at the doors of what it protects. */
+static inline bool lock_is_taken(const struct lock *lock)
+{
+    return atomic_load_explicit(&lock->state, memory_order_relaxed) != LOCK_FREE;
+}
 
 static inline void lock_take(struct lock *lock)
 {
@@ -40,7 +47,8 @@ static inline void lock_take(struct lock *lock)
 
 static inline void lock_give(struct lock *lock)
 {
-    if (atomic_exchange_explicit(&lock->state, LOCK_FREE, memory_order_release) == LOCK_SLEPT_ON) lock_wake(lock);
+    uint32_t found = atomic_exchange_explicit(&lock->state, LOCK_FREE, memory_order_release);
+    if (found != LOCK_TAKEN) lock_wake(lock, found);
 }
 
 #endif

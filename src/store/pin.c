@@ -41,7 +41,8 @@ size_t pin_pieces(const struct pin *pin, size_t offset, size_t size, struct iove
         } else {
             offset -= run.size;
         }
-        if (size == 0 || run.next == 0) break;
+        if (size == 0) break;
+        CHECK(run.next != 0); /* the pieces hold as much as the entry says */
         run = run_next(pin->shard->store, run.next);
     }
     return count;

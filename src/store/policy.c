@@ -12,6 +12,7 @@ void policy_init(struct policy *policy, aic_policy kind, char *base)
         [AIC_POLICY_FIFO] = &policy_fifo,
         [AIC_POLICY_SIEVE] = &policy_sieve,
     };
+    static_assert(COUNT_OF(all) == AIC_POLICY_SIEVE + 1, "each policy has its operations");
     CHECK((unsigned)kind < COUNT_OF(all));
     memset(policy, 0, sizeof *policy);
     policy->ops = all[kind];
@@ -32,9 +33,12 @@ handle policy_oldest(const struct policy *policy)
     return from_small && small->tail != 0 ? small->tail : main->tail;
 }
 
+static_assert(QUEUE_COUNT <= 1 << (LIFE_HIT_SHIFT - LIFE_QUEUE_SHIFT), "an entry names its queue in two bits");
+
 void queue_push(struct policy *policy, unsigned number, struct entry *entry, handle at)
 {
     struct queue *queue = &policy->queues[number];
+    CHECK(number != QUEUE_NONE && entry_queue(entry) == QUEUE_NONE);
     entry->queue_prev = 0;
     entry->queue_next = queue->head;
     if (queue->head != 0) entry_at(policy->base, queue->head)->queue_prev = at;
@@ -48,6 +52,9 @@ void queue_push(struct policy *policy, unsigned number, struct entry *entry, han
 void queue_remove(struct policy *policy, struct entry *entry)
 {
     struct queue *queue = &policy->queues[entry_queue(entry)];
+    CHECK(queue->count > 0 && queue->bytes >= entry_weight(entry));
+    CHECK(entry->queue_prev != 0 || entry_at(policy->base, queue->head) == entry);
+    CHECK(entry->queue_next != 0 || entry_at(policy->base, queue->tail) == entry);
     if (entry->queue_prev != 0) entry_at(policy->base, entry->queue_prev)->queue_next = entry->queue_next;
     else queue->head = entry->queue_next;
     if (entry->queue_next != 0) entry_at(policy->base, entry->queue_next)->queue_prev = entry->queue_prev;
@@ -68,6 +75,7 @@ void queue_move(struct policy *policy, unsigned queue, struct entry *entry, hand
 void queue_replace(struct policy *policy, struct entry *from, handle from_at, struct entry *to, handle to_at)
 {
     struct queue *queue = &policy->queues[entry_queue(from)];
+    CHECK(entry_queue(to) == entry_queue(from) && entry_weight(to) == entry_weight(from));
     to->queue_prev = from->queue_prev;
     to->queue_next = from->queue_next;
     if (to->queue_prev != 0) entry_at(policy->base, to->queue_prev)->queue_next = to_at;

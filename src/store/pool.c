@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 enum { EDGE_BYTES = ARENA_GRANULES / 8 /* of edge bits per arena: one page */ };
+static_assert(EDGE_BYTES == 4096, "the edge bits of an arena are mapped and returned on their own");
 
 /* ------------------------------------------------------------------------------------------------- reservation -- */
 
@@ -52,7 +53,8 @@ aic_status pool_init(struct pool *pool, struct mem *mem, uint64_t reserve_bytes)
 
 void pool_fini(struct pool *pool)
 {
-    CHECK(pool->taken == 0);
+    /* All was given back and merged, and nobody maps or returns an arena any more. */
+    CHECK(pool->taken == 0 && pool->holes.whole == pool->mapped);
     munmap(pool->mapping, pool->mapping_bytes);
     mem_count(pool->mem, MEM_STORE_VALUES, -(int64_t)pool->mapped * (ARENA_BYTES + EDGE_BYTES));
     mem_free(pool->mem, MEM_STORE_INDEX, pool->arenas, pool->arena_count * sizeof *pool->arenas);
@@ -98,6 +100,7 @@ static uint32_t claim_absent(struct pool *pool)
 
 static void unclaim(struct pool *pool, uint32_t arena)
 {
+    CHECK(lock_is_taken(&pool->lock) && pool->arenas[arena].state == ARENA_MOVING && pool->mapped > 0);
     pool->arenas[arena].state = ARENA_ABSENT;
     pool->mapped--;
     if (arena < pool->search) pool->search = arena;
@@ -152,6 +155,7 @@ void pool_trim(struct pool *pool)
             holes_remove(&pool->holes, at);
             note_whole(pool);
             arena = at / ARENA_GRANULES;
+            CHECK(pool->arenas[arena].state == ARENA_MAPPED && pool->arenas[arena].taken == 0);
             pool->arenas[arena].state = ARENA_MOVING;
         }
         lock_give(&pool->lock);
@@ -176,6 +180,7 @@ static struct arena *arena_of(struct pool *pool, handle at)
 static void run_take(struct pool *pool, handle at, uint32_t granules)
 {
     uint32_t length = holes_length(&pool->holes, at);
+    CHECK(lock_is_taken(&pool->lock) && length >= granules && arena_of(pool, at)->state == ARENA_MAPPED);
     holes_remove(&pool->holes, at);
     if (length > granules) holes_add(&pool->holes, at + granules, length - granules, false);
     arena_of(pool, at)->taken += granules;
@@ -185,7 +190,8 @@ static void run_take(struct pool *pool, handle at, uint32_t granules)
 static void run_give(struct pool *pool, handle at, uint32_t granules)
 {
     struct arena *arena = arena_of(pool, at);
-    CHECK(arena->taken >= granules);
+    CHECK(lock_is_taken(&pool->lock));
+    CHECK(arena->taken >= granules && pool->taken >= granules);
     arena->taken -= granules;
     pool->taken -= granules;
     if (arena->taken == 0) arena->state = ARENA_MAPPED; /* it is drained */

@@ -164,6 +164,7 @@ static void give_surplus(struct putting *putting)
 {
     enum { MUCH = 4096 };
     struct credit *credit = &putting->credit;
+    CHECK(credit->bytes >= putting->footprint && credit->entries > 0 && credit->gone_count == 0);
     uint64_t kept = putting->footprint + 2 * BUCKET_BYTES + GHOST_LINE_BYTES; /* the most that the index may want */
     uint64_t bytes = credit->bytes > kept ? credit->bytes - kept : 0;
     if (bytes < MUCH && credit->entries <= 1) return;

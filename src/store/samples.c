@@ -45,6 +45,7 @@ static void thin(struct samples *samples, struct mem *mem)
             continue;
         }
         *link = sample->next;
+        CHECK(samples->count > 0 && samples->bytes >= sample->size);
         samples->count--;
         samples->bytes -= sample->size;
         sample_destroy(mem, &sample);
@@ -109,6 +110,7 @@ static aic_status lesson_init(struct lesson *lesson, struct mem *mem, const stru
     size_t index = 0;
     for (const struct sample *sample = samples->first; sample != NULL; sample = sample->next, index++) {
         if (is_held_back(index)) continue;
+        CHECK(lesson->count < samples->count && sample->size <= samples->bytes - lesson->size);
         memcpy(lesson->bytes + lesson->size, sample->bytes, sample->size);
         lesson->sizes[lesson->count++] = sample->size;
         lesson->size += sample->size;
@@ -153,14 +155,6 @@ static aic_status judge(const struct samples *samples, struct mem *mem, int leve
     return status;
 }
 
-static size_t train_bytes(const struct lesson *lesson, int level, char *room, size_t capacity)
-{
-    /* d 8 and steps 4 are zstd's own defaults; one thread, so that the same samples give the same dictionary. */
-    ZDICT_fastCover_params_t parameters = {.d = 8, .steps = 4, .zParams = {.compressionLevel = level}};
-    return ZDICT_optimizeTrainFromBuffer_fastCover(room, capacity, lesson->bytes, lesson->sizes,
-                                                   (unsigned)lesson->count, &parameters);
-}
-
 static size_t wanted_capacity(const struct samples *samples)
 {
     size_t wanted = samples->bytes / 8;
@@ -186,7 +180,10 @@ static aic_status learn(const struct samples *samples, struct mem *mem, int leve
 {
     struct lesson lesson;
     TRY(lesson_init(&lesson, mem, samples));
-    size_t size = train_bytes(&lesson, level, room, capacity);
+    /* d 8 and steps 4 are zstd's own defaults; one thread, so that the same samples give the same dictionary. */
+    ZDICT_fastCover_params_t parameters = {.d = 8, .steps = 4, .zParams = {.compressionLevel = level}};
+    size_t size = ZDICT_optimizeTrainFromBuffer_fastCover(room, capacity, lesson.bytes, lesson.sizes,
+                                                          (unsigned)lesson.count, &parameters);
     lesson_fini(&lesson, mem, samples);
     if (ZDICT_isError(size)) return AIC_MISS;
     uint32_t id = make_id(group, current, (aic_view){room, size}), stored = htole32(id);

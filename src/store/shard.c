@@ -21,6 +21,7 @@ void shard_init(struct shard *shard, struct store *store, aic_policy policy, cha
 void shard_fini(struct shard *shard, struct store *store)
 {
     struct credit credit = {0};
+    lock_take(&shard->lock);
     for (unsigned queue = QUEUE_SMALL; queue < QUEUE_COUNT; queue++) {
         handle at;
         while ((at = shard->policy.queues[queue].head) != 0) {
@@ -31,6 +32,8 @@ void shard_fini(struct shard *shard, struct store *store)
         }
     }
     credit_settle(store, &credit);
+    CHECK(shard->entries == 0 && shard->value_bytes == 0 && shard->wheel.count == 0 && table_count(&shard->table) == 0);
+    lock_give(&shard->lock);
     region_set(&shard->table.buckets, 0);
     region_set(&shard->table.spills, 0);
     region_set(&shard->ghost.lines, 0);
@@ -105,9 +108,11 @@ void shard_return(struct shard *shard)
 /* Adds to, or takes from, what the shard holds. With the detach below the only place where that is counted. */
 static void count_entry(struct shard *shard, const struct entry *entry, uint64_t footprint, int sign)
 {
+    CHECK(sign > 0 || (shard->entries > 0 && shard->value_bytes >= entry_size(entry)));
     shard->entries += (uint64_t)(int64_t)sign;
     shard->value_bytes += sign > 0 ? entry_size(entry) : -(uint64_t)entry_size(entry);
     uint64_t before = atomic_load_explicit(&shard->footprint, memory_order_relaxed);
+    CHECK(sign > 0 || before >= footprint);
     atomic_store_explicit(&shard->footprint, sign > 0 ? before + footprint : before - footprint, memory_order_relaxed);
 }
 
@@ -122,6 +127,8 @@ aic_status shard_insert_locked(struct shard *shard, struct store *store, uint64_
                                struct credit *credit, handle *replaced)
 {
     struct entry *entry = pool_entry(&store->pool, at);
+    CHECK(lock_is_taken(&shard->lock) && shard_of(store, hash) == shard);
+    CHECK(credit->bytes >= footprint && credit->entries > 0);
     handle old = table_find(&shard->table, hash, &entry->key);
     struct policy_hint hint = {0};
     uint64_t index_credit = credit->bytes - footprint;
@@ -157,6 +164,7 @@ aic_status shard_insert_locked(struct shard *shard, struct store *store, uint64_
 void shard_detach_locked(struct shard *shard, struct store *store, uint64_t hash, struct entry *entry, handle at,
                          struct credit *credit)
 {
+    CHECK(lock_is_taken(&shard->lock) && shard_of(store, hash) == shard);
     table_remove(&shard->table, hash, at, &credit->bytes);
     shard->policy.ops->remove(&shard->policy, entry, at);
     wheel_remove(&shard->wheel, entry);
@@ -169,6 +177,7 @@ void shard_detach_locked(struct shard *shard, struct store *store, uint64_t hash
 void shard_move_locked(struct shard *shard, struct store *store, uint64_t hash, handle from, handle to)
 {
     struct entry *old = pool_entry(&store->pool, from), *new = pool_entry(&store->pool, to);
+    CHECK(lock_is_taken(&shard->lock) && shard_of(store, hash) == shard);
     entry_set_life(new, entry_life(old));
     table_swap(&shard->table, hash, from, to);
     queue_replace(&shard->policy, old, from, new, to);
@@ -211,6 +220,7 @@ static void entry_free(struct store *store, handle at, struct credit *credit)
 void entry_drop(struct store *store, handle at, struct credit *credit)
 {
     struct entry *entry = pool_entry(&store->pool, at);
+    CHECK(entry->queue_prev == 0 && entry->queue_next == 0 && entry->wheel_prev == 0);
     /* acquire: pairs with the release of the last pin, whose reads must be over before the memory is used again. */
     if (atomic_load_explicit(&entry->refs, memory_order_acquire) > 1) {
         limbo_count(store, at, 1);
@@ -241,7 +251,10 @@ void pin_release(struct pin *pin)
     *pin = (struct pin){0};
     atomic_fetch_add_explicit(&shard->releases, 1, memory_order_relaxed);
     /* release: what the holder read is over; acquire: the last one frees after all others. Pairs with entry_drop(). */
-    if (atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1) free_last(shard->store, shard, entry);
+    uint32_t before = atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel);
+    if (before > 1) return;
+    CHECK(before == 1);
+    free_last(shard->store, shard, entry);
 }
 
 /* --------------------------------------------------------------------------------------------- expire and evict -- */
@@ -297,6 +310,7 @@ unsigned shard_evict_locked(struct shard *shard, struct store *store, uint64_t b
                             uint64_t now_ms, struct credit *credit)
 {
     unsigned gone = 0;
+    CHECK(lock_is_taken(&shard->lock));
     while (gone < max && (credit->bytes < bytes || credit->entries < entries)) {
         handle at = shard->policy.ops->victim(&shard->policy);
         if (at == 0) break;
@@ -355,6 +369,7 @@ static const char *verify_entries(struct shard *shard, struct store *store)
 
 const char *shard_verify_locked(struct shard *shard, struct store *store)
 {
+    CHECK(lock_is_taken(&shard->lock));
     const char *wrong = table_verify(&shard->table);
     if (wrong == NULL) wrong = policy_verify(&shard->policy);
     if (wrong == NULL) wrong = wheel_verify(&shard->wheel);

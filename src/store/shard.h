@@ -11,6 +11,7 @@
 #ifndef STORE_SHARD_H
 #define STORE_SHARD_H
 
+#include "base/check.h"
 #include "store/budget.h"
 #include "store/ghost.h"
 #include "store/lock.h"
@@ -154,7 +155,8 @@ static inline void activity_begin(struct shard *shard)
 
 static inline void activity_end(struct shard *shard)
 {
-    atomic_fetch_sub(&shard->activity, 1);
+    uint64_t before = atomic_fetch_sub(&shard->activity, 1);
+    CHECK((before & UINT32_MAX) != 0);
 }
 
 /* Does it hold its share of the budget, so that it is its turn to evict? */

@@ -42,6 +42,9 @@ static uint64_t reserve_for(uint64_t max_bytes)
     return bytes < STORE_MAX_BYTES ? bytes : STORE_MAX_BYTES;
 }
 
+static_assert((STORE_MAX_BYTES + STORE_MAX_BYTES / 22 + 5 * ARENA_BYTES) / GRANULE_BYTES < UINT32_MAX,
+              "a handle names any granule of the largest store");
+
 /* With what rounding and the edges of arenas may cost. */
 static uint64_t pool_reserve_for(uint64_t reserve_bytes)
 {
@@ -245,6 +248,7 @@ aic_status store_remove_pinned(struct store *store, const struct pin *pin, uint6
     struct entry *entry = pin->entry;
     uint64_t hash = hash_key(&entry->key);
     struct shard *shard = shard_of(store, hash);
+    CHECK(pin->shard == shard);
     struct credit credit = {0};
     handle at = pool_handle(&store->pool, entry);
     aic_status status = AIC_STALE;

@@ -30,6 +30,7 @@ static struct bucket *bucket_at(const struct table *table, uint32_t bucket)
 
 static struct bucket *spill_at(const struct table *table, uint32_t spill)
 {
+    CHECK(spill > 0 && spill <= table->spill_made);
     return (struct bucket *)(void *)(table->spills.base + (size_t)(spill - 1) * BUCKET_BYTES);
 }
 
@@ -65,6 +66,7 @@ static bool take_bucket(struct table *table, uint64_t *credit)
 
 static void give_bucket(struct table *table, uint64_t *credit)
 {
+    CHECK(table->bytes >= BUCKET_BYTES);
     table->bytes -= BUCKET_BYTES;
     *credit += BUCKET_BYTES;
 }
@@ -260,6 +262,7 @@ static void shrink(struct table *table, uint64_t *credit)
     if (table->keys == 0) {
         /* The last key left a chain of one empty bucket, and no spill bucket, anywhere. */
         for (uint32_t left = table_count(table); left > 0; left--) give_bucket(table, credit);
+        CHECK(table->bytes == 0);
         set_count(table, 0);
         table->spill_made = table->spill_free = 0;
     } else if (table_count(table) > SPARE_BUCKETS &&
@@ -271,6 +274,7 @@ static void shrink(struct table *table, uint64_t *credit)
 void table_remove(struct table *table, uint64_t hash, handle at, uint64_t *credit)
 {
     unsigned slot;
+    CHECK(table->keys > 0);
     struct bucket *holder = slot_of(table, hash, at, &slot);
     /* The last slot of the chain fills the gap, so that chains stay packed. */
     struct bucket *before = NULL, *last = holder;
@@ -304,6 +308,7 @@ void table_swap(struct table *table, uint64_t hash, handle from, handle to)
 {
     unsigned slot;
     struct bucket *holder = slot_of(table, hash, from, &slot);
+    CHECK(memcmp(&entry_of(table, from)->key, &entry_of(table, to)->key, sizeof(aic_key)) == 0);
     holder->entries[slot] = to;
 }
 
@@ -321,6 +326,7 @@ handle table_chain_at(const struct table *table, uint32_t bucket, uint32_t place
 {
     const struct bucket *it = bucket_at(table, bucket);
     for (; place >= BUCKET_SLOTS; place -= BUCKET_SLOTS) it = spill_at(table, it->spill);
+    CHECK(it->entries[place] != 0); /* the place lies within the chain */
     return it->entries[place];
 }
 

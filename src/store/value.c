@@ -1,5 +1,7 @@
 #include "store/value.h"
 
+#include "base/check.h"
+
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -75,6 +77,7 @@ void value_write(struct store *store, struct value_cursor *to, const struct iove
         const char *from = parts[i].iov_base;
         for (size_t left = parts[i].iov_len; left > 0;) {
             if (to->left == 0) {
+                CHECK(to->next != 0); /* the memory was taken for as many bytes as come */
                 struct run run = run_next(store, to->next);
                 *to = (struct value_cursor){.data = run.data, .left = run.size, .next = run.next};
             }

@@ -1,10 +1,14 @@
 #include "store/wheel.h"
 
 #include "base/check.h"
+#include "store/holes.h"
 
 #include <string.h>
 
 enum { SLOT_BITS = 6, SLOT_MASK = WHEEL_SLOTS - 1, DUE_LISTS = WHEEL_LEVELS * WHEEL_SLOTS };
+static_assert(WHEEL_SLOTS == 1 << SLOT_BITS && WHEEL_SLOTS == 64, "a level's bitmap is one word, a digit of the tick");
+static_assert(WHEEL_LISTS < (int)ARENA_GRANULES,
+              "wheel_prev tells a list from a handle: the first arena holds no entry");
 
 void wheel_init(struct wheel *wheel, char *base, uint64_t now_ms)
 {
@@ -32,6 +36,7 @@ static void hang(struct wheel *wheel, unsigned list, struct entry *entry, handle
 
 void wheel_add(struct wheel *wheel, struct entry *entry, handle at)
 {
+    CHECK(entry_expires_ms(entry) != 0 && entry->wheel_prev == 0);
     uint64_t due = tick_of(entry);
     if (due <= wheel->tick) due = wheel->tick + 1;
     unsigned level = 0;
@@ -46,6 +51,8 @@ void wheel_add(struct wheel *wheel, struct entry *entry, handle at)
 void wheel_remove(struct wheel *wheel, struct entry *entry)
 {
     if (entry->wheel_prev == 0) return;
+    CHECK(wheel->count > 0);
+    CHECK(entry->wheel_prev > WHEEL_LISTS || entry_at(wheel->base, wheel->lists[entry->wheel_prev - 1]) == entry);
     if (entry->wheel_next != 0) entry_at(wheel->base, entry->wheel_next)->wheel_prev = entry->wheel_prev;
     if (entry->wheel_prev > WHEEL_LISTS) {
         entry_at(wheel->base, entry->wheel_prev)->wheel_next = entry->wheel_next;
