@@ -47,13 +47,13 @@ struct stripe *writer_begin(struct aic_cache *cache, const aic_key *key)
     struct stripe *stripe = stripe_of(cache, key);
     pthread_mutex_lock(&stripe->lock);
     /* Sequentially consistent: odd is seen by every sample that reads what this writer is about to replace. */
-    atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst);
+    CHECK(atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst) % 2 == 0);
     return stripe;
 }
 
 void writer_end(struct stripe *stripe)
 {
-    atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst);
+    CHECK(atomic_fetch_add_explicit(&stripe->writes, 1, memory_order_seq_cst) % 2 == 1);
     pthread_mutex_unlock(&stripe->lock);
 }
 

@@ -116,6 +116,7 @@ aic_status filter_list_make(struct filter_list *list, struct filter_node **out)
 
 void filter_list_add(struct filter_list *list, struct filter_node *node, const _Atomic uint64_t *last_seq)
 {
+    CHECK(!node->running && node->next == NULL); /* it is in no list */
     node->running = true;
     pthread_mutex_lock(&list->lock);
     node->next = list->first;
@@ -131,7 +132,7 @@ static bool unlink_node(struct filter_list *list, struct filter_node *node)
     for (struct filter_node **at = &list->first; *at != NULL; at = &(*at)->next) {
         if (*at != node) continue;
         *at = node->next;
-        atomic_fetch_sub_explicit(&list->count, 1, memory_order_seq_cst);
+        CHECK(atomic_fetch_sub_explicit(&list->count, 1, memory_order_seq_cst) > 0);
         if (node->running) return true;
         CHECK(list->owed > 0);
         list->owed--;
@@ -165,6 +166,7 @@ static void join_owed(struct filter_list *list, struct filter_node *keep)
         (void)unlink_node(list, node);
         mem_free(list->mem, MEM_CACHE, node, sizeof *node);
     }
+    CHECK(!keep->running && list->owed > 0);
     memset(all, 0, sizeof *all);
     all->any_namespace = true;
     all->until_seq = keep->since_seq = until; /* the next join goes by the latter */

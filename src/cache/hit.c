@@ -14,6 +14,7 @@ static aic_status payload_view(const struct cache_hit *hit, struct buf *room, ai
         *out = hit->record.payload;
         return AIC_OK;
     }
+    CHECK(hit->head_bytes <= pin_size(&hit->pin));
     size_t size = pin_size(&hit->pin) - hit->head_bytes, covered = 0;
     struct iovec piece;
     if (pin_pieces(&hit->pin, hit->head_bytes, size, &piece, 1, &covered) == 1 && covered == size) {

@@ -64,6 +64,7 @@ void hot_destroy(struct hot **hot)
 {
     struct hot *old = *hot;
     if (old == NULL) return;
+    CHECK(old->in_hand == 0);
     mem_free(old->mem, MEM_CACHE, old->slots, old->slot_count * sizeof *old->slots);
     mem_free(old->mem, MEM_CACHE, old->rows, old->row_count * sizeof *old->rows);
     pthread_mutex_destroy(&old->lock);
@@ -72,6 +73,9 @@ void hot_destroy(struct hot **hot)
 }
 
 /* ---- the sketch: sets of four slots, half a cache line each ---- */
+
+static_assert(ROWS_MIN * SLOTS_PER_ROW % SET_SLOTS == 0, "the sketch consists of whole sets");
+static_assert(COUNT_LIMIT <= 0xFF, "a count fits beside the fingerprint");
 
 static _Atomic uint64_t *set_of(struct hot *hot, const aic_key *key, uint64_t *fingerprint)
 {
@@ -173,6 +177,7 @@ static bool ledger_take_first(struct hot *hot, struct ledger_row *out)
 static void ledger_return(struct hot *hot, const struct ledger_row *row)
 {
     pthread_mutex_lock(&hot->lock);
+    CHECK(hot->in_hand > 0 && hot->count + hot->in_hand <= hot->row_count);
     hot->rows[(hot->first + hot->count++) % hot->row_count] = *row;
     hot->in_hand--;
     pthread_mutex_unlock(&hot->lock);
@@ -181,6 +186,7 @@ static void ledger_return(struct hot *hot, const struct ledger_row *row)
 static void ledger_drop(struct hot *hot, const struct ledger_row *row)
 {
     pthread_mutex_lock(&hot->lock);
+    CHECK(hot->in_hand > 0 && hot->bytes >= row->bytes);
     hot->bytes -= row->bytes;
     hot->in_hand--;
     pthread_mutex_unlock(&hot->lock);
@@ -195,6 +201,7 @@ static void ledger_fit(struct hot *hot, uint64_t share)
     if (rows == NULL) return;
     pthread_mutex_lock(&hot->lock);
     struct ledger_row *old = hot->rows;
+    CHECK(hot->in_hand == 0 && hot->row_count == old_count);
     for (size_t i = 0; i < hot->count; i++) rows[i] = old[(hot->first + i) % old_count];
     hot->rows = rows;
     hot->row_count = count;
@@ -225,15 +232,11 @@ static aic_status rewrite(struct aic_cache *cache, const aic_key *key, struct mo
     return status;
 }
 
-static bool is_wanted(struct aic_cache *cache, size_t plain_bytes)
-{
-    return plain_bytes < cache->max_item_bytes / 2 && plain_bytes <= share_of(cache) / ITEM_SHARE;
-}
-
 void hot_decoded(struct cache_hit *hit, aic_view plain)
 {
     struct aic_cache *cache = hit->cache;
-    if (hit->pin.entry == NULL || cache->hot == NULL || !is_wanted(cache, plain.size)) return;
+    if (hit->pin.entry == NULL || cache->hot == NULL) return;
+    if (plain.size >= cache->max_item_bytes / 2 || plain.size > share_of(cache) / ITEM_SHARE) return;
     if (slot_use(cache->hot, &hit->key) < DECODES_TO_MOVE) return;
     struct moment moment = hit_moment(hit);
     if (!moment_is_quiet(moment)) return;

@@ -51,9 +51,12 @@ static const struct {
 #undef FIELD_ROW
 };
 
+static_assert(COUNT_OF(fields) == FIELD_COUNT, "each field has its row");
+
 /* In words, those of which a field may be. */
 static const char *const type_words[] = {
     [JSON_NUMBER] = "number", [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"};
+static_assert(COUNT_OF(type_words) == JSON_OBJECT + 1, "an object is the last kind");
 
 #define ABSENT UINT32_MAX
 

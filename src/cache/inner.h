@@ -89,6 +89,7 @@ struct clock_steps {
 };
 
 #define FINGERPRINT_DIGITS 16
+static_assert(FINGERPRINT_DIGITS / 2 <= sizeof(aic_key), "a fingerprint is the front of a digest");
 
 struct aic_cache {
     struct mem mem;
@@ -139,6 +140,8 @@ struct aic_cache {
     pthread_cond_t thread_wake;
     bool stopping;
 };
+
+static_assert((STRIPES & (STRIPES - 1)) == 0 && STRIPES <= 1 << 16, "two bytes of a key choose its stripe, evenly");
 
 static inline struct stripe *stripe_of(struct aic_cache *cache, const aic_key *key)
 {

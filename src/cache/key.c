@@ -44,9 +44,10 @@ static size_t write_step(const struct key_step *step, char *out, size_t max)
 
 size_t key_path(const struct key_step *step, char *out, size_t max)
 {
+    static const char ellipsis[] = "…";
+    CHECK(max >= 2 * sizeof ellipsis);
     size_t size = write_step(step, out, max);
     if (size >= max) {
-        static const char ellipsis[] = "…";
         size = utf8_fit((aic_view){out, max}, max - sizeof ellipsis);
         memcpy(out + size, ellipsis, sizeof ellipsis - 1);
         size += sizeof ellipsis - 1;

@@ -19,6 +19,8 @@
 enum { SHAPE_MAX = KEY_SHAPE_BYTES, PATH_MAX_BYTES = 255, HASH_BYTES = 4 };
 static const char rest_path[] = "…";
 enum { REST_BYTES = 1 + sizeof rest_path - 1 + HASH_BYTES };
+static_assert(PATH_MAX_BYTES <= UINT8_MAX, "a path's size has one byte");
+static_assert(1 + PATH_MAX_BYTES + HASH_BYTES + REST_BYTES <= (int)SHAPE_MAX, "the longest leaf fits beside the rest");
 
 struct shape {
     struct mem *mem;
@@ -37,6 +39,7 @@ static void hash_piece(void *context, const void *bytes, size_t size)
 
 static void append_leaf(struct buf *out, const char *path, size_t size, uint64_t hash)
 {
+    CHECK(size <= PATH_MAX_BYTES);
     uint32_t low = htole32((uint32_t)hash);
     buf_append_byte(out, (char)(uint8_t)size);
     buf_append(out, path, size);
@@ -142,6 +145,7 @@ aic_status key_shape(struct digest *digest, struct mem *mem, const struct key_re
     struct key_text model = {.plain = request->model};
     if (model.plain.size > 0) add_text(&shape, "options.model", &model);
     if (shape.overflowed) append_leaf(out, rest_path, sizeof rest_path - 1, XXH3_64bits_digest(&shape.rest));
+    CHECK(out->size - shape.start <= KEY_SHAPE_BYTES);
     if (status == AIC_OK) status = buf_status(out);
     if (status != AIC_OK) out->size = shape.start;
     return status;

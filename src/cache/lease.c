@@ -11,6 +11,8 @@
 #define BUCKETS 1024 /* power of two */
 #define NAMESPACES 256
 #define NS_PER_MS UINT64_C(1000000)
+static_assert(BUCKETS <= 1 << 16, "two bytes of the key choose the bucket");
+static_assert(LEASE_MOST_OF_ONE < LEASE_MOST, "one namespace leaves leases to the others");
 
 struct lease {
     struct lease *next; /* in the bucket */
@@ -94,6 +96,7 @@ static void look_at(struct leases *leases, const aic_key *key, uint64_t at_ns)
 static void remove_lease(struct leases *leases, struct lease **at)
 {
     struct lease *lease = *at;
+    CHECK(lease->first == NULL);
     *at = lease->next;
     CHECK(count_of(leases) > 0 && *share_of(leases, lease->ns, lease->ns_size) > 0);
     --*share_of(leases, lease->ns, lease->ns_size);
@@ -110,6 +113,7 @@ void leases_destroy(struct leases **leases)
     for (unsigned i = 0; i < BUCKETS; i++) {
         while (self->buckets[i].first != NULL) remove_lease(self, &self->buckets[i].first);
     }
+    CHECK(count_of(self) == 0);
     pthread_mutex_destroy(&self->mutex);
     mem_free(self->mem, MEM_CACHE, self, sizeof *self);
 }
@@ -118,6 +122,7 @@ void leases_destroy(struct leases **leases)
 
 static void add_waiter(struct leases *leases, struct lease *lease, struct lease_waiter *waiter)
 {
+    CHECK(*lease->last == NULL && key_compare(&lease->key, &waiter->key) == 0);
     waiter->lease = lease;
     waiter->next = NULL;
     waiter->link = lease->last;
@@ -143,9 +148,11 @@ static void remove_waiter(struct leases *leases, struct lease_waiter *waiter)
 static bool grant(struct leases *leases, struct lease *lease, struct lease_waiter *waiter, uint64_t now)
 {
     uint8_t raw[16];
+    static_assert(LEASE_ID_BYTES == 2 * sizeof raw + 1, "an id is the bytes in hex digits, and a NUL");
     CHECK(waiter->ns.size > 0 && waiter->ns.size <= sizeof lease->ns);
     memcpy(raw, lease->key.bytes, 8);
     if (digest_random(raw + 8, 8) != AIC_OK) return false;
+    CHECK(lease->ns_size == 0 || *share_of(leases, lease->ns, lease->ns_size) > 0);
     if (lease->ns_size > 0) --*share_of(leases, lease->ns, lease->ns_size);
     lease->ns_size = waiter->ns.size;
     memcpy(lease->ns, waiter->ns.data, waiter->ns.size);
@@ -222,6 +229,7 @@ static void tell(struct news *list, enum lease_news news)
 
 static void note(struct news *list, struct lease_waiter *waiter)
 {
+    CHECK(waiter->lease == NULL); /* nobody tells it a second time */
     if (list->last == NULL) list->last = &list->first;
     waiter->next = NULL;
     *list->last = waiter;

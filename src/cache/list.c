@@ -137,12 +137,6 @@ static bool take_pinned(void *context, struct cache_hit *hit)
     return run->status == AIC_OK;
 }
 
-static void run_memory(struct run *run)
-{
-    cache_walk_memory(run->cache, take_pinned, run);
-    qsort(run->rows, run->count, sizeof *run->rows, compare_rows);
-}
-
 static bool take_stored(void *context, const aic_key *key, aic_view bytes)
 {
     struct run *run = context;
@@ -195,6 +189,7 @@ static aic_status run_init(struct run *run, struct aic_cache *cache, const struc
 static void run_fini(struct run *run)
 {
     if (run->rows == NULL) return;
+    CHECK(run->count <= run->limit);
     for (size_t i = 0; i < run->count; i++) row_fini(run->cache, &run->rows[i]);
     mem_free(&run->cache->mem, MEM_CACHE, run->rows, run->limit * sizeof *run->rows);
 }
@@ -239,7 +234,10 @@ static aic_status page_make(struct aic_cache *cache, const struct filter *filter
     struct run memory, storage = {0};
     TRY(run_init(&memory, cache, filter, after, limit));
     aic_status status = run_init(&storage, cache, filter, after, limit);
-    if (status == AIC_OK && (filter->tiers & AIC_IN_MEMORY) != 0) run_memory(&memory);
+    if (status == AIC_OK && (filter->tiers & AIC_IN_MEMORY) != 0) {
+        cache_walk_memory(cache, take_pinned, &memory);
+        qsort(memory.rows, memory.count, sizeof *memory.rows, compare_rows);
+    }
     if (status == AIC_OK) status = memory.status;
     if (status == AIC_OK && cache->gate != NULL && (filter->tiers & AIC_IN_STORAGE) != 0) run_storage(&storage);
     if (status == AIC_OK) status = storage.status;

@@ -24,6 +24,11 @@ struct filter_image {
     uint8_t taken_ms[6]; /* little-endian; 0 in files of earlier versions */
 };
 _Static_assert(sizeof(struct filter_image) == 40, "the layout is the file's");
+static_assert(offsetof(struct filter_image, until_ms) == 8 && offsetof(struct filter_image, sizes) == 24 &&
+                  offsetof(struct filter_image, taken_ms) == 34,
+              "each field of the file has its place");
+static_assert(FILTER_MAX_PATTERN <= UINT16_MAX && AIC_MAX_NAME_BYTES <= UINT16_MAX, "a text's size has two bytes");
+static_assert(AIC_IN_MEMORY + AIC_IN_STORAGE <= UINT8_MAX, "the tiers have one byte");
 
 void owed_init(struct owed *owed)
 {
@@ -104,6 +109,7 @@ static aic_status take_filter(struct aic_cache *cache, aic_view record)
     TRY(filter_list_make(&cache->filters, &node));
     struct filter *filter = &node->filter;
     aic_view *const views[] = {&filter->ns, &filter->operation, &filter->model, &filter->tag, &filter->pattern};
+    static_assert(COUNT_OF(views) == COUNT_OF(image.sizes), "each text has its size");
     const char *from = record.data + sizeof image;
     for (size_t i = 0; i < COUNT_OF(views); i++) {
         char *to = i < 4 ? filter->texts[i] : filter->pattern_text;
@@ -243,6 +249,7 @@ static size_t write_image(const struct filter *filter, char *out)
                                  .until_given = filter->until_given,
                                  .until_ms = filter->until_ms,
                                  .until_seq = filter->until_seq};
+    static_assert(COUNT_OF(views) == COUNT_OF(image.sizes), "each text has its size");
     size_t size = sizeof image;
     uint64_t taken_ms = htole64(filter->taken_ms);
     memcpy(image.taken_ms, &taken_ms, sizeof image.taken_ms);

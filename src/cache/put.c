@@ -32,11 +32,14 @@ static void making_fini(struct making *making)
     buf_fini(&making->shape);
 }
 
+static_assert(KEY_SHAPE_BYTES <= RECORD_MAX_SHAPE_BYTES, "a record takes every shape");
+
 static aic_status encode(struct aic_cache *cache, const struct cache_put *put, struct making *making)
 {
     struct record *record = &making->record;
     uint64_t started = cache->monitor != NULL ? clock_mono_ns(&cache->clock) : 0;
     TRY(codec_encode(cache->codec, put->request.ns, put->response, &making->packed, &record->form));
+    CHECK(!record->form.compressed || making->packed.size < put->response.size);
     record->plain_bytes = put->response.size;
     record->content = record_content(put->response, record->seq);
     record->payload = record->form.compressed ? buf_view(&making->packed) : put->response;

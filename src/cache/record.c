@@ -46,6 +46,10 @@ enum {
 static const char magic[3] = {'A', 'I', 'R'};
 
 _Static_assert(AIC_MAX_NAME_BYTES <= 255, "a name's size is one byte");
+static_assert(AIC_MAX_TAGS <= 255 && RECORD_MAX_SHAPE_BYTES <= UINT16_MAX, "their sizes fit the fields");
+static_assert(AT_SEQ + sizeof(uint64_t) == RECORD_FIXED_BYTES, "the labels follow the last field");
+static_assert(AT_CHECKSUM + sizeof(uint64_t) == CHECKED_FROM, "the checksum covers all that follows it");
+static_assert(CONTENT_BYTES == 5, "content is a number of 40 bits");
 _Static_assert(RECORD_MAX_HEAD_BYTES == RECORD_FIXED_BYTES + 3 * AIC_MAX_NAME_BYTES +
                                             AIC_MAX_TAGS * (1 + AIC_MAX_NAME_BYTES) + RECORD_MAX_SHAPE_BYTES,
                "the largest head has every label at its longest");

@@ -359,6 +359,7 @@ static void count_cleaning(struct aic_cache *cache, int change)
 {
     pthread_mutex_lock(&cache->invalidating);
     unsigned before = cache->cleaning;
+    CHECK(atomic_load_explicit(&cache->epoch, memory_order_relaxed) % 2 == (before > 0));
     CHECK(change > 0 || before > 0);
     cache->cleaning += (unsigned)change;
     bool others = before > 0 && cache->cleaning > 0;

@@ -114,6 +114,7 @@ aic_status tick_start(struct aic_cache *cache)
 {
     cache->steps.ahead_ms = clock_wall_ms(&cache->held.base) - clock_mono_ns(&cache->held.base) / 1000000;
     cache->steps.checked_seq = atomic_load_explicit(&cache->last_seq, memory_order_relaxed);
+    CHECK(!cache->thread_started && !cache->stopping);
     cache->thread_started = pthread_create(&cache->thread, NULL, thread_main, cache) == 0;
     return cache->thread_started ? AIC_OK : AIC_NO_MEMORY;
 }

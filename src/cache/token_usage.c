@@ -27,6 +27,8 @@ static const struct {
     {"cache_read_input_tokens", CACHE_READ},
 };
 
+static_assert(COUNT_OF(names) >= COUNTS, "each count has a name");
+static_assert(AIC_MAX_TOKENS <= UINT64_MAX / COUNTS, "no sum of counts wraps");
 #define FIELD_BYTES 64
 
 static void field_of(size_t name, char field[FIELD_BYTES])
@@ -49,8 +51,10 @@ static aic_status refuse_unknown(const struct json *json, uint32_t member, aic_e
 {
     char known[256], field[96];
     size_t used = 0;
-    for (size_t i = 0; i < COUNT_OF(names); i++)
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", names[i].name);
+        CHECK(used < sizeof known);
+    }
     aic_view name = view_plain_name(json_source(json, member), sizeof field - sizeof "tokens.");
     snprintf(field, sizeof field, "tokens%s%.*s", name.size > 0 ? "." : "", (int)name.size, name.data);
     return error_set(error, AIC_INVALID, field, "this count is not known here; known are: %s", known);

@@ -37,6 +37,7 @@ static aic_status add_ttl(struct ttl_table *table, const aic_operation_ttl *from
         table->rows[i].ttl_seconds = from->ttl_seconds;
         return AIC_OK;
     }
+    CHECK(table->count < table->capacity && name.size < sizeof table->rows->operation);
     struct ttl_row *row = &table->rows[table->count++];
     memcpy(row->operation, name.data, name.size);
     row->operation[name.size] = '\0';
