@@ -36,8 +36,9 @@ struct alerts {
 
 const char *alert_severity_name(enum alert_severity severity)
 {
-    CHECK(severity < ALERT_SEVERITIES);
     static const char *const names[] = {"medium", "high", "critical"};
+    static_assert(COUNT_OF(names) == ALERT_SEVERITIES, "each severity has its name");
+    CHECK(severity < ALERT_SEVERITIES);
     return names[severity];
 }
 
@@ -111,6 +112,7 @@ static struct alert *open_alert(struct alerts *alerts, struct alert_key key, enu
 /* What is seen now, of an open alert: one that was worse stays as bad as it was. */
 static void see(struct alert *alert, enum alert_severity severity, const char *message, uint64_t now)
 {
+    CHECK(alert->resolved_ms == 0);
     if (severity < alert->severity) return;
     alert->escalations += severity > alert->severity;
     alert->severity = severity;

@@ -58,6 +58,7 @@ struct health {
 const char *health_status_name(enum health_status status)
 {
     static const char *const names[] = {"healthy", "degraded", "unhealthy", "disabled"};
+    static_assert(COUNT_OF(names) == HEALTH_DISABLED + 1, "each status has its name");
     CHECK((size_t)status < COUNT_OF(names));
     return names[status];
 }
@@ -145,6 +146,7 @@ static void time_out(const struct health *health, double response_ms, struct hea
 
 static void end_run(struct health *health, struct slot *slot, uint64_t end_ns, struct health_result *result)
 {
+    CHECK(slot->question == NULL && slot->tries > 0);
     struct past past = {.checked_ms = clock_wall_ms(health->options.clock),
                         .response_ms = (double)(end_ns - slot->running_since_ns) / 1e6};
     /* Tries that failed in time are an error, however long the pauses between them were. */
@@ -164,6 +166,7 @@ static void end_run(struct health *health, struct slot *slot, uint64_t end_ns, s
 static void end_try(struct health *health, struct slot *slot, aic_status answer, uint64_t end_ns)
 {
     struct health_result result = {.status = HEALTH_HEALTHY};
+    CHECK(slot->question == NULL); /* nobody answers this try a second time */
     aic_status status = slot->judge(health->options.context, answer, &result);
     if (slot->ask == NULL) end_ns = clock_mono_ns(health->options.clock); /* to judge was all there was to do */
     if (end_ns - slot->try_ns > slot->longest_ns) slot->longest_ns = end_ns - slot->try_ns;
@@ -181,6 +184,7 @@ static void end_try(struct health *health, struct slot *slot, aic_status answer,
 
 static void begin_try(struct health *health, struct slot *slot, uint64_t now_ns)
 {
+    CHECK(slot->question == NULL && slot->tries <= health->options.retries);
     if (slot->tries++ == 0) {
         slot->longest_ns = 0;
         slot->backoff_seconds = health->options.backoff_seconds;

@@ -17,6 +17,8 @@ static const struct {
     HISTORY_LEVEL_MAP(HISTORY_LEVEL_ROW)
 #undef HISTORY_LEVEL_ROW
 };
+static_assert(COUNT_OF(level_table) == HISTORY_LEVEL_COUNT, "each level has its row");
+static_assert(sizeof(struct history_sample) % sizeof(uint64_t) == 0, "a sample is words and nothing else");
 
 aic_status history_init(struct history *history, struct mem *mem)
 {
@@ -62,6 +64,7 @@ static void ring_add(struct history_ring *ring, const struct history_sample *sam
     }
     if (ring->count == ring->capacity) ring->first = (ring->first + 1) % ring->capacity;
     else ring->count++;
+    CHECK(ring->count <= ring->capacity && ring->first < ring->capacity);
     *at(ring, ring->count - 1) = *sample;
 }
 
@@ -94,6 +97,7 @@ static void write_level(const struct history_ring *ring, struct json_writer *out
         HISTORY_FIGURE_MAP(HISTORY_FIGURE_NAME)
 #undef HISTORY_FIGURE_NAME
     };
+    static_assert(COUNT_OF(figures) == FIGURES, "each word of a sample has its name");
     json_open(out, '{');
     json_key(out, "period_seconds");
     json_put_u64(out, ring->period_ms / 1000);

@@ -9,6 +9,8 @@
 #define NUMBER_MASK UINT64_C(0x7ff)
 _Static_assert(LABELS_PAIRS <= NUMBER_MASK, "a number fits beside the hash");
 
+_Static_assert((LABELS_SLOTS & (LABELS_SLOTS - 1)) == 0, "a mask keeps a slot's number within the table");
+_Static_assert(LABELS_SLOTS > LABELS_PAIRS && LABELS_WINDOW <= LABELS_SLOTS, "each pair finds a slot");
 #define MARGIN 8 /* lookups of late by which twice the idlest's must be passed, so that few lookups decide nothing */
 #define REUSE_NS UINT64_C(1000000000) /* between the end of a pair and the next one of its number */
 
@@ -59,6 +61,7 @@ static bool is_name(const struct labels_name *name, uint64_t hash, aic_view text
 
 static void give_label(struct labels *labels, enum labels_kind kind, struct labels_name *name)
 {
+    CHECK(name->label == LABELS_SHOWN && labels->shown_count[kind] < LABELS_SHOWN);
     for (unsigned label = 0; label < LABELS_SHOWN; label++) {
         if (labels->shown[kind][label] != NULL) continue;
         labels->shown[kind][label] = name;
@@ -73,6 +76,7 @@ static void take_label(struct labels *labels, enum labels_kind kind, struct labe
 {
     unsigned label = name->label;
     if (label == LABELS_SHOWN) return;
+    CHECK(labels->shown[kind][label] == name && labels->shown_count[kind] > 0);
     labels->shown[kind][label] = NULL;
     labels->shown_count[kind]--;
     name->label = LABELS_SHOWN;
@@ -100,6 +104,7 @@ static struct labels_name *name_of(struct labels *labels, enum labels_kind kind,
     name->label = LABELS_SHOWN;
     name->rest = text.size == 5 && memcmp(text.data, "other", 5) == 0;
     labels->names[kind][labels->name_count[kind]++] = name;
+    CHECK(labels->name_count[kind] <= LABELS_PAIRS); /* each is of a pair that has a number */
     if (!name->rest && labels->shown_count[kind] < LABELS_SHOWN) give_label(labels, kind, name);
     return name;
 }
@@ -339,6 +344,7 @@ static void recycle(struct labels *labels, uint64_t now_ns)
         }
     }
     unsigned left = atomic_fetch_add_explicit(&labels->free_count, freed, memory_order_relaxed) + freed;
+    CHECK(left <= LABELS_PAIRS);
     bool needed = left == 0 && resting == 0 && atomic_load_explicit(&labels->refused, memory_order_relaxed);
     if (needed) {
         atomic_store_explicit(&labels->refused, false, memory_order_relaxed);
@@ -375,19 +381,18 @@ static void read_row(const labels_counts *row, unsigned ns, struct labels_page *
     }
 }
 
-static void read_text(const struct labels_name *name, struct labels_text *out)
-{
-    out->size = name != NULL ? name->size : 5;
-    memcpy(out->text, name != NULL ? name->text : "other", out->size);
-}
-
 void labels_read(struct labels *labels, struct labels_page *out)
 {
     pthread_mutex_lock(&labels->mutex);
     out->count = 0;
     for (unsigned label = 0; label <= LABELS_SHOWN; label++) {
-        for (size_t kind = 0; kind < LABELS_KINDS; kind++)
-            read_text(label < LABELS_SHOWN ? labels->shown[kind][label] : NULL, &out->texts[kind][label]);
+        for (size_t kind = 0; kind < LABELS_KINDS; kind++) {
+            const struct labels_name *name = label < LABELS_SHOWN ? labels->shown[kind][label] : NULL;
+            struct labels_text *text = &out->texts[kind][label];
+            CHECK(name == NULL || name->label == label);
+            text->size = name != NULL ? name->size : 5;
+            memcpy(text->text, name != NULL ? name->text : "other", text->size);
+        }
         const labels_counts *row = label < LABELS_SHOWN ? labels->rows[label] : labels->rest_row;
         if (row != NULL) read_row(row, label, out);
     }

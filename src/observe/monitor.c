@@ -281,6 +281,7 @@ enum invalidation_level invalidation_level(const struct aic_monitor *monitor, ui
 const char *invalidation_level_name(enum invalidation_level level)
 {
     static const char *const names[] = {"normal", "warning", "critical"};
+    static_assert(COUNT_OF(names) == INVALIDATIONS_CRITICAL + 1, "each level has its name");
     CHECK((size_t)level < COUNT_OF(names));
     return names[level];
 }

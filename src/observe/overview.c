@@ -143,6 +143,7 @@ bool overview_memory_short(struct overview *overview, const struct figures *stat
 void overview_join(struct overview *overview, struct tally *tally)
 {
     pthread_mutex_lock(&overview->mutex);
+    CHECK(tally->next == NULL && overview->tallies != tally);
     tally->next = overview->tallies;
     overview->tallies = tally;
     pthread_mutex_unlock(&overview->mutex);

@@ -209,6 +209,7 @@ aic_status parts_register(const struct overview *overview, struct health *health
     for (size_t i = 0; i < parts_count; i++) {
         const struct part *part = &parts[i];
         bool configured = parts_has(overview, part);
+        CHECK(part->ask == NULL || part->judge != NULL); /* what is asked is judged */
         TRY(health_add(health, part->name, configured ? part->ask : NULL, configured ? part->judge : NULL));
     }
     return AIC_OK;

@@ -40,10 +40,13 @@ struct pressure {
     struct host_memory host;
     struct host_psi psi;
 };
+static_assert(COUNT_OF(((struct pressure *)NULL)->transitions) == PRESSURE_CRITICAL + 1, "each state is counted");
 
 const char *pressure_state_name(enum pressure_state state)
 {
     static const char *const names[] = {"normal", "warning", "critical"};
+    static_assert(COUNT_OF(names) == PRESSURE_CRITICAL + 1, "each state has its name");
+    CHECK((size_t)state < COUNT_OF(names));
     return names[state];
 }
 
@@ -139,6 +142,7 @@ static struct plan decide(struct pressure *p, double percent, uint64_t limit_byt
         plan.resize_to = grown < p->cache_max_bytes ? grown : p->cache_max_bytes;
     }
     if (plan.resize_to > 0) p->cache_limit = plan.resize_to;
+    CHECK(p->cache_limit <= p->cache_max_bytes);
     return plan;
 }
 

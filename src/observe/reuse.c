@@ -18,6 +18,9 @@
 #define KNOWN_KEYS 64
 #define KNOWN_REFERENCES 1000
 
+static_assert(TABLE_SLOTS > MAX_KEYS, "a search ends at an empty slot");
+static_assert(ORDER_SLOTS > 2 * MAX_KEYS, "a rebuilding leaves room for as many references again");
+
 struct followed {
     uint64_t hash;
     uint32_t order; /* place of its last reference in the Fenwick tree, from 1; 0: the slot is empty */
@@ -85,6 +88,7 @@ static struct followed *find(struct reuse *reuse, uint64_t hash)
 
 static void tree_add(struct reuse *reuse, uint32_t order, uint64_t units)
 {
+    CHECK(order > 0 && order <= ORDER_SLOTS); /* 0 would be added to for ever */
     for (uint32_t at = order; at <= ORDER_SLOTS; at += at & -at) reuse->tree[at] += units;
 }
 
@@ -109,6 +113,7 @@ static void rebuild(struct reuse *reuse, uint64_t threshold)
     for (size_t i = 0; i < TABLE_SLOTS; i++) {
         struct followed *key = &reuse->table[i];
         if (key->order != 0 && key->hash < threshold) kept[count++] = *key;
+        CHECK(count < MAX_KEYS);
     }
     qsort(kept, count, sizeof *kept, by_order);
     memset(reuse->table, 0, sizeof reuse->table);

@@ -57,6 +57,7 @@ uint64_t ring_read(const struct ring *ring, uint64_t ticket, uint64_t *words)
     if (atomic_load_explicit(slot, memory_order_acquire) != 2 * ticket + 2) return 0;
     /* Acquire: a word of a newer writer brings that writer's odd number with it, so that the last load sees it. */
     uint64_t count = atomic_load_explicit(slot + 1, memory_order_acquire);
+    CHECK(count <= ring->slot_words); /* whichever writer it is of */
     for (uint64_t i = 0; i < count; i++) words[i] = atomic_load_explicit(slot + 2 + i, memory_order_acquire);
     return atomic_load_explicit(slot, memory_order_relaxed) == 2 * ticket + 2 ? count : 0;
 }

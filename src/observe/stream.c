@@ -14,6 +14,7 @@
 #define MOST_WORDS (FIXED_WORDS + EVENT_NUMBERS + EVENT_TEXT_WORDS)
 
 static_assert(EVENT_TEXTS * 16 <= 64, "the lengths of all texts share one word");
+static_assert(EVENT_TEXT_WORDS * sizeof(uint64_t) <= UINT16_MAX, "a length has 16 bits");
 
 /*
  * Percentiles of durations over the retention window, from two log-linear histograms that take turns. A ring keeps at
@@ -73,12 +74,6 @@ static void percentiles_add(struct percentiles *percentiles, uint64_t now_ns, do
     while (ns > max &&
            !atomic_compare_exchange_weak_explicit(&hist->max, &max, ns, memory_order_relaxed, memory_order_relaxed)) {
     }
-}
-
-static void percentiles_clear(struct percentiles *percentiles)
-{
-    hist_clear(&percentiles->halves[0]);
-    hist_clear(&percentiles->halves[1]);
 }
 
 static void percentiles_sum(struct percentiles *percentiles, uint64_t now_ns, struct hist_total *total)
@@ -160,7 +155,8 @@ void stream_clear(struct stream *stream)
         struct stream_lane *lane = lanes_at(&stream->lanes, place);
         if (lane == NULL) continue;
         ring_clear(&lane->ring);
-        percentiles_clear(&lane->percentiles);
+        hist_clear(&lane->percentiles.halves[0]);
+        hist_clear(&lane->percentiles.halves[1]);
         for (unsigned i = 0; i < STREAM_COUNTERS; i++)
             atomic_store_explicit(&lane->counters[i], 0, memory_order_relaxed);
     }
@@ -272,6 +268,7 @@ static void unpack(const struct stream *stream, const struct cursor *cursor, str
 {
     const uint64_t *words = cursor->words;
     uint64_t numbers = stream->shape.numbers, fixed = FIXED_WORDS + numbers;
+    CHECK(cursor->count >= fixed && cursor->count - fixed <= stream->shape.text_words);
     event->mono_ns = words[0];
     memcpy(&event->seconds, &words[1], sizeof event->seconds);
     memset(event->number, 0, sizeof event->number);

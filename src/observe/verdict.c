@@ -16,7 +16,7 @@ const char *severity_name(enum severity severity)
 struct finding *verdict_add(struct verdict *verdict, enum severity severity, const char *code, uint64_t since_ms,
                             const char *format, ...)
 {
-    CHECK(verdict->count < VERDICT_FINDINGS);
+    CHECK(severity < SEVERITIES && verdict->count < VERDICT_FINDINGS);
     struct finding *finding = &verdict->findings[verdict->count++];
     finding->severity = severity;
     finding->alert = (struct alert_key){ALERT_OF_NOTHING};

@@ -59,6 +59,7 @@ static void send_next(struct webhook *webhook)
 static void on_done(struct backend_call *call)
 {
     struct webhook *webhook = (struct webhook *)(void *)((char *)call - offsetof(struct webhook, call));
+    CHECK(webhook->busy && webhook->notice != NULL);
     bool sent = call->status == AIC_OK && call->code >= 200 && call->code < 300;
     if (!sent && call->status != AIC_CLOSED && webhook->log != NULL)
         log_line(webhook->log, AIC_LOG_WARNING, "webhook", "an alert was not delivered: %s", call->why);
