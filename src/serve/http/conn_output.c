@@ -23,6 +23,7 @@ static ssize_t send_joined(int fd, const struct iovec *pieces, unsigned count)
     char joined[JOIN_BYTES];
     size_t size = 0;
     for (unsigned i = 0; i < count; i++) {
+        CHECK(pieces[i].iov_len <= sizeof joined - size);
         memcpy(joined + size, pieces[i].iov_base, pieces[i].iov_len);
         size += pieces[i].iov_len;
     }

@@ -45,6 +45,7 @@ static void conn_give(struct conn *conn)
     void *given = conn;
     conn_body_release(conn);
     CHECK(conn->out.pending == 0 && conn->in == NULL); /* the next client's connection lies here */
+    CHECK(!conn->ready && !conn->handle_open);
     CHECK(object_pool_give(&conn->thread->conn_pool, &given));
 }
 

@@ -16,6 +16,7 @@ const char *http_verb_name(enum http_verb verb)
         HTTP_VERB_MAP(VERB_NAME)
 #undef VERB_NAME
     };
+    static_assert(COUNT_OF(names) == HTTP_VERB_COUNT, "each verb has its name");
     CHECK((unsigned)verb < COUNT_OF(names));
     return names[verb];
 }

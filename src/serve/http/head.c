@@ -326,6 +326,7 @@ static bool verb_find(aic_view method, enum http_verb *out)
         HTTP_VERB_MAP(HEAD_VERB_NAME)
 #undef HEAD_VERB_NAME
     };
+    static_assert(COUNT_OF(names) == HTTP_VERB_COUNT, "each verb has its name");
     for (unsigned i = 0; i < COUNT_OF(names); i++) {
         if (names[i].size != method.size || memcmp(names[i].data, method.data, method.size) != 0) continue;
         *out = (enum http_verb)i;

@@ -1,6 +1,11 @@
 #include "serve/http/head_memo.h"
 
+#include "base/check.h"
+
 #include <string.h>
+
+static_assert(HEAD_MEMO_FIELDS <= HEAD_MAX_FIELDS && HEAD_MEMO_BYTES <= UINT16_MAX, "what is kept fits a head");
+static_assert(HEAD_MEMO_DIGITS <= 19, "so many digits do not overflow 64 bits");
 
 /* Whatever the bytes are, it takes the time of all of them. */
 static bool same_bytes(const char *a, const char *b, size_t size)
@@ -104,6 +109,7 @@ static struct head_lines *give_up(struct head_memo *memo)
 void head_memo_add(struct head_memo *memo, const struct head *head, const char *data, size_t begin, size_t end)
 {
     const char *newline = memchr(data + begin, '\n', end - begin);
+    CHECK(newline != NULL); /* the head was parsed */
     size_t line = (size_t)(newline - data) + 1, size = end - line;
     const struct head_field *length = head_find(head, data, "content-length", 14);
     size_t digits = length != NULL ? length->value.size : 0;
@@ -113,6 +119,7 @@ void head_memo_add(struct head_memo *memo, const struct head *head, const char *
     struct head_lines *lines = give_up(memo);
     lines->size = (uint16_t)(size - digits);
     lines->cut = length != NULL ? (uint16_t)(length->value.at - line) : lines->size;
+    CHECK(lines->cut <= lines->size);
     lines->keep_alive = head->keep_alive;
     lines->chunked = head->chunked;
     lines->expect_continue = head->expect_continue;

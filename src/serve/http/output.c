@@ -71,6 +71,7 @@ static aic_status grow(struct output *output)
 
 static aic_status segment_add(struct output *output, struct output_segment segment)
 {
+    CHECK(segment.size > 0); /* whoever sends relies on it */
     if (output->count == output->capacity) TRY(grow(output));
     output->segments[output->count++] = segment;
     output->pending += segment.size;
@@ -86,6 +87,7 @@ static void compact(struct output *output)
         const struct output_segment *segment = &output->segments[i];
         if (segment->data == NULL) gone = segment->offset + (i == output->first ? output->sent : 0);
     }
+    CHECK(gone <= copied->size);
     if (gone == 0) return;
     memmove(copied->data, copied->data + gone, copied->size - gone);
     copied->size -= gone;

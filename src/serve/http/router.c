@@ -92,6 +92,7 @@ static uint16_t child_find(struct router *router, uint16_t parent, enum node_kin
 /* Children are kept in the order in which they are tried: literals, then a parameter, then a rest. */
 static uint16_t child_add(struct router *router, uint16_t parent, enum node_kind kind, aic_view text)
 {
+    CHECK(router->bytes >= sizeof *router + (router->count + 1u) * sizeof *router->nodes); /* all were counted before */
     uint16_t index = router->count++;
     uint16_t *link = &router->nodes[parent].child;
     while (*link != 0 && router->nodes[*link].kind <= kind) link = &router->nodes[*link].sibling;
@@ -190,9 +191,11 @@ static uint16_t match_from(const struct router *router, uint16_t parent, const s
             if (segment_is(segment, node->text, path->escaped)) found = match_from(router, at, path, depth + 1, out);
         } else if (node->kind == NODE_PARAMETER) {
             if (segment.size == 0) continue;
+            CHECK(out->parameter_count < COUNT_OF(out->parameters));
             out->parameters[out->parameter_count++] = segment;
             found = match_from(router, at, path, depth + 1, out);
         } else {
+            CHECK(out->parameter_count < COUNT_OF(out->parameters));
             out->parameters[out->parameter_count++] = rest_of(path, depth);
             found = at;
         }

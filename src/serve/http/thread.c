@@ -90,7 +90,7 @@ aic_status thread_conn_add(struct conn *conn)
 void thread_conn_remove(struct conn *conn)
 {
     struct http_thread *thread = conn->thread;
-    CHECK(thread->conns[conn->index] == conn);
+    CHECK(conn->index < thread->conn_count && thread->conns[conn->index] == conn);
     struct conn *last = thread->conns[--thread->conn_count];
     thread->conns[conn->index] = last;
     last->index = conn->index;
@@ -109,6 +109,7 @@ static void end_if_done(struct http_thread *thread)
 
 void thread_conn_freed(struct http_thread *thread)
 {
+    CHECK(thread->live > thread->conn_count); /* its socket went before its memory */
     thread->live--;
     end_if_done(thread);
 }
@@ -127,6 +128,7 @@ void thread_unmark_ready(struct conn *conn)
     struct http_thread *thread = conn->thread;
     if (!conn->ready) return;
     conn->ready = false;
+    CHECK(thread->ready_count > 0);
     TAILQ_REMOVE(&thread->ready, conn, ready_link);
     thread->ready_count--;
 }

@@ -12,6 +12,7 @@
 static const char *const type_names[] = {
     [JSON_NULL] = "null",       [JSON_FALSE] = "a boolean", [JSON_TRUE] = "a boolean",  [JSON_NUMBER] = "a number",
     [JSON_STRING] = "a string", [JSON_ARRAY] = "an array",  [JSON_OBJECT] = "an object"};
+static_assert(COUNT_OF(type_names) == JSON_OBJECT + 1, "an object is the last kind");
 
 static aic_status refuse_unknown(const struct json *json, uint32_t name, const struct field_rule *rules, size_t count,
                                  aic_error *error)

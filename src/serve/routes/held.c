@@ -32,6 +32,7 @@ struct held {
     struct mem *mem; /* of this struct, which outlives the exchange */
     enum lease_news news;
 };
+static_assert(offsetof(struct held, waiter) == 0, "who is told finds its lookup where its waiter lies");
 
 static struct leases *leases_of(const struct front *front)
 {
@@ -93,6 +94,7 @@ static void answer_granted(struct http_exchange *exchange, const struct lease_wa
     int size = snprintf(body, sizeof body,
                         "{\"hit\":false,\"key\":\"%s\",\"lease\":\"%s\",\"lease_seconds\":%" PRIu64 "}\n", key,
                         waiter->id, waiter->lease_ms / 1000);
+    CHECK(size > 0 && (size_t)size < sizeof body);
     lookup_count(exchange, AIC_MISS, NULL, 0);
     http_reply_bytes(exchange, 200, HTTP_JSON, (aic_view){body, (size_t)size});
 }
@@ -103,6 +105,7 @@ static void on_news(struct message *post)
     struct held *held = (struct held *)(void *)((char *)post - offsetof(struct held, post));
     struct http_exchange *exchange = held->exchange;
     uint64_t now = now_ns(held->front);
+    CHECK(held->news != LEASE_WAITS && held->waiter.lease == NULL);
     http_on_gone(exchange, NULL, NULL);
     call_of(exchange)->resumed_ns = now;
     if (held->news == LEASE_GRANTED) {

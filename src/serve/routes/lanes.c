@@ -127,7 +127,7 @@ static void lane_fini(struct lane_state *lane)
     pthread_cond_broadcast(&lane->wake);
     pthread_mutex_unlock(&lane->lock);
     for (unsigned i = 0; i < lane->thread_count; i++) pthread_join(lane->threads[i].thread, NULL);
-    CHECK(lane->first == NULL);
+    CHECK(lane->first == NULL && lane->end == &lane->first);
     pthread_cond_destroy(&lane->wake);
     pthread_mutex_destroy(&lane->lock);
 }
@@ -142,6 +142,7 @@ aic_status lanes_create(struct mem *mem, unsigned cores, struct lanes **out)
         LANE_MAP(LANE_ROW)
 #undef LANE_ROW
     };
+    static_assert(COUNT_OF(rows) == LANE_COUNT, "each lane has its row");
     struct lanes *lanes = mem_zalloc(mem, MEM_OTHER, sizeof *lanes);
     if (lanes == NULL) return AIC_NO_MEMORY;
     lanes->mem = mem;
@@ -169,6 +170,7 @@ void lanes_destroy(struct lanes **lanes)
 
 void lanes_add(struct lanes *lanes, enum lane lane, struct lane_job *job)
 {
+    CHECK(lane < LANE_COUNT && job->run != NULL);
     struct lane_state *state = &lanes->lanes[lane];
     job->next = NULL;
     pthread_mutex_lock(&state->lock);

@@ -63,6 +63,7 @@ static aic_status gather_pieces(struct found *found, size_t first)
     if (record->form.compressed || record->plain_bytes > HTTP_SMALL_ANSWER)
         answer_expect(found->answer, found->exchange, record->plain_bytes);
     TRY(cache_hit_pieces(&found->answer->hit, &found->answer->plain, vectors, HTTP_MAX_PIECES - 3, &count));
+    CHECK(first + count < COUNT_OF(found->pieces)); /* the rest of the answer follows */
     for (size_t i = 0; i < count; i++) found->pieces[first + i] = (aic_view){vectors[i].iov_base, vectors[i].iov_len};
     found->count = first + count;
     return AIC_OK;

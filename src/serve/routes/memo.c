@@ -5,6 +5,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+static_assert(AIC_MAX_NAME_BYTES <= UINT16_MAX && MEMO_MAX_BODY <= UINT32_MAX, "the sizes of an entry fit its fields");
+
 void memo_init(struct memo *memo, struct mem *mem, uint64_t seed, size_t max_body)
 {
     CHECK(max_body <= MEMO_MAX_BODY);

@@ -29,9 +29,11 @@ struct pending {
     aic_status status;
     struct cache_hit hit;
 };
+static_assert(offsetof(struct pending, post) == 0, "the message is found again as its lookup");
 
 static void link_last(struct front *front, struct pending *pending)
 {
+    CHECK(!pending->linked && (front->first == NULL) == (front->last == NULL));
     pending->previous = front->last;
     if (front->last != NULL) front->last->next = pending;
     else front->first = pending;
@@ -43,6 +45,8 @@ static void link_last(struct front *front, struct pending *pending)
 static void take_out(struct front *front, struct pending *pending)
 {
     if (!pending->linked) return;
+    CHECK(pending->previous != NULL || front->first == pending);
+    CHECK(pending->next != NULL || front->last == pending);
     pending->linked = false;
     FIGURE_COUNT_OWN(&front->tally.counts, waiting, -UINT64_C(1));
     if (pending->previous != NULL) pending->previous->next = pending->next;
@@ -53,6 +57,7 @@ static void take_out(struct front *front, struct pending *pending)
 
 static void free_pending(struct pending *pending)
 {
+    CHECK(!pending->linked);
     cache_hit_release(&pending->hit);
     mem_free(pending->mem, MEM_CONNECTIONS, pending, sizeof *pending);
 }

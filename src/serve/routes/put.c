@@ -49,6 +49,7 @@ static aic_status read_cost(const struct json *json, uint32_t token, double *out
 static aic_status read_durability(const struct json *json, uint32_t token, aic_durability *out, aic_error *error)
 {
     static const char *const words[] = {"memory", "storage", "disk"};
+    static_assert(COUNT_OF(words) == AIC_DURABILITY_DISK - AIC_DURABILITY_MEMORY + 1, "each level has its word");
     if (token == FIELDS_ABSENT) return AIC_OK;
     for (unsigned i = 0; i < COUNT_OF(words); i++) {
         aic_view word = aic_view_of(words[i]), given = json_source(json, token);

@@ -31,12 +31,13 @@ struct delivery {
     struct front *front;
     struct snapshot *snapshot; /* pinned; NULL: the streams end */
 };
+static_assert(offsetof(struct delivery, post) == 0, "the message is found again as its delivery");
 
 static void subscriber_free(struct front *front, struct subscriber *subscriber)
 {
     mem_free(front->routes->overview.options.mem, MEM_CONNECTIONS, subscriber, sizeof *subscriber);
     /* Relaxed: the tick only needs to see the figure at some time. */
-    atomic_fetch_sub_explicit(&front->subscriber_count, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_sub_explicit(&front->subscriber_count, 1, memory_order_relaxed) > 0);
 }
 
 static void on_drained(struct http_exchange *exchange, void *context)
@@ -132,13 +133,6 @@ void stream_end(struct routes *routes)
     post_to_all(routes, NULL);
 }
 
-static bool open_stream(struct http_exchange *exchange)
-{
-    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
-    http_reply_header(exchange, "X-Accel-Buffering", AIC_LITERAL("no"));
-    return http_stream_open(exchange, 200, "text/event-stream");
-}
-
 void handle_stream(struct http_exchange *exchange)
 {
     struct front *front = front_of(exchange);
@@ -154,7 +148,9 @@ void handle_stream(struct http_exchange *exchange)
         http_reply_error(exchange, AIC_NO_MEMORY, NULL);
         return;
     }
-    if (!open_stream(exchange) ||
+    http_reply_header(exchange, "Cache-Control", AIC_LITERAL("no-store"));
+    http_reply_header(exchange, "X-Accel-Buffering", AIC_LITERAL("no"));
+    if (!http_stream_open(exchange, 200, "text/event-stream") ||
         http_verb(exchange) == HTTP_VERB_HEAD) { /* without a body nothing would ever end it */
         http_stream_close(exchange);
         mem_free(front->routes->overview.options.mem, MEM_CONNECTIONS, subscriber, sizeof *subscriber);

@@ -1,5 +1,7 @@
 #include "serve/routes/tails.h"
 
+#include "base/check.h"
+
 #include <string.h>
 
 void tails_init(struct tails *tails, struct mem *mem)
@@ -18,6 +20,7 @@ void tails_release(struct tails *tails, struct tail **tail)
 {
     struct tail *old = *tail;
     *tail = NULL;
+    CHECK(old == NULL || old->pins > 0);
     if (old != NULL && --old->pins == 0) mem_free(tails->mem, MEM_CACHE, old, sizeof *old + old->size);
 }
 
@@ -37,6 +40,7 @@ struct tail *tails_pin(struct tails *tails, const aic_key *key, uint64_t checksu
 
 void tails_add(struct tails *tails, const aic_key *key, uint64_t checksum, unsigned tiers, aic_view text)
 {
+    static_assert(TAILS_MAX_BYTES <= UINT32_MAX, "its size has 32 bits");
     if (text.size > TAILS_MAX_BYTES) return;
     struct tail *tail = mem_alloc(tails->mem, MEM_CACHE, sizeof *tail + text.size);
     if (tail == NULL) return;

@@ -16,6 +16,7 @@ struct unpacked {
     bool made;
     struct buf plain; /* the job's until it is made; never changed afterwards */
 };
+static_assert(offsetof(struct unpacked, job) == 0, "the job is found again as what it makes");
 
 void unpacked_init(struct unpacked_list *list, struct lanes *lanes)
 {

@@ -14,6 +14,7 @@ static void on_gone(struct http_exchange *exchange, void *context)
 
 void *work_create(struct http_exchange *exchange, enum lane lane, size_t size)
 {
+    CHECK(size >= sizeof(struct work)); /* it lies at the front of what the caller wants */
     struct mem *mem = http_mem(exchange);
     struct work *work = mem_zalloc(mem, MEM_CONNECTIONS, size);
     if (work == NULL) {
@@ -49,6 +50,8 @@ static void after(struct message *post)
     work->finish(work);
 }
 
+static_assert(offsetof(struct work, job) == 0, "the job is found again as its work");
+
 static void run_job(struct lane_job *job)
 {
     struct work *work = (struct work *)job;
@@ -65,6 +68,7 @@ static void run_job(struct lane_job *job)
 
 void work_again(struct work *work)
 {
+    CHECK(work->run != NULL && work->finish != NULL);
     work->job.run = run_job;
     if (work->ends_at_hangup) http_on_hangup(work->exchange, on_gone, work);
     else http_on_gone(work->exchange, on_gone, work);

@@ -31,6 +31,7 @@ static const char *const address_faults[] = {
     [BAD_HOST] = "Invalid host format",
     [BAD_PATH] = "The path of a unix socket must have 1 to 107 bytes",
 };
+static_assert(COUNT_OF(address_faults) == BAD_PATH + 1, "each fault has its words");
 
 static bool is_host(const char *host)
 {
