@@ -112,6 +112,7 @@ static void split(struct cli *cli, int argc, char **argv, size_t *names)
             if (separate) given->value = ++at < argc ? argv[at] : NULL;
         }
     }
+    CHECK(cli->argument_count + cli->given_count <= (size_t)argc); /* the room of either */
 }
 
 static int check_option(const struct cli *cli, const struct cli_given *given)

@@ -28,6 +28,7 @@
 
 enum mode { MODE_LOOKUP, MODE_GET, MODE_PUT, MODE_MIXED };
 static const char *const mode_names[] = {"lookup", "get", "put", "mixed"};
+static_assert(COUNT_OF(mode_names) == MODE_MIXED + 1, "each mode has its name");
 
 /* The requests of one entry, head and body. */
 struct entry {

@@ -86,6 +86,7 @@ static void print_entry(json_object *entry)
                                  print_size(size, json_u64_at(entry, "size_bytes")),
                                  print_age(age, json_text_at(entry, "created_at", NULL)),
                                  ttl != NULL ? print_duration(left, json_object_get_double(ttl)) : "never"};
+    static_assert(COUNT_OF(texts) == COUNT_OF(list_widths), "each column has its text");
     struct list_row row = list_row_begin(key);
     list_cells(&row, texts);
     print_tags(json_at(entry, "tags"), row.columns - row.used + LIST_LEAST_TAGS - (row.narrow ? 0 : LIST_KEY));
@@ -96,6 +97,7 @@ static void print_entry(json_object *entry)
 static void print_list_head(void)
 {
     static const char *const names[] = {"namespace", "operation", "model", "size", "age", "expires"};
+    static_assert(COUNT_OF(names) == COUNT_OF(list_widths), "each column has its name");
     struct list_row row = list_row_begin("key");
     list_cells(&row, names);
     puts(row.narrow ? "tags" : "tags  key");

@@ -49,6 +49,7 @@ static int send_batch(struct many *many)
 {
     struct reply reply = {0};
     if (many->count == 0) return CLI_OK;
+    CHECK(many->count <= MOST_LOOKUPS);
     buf_append_view(&many->body, AIC_LITERAL("]}"));
     if (buf_status(&many->body) != AIC_OK) return cli_fail("%s", aic_status_text(AIC_NO_MEMORY));
     int result = session_ask(many->cli, "POST", "/cache/lookup-many", buf_view(&many->body), &reply);

@@ -69,6 +69,7 @@ __attribute__((format(printf, 3, 4))) static void add(struct top *top, enum styl
 /* "[#####.....]", `cells` wide. */
 static const char *bar(char out[64], double part, int cells)
 {
+    CHECK(cells > 0 && cells <= 61); /* with its brackets and the NUL they fit */
     int filled = part > 0 ? (int)lround((part < 1 ? part : 1) * cells) : 0;
     out[0] = '[';
     memset(out + 1, '.', (size_t)cells);
