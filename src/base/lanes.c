@@ -13,6 +13,8 @@ unsigned lane_of_thread(void)
     return number - 1;
 }
 
+static_assert(COUNT_OF(((struct lanes *)NULL)->objects) + 1 == LANES_MOST, "the first place is nobody's lane");
+
 static void *create(struct lanes *lanes)
 {
     void *object = mem_zalloc(lanes->mem, lanes->owner, lanes->bytes);

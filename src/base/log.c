@@ -83,6 +83,7 @@ static void line_quoted(struct line *line, const char *text, size_t size)
 static const char *log_level_name(aic_log_level level)
 {
     static const char *const names[] = {"debug", "info", "warning", "error"};
+    static_assert(COUNT_OF(names) == AIC_LOG_ERROR + 1, "each level has its name");
     return (unsigned)level < COUNT_OF(names) ? names[level] : "error";
 }
 

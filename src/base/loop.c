@@ -92,6 +92,7 @@ static void on_stop(struct message *message)
 void loop_stop(struct loop *loop)
 {
     if (!loop->started) return;
+    CHECK(!pthread_equal(pthread_self(), loop->thread));
     loop->stop.run = on_stop;
     loop_post(loop, &loop->stop);
     CHECK(pthread_join(loop->thread, NULL) == 0);
@@ -104,6 +105,8 @@ struct visit {
     void *context;
     uv_sem_t done;
 };
+
+static_assert(offsetof(struct visit, message) == 0, "the message is found again as its visit");
 
 static void on_visit(struct message *message)
 {

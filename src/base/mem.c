@@ -132,6 +132,7 @@ const char *mem_owner_name(enum mem_owner owner)
         MEM_OWNER_MAP(MEM_OWNER_LABEL)
 #undef MEM_OWNER_LABEL
     };
+    static_assert(COUNT_OF(names) == MEM_OWNER_COUNT, "each owner has its name");
     CHECK((unsigned)owner < MEM_OWNER_COUNT);
     return names[owner];
 }

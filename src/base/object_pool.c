@@ -63,6 +63,7 @@ static struct pool_object *take_free(struct object_pool *pool)
     pthread_mutex_lock(&pool->mutex);
     struct pool_object *object = pool->free_list;
     if (object != NULL) {
+        CHECK(atomic_load_explicit(&object->mark, memory_order_relaxed) == MARK_FREE && pool->counts.size > 0);
         pool->free_list = object->next;
         pool->counts.size--;
         if (pool->counts.size < pool->low_water) pool->low_water = pool->counts.size;
@@ -118,6 +119,7 @@ bool object_pool_give(struct object_pool *pool, void **given)
     if (pool->hooks != NULL && pool->hooks->clear != NULL) pool->hooks->clear(object + 1);
     pthread_mutex_lock(&pool->mutex);
     bool keep = pool->counts.size < pool->max_free;
+    CHECK(pool->counts.active > 0);
     pool->counts.active--;
     if (keep) {
         object->next = pool->free_list;

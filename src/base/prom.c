@@ -8,6 +8,7 @@
 
 static const char *const type_names[] = {
     [PROM_COUNTER] = "counter", [PROM_GAUGE] = "gauge", [PROM_HISTOGRAM] = "histogram"};
+static_assert(COUNT_OF(type_names) == PROM_HISTOGRAM + 1, "a histogram is the last type");
 
 void prom_init(struct prom *prom, struct buf *out, bool open_metrics)
 {
