@@ -71,7 +71,7 @@ static void finish(struct backend *backend, struct backend_call *call, aic_statu
     call->status = status;
     if (status == AIC_OK) COUNT(backend, answered);
     else COUNT(backend, failed);
-    atomic_fetch_sub_explicit(&backend->waiting, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_sub_explicit(&backend->waiting, 1, memory_order_relaxed) > 0);
     struct buf answer = call->answer; /* the call may be gone after done() */
     call->done(call);
     buf_fini(&answer);
@@ -170,6 +170,7 @@ static void try_call(struct slot *slot)
     struct backend *backend = slot->backend;
     struct backend_call *call = slot->call;
     uint64_t now = now_of(backend);
+    CHECK(!slot->flying && !call->probe);
     if (now >= call->deadline_ns) {
         snprintf(call->why, sizeof call->why, "%s: the deadline passed before it could be asked", backend->place);
         end_call(slot, AIC_TIMEOUT);
@@ -247,6 +248,7 @@ static void on_result(struct slot *slot, CURLcode result)
 {
     struct backend *backend = slot->backend;
     struct backend_call *call = slot->call;
+    CHECK(slot->flying && call != NULL);
     curl_multi_remove_handle(backend->multi, slot->curl);
     slot->flying = false;
     call->code = 0;
@@ -310,6 +312,7 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 static void on_socket_closed(uv_handle_t *handle)
 {
     struct socket *socket = handle->data;
+    CHECK(socket->backend->handles > 0);
     socket->backend->handles--;
     mem_free(socket->backend->options.mem, MEM_CONNECTIONS, socket, sizeof *socket);
 }
@@ -408,6 +411,8 @@ static void run_slots(struct backend *backend)
     if (next == UINT64_MAX) uv_timer_stop(&backend->pause_timer);
     else uv_timer_start(&backend->pause_timer, on_pause_over, next > now ? (next - now) / NS_PER_MS + 1 : 1, 0);
 }
+
+static_assert(offsetof(struct backend_call, message) == 0, "the message is found again as its call");
 
 static void on_call(struct message *message)
 {

@@ -1,5 +1,7 @@
 #include "net/breaker.h"
 
+#include "base/check.h"
+
 #define FAILURES_TO_OPEN 5
 #define FIRST_PAUSE_NS ((uint64_t)500 * 1000 * 1000)
 #define LAST_PAUSE_NS ((uint64_t)30 * 1000 * 1000 * 1000)
@@ -37,6 +39,7 @@ enum breaker_pass breaker_admit(struct breaker *breaker, uint64_t now_ns)
 
 bool breaker_success(struct breaker *breaker, bool probe)
 {
+    CHECK(!probe || breaker->state == BREAKER_PROBING);
     if (breaker->state == BREAKER_CLOSED) breaker->failures = 0;
     if (!probe) return false;
     breaker->state = BREAKER_CLOSED;
@@ -55,6 +58,7 @@ bool breaker_trip(struct breaker *breaker, uint64_t now_ns)
 
 bool breaker_failure(struct breaker *breaker, bool probe, uint64_t now_ns)
 {
+    CHECK(!probe || breaker->state == BREAKER_PROBING);
     if (probe) open_for_a_pause(breaker, now_ns);
     if (breaker->state != BREAKER_CLOSED || ++breaker->failures < FAILURES_TO_OPEN) return false;
     return breaker_trip(breaker, now_ns);
@@ -62,6 +66,7 @@ bool breaker_failure(struct breaker *breaker, bool probe, uint64_t now_ns)
 
 void breaker_cancel(struct breaker *breaker, uint64_t now_ns)
 {
+    CHECK(breaker->state == BREAKER_PROBING);
     breaker->state = BREAKER_OPEN;
     breaker->retry_ns = now_ns;
 }
