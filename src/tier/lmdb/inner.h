@@ -202,6 +202,7 @@ struct lmdb_tier {
     /* Is the structure of the file broken? Set by whoever meets it, told once; a new file takes it back, under
      * map_lock. Relaxed: nothing is inferred from it but that nobody goes on. */
     _Atomic int damage; /* enum lmdb_damage */
+    uint16_t files;     /* begun anew, modulo 2^16: LMDB's numbers of commits begin again with each. Under map_lock */
     bool older;         /* the file that was opened last has an earlier format. The opening thread's */
     bool wrecked;       /* a jump has left a write of env. Set under write_lock, read with map_lock exclusively */
     uint64_t looked_ns; /* when the file was last looked at after a write that failed. Under write_lock */

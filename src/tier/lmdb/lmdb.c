@@ -173,6 +173,7 @@ static aic_status start_new_file(struct lmdb_tier *lmdb)
         lmdb_env_stop(lmdb);
         status = lmdb_home_drop(&lmdb->home);
         if (status == AIC_OK) atomic_store_explicit(&lmdb->damage, LMDB_WHOLE, memory_order_relaxed);
+        lmdb->files++;
         aic_status started = lmdb_env_start(lmdb, NULL);
         if (status == AIC_OK) status = started;
         atomic_fetch_add_explicit(&lmdb->committed, 1, memory_order_release);

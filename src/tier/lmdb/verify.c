@@ -224,7 +224,7 @@ static aic_status visit_guarded(struct visit *visit, int (*work)(void *context))
     struct walk *walk = visit->walk;
     struct lmdb_tier *lmdb = walk->lmdb;
     TRY(lmdb_read_begin(lmdb, &visit->txn));
-    size_t commit = mdb_txn_id(visit->txn);
+    uint64_t commit = mdb_txn_id(visit->txn) | (uint64_t)lmdb->files << 48;
     if (walk->place->state == 0) walk->place->state = commit;
     if (walk->place->state != commit) walk->place->moved = true;
     int code = lmdb_guarded(lmdb, work, visit);

@@ -450,6 +450,29 @@ static void test_what_is_put_during_a_check_is_no_damage(void **state)
     assert_verified(world);
 }
 
+/* A new file counts its commits from the beginning: the same number is not the same state. */
+static void test_a_check_across_a_new_file(void **state)
+{
+    struct world *world = *state;
+    struct lmdb_tier *lmdb = (struct lmdb_tier *)world->tier;
+    struct tier_check check = {0};
+    aic_error error = {0};
+    MDB_envinfo info;
+    for (uint64_t i = 0; i < 20; i++) assert_int_equal(put(world, i, &plain), AIC_OK);
+    assert_int_equal(mdb_env_info(lmdb->env, &info), 0);
+    size_t commit = info.me_last_txnid;
+    assert_int_equal(world->tier->ops->verify(world->tier, &check, &error), AIC_OK); /* the counters of 20 entries */
+    assert_int_equal(world->tier->ops->clear(world->tier), AIC_OK);
+    do {
+        assert_int_equal(put(world, 1, &plain), AIC_OK);
+        assert_int_equal(mdb_env_info(lmdb->env, &info), 0);
+    } while (info.me_last_txnid < commit);
+    assert_int_equal(info.me_last_txnid, commit);
+    aic_status status = AIC_OK;
+    while (status == AIC_OK && !check.ended) status = world->tier->ops->verify(world->tier, &check, &error);
+    if (status != AIC_OK) fail_msg("%s", error.message);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, world_setup, world_teardown)
@@ -473,6 +496,7 @@ int main(void)
         TEST(what_can_never_fit_is_refused),
         TEST(a_lower_limit_evicts),
         TEST(what_is_put_during_a_check_is_no_damage),
+        TEST(a_check_across_a_new_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
