@@ -256,8 +256,8 @@ static inline bool is_from_ahead(const struct record *record, uint64_t now_ms)
     return record->expires_ms != 0 && record->created_ms > now_ms + CLOCK_SLACK_MS;
 }
 /* The clock went back far: removes what expires and was put after `from_seq`, or is dated ahead of now, from memory,
- * hides it in storage and leaves its removal to cache_settle(). For the tick. */
-void cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq);
+ * hides it in storage and leaves its removal to cache_settle(). For the tick. AIC_NO_MEMORY: nothing was done. */
+AIC_MUST_CHECK aic_status cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq);
 /* filter_take() by the time and the puts of now. */
 AIC_MUST_CHECK aic_status cache_take_filter(struct aic_cache *cache, const aic_filter *from, struct filter *out,
                                             aic_error *error);

@@ -303,13 +303,13 @@ static bool clean_entry(void *context, struct cache_hit *hit)
     return true;
 }
 
-void cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq)
+aic_status cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq)
 {
     struct pass *pass = mem_zalloc(&cache->mem, MEM_CACHE, sizeof *pass);
     struct filter_node *node;
     if (pass == NULL || filter_list_make(&cache->filters, &node) != AIC_OK) {
         mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
-        return; /* what is met by name in storage goes all the same */
+        return AIC_NO_MEMORY;
     }
     node->filter.any_namespace = true;
     node->filter.from_ms = clock_wall_ms(&cache->clock) + CLOCK_SLACK_MS;
@@ -327,6 +327,7 @@ void cache_clock_went_back(struct aic_cache *cache, uint64_t from_seq)
     if (cache->gate != NULL) filter_list_owe(&cache->filters, &node);
     else filter_list_remove(&cache->filters, &node);
     mem_free(&cache->mem, MEM_CACHE, pass, sizeof *pass);
+    return AIC_OK;
 }
 
 /* No writer that was at work when this began still is when it ends. */

@@ -57,8 +57,8 @@ static void look_at_clock(struct aic_cache *cache)
     if (!read_clock_ahead(cache, &ahead_ms)) return;
     int64_t step_ms = (int64_t)(ahead_ms - steps->ahead_ms);
     if (step_ms >= -ROUNDING_MS && step_ms <= ROUNDING_MS) return;
-    steps->ahead_ms = ahead_ms;
     if (step_ms >= -CLOCK_SLACK_MS) {
+        steps->ahead_ms = ahead_ms;
         clock_hold(&cache->held, step_ms, CLOCK_SLACK_MS);
         if (step_ms <= CLOCK_SLACK_MS) return;
         if (steps->forward_ms == 0) steps->forward_seq = last_seq;
@@ -67,7 +67,8 @@ static void look_at_clock(struct aic_cache *cache)
     }
     bool seen = (uint64_t)-step_ms <= steps->forward_ms + CLOCK_SLACK_MS && steps->forward_ms != 0;
     clock_hold(&cache->held, CLOCK_SLACK_MS, CLOCK_SLACK_MS); /* no more */
-    cache_clock_went_back(cache, seen ? steps->forward_seq : steps->checked_seq);
+    /* Without memory the next tick sees the same step. */
+    if (cache_clock_went_back(cache, seen ? steps->forward_seq : steps->checked_seq) != AIC_OK) return;
     *steps = (struct clock_steps){.ahead_ms = ahead_ms, .checked_seq = last_seq};
 }
 

@@ -183,7 +183,7 @@ static void look_at_connections(struct overview *overview)
     if (overview->front.room != NULL) overview->front.room(overview->front.context, &most, &last);
     pthread_mutex_unlock(&overview->mutex);
     uint64_t now = clock_wall_ms(overview->options.clock);
-    bool crowded = last > 0 && now < last + CROWDED_MS;
+    bool crowded = last > 0 && now - last < CROWDED_MS; /* a clock that went back makes it a long time */
     bool known = atomic_load_explicit(&overview->crowded_since_ms, memory_order_relaxed) > 0;
     atomic_store_explicit(&overview->connections, most, memory_order_relaxed);
     if (crowded == known) return;
