@@ -80,6 +80,7 @@ static const struct cli_option invalidate_options[] = {
 };
 static const struct cli_option slow_options[] = {
     {"multiplier", "NUMBER", "times slower than the usual; 2", .sent = CLI_TEXT}, {0}};
+static const struct cli_option stats_options[] = {{"all", NULL, "every figure"}, {0}};
 static const struct cli_option top_options[] = {{"once", NULL, "one snapshot, without drawing"}, {0}};
 static const struct cli_option export_options[] = {LABEL_OPTIONS, {0}};
 static const struct cli_option import_options[] = {

@@ -15,7 +15,6 @@
 void print_put(json_object *answer);
 void print_explanation(json_object *answer);
 void print_invalidation(json_object *answer);
-void print_stats(json_object *answer);
 void print_memory(json_object *answer);
 void print_warnings(json_object *answer);
 void print_slow(json_object *answer);

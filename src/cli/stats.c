@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 
 #include "base/check.h"
+#include "base/figures.h"
 #include "base/plural.h"
 
 #include <stdarg.h>
@@ -65,7 +66,7 @@ static void print_own_stats(json_object *root)
     row("storage", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
 }
 
-void print_stats(json_object *root)
+static void print_stats(json_object *root)
 {
     char since[PRINT_BYTES];
     if (json_at(root, "namespace") != NULL) {
@@ -82,6 +83,27 @@ void print_stats(json_object *root)
     row("kind", "%s, %s", json_text_at(root, "storage.kind", "-"), json_text_at(root, "storage.status", "-"));
     row("entries", "%llu", whole(root, "storage.keys"));
     row_bytes(root, "bytes", "storage.bytes", "storage.max_bytes");
+}
+
+/* By the table: whatever a daemon tells of it, in its order. */
+static void print_figures(json_object *root)
+{
+    for (size_t i = 0; i < FIGURE_TOTAL; i++) {
+        const char *path = figure_rows[i].path;
+        if (path[0] != '\0' && json_at(root, path) != NULL) printf("%-44s %s\n", path, json_text_at(root, path, "-"));
+    }
+}
+
+int command_stats(struct cli *cli)
+{
+    struct reply reply;
+    int result = session_ask(cli, "GET", "/cache/status", (aic_view){0}, &reply);
+    if (result == CLI_OK) reply_parse(&reply);
+    if (result == CLI_OK && cli->json) print_json(&reply);
+    else if (result == CLI_OK && cli_has(cli, "all")) print_figures(reply.json);
+    else if (result == CLI_OK) print_stats(reply.json);
+    reply_fini(&reply);
+    return result;
 }
 
 static void print_part(const char *name, json_object *part)

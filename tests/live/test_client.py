@@ -409,6 +409,18 @@ class Client(RunningTest):
             done = self.client(*command, "--api-key", "-", stdin=b"a key\0\n")
             self.assertEqual((done.status, "the API key cannot be sent: it holds a control character" in done.err), (2, True), done.err)
 
+    def test_every_figure(self):
+        status = json.loads(self.client("stats", "--json").out)
+        shown = dict(line.split(None, 1) for line in self.client("stats", "--all").out.splitlines())
+        self.assertGreater(len(shown), 100)
+        for name in shown:
+            section, member = name.split(".")
+            self.assertIn(member, status[section])
+        self.assertEqual(shown["changes.puts"], str(status["changes"]["puts"]))
+        with open(os.path.join(os.path.dirname(__file__), "../../docs/metrics.md"), encoding="utf-8") as page:
+            told = page.read()
+        self.assertEqual([name for name in shown if "`%s`" % name not in told], [])
+
     def test_top(self):
         self.client("put", "qa", "a", "r")
         once = self.client("top", "--once")
